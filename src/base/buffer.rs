@@ -1,0 +1,111 @@
+//! Receive buffers: leased from the core's pool while bytes are at hand, back on drop.
+//!
+//! Invariants: a lease belongs to whoever holds it and may travel to another core (its memory then joins that core's
+//! pool); a pool holds at most [`POOLED_BUFFERS_MAX`] free buffers, the rest goes back to the allocator; an idle
+//! connection holds no lease.
+//! A body keeps the buffers it arrived in: [`BufLease::freeze`] turns a lease into [`Bytes`] (one small allocation for
+//! the reference count), whose slices are the message until the store copies them into its write buffer.
+
+use bytes::Bytes;
+use std::cell::RefCell;
+
+/// Size of one receive buffer. One read takes a typical mail whole; larger ones only add memory per transaction.
+pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Free buffers a core keeps, so that a burst does not pin its peak for ever (16 MiB a core at most).
+pub const POOLED_BUFFERS_MAX: usize = 1024;
+
+thread_local! {
+    static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One receive buffer of which the first `filled` bytes are received data.
+#[derive(Debug)]
+pub struct BufLease {
+    memory: Option<Box<[u8]>>,
+    filled: usize,
+}
+
+impl BufLease {
+    /// Takes a buffer from the core's pool, or a new one.
+    #[must_use]
+    pub fn take() -> Self {
+        let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
+        let memory = pooled.unwrap_or_else(|| vec![0; RECEIVE_BUFFER_BYTES].into_boxed_slice());
+        Self {
+            memory: Some(memory),
+            filled: 0,
+        }
+    }
+
+    /// The whole buffer, to receive into.
+    pub fn space(&mut self) -> &mut [u8] {
+        self.memory.as_deref_mut().unwrap_or_default()
+    }
+
+    /// Says how much of [`Self::space`] now holds received bytes.
+    ///
+    /// # Panics
+    /// When `filled` exceeds the buffer: the caller counted bytes that cannot be there.
+    pub fn set_filled(&mut self, filled: usize) {
+        assert!(filled <= self.space().len());
+        self.filled = filled;
+    }
+
+    /// The received bytes, to be changed in place (TLS decrypts there).
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        let filled = self.filled;
+        &mut self.space()[..filled]
+    }
+
+    /// Makes the received bytes shareable without copying them; the buffer returns to a pool with the last clone.
+    #[must_use]
+    pub fn freeze(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for BufLease {
+    fn as_ref(&self) -> &[u8] {
+        self.memory.as_deref().map_or(&[], |m| &m[..self.filled])
+    }
+}
+
+impl std::ops::Deref for BufLease {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.as_ref()
+    }
+}
+
+impl Drop for BufLease {
+    fn drop(&mut self) {
+        let Some(memory) = self.memory.take() else { return };
+        // A thread that is ending has no pool any more: then the memory is simply freed.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.len() < POOLED_BUFFERS_MAX {
+                pool.push(memory);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_lease_and_a_dropped_body_return_to_the_pool() {
+        let mut lease = BufLease::take();
+        lease.space()[..3].copy_from_slice(b"abc");
+        lease.set_filled(3);
+        let place = lease.as_ptr();
+        let body = lease.freeze();
+        let slice = body.slice(1..);
+        drop(body);
+        assert_eq!(&slice[..], b"bc");
+        drop(slice);
+        assert_eq!(BufLease::take().space().as_ptr(), place);
+    }
+}

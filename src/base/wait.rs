@@ -1,0 +1,127 @@
+//! Waiting inside one core: a condition that tasks of the same thread wait for and wake.
+//!
+//! Invariants: no allocation while nobody waits; a wake that comes before the wait is not lost, because every
+//! `Waiter` remembers the generation it has seen; dropping a waiter deregisters it.
+//! Not here: waking across threads (`runtime::mesh`).
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+#[derive(Debug, Default)]
+struct Inner {
+    generation: Cell<u64>,
+    wakers: RefCell<Vec<(u64, Waker)>>,
+    next_waiter: Cell<u64>,
+}
+
+/// Wakes every task that waits for a change. Clones are the same condition.
+#[derive(Clone, Debug, Default)]
+pub struct Notify(Rc<Inner>);
+
+impl Notify {
+    /// A condition nobody has signalled yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Wakes everyone waiting and everyone whose `Waiter` has not seen this signal yet.
+    pub fn notify_all(&self) {
+        self.0.generation.set(self.0.generation.get() + 1);
+        let wakers = self.0.wakers.take();
+        for (_, waker) in wakers {
+            waker.wake();
+        }
+    }
+
+    /// A waiter that counts every signal from now on.
+    #[must_use]
+    pub fn waiter(&self) -> Waiter {
+        let id = self.0.next_waiter.get();
+        self.0.next_waiter.set(id + 1);
+        Waiter {
+            notify: self.clone(),
+            seen: self.0.generation.get(),
+            id,
+        }
+    }
+}
+
+/// One task's place at a [`Notify`].
+#[derive(Debug)]
+pub struct Waiter {
+    notify: Notify,
+    seen: u64,
+    id: u64,
+}
+
+impl Waiter {
+    /// Resolves at the first signal this waiter has not seen; several signals count as one.
+    pub fn changed(&mut self) -> Changed<'_> {
+        Changed(self)
+    }
+
+    fn deregister(&self) {
+        self.notify.0.wakers.borrow_mut().retain(|(id, _)| *id != self.id);
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.deregister();
+    }
+}
+
+/// The wait itself; dropping it is safe and loses no signal.
+#[derive(Debug)]
+pub struct Changed<'a>(&'a mut Waiter);
+
+impl Future for Changed<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let waiter = &mut *self.0;
+        let now = waiter.notify.0.generation.get();
+        if waiter.seen != now {
+            waiter.seen = now;
+            return Poll::Ready(());
+        }
+        let mut wakers = waiter.notify.0.wakers.borrow_mut();
+        match wakers.iter_mut().find(|(id, _)| *id == waiter.id) {
+            Some((_, waker)) => waker.clone_from(cx.waker()),
+            None => wakers.push((waiter.id, cx.waker().clone())),
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn a_signal_before_the_wait_is_not_lost() {
+        let notify = Notify::new();
+        let mut waiter = notify.waiter();
+        notify.notify_all();
+        assert_eq!(waiter.changed().now_or_never(), Some(()));
+        assert_eq!(waiter.changed().now_or_never(), None);
+    }
+
+    #[test]
+    fn every_waiter_is_woken_and_dropped_ones_leave_nothing_behind() {
+        let notify = Notify::new();
+        let mut first = notify.waiter();
+        let mut second = notify.waiter();
+        assert_eq!(first.changed().now_or_never(), None);
+        assert_eq!(second.changed().now_or_never(), None);
+        drop(second);
+        assert_eq!(notify.0.wakers.borrow().len(), 1);
+        notify.notify_all();
+        assert_eq!(first.changed().now_or_never(), Some(()));
+    }
+}

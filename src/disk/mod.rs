@@ -1,0 +1,80 @@
+//! What the store needs of a disk, as a trait, so that it cannot tell simulation from production.
+//!
+//! Invariants: positions and lengths of writes are multiples of [`BLOCK_BYTES`]; a file's length is fixed when it is
+//! created; names are plain file names of one flat directory per store area (`segments/…` is given as `"segments"`).
+//! Failure: every completion is checked, a short read or write is finished or an error, and no error is retried here.
+//! Not here: what is written (`store`), the simulated disk (`sim`).
+
+use std::future::Future;
+
+/// Unit of direct I/O and of group padding. The alignment glommio reports can be wrong (512 on a 4K-sector disk), so
+/// it is fixed here.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// Why a disk operation failed. All are the environment's fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DiskError {
+    /// The file system has no room.
+    #[error("no space left for {what}")]
+    NoSpace { what: String },
+    /// The file to open is not there.
+    #[error("{name} does not exist")]
+    NotFound { name: String },
+    /// The file to create is there already.
+    #[error("{name} exists already")]
+    AlreadyExists { name: String },
+    /// Anything else the device or the kernel answered. After a failed write or sync the content is unknown.
+    #[error("{operation} on {name}: {cause}")]
+    Io {
+        operation: &'static str,
+        name: String,
+        cause: String,
+    },
+}
+
+/// A directory of fixed-length files with explicit syncs.
+pub trait Disk: Clone + 'static {
+    /// An open file.
+    type File: DiskFile;
+
+    /// Creates a file of `len` bytes, its space allocated and its length durable after the first sync of the file.
+    /// The name is durable only after [`Disk::sync_directory`].
+    fn create(&self, name: &str, len: u64) -> impl Future<Output = Result<Self::File, DiskError>>;
+
+    /// Opens an existing file for reading and writing.
+    fn open(&self, name: &str) -> impl Future<Output = Result<Self::File, DiskError>>;
+
+    /// Every file's name and length, in any order.
+    fn list(&self) -> impl Future<Output = Result<Vec<(String, u64)>, DiskError>>;
+
+    /// Removes a file; gone for good only after [`Disk::sync_directory`].
+    fn remove(&self, name: &str) -> impl Future<Output = Result<(), DiskError>>;
+
+    /// Makes every create and remove so far durable.
+    fn sync_directory(&self) -> impl Future<Output = Result<(), DiskError>>;
+
+    /// Bytes the file system still has for this store.
+    fn free_bytes(&self) -> impl Future<Output = Result<u64, DiskError>>;
+}
+
+/// One open file. Clones are the same open file.
+pub trait DiskFile: Clone + 'static {
+    /// Memory that the device can take as it is.
+    type Buffer: AsMut<[u8]> + AsRef<[u8]> + 'static;
+    /// Memory a read came back in.
+    type ReadBuffer: AsRef<[u8]> + 'static;
+
+    /// A buffer of `len` bytes (a multiple of [`BLOCK_BYTES`]) for [`DiskFile::write_at`]. Its content is arbitrary.
+    fn buffer(&self, len: usize) -> Self::Buffer;
+
+    /// Writes the whole buffer at `position`. Done is not durable: see [`DiskFile::sync`].
+    fn write_at(&self, buffer: Self::Buffer, position: u64) -> impl Future<Output = Result<(), DiskError>>;
+
+    /// Reads `len` bytes at `position`, neither of them aligned; fewer only at the end of the file.
+    fn read_at(&self, position: u64, len: usize)
+    -> impl Future<Output = Result<Self::ReadBuffer, DiskError>>;
+
+    /// `fdatasync`: every write completed before this call began is durable when it returns `Ok`. After an error
+    /// nothing is known of them and the sync must not be tried again.
+    fn sync(&self) -> impl Future<Output = Result<(), DiskError>>;
+}

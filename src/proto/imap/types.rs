@@ -1,0 +1,380 @@
+//! IMAP commands as values (RFC 3501 §6, §9 and the extensions named at each). They own their text; the literal of an
+//! APPEND is not among them, it is streamed.
+//!
+//! Invariants: a value is what the grammar allows; names of mailboxes are checked [`MailboxName`]s already decoded from
+//! modified UTF-7 unless the grammar asks for a pattern.
+
+use crate::base::clock::UnixMillis;
+use crate::model::{Flag, Keyword, MailboxName, ModSeq};
+use smallvec::SmallVec;
+
+/// A command's tag (RFC 9051 §2.2.1): any ASTRING-CHAR but `+`; short.
+pub type Tag = SmallVec<[u8; 16]>;
+
+/// A tagged command, complete.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// Repeated in the tagged response.
+    pub tag: Tag,
+    /// What is asked.
+    pub body: CommandBody,
+}
+
+/// What a client asks. LOGIN, AUTHENTICATE, STARTTLS, CAPABILITY, NOOP before login, LOGOUT and IDLE's DONE are
+/// handled by the protocol core; everything else is for the session.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CommandBody {
+    /// §6.1.1
+    Capability,
+    /// §6.1.2
+    Noop,
+    /// §6.1.3
+    Logout,
+    /// RFC 2971. `None` is `NIL`.
+    Id(Option<Vec<(Vec<u8>, Option<Vec<u8>>)>>),
+    /// §6.2.1
+    StartTls,
+    /// §6.2.2, with RFC 4959's initial response (still base64; `=` alone is the empty one).
+    Authenticate {
+        mechanism: String,
+        initial_response: Option<Vec<u8>>,
+    },
+    /// §6.2.3
+    Login { login: Vec<u8>, password: Secret },
+    /// RFC 5161.
+    Enable(Vec<String>),
+    /// §6.3.1
+    Select {
+        mailbox: MailboxName,
+        parameters: SelectParameters,
+    },
+    /// §6.3.2
+    Examine {
+        mailbox: MailboxName,
+        parameters: SelectParameters,
+    },
+    /// §6.3.3 with RFC 6154's USE.
+    Create {
+        mailbox: MailboxName,
+        special_use: Vec<crate::model::SpecialUse>,
+    },
+    /// §6.3.4
+    Delete(MailboxName),
+    /// §6.3.5
+    Rename { from: MailboxName, to: MailboxName },
+    /// §6.3.6
+    Subscribe(MailboxName),
+    /// §6.3.7
+    Unsubscribe(MailboxName),
+    /// §6.3.8 with the selection and return options of RFC 5258, 5819, 6154.
+    List(List),
+    /// RFC 3501 §6.3.9.
+    Lsub { reference: String, pattern: String },
+    /// RFC 2342.
+    Namespace,
+    /// §6.3.10
+    Status {
+        mailbox: MailboxName,
+        items: SmallVec<[StatusItem; 6]>,
+    },
+    /// §6.3.11: the message is streamed as body bytes; its size is known beforehand.
+    Append(Append),
+    /// RFC 2177.
+    Idle,
+    /// §6.4.1
+    Check,
+    /// §6.4.2
+    Close,
+    /// RFC 3691.
+    Unselect,
+    /// §6.4.3; with a set it is UIDPLUS' UID EXPUNGE (RFC 4315).
+    Expunge { uids: Option<SequenceSet> },
+    /// §6.4.4
+    Search(Search),
+    /// §6.4.5
+    Fetch(Fetch),
+    /// §6.4.6
+    Store(Store),
+    /// §6.4.7
+    Copy {
+        set: SequenceSet,
+        mailbox: MailboxName,
+        by_uid: bool,
+    },
+    /// RFC 6851.
+    Move {
+        set: SequenceSet,
+        mailbox: MailboxName,
+        by_uid: bool,
+    },
+    /// RFC 2087/9208.
+    GetQuota(String),
+    /// RFC 2087/9208.
+    GetQuotaRoot(MailboxName),
+}
+
+/// Bytes that must not be logged.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// RFC 4466's select-params.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct SelectParameters {
+    /// RFC 7162 §3.1.8.
+    pub condstore: bool,
+}
+
+/// LIST (RFC 9051 §6.3.9, RFC 5258).
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct List {
+    /// Joined before each pattern.
+    pub reference: String,
+    /// UTF-8 patterns with `*` and `%`.
+    pub patterns: SmallVec<[String; 1]>,
+    /// True when the extended form was used (parenthesised options or patterns, or RETURN).
+    pub is_extended: bool,
+    /// SUBSCRIBED as a selection option.
+    pub select_subscribed: bool,
+    /// SPECIAL-USE as a selection option.
+    pub select_special_use: bool,
+    /// RECURSIVEMATCH.
+    pub recursive_match: bool,
+    /// RETURN (SUBSCRIBED)
+    pub return_subscribed: bool,
+    /// RETURN (CHILDREN)
+    pub return_children: bool,
+    /// RETURN (SPECIAL-USE)
+    pub return_special_use: bool,
+    /// RETURN (STATUS (…)), RFC 5819.
+    pub return_status: SmallVec<[StatusItem; 6]>,
+}
+
+/// STATUS items (RFC 9051 §6.3.11, RFC 7162, RFC 8438, RFC 8474).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusItem {
+    Messages,
+    Recent,
+    UidNext,
+    UidValidity,
+    Unseen,
+    Deleted,
+    Size,
+    HighestModSeq,
+    MailboxId,
+}
+
+/// APPEND without its literal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Append {
+    pub mailbox: MailboxName,
+    pub flags: Vec<Flag>,
+    /// The INTERNALDATE to keep; now, if `None`.
+    pub internal_date: Option<InternalDate>,
+    /// Octets of the literal.
+    pub size: u64,
+}
+
+/// A date-time with its zone (RFC 9051 §9 `date-time`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InternalDate {
+    /// The instant.
+    pub at: UnixMillis,
+    /// Minutes east of UTC, -1439..=1439.
+    pub zone_minutes: i16,
+}
+
+/// A sequence set (RFC 9051 §9): what was written, not yet resolved against a mailbox. 1 to `SEQUENCE_RANGES_MAX` ranges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SequenceSet {
+    /// Ranges in the order written.
+    Ranges(SmallVec<[SequenceRange; 4]>),
+    /// `$` (RFC 5182): what the last SEARCH saved.
+    Saved,
+}
+
+/// `a:b`; either end may be `*`. A single number is `a:a`. The ends may be in either order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SequenceRange {
+    pub first: SequenceNumber,
+    pub last: SequenceNumber,
+}
+
+/// One end of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SequenceNumber {
+    /// 1..=2^32-1
+    Number(std::num::NonZeroU32),
+    /// `*`: the largest in the mailbox.
+    Largest,
+}
+
+/// FETCH or UID FETCH.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fetch {
+    pub set: SequenceSet,
+    pub by_uid: bool,
+    /// Macros (ALL, FAST, FULL) are already spelt out. UID is not added here for UID FETCH.
+    pub items: SmallVec<[FetchItem; 4]>,
+    /// RFC 7162 §3.1.4.1.
+    pub changed_since: Option<ModSeq>,
+}
+
+/// FETCH data items (RFC 9051 §6.4.5 and RFC 3501's RFC822 forms; RFC 7162; RFC 8474; RFC 8514).
+#[derive(Clone, Debug, PartialEq)]
+pub enum FetchItem {
+    Uid,
+    Flags,
+    InternalDate,
+    Rfc822Size,
+    Envelope,
+    /// `BODYSTRUCTURE`
+    BodyStructure,
+    /// `BODY` without a section: BODYSTRUCTURE without the extension data.
+    Body,
+    ModSeq,
+    EmailId,
+    ThreadId,
+    SaveDate,
+    /// `BODY[…]<…>` and `BODY.PEEK[…]<…>`
+    BodySection {
+        section: Section,
+        partial: Option<Partial>,
+        peek: bool,
+    },
+    /// `RFC822` (as BODY[])
+    Rfc822,
+    /// `RFC822.HEADER` (as BODY.PEEK[HEADER])
+    Rfc822Header,
+    /// `RFC822.TEXT` (as BODY[TEXT])
+    Rfc822Text,
+    /// RFC 3516: `BINARY[…]<…>`, `BINARY.PEEK[…]<…>`
+    Binary {
+        part: SmallVec<[u32; 4]>,
+        partial: Option<Partial>,
+        peek: bool,
+    },
+    /// RFC 3516: `BINARY.SIZE[…]`
+    BinarySize {
+        part: SmallVec<[u32; 4]>,
+    },
+}
+
+/// A section specification (RFC 9051 §6.4.5).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Section {
+    /// Part numbers, each 1 or more; empty for the message itself.
+    pub part: SmallVec<[u32; 4]>,
+    /// What of the part; `None` the part whole.
+    pub text: Option<SectionText>,
+}
+
+/// What of a part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SectionText {
+    Header,
+    /// Field names as the client wrote them (the response repeats them).
+    HeaderFields(Vec<Vec<u8>>),
+    HeaderFieldsNot(Vec<Vec<u8>>),
+    Text,
+    /// Only below a part number.
+    Mime,
+}
+
+/// `<offset.length>`; length is at least 1 in the grammar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partial {
+    pub offset: u32,
+    pub length: u32,
+}
+
+/// STORE or UID STORE.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Store {
+    pub set: SequenceSet,
+    pub by_uid: bool,
+    pub operation: StoreOperation,
+    pub flags: Vec<Flag>,
+    /// `.SILENT`
+    pub silent: bool,
+    /// RFC 7162 §3.1.3.
+    pub unchanged_since: Option<ModSeq>,
+}
+
+/// What STORE does with the flags it lists. The numbers are part of the disk format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum StoreOperation {
+    Replace = 0,
+    Add = 1,
+    Remove = 2,
+}
+
+/// SEARCH or UID SEARCH.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Search {
+    pub by_uid: bool,
+    /// RFC 4731; `None`: the old untagged SEARCH response is wanted.
+    pub return_options: Option<ReturnOptions>,
+    /// As named; `None`: US-ASCII/UTF-8.
+    pub charset: Option<String>,
+    /// All must match.
+    pub keys: Vec<SearchKey>,
+}
+
+/// RETURN (…) of RFC 4731 and RFC 5182. All false (an empty list) means ALL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ReturnOptions {
+    pub min: bool,
+    pub max: bool,
+    pub all: bool,
+    pub count: bool,
+    pub save: bool,
+}
+
+/// SEARCH criteria (RFC 9051 §6.4.4, RFC 3501's OLD/NEW/RECENT, RFC 5032, RFC 7162, RFC 8474). Texts are octets in the
+/// command's charset, as sent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SearchKey {
+    All,
+    Flag(crate::model::Flags),
+    NotFlag(crate::model::Flags),
+    Keyword(Keyword),
+    NotKeyword(Keyword),
+    New,
+    Old,
+    Recent,
+    /// Days: dates without time and zone, as (year, month, day) turned into days since the epoch.
+    Before(i32),
+    On(i32),
+    Since(i32),
+    SentBefore(i32),
+    SentOn(i32),
+    SentSince(i32),
+    Larger(u64),
+    Smaller(u64),
+    Older(u32),
+    Younger(u32),
+    Header {
+        field: Vec<u8>,
+        text: Vec<u8>,
+    },
+    From(Vec<u8>),
+    To(Vec<u8>),
+    Cc(Vec<u8>),
+    Bcc(Vec<u8>),
+    Subject(Vec<u8>),
+    Body(Vec<u8>),
+    Text(Vec<u8>),
+    Sequence(SequenceSet),
+    Uid(SequenceSet),
+    ModSeq(ModSeq),
+    Not(Box<SearchKey>),
+    Or(Box<SearchKey>, Box<SearchKey>),
+    And(Vec<SearchKey>),
+}

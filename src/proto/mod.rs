@@ -1,0 +1,144 @@
+//! Protocol cores: state machines without I/O, clock, randomness or logging.
+//!
+//! Every server protocol is one type with one door, [`Protocol::handle`]: an [`Event`] goes in, [`Actions`] come out.
+//! What the protocol cannot know (is this forward-path acceptable? are these credentials right? is this message safe?)
+//! it *asks*; the session fetches the answer and comes back with it. Tests answer from a table.
+//!
+//! Laws, each a property test of every protocol:
+//! 1. any split of the same bytes gives the same actions, except at synchronisation points, where whether more bytes
+//!    were already there is itself an event ([`Event::Early`] or [`Event::Quiet`]);
+//! 2. memory held never exceeds the sum of the named limits;
+//! 3. no input panics;
+//! 4. encode after decode is the identity on values;
+//! 5. plaintext behind STARTTLS is never acted on;
+//! 6. only CRLF ends a line, and only CRLF.CRLF ends DATA;
+//! 7. replies come in the order of the commands under pipelining.
+//!
+//! Not here: sockets and deadlines (`session`), TLS (`tls`), what a command does to the store (`mailbox`, `delivery`).
+
+pub mod imap;
+pub mod line;
+pub mod message;
+pub mod pop3;
+pub mod smtp;
+
+use smallvec::SmallVec;
+use std::ops::Range;
+
+/// What happened to a session. `A` is the protocol's type of answers.
+#[derive(Debug)]
+pub enum Event<'a, A> {
+    /// The connection is open and the greeting is due. Comes once, first.
+    Opened,
+    /// Input. The core consumes a prefix and says how long it was; the rest is offered again, with more behind it.
+    Bytes(&'a [u8]),
+    /// At a synchronisation point: the peer had already sent more.
+    Early,
+    /// At a synchronisation point: the peer is waiting, as it should.
+    Quiet,
+    /// The answer to the one open question.
+    Answer(A),
+    /// The TLS handshake asked for by [`Actions::start_tls`] has succeeded.
+    TlsReady,
+    /// The deadline of [`Actions::deadline`] has passed.
+    Deadline,
+    /// The server is shutting down: finish or say goodbye.
+    Shutdown,
+    /// The peer sent its end of stream.
+    PeerClosed,
+}
+
+/// How many bytes of an [`Event::Bytes`] were taken; 0 for every other event.
+///
+/// Taking fewer than offered means: not before the open question is answered, the synchronisation point is settled,
+/// TLS is up, or (for a whole slice of 0 taken with nothing asked) more bytes are there. The last case is bounded by
+/// the protocol's line limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consumed(pub usize);
+
+/// Which limit on time runs now. The session owns the clock; the values are named beside each protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// The peer has this long for its next command or line, in seconds.
+    Seconds(u32),
+}
+
+/// What the session is to do, in this order: take the body bytes, send the wire bytes, then the rest.
+#[derive(Debug)]
+pub struct Actions<Q> {
+    /// Octets to send to the peer. The session clears it after sending and gives the same buffer again.
+    pub wire: Vec<u8>,
+    /// Ranges of the slice just offered that belong to the message body, in order; dot-stuffing is already undone
+    /// by leaving the dots out.
+    pub body: SmallVec<[Range<usize>; 8]>,
+    /// The one open question. While it is open the core takes no bytes.
+    pub question: Option<Q>,
+    /// A synchronisation point was reached: answer with [`Event::Early`] or [`Event::Quiet`] before anything else.
+    pub synchronise: bool,
+    /// Start the TLS handshake once `wire` is sent. The core takes no bytes before [`Event::TlsReady`].
+    pub start_tls: bool,
+    /// Replaces the running deadline.
+    pub deadline: Option<Deadline>,
+    /// Close once `wire` is sent.
+    pub close: bool,
+}
+
+impl<Q> Default for Actions<Q> {
+    fn default() -> Self {
+        Self {
+            wire: Vec::new(),
+            body: SmallVec::new(),
+            question: None,
+            synchronise: false,
+            start_tls: false,
+            deadline: None,
+            close: false,
+        }
+    }
+}
+
+impl<Q> Actions<Q> {
+    /// Empties everything but keeps the memory of `wire` and `body`.
+    pub fn clear(&mut self) {
+        self.wire.clear();
+        self.body.clear();
+        self.question = None;
+        self.synchronise = false;
+        self.start_tls = false;
+        self.deadline = None;
+        self.close = false;
+    }
+}
+
+/// A server's side of one session.
+pub trait Protocol {
+    /// What it may ask.
+    type Question;
+    /// What it may be told.
+    type Answer;
+
+    /// Takes one event and appends what is to be done to `out`. Never panics on input.
+    fn handle(&mut self, event: Event<'_, Self::Answer>, out: &mut Actions<Self::Question>) -> Consumed;
+}
+
+/// Proof that a change is durable. Success replies that promise something are built from one; the store's
+/// `CommitReceipt` is the only implementation outside tests.
+pub trait Receipt {
+    /// A short name of the commit for the reply and the log, such as a queue id.
+    fn id(&self) -> ReceiptId;
+}
+
+/// Log, sequence: unique for the life of a store. Shown as hexadecimal text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiptId {
+    /// Which log the commit lies in.
+    pub log: u16,
+    /// Which commit of the store it is.
+    pub sequence: u64,
+}
+
+impl std::fmt::Display for ReceiptId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:X}.{:X}", self.log, self.sequence)
+    }
+}
