@@ -2,7 +2,10 @@
 
 #![warn(missing_docs)]
 #![allow(missing_docs)]
+pub mod auth;
 pub mod base;
+pub mod delivery;
+pub mod directory;
 pub mod disk;
 pub mod model;
 pub mod net;

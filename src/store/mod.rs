@@ -398,6 +398,9 @@ impl<E: Environment> Store<E> {
     pub async fn spool_done(&self, _key: SpoolKey) -> Result<(), StoreError> {
         unimplemented!()
     }
+    pub async fn spool_forget(&self, _key: SpoolKey) -> Result<(), StoreError> {
+        unimplemented!()
+    }
     /// Spool entries that recovery found unfinished. Empty after the first call.
     pub fn unfinished_spool(&self) -> Vec<SpoolEntry> {
         unimplemented!()

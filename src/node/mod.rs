@@ -1,0 +1,100 @@
+//! What all sessions of one core share: the store, the way to other cores, credentials, TLS, and whether to stop.
+//!
+//! Invariants: a node lives on one core and is handed out as `Rc`; nothing in it is shared with another core except
+//! what is immutable (directory, TLS configuration) or a channel.
+//! Not here: starting and stopping the process (`boot`), the dialogues (`session`).
+
+pub mod drain;
+
+use crate::auth::Authenticator;
+use crate::base::clock::{Clock, SystemClock, UnixMillis};
+use crate::delivery::Router;
+use crate::directory::Directory;
+use crate::disk::file::FileDisk;
+use crate::runtime::Core;
+use crate::store::{Environment, Store};
+use drain::Drain;
+use std::sync::Arc;
+
+/// Production's environment: files through io_uring, the system's clock and entropy.
+#[derive(Clone, Debug)]
+pub struct NodeEnvironment {
+    disk: FileDisk,
+    clock: SystemClock,
+}
+
+impl NodeEnvironment {
+    /// Over `disk`.
+    #[must_use]
+    pub fn new(disk: FileDisk) -> Self {
+        Self { disk, clock: SystemClock }
+    }
+}
+
+impl Environment for NodeEnvironment {
+    type Disk = FileDisk;
+    type Clock = SystemClock;
+
+    fn disk(&self) -> &FileDisk {
+        &self.disk
+    }
+
+    fn clock(&self) -> &SystemClock {
+        &self.clock
+    }
+
+    fn random_u64(&self) -> u64 {
+        getrandom::u64().expect("the system gives entropy; without it no store may be created")
+    }
+}
+
+/// The store that sessions see.
+pub type NodeStore = Store<NodeEnvironment>;
+
+/// What of the configuration sessions need.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our name in greetings and trace fields.
+    pub hostname: String,
+    /// Log in without TLS: only ever for peers on loopback.
+    pub allow_plaintext_on_loopback: bool,
+    /// Largest message taken, octets.
+    pub message_bytes_max: u64,
+    /// Limits per peer that make no sense on loopback (harvesting, failures) are on.
+    pub limit_peers: bool,
+    /// Take mail and throw it away: only for measuring what the protocol alone costs.
+    pub discard: bool,
+}
+
+/// One core's services.
+#[derive(Debug)]
+pub struct Node {
+    /// Which core this is.
+    pub core: Core,
+    /// Deliveries, on this core and others; the store is in it.
+    pub router: Router<NodeEnvironment>,
+    /// Who is here.
+    pub directory: Arc<Directory>,
+    /// Who they say they are.
+    pub authenticator: Authenticator,
+    /// For STARTTLS and the TLS ports.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// See [`Settings`].
+    pub settings: Settings,
+    /// Open sessions, and whether they are asked to end.
+    pub drain: Drain,
+}
+
+impl Node {
+    /// This core's store.
+    #[must_use]
+    pub fn store(&self) -> &NodeStore {
+        self.router.store()
+    }
+
+    /// Now, by the wall clock.
+    #[must_use]
+    pub fn now(&self) -> UnixMillis {
+        SystemClock.now()
+    }
+}
