@@ -11,8 +11,8 @@
 use crate::directory::Directory;
 use crate::model::Account;
 use crate::runtime::{self, Control};
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::Argon2;
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use aws_lc_rs::hmac;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -66,7 +66,9 @@ impl Passwords {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(|e| e.to_string())?;
         let salt = SaltString::encode_b64(&salt).map_err(|e| e.to_string())?;
-        let hash = Argon2::default().hash_password(password.as_bytes(), &salt).map_err(|e| e.to_string())?;
+        let hash = Argon2::default()
+            .hash_password(password.as_bytes(), &salt)
+            .map_err(|e| e.to_string())?;
         Ok(Self(hash.to_string().into()))
     }
 }
@@ -92,23 +94,42 @@ impl Authenticator {
     ///
     /// # Errors
     /// When the system gives no entropy for the cache's key.
-    pub fn new(directory: Arc<Directory>, passwords: Passwords, control: Control, delay_failures: bool) -> Result<Self, String> {
+    pub fn new(
+        directory: Arc<Directory>,
+        passwords: Passwords,
+        control: Control,
+        delay_failures: bool,
+    ) -> Result<Self, String> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|e| e.to_string())?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
-        Ok(Self { directory, passwords, control, delay_failures, key, verified: RefCell::default() })
+        Ok(Self {
+            directory,
+            passwords,
+            control,
+            delay_failures,
+            key,
+            verified: RefCell::default(),
+        })
     }
 
     /// Checks a login and its password, on a helper thread unless they were verified within [`CACHE_TTL`].
     pub async fn verify(&self, login: &[u8], password: &[u8]) -> Login {
-        let account = std::str::from_utf8(login).ok().and_then(|login| self.directory.account_by_login(login));
+        let account = std::str::from_utf8(login)
+            .ok()
+            .and_then(|login| self.directory.account_by_login(login));
         let digest = self.digest(login, password);
         if let Some(account) = account.as_ref().filter(|_| self.was_verified(&digest)) {
-            return Login::Authenticated(Authenticated { account: account.clone() });
+            return Login::Authenticated(Authenticated {
+                account: account.clone(),
+            });
         }
         let hash = self.passwords.0.clone();
         let candidate = password.to_vec();
-        let is_right = self.control.compute(move || password_matches(&hash, &candidate)).await;
+        let is_right = self
+            .control
+            .compute(move || password_matches(&hash, &candidate))
+            .await;
         match (is_right, account) {
             (Err(_), _) => Login::Unavailable,
             (Ok(true), Some(account)) => {
@@ -138,7 +159,10 @@ impl Authenticator {
     }
 
     fn was_verified(&self, digest: &[u8; 32]) -> bool {
-        self.verified.borrow().get(digest).is_some_and(|at| at.elapsed() < CACHE_TTL)
+        self.verified
+            .borrow()
+            .get(digest)
+            .is_some_and(|at| at.elapsed() < CACHE_TTL)
     }
 
     fn remember(&self, digest: [u8; 32]) {

@@ -3,7 +3,7 @@
 //! Invariants: no core greets before every core has its log open; no core closes its store before every core is empty,
 //! because a session on one may still deliver to another.
 
-use super::listeners::{CoreListeners, Service};
+use super::listeners::CoreListeners;
 use super::signal::StopRequest;
 use super::{BootError, DRAIN_TIMEOUT};
 use crate::auth::{Authenticator, Passwords};
@@ -14,9 +14,10 @@ use crate::net::{Conn, Listener};
 use crate::node::drain::Drain;
 use crate::node::{Node, NodeEnvironment, Settings};
 use crate::runtime::{self, Control, Core, Endpoint};
-use crate::session::{self, Moved};
+use crate::session::{self, Moved, Service};
 use crate::store::{self, Recovered, Store, StoreSeed};
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -60,6 +61,7 @@ struct Shared {
     passwords: Passwords,
     tls: Arc<rustls::ServerConfig>,
     settings: Settings,
+    smtp: Arc<crate::proto::smtp::Config>,
     control: Control,
     stop: StopRequest,
     parts: Mutex<Vec<Option<CoreParts>>>,
@@ -89,6 +91,11 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         directory: plan.directory,
         passwords: plan.passwords,
         tls: plan.tls,
+        smtp: Arc::new(session::smtp::config(
+            &plan.settings.hostname,
+            plan.settings.message_bytes_max,
+            plan.settings.limit_peers,
+        )),
         settings: plan.settings,
         control: plan.control,
         stop: plan.stop,
@@ -163,6 +170,8 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
         directory: shared.directory.clone(),
         authenticator,
         tls: shared.tls.clone(),
+        smtp: shared.smtp.clone(),
+        transactions: Cell::new(0),
         settings: shared.settings.clone(),
         drain: Drain::new(),
     });
@@ -196,10 +205,10 @@ impl RunningCore {
         runtime::spawn_detached("delivery requests", async move { router.serve().await });
         let (node, moves) = (self.node.clone(), self.moves.clone());
         runtime::spawn_detached("moved sessions", async move {
-            let (serving, back) = (moves.clone(), moves.clone());
+            let serving = moves.clone();
             serving
                 .serve(move |moved| {
-                    session::adopt(&node, &back, moved);
+                    session::adopt(&node, moved);
                     std::future::ready(())
                 })
                 .await;

@@ -9,8 +9,8 @@ use crate::auth::Passwords;
 use crate::cli::DemoArguments;
 use crate::directory;
 use crate::disk::lock::DirectoryLock;
-use crate::node::Settings;
-use crate::proto::smtp::MESSAGE_BYTES_MAX;
+use crate::node::{DiscardPermit, Settings};
+use crate::proto::smtp::limits::MESSAGE_BYTES_MAX;
 use crate::runtime::{self, Control};
 use crate::tls;
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ fn settings(arguments: &DemoArguments) -> Settings {
         allow_plaintext_on_loopback: true,
         message_bytes_max: MESSAGE_BYTES_MAX,
         limit_peers: false,
-        discard: arguments.discard,
+        discard: DiscardPermit::from_argument(arguments.discard),
     }
 }
 

@@ -60,12 +60,14 @@ async fn serve_owner<E: Environment>(router: &Router<E>, owner: usize, delivery:
 fn split_by_owner<E: Environment>(router: &Router<E>, entry: &SpoolEntry) -> BTreeMap<usize, Delivery> {
     let mut shares = BTreeMap::new();
     for (index, recipient) in entry.recipients.iter().enumerate() {
-        let share = shares.entry(router.owner_of(recipient.account)).or_insert_with(|| Delivery {
-            recipients: Vec::new(),
-            body: entry.body.clone(),
-            internal_date: entry.internal_date,
-            key: Some((entry.key, Vec::new())),
-        });
+        let share = shares
+            .entry(router.owner_of(recipient.account))
+            .or_insert_with(|| Delivery {
+                recipients: Vec::new(),
+                body: entry.body.clone(),
+                internal_date: entry.internal_date,
+                key: Some((entry.key, Vec::new())),
+            });
         let mut recipient = recipient.clone();
         // Room was checked before the record was written; from there on a delivery is never refused for it.
         recipient.quota_bytes = None;

@@ -14,7 +14,11 @@ pub enum Request {
     /// Commit this message to recipients the other core owns.
     Deliver(Delivery),
     /// Has this account room for `bytes` more? Asked before a spool record is written.
-    HasRoom { account: AccountId, bytes: u64, quota_bytes: u64 },
+    HasRoom {
+        account: AccountId,
+        bytes: u64,
+        quota_bytes: u64,
+    },
     /// Every recipient of this spool record has its copy: the keys may be forgotten.
     Forget(SpoolKey),
 }
@@ -87,7 +91,10 @@ impl<E: Environment> Router<E> {
     /// Serves other cores' requests until [`Router::close`].
     pub async fn serve(&self) {
         let store = self.0.store.clone();
-        self.0.mesh.serve(move |request| answer(store.clone(), request)).await;
+        self.0
+            .mesh
+            .serve(move |request| answer(store.clone(), request))
+            .await;
     }
 
     /// Ends [`Router::serve`].
@@ -101,10 +108,18 @@ impl<E: Environment> Router<E> {
     /// Those of the store; a core that has gone counts as a failed log.
     pub async fn accept(&self, message: AcceptedMessage) -> Result<CommitReceipt, StoreError> {
         let first_owner = self.owner_of(message.recipients[0].account.id);
-        let has_one_owner = message.recipients.iter().all(|r| self.owner_of(r.account.id) == first_owner);
+        let has_one_owner = message
+            .recipients
+            .iter()
+            .all(|r| self.owner_of(r.account.id) == first_owner);
         if has_one_owner {
             let recipients = message.recipients.into_iter().map(local_recipient).collect();
-            let delivery = Delivery { recipients, body: message.body, internal_date: message.internal_date, key: None };
+            let delivery = Delivery {
+                recipients,
+                body: message.body,
+                internal_date: message.internal_date,
+                key: None,
+            };
             return self.deliver_on(first_owner, delivery).await;
         }
         self.spool(message).await
@@ -115,15 +130,25 @@ impl<E: Environment> Router<E> {
             self.check_room(&recipient.account, message.body.len()).await?;
         }
         let recipients = message.recipients.into_iter().map(local_recipient).collect();
-        let (receipt, entry) = self.0.store.spool(recipients, message.body, message.internal_date).await?;
+        let (receipt, entry) = self
+            .0
+            .store
+            .spool(recipients, message.body, message.internal_date)
+            .await?;
         fan_out::start(self.clone(), entry);
         Ok(receipt)
     }
 
     async fn check_room(&self, account: &Account, bytes: u64) -> Result<(), StoreError> {
-        let Some(quota_bytes) = account.quota_bytes else { return Ok(()) };
+        let Some(quota_bytes) = account.quota_bytes else {
+            return Ok(());
+        };
         let owner = self.owner_of(account.id);
-        let request = Request::HasRoom { account: account.id, bytes, quota_bytes };
+        let request = Request::HasRoom {
+            account: account.id,
+            bytes,
+            quota_bytes,
+        };
         match self.0.mesh.call(owner, request).await {
             Ok(Reply::Room(true)) => Ok(()),
             Ok(_) => Err(StoreError::OverQuota),
@@ -132,7 +157,11 @@ impl<E: Environment> Router<E> {
     }
 
     /// Commits on the owning core: a call on this one, a request to another.
-    pub(super) async fn deliver_on(&self, owner: usize, delivery: Delivery) -> Result<CommitReceipt, StoreError> {
+    pub(super) async fn deliver_on(
+        &self,
+        owner: usize,
+        delivery: Delivery,
+    ) -> Result<CommitReceipt, StoreError> {
         if owner == self.0.core.id {
             return self.0.store.deliver(delivery).await;
         }
@@ -165,7 +194,11 @@ fn local_recipient(recipient: Recipient) -> LocalRecipient {
 async fn answer<E: Environment>(store: Store<E>, request: Request) -> Reply {
     match request {
         Request::Deliver(delivery) => Reply::Delivered(store.deliver(delivery).await),
-        Request::HasRoom { account, bytes, quota_bytes } => {
+        Request::HasRoom {
+            account,
+            bytes,
+            quota_bytes,
+        } => {
             let used = store.account(account, |state| state.bytes_used).unwrap_or(0);
             Reply::Room(used.saturating_add(bytes) <= quota_bytes)
         }

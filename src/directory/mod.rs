@@ -7,6 +7,7 @@
 //! Not here: passwords (`auth`), what is delivered (`delivery`).
 
 use crate::model::{Account, AccountId, AddrSpec, AddressError, Domain, ForwardPath, LocalPart};
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -47,16 +48,19 @@ impl Directory {
 
     /// Adds an account under its main address.
     pub fn add_account(&mut self, account: Account) {
-        self.by_address.insert(key(&account.address), Arc::new(account));
+        self.by_address
+            .insert(owned_key(&account.address), Arc::new(account));
     }
 
     /// Lets mail for `alias` reach the account whose main address is `target`; `false` if there is none.
     pub fn add_alias(&mut self, alias: &AddrSpec, target: &AddrSpec) -> bool {
-        let Some(account) = self.by_address.get(&key(target)).cloned() else { return false };
+        let Some(account) = self.find(target) else {
+            return false;
+        };
         if alias.local_part.as_str().eq_ignore_ascii_case("postmaster") {
             self.postmaster.get_or_insert_with(|| account.clone());
         }
-        self.by_address.insert(key(alias), account);
+        self.by_address.insert(owned_key(alias), account);
         true
     }
 
@@ -65,12 +69,19 @@ impl Directory {
     pub fn resolve(&self, path: &ForwardPath) -> Verdict {
         let address = match path {
             ForwardPath::Address(address) => address,
-            ForwardPath::Postmaster => return self.postmaster.clone().map_or(Verdict::UnknownUser, Verdict::Local),
+            ForwardPath::Postmaster => {
+                return self
+                    .postmaster
+                    .clone()
+                    .map_or(Verdict::UnknownUser, Verdict::Local);
+            }
         };
         if !self.domains.contains(&address.domain) {
             return Verdict::NotLocal;
         }
-        let found = self.find(address).or_else(|| without_detail(address).and_then(|plain| self.find(&plain)));
+        let found = self
+            .find(address)
+            .or_else(|| without_detail(address).and_then(|plain| self.find(&plain)));
         found.map_or(Verdict::UnknownUser, Verdict::Local)
     }
 
@@ -78,23 +89,37 @@ impl Directory {
     #[must_use]
     pub fn account_by_login(&self, login: &str) -> Option<Arc<Account>> {
         let address = AddrSpec::parse(login).ok()?;
-        self.find(&address).filter(|account| key(&account.address) == key(&address))
+        self.find(&address)
+            .filter(|account| key(&account.address) == key(&address))
     }
 
     fn find(&self, address: &AddrSpec) -> Option<Arc<Account>> {
-        self.by_address.get(&key(address)).cloned()
+        let key = key(address);
+        self.by_address
+            .get(std::str::from_utf8(&key).unwrap_or_default())
+            .cloned()
     }
 }
 
-fn key(address: &AddrSpec) -> String {
-    let mut key = format!("{}@{}", address.local_part.as_str(), address.domain);
+/// `local-part@domain`, unquoted, in ASCII lower case; on the stack, because every RCPT looks one up.
+fn key(address: &AddrSpec) -> SmallVec<[u8; 96]> {
+    let mut key = SmallVec::from_slice(address.local_part.as_str().as_bytes());
+    key.push(b'@');
+    key.extend_from_slice(address.domain.as_str().as_bytes());
     key.make_ascii_lowercase();
     key
 }
 
+fn owned_key(address: &AddrSpec) -> String {
+    String::from_utf8_lossy(&key(address)).into_owned()
+}
+
 fn without_detail(address: &AddrSpec) -> Option<AddrSpec> {
     let (plain, _) = address.local_part.as_str().split_once('+')?;
-    Some(AddrSpec { local_part: LocalPart::new(plain).ok()?, domain: address.domain.clone() })
+    Some(AddrSpec {
+        local_part: LocalPart::new(plain).ok()?,
+        domain: address.domain.clone(),
+    })
 }
 
 /// The demo's directory: `alice@`, `bob@` and `user1@` … `user<n>@` of `domain`, `postmaster@` an alias of alice.
@@ -106,16 +131,28 @@ pub fn demo(domain: &str, numbered_accounts: u32) -> Result<Directory, AddressEr
     /// Ids of the numbered accounts start behind this one.
     const NUMBERED_BASE: u64 = 1000;
     let domain = Domain::new(domain)?;
-    let address = |local: &str| Ok(AddrSpec { local_part: LocalPart::new(local)?, domain: domain.clone() });
+    let address = |local: &str| {
+        Ok(AddrSpec {
+            local_part: LocalPart::new(local)?,
+            domain: domain.clone(),
+        })
+    };
     let account = |id, local: &str| {
-        Ok::<_, AddressError>(Account { id: AccountId(id), address: address(local)?, quota_bytes: None })
+        Ok::<_, AddressError>(Account {
+            id: AccountId(id),
+            address: address(local)?,
+            quota_bytes: None,
+        })
     };
     let mut directory = Directory::new();
     directory.add_domain(domain.clone());
     directory.add_account(account(1, "alice")?);
     directory.add_account(account(2, "bob")?);
     for number in 1..=numbered_accounts {
-        directory.add_account(account(NUMBERED_BASE + u64::from(number), &format!("user{number}"))?);
+        directory.add_account(account(
+            NUMBERED_BASE + u64::from(number),
+            &format!("user{number}"),
+        )?);
     }
     directory.add_alias(&address("postmaster")?, &address("alice")?);
     Ok(directory)
@@ -149,14 +186,23 @@ mod tests {
     #[test]
     fn strangers_and_other_domains_are_told_apart() {
         let directory = demo("example.org", 2).expect("a domain");
-        assert_eq!(directory.resolve(&path("user3@example.org")), Verdict::UnknownUser);
-        assert_eq!(directory.resolve(&path("alice@elsewhere.example")), Verdict::NotLocal);
+        assert_eq!(
+            directory.resolve(&path("user3@example.org")),
+            Verdict::UnknownUser
+        );
+        assert_eq!(
+            directory.resolve(&path("alice@elsewhere.example")),
+            Verdict::NotLocal
+        );
     }
 
     #[test]
     fn a_login_is_the_full_main_address() {
         let directory = demo("example.org", 0).expect("a domain");
-        assert_eq!(directory.account_by_login("ALICE@example.org").map(|a| a.id), Some(AccountId(1)));
+        assert_eq!(
+            directory.account_by_login("ALICE@example.org").map(|a| a.id),
+            Some(AccountId(1))
+        );
         assert_eq!(directory.account_by_login("alice"), None);
         assert_eq!(directory.account_by_login("postmaster@example.org"), None);
         assert_eq!(directory.account_by_login("alice+x@example.org"), None);

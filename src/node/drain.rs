@@ -53,6 +53,12 @@ impl Drain {
         self.0.sessions.get()
     }
 
+    /// Signalled when sessions are asked to end (and when the last one has); look at [`Drain::is_asked`] then.
+    #[must_use]
+    pub fn waiter(&self) -> Waiter {
+        self.0.changed.waiter()
+    }
+
     /// Resolves when sessions are asked to end, at once if they have been already.
     pub async fn asked(&self) {
         let mut waiter = self.0.changed.waiter();

@@ -14,6 +14,7 @@ use crate::disk::file::FileDisk;
 use crate::runtime::Core;
 use crate::store::{Environment, Store};
 use drain::Drain;
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// Production's environment: files through io_uring, the system's clock and entropy.
@@ -62,8 +63,21 @@ pub struct Settings {
     pub message_bytes_max: u64,
     /// Limits per peer that make no sense on loopback (harvesting, failures) are on.
     pub limit_peers: bool,
-    /// Take mail and throw it away: only for measuring what the protocol alone costs.
-    pub discard: bool,
+    /// Take mail and throw it away.
+    pub discard: Option<DiscardPermit>,
+}
+
+/// Says that the operator asked for a server that acknowledges mail and throws it away, to measure what the protocol
+/// alone costs. Made from the command line and nowhere else.
+#[derive(Clone, Copy, Debug)]
+pub struct DiscardPermit(());
+
+impl DiscardPermit {
+    /// The permit, if the argument was given.
+    #[must_use]
+    pub fn from_argument(discard: bool) -> Option<Self> {
+        discard.then_some(Self(()))
+    }
 }
 
 /// One core's services.
@@ -81,6 +95,10 @@ pub struct Node {
     pub tls: Arc<rustls::ServerConfig>,
     /// See [`Settings`].
     pub settings: Settings,
+    /// The same as the SMTP protocol needs it, shared by all sessions.
+    pub smtp: Arc<crate::proto::smtp::Config>,
+    /// Numbers mail transactions in trace fields.
+    pub transactions: Cell<u64>,
     /// Open sessions, and whether they are asked to end.
     pub drain: Drain,
 }
@@ -90,6 +108,14 @@ impl Node {
     #[must_use]
     pub fn store(&self) -> &NodeStore {
         self.router.store()
+    }
+
+    /// A name for the next mail transaction, for its trace fields: core, second, count.
+    #[must_use]
+    pub fn next_transaction_id(&self) -> String {
+        let count = self.transactions.get() + 1;
+        self.transactions.set(count);
+        format!("{:x}.{:x}.{count:x}", self.core.id, self.now().seconds())
     }
 
     /// Now, by the wall clock.
