@@ -70,8 +70,8 @@ fn available_cores() -> usize {
 fn self_signed_tls() -> Result<Arc<rustls::ServerConfig>, BootError> {
     let names = [format!("mx.{DOMAIN}"), "localhost".to_owned(), "127.0.0.1".to_owned()];
     let system = |cause: String| BootError::System { what: "TLS", cause };
-    let (chain, key) = tls::self_signed(&names).map_err(|e| system(e.to_string()))?;
-    tls::server_config(chain, key, &[]).map_err(|e| system(e.to_string()))
+    let certificate = tls::self_signed(&names).map_err(|e| system(e.to_string()))?;
+    tls::server_config(certificate, &[]).map_err(|e| system(e.to_string()))
 }
 
 /// The data directory, locked as long as this lives.

@@ -110,6 +110,12 @@ impl Node {
         self.router.store()
     }
 
+    /// May a peer at `address` log in without TLS?
+    #[must_use]
+    pub fn allows_plaintext(&self, address: std::net::IpAddr) -> bool {
+        self.settings.allow_plaintext_on_loopback && address.to_canonical().is_loopback()
+    }
+
     /// A name for the next mail transaction, for its trace fields: core, second, count.
     #[must_use]
     pub fn next_transaction_id(&self) -> String {

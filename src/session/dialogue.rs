@@ -67,7 +67,11 @@ enum Arrival {
 impl<P: Pipe, C: Protocol> Dialogue<P, C> {
     /// Opens the dialogue: the greeting is due.
     pub fn open(pipe: P, core: C, tls: Arc<rustls::ServerConfig>, drain: &Drain) -> Self {
+        let is_tls = pipe.tls().is_some();
         let mut dialogue = Self::resume(pipe, core, Input::default(), tls, drain);
+        if is_tls {
+            dialogue.feed(Event::TlsReady);
+        }
         dialogue.feed(Event::Opened);
         dialogue
     }
@@ -126,13 +130,14 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
         self.feed(Event::Answer(answer));
     }
 
-    /// Sends what the session itself has to say between the core's replies, behind those already made.
+    /// Sends what the session itself has to say between the core's replies, behind those already made. Gives the buffer
+    /// back, emptied.
     ///
     /// # Errors
     /// Those of the connection.
-    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.wire.extend_from_slice(bytes);
-        if self.out.wire.len() >= WIRE_KEPT_BYTES_MAX { self.flush().await } else { Ok(()) }
+    pub async fn send(&mut self, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.flush().await?;
+        self.pipe.send(bytes).await
     }
 
     /// Sends the replies gathered so far.

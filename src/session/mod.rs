@@ -21,7 +21,6 @@ use crate::net::Conn;
 use crate::node::Node;
 use crate::runtime::{self, Endpoint};
 use std::rc::Rc;
-use std::time::Instant;
 
 /// A session between two cores.
 pub enum Moved {
@@ -65,7 +64,6 @@ async fn secured(service: Service, mut conn: Conn, node: &Node) -> Option<Conn> 
     if !service.is_implicit_tls() {
         return Some(conn);
     }
-    conn.set_deadline(Some(Instant::now() + crate::tls::HANDSHAKE_TIMEOUT));
     match conn.start_tls(node.tls.clone()).await {
         Ok(()) => Some(conn),
         Err(error) => {
