@@ -35,25 +35,31 @@ pub struct ControlGone;
 impl Control {
     /// Starts the threads. Before any executor: threads inherit the affinity of their maker.
     pub fn start() -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let (tasks, mut waiting) = mpsc::unbounded_channel::<Task>();
-        std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                while let Some(task) = waiting.recv().await {
-                    tokio::spawn(task);
-                }
-            });
-        })?;
+        std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    while let Some(task) = waiting.recv().await {
+                        tokio::spawn(task);
+                    }
+                });
+            })?;
         let (computations, queue) = crossbeam_channel::unbounded::<Computation>();
         for number in 0..COMPUTE_THREADS {
             let queue = queue.clone();
-            std::thread::Builder::new().name(format!("compute-{number}")).spawn(move || {
-                for computation in queue {
-                    if let Err(panic) = catch_unwind(AssertUnwindSafe(computation)) {
-                        super::executor::report_panic("computation", &*panic);
+            std::thread::Builder::new()
+                .name(format!("compute-{number}"))
+                .spawn(move || {
+                    for computation in queue {
+                        if let Err(panic) = catch_unwind(AssertUnwindSafe(computation)) {
+                            super::executor::report_panic("computation", &*panic);
+                        }
                     }
-                }
-            })?;
+                })?;
         }
         Ok(Self { tasks, computations })
     }

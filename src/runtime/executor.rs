@@ -107,8 +107,14 @@ where
         .enumerate()
         .map(|(core, thread)| match thread.map(std::thread::JoinHandle::join) {
             Ok(Ok(result)) => result,
-            Ok(Err(panic)) => Err(ExecutorError { core, cause: panic_text(&*panic) }),
-            Err(error) => Err(ExecutorError { core, cause: format!("cannot start its thread: {error}") }),
+            Ok(Err(panic)) => Err(ExecutorError {
+                core,
+                cause: panic_text(&*panic),
+            }),
+            Err(error) => Err(ExecutorError {
+                core,
+                cause: format!("cannot start its thread: {error}"),
+            }),
         })
         .collect();
     drop(watchdog);
@@ -135,7 +141,9 @@ where
     let _ = started.send(executor.is_ok());
     let executor = executor?;
     if gate.recv().is_err() {
-        return Err(failed("not started, because another core could not start".to_owned()));
+        return Err(failed(
+            "not started, because another core could not start".to_owned(),
+        ));
     }
     CORE_END.with_borrow_mut(|hooks| *hooks = Some(Vec::new()));
     let pulse = heart.clone();
@@ -188,7 +196,9 @@ fn allowed_cpus() -> Vec<usize> {
     };
     let bits = 8 * size_of::<libc::cpu_set_t>();
     // SAFETY: `cpu` is below the number of bits in the set.
-    (0..bits).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect()
+    (0..bits)
+        .filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) })
+        .collect()
 }
 
 /// Spawns on this core; a panic in it ends only this task and is logged with `name`.

@@ -53,7 +53,11 @@ struct SlotState<Rep> {
 
 impl<Rep> Slot<Rep> {
     fn new() -> Self {
-        Self(Mutex::new(SlotState { answer: None, waker: None, is_answered: false }))
+        Self(Mutex::new(SlotState {
+            answer: None,
+            waker: None,
+            is_answered: false,
+        }))
     }
 
     /// The first answer counts.
@@ -216,7 +220,10 @@ impl<Req: Send + 'static, Rep: Send + 'static> Endpoint<Req, Rep> {
             if inbox.is_closed.load(Ordering::Relaxed) {
                 return Err(CoreGone);
             }
-            return OwnCall { reply: Some(contained(serve(request))) }.await;
+            return OwnCall {
+                reply: Some(contained(serve(request))),
+            }
+            .await;
         }
         let slot = Arc::new(Slot::new());
         let answer = Answer(slot.clone());
@@ -239,7 +246,9 @@ impl<Req: Send + 'static, Rep: Send + 'static> Endpoint<Req, Rep> {
         let _ended = EndOnDrop(inbox);
         loop {
             for _ in 0..SERVE_BATCH {
-                let Some(Envelope { request, answer }) = inbox.take() else { break };
+                let Some(Envelope { request, answer }) = inbox.take() else {
+                    break;
+                };
                 let key = under_way.insert(answer.0.clone());
                 let (serve, under_way) = (serve.clone(), under_way.clone());
                 spawn_detached("mesh request", async move {
@@ -314,7 +323,10 @@ struct UnderWay<Rep> {
 
 impl<Rep: Send + 'static> UnderWay<Rep> {
     fn new<Req: Send + 'static>(inboxes: &Arc<[Inbox<Req, Rep>]>, own: usize) -> Rc<Self> {
-        let new = Rc::new(Self { slots: RefCell::default(), free: RefCell::default() });
+        let new = Rc::new(Self {
+            slots: RefCell::default(),
+            free: RefCell::default(),
+        });
         let (under_way, inboxes) = (new.clone(), inboxes.clone());
         at_core_end(move || {
             inboxes[own].end();
@@ -344,8 +356,11 @@ struct Done<Rep> {
 
 impl<Rep> Drop for Done<Rep> {
     fn drop(&mut self) {
-        self.under_way.slots.borrow_mut()[self.key] = None;
-        self.under_way.free.borrow_mut().push(self.key);
+        // After the end of the core there are no places any more.
+        if let Some(place) = self.under_way.slots.borrow_mut().get_mut(self.key) {
+            *place = None;
+            self.under_way.free.borrow_mut().push(self.key);
+        }
     }
 }
 
@@ -368,7 +383,9 @@ impl<Rep: 'static> Future for OwnCall<Rep> {
     type Output = Result<Rep, CoreGone>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(reply) = &mut self.reply else { return Poll::Ready(Err(CoreGone)) };
+        let Some(reply) = &mut self.reply else {
+            return Poll::Ready(Err(CoreGone));
+        };
         let answer = reply.as_mut().poll(cx);
         if answer.is_ready() {
             self.reply = None;

@@ -64,10 +64,12 @@ pub fn probe(cores: usize) -> Result<(), ProbeError> {
     check_memlock(raise_to_hard(libc::RLIMIT_MEMLOCK), cores)?;
     let ring = IoUring::new(PROBE_RING_ENTRIES).map_err(|error| ring_refused(&error, disabled_sysctl()))?;
     let mut supported = Probe::new();
-    ring.submitter().register_probe(&mut supported).map_err(|error| ProbeError {
-        what: format!("the kernel does not tell its io_uring operations ({error})"),
-        hint: "a kernel of 5.10 or later is needed".to_owned(),
-    })?;
+    ring.submitter()
+        .register_probe(&mut supported)
+        .map_err(|error| ProbeError {
+            what: format!("the kernel does not tell its io_uring operations ({error})"),
+            hint: "a kernel of 5.10 or later is needed".to_owned(),
+        })?;
     check_operations(|code| supported.is_supported(code))
 }
 
@@ -94,14 +96,23 @@ fn ring_refused(setup_error: &io::Error, disabled: Option<u8>) -> ProbeError {
             "RLIMIT_MEMLOCK or the memory limit of the control group is used up; raise LimitMEMLOCK= in the unit \
              (or ulimit -l), or start fewer cores"
         }
-        (Some(libc::EMFILE | libc::ENFILE), _) => "no file descriptor is left; raise LimitNOFILE= (or ulimit -n)",
+        (Some(libc::EMFILE | libc::ENFILE), _) => {
+            "no file descriptor is left; raise LimitNOFILE= (or ulimit -n)"
+        }
         _ => "see io_uring_setup(2) for this error",
     };
-    ProbeError { what: format!("the kernel refuses io_uring ({setup_error})"), hint: hint.to_owned() }
+    ProbeError {
+        what: format!("the kernel refuses io_uring ({setup_error})"),
+        hint: hint.to_owned(),
+    }
 }
 
 fn check_operations(is_supported: impl Fn(u8) -> bool) -> Result<(), ProbeError> {
-    let missing: Vec<_> = OPERATIONS.iter().filter(|(_, code)| !is_supported(*code)).map(|(name, _)| *name).collect();
+    let missing: Vec<_> = OPERATIONS
+        .iter()
+        .filter(|(_, code)| !is_supported(*code))
+        .map(|(name, _)| *name)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -124,7 +135,9 @@ fn check_descriptors(limit: u64) -> Result<(), ProbeError> {
 fn check_memlock(limit: u64, cores: usize) -> Result<(), ProbeError> {
     if limit < MEMLOCK_MIN_BYTES {
         return Err(ProbeError {
-            what: format!("only {limit} bytes may be locked (RLIMIT_MEMLOCK), {MEMLOCK_MIN_BYTES} are the least"),
+            what: format!(
+                "only {limit} bytes may be locked (RLIMIT_MEMLOCK), {MEMLOCK_MIN_BYTES} are the least"
+            ),
             hint: "raise LimitMEMLOCK= in the unit, or the hard limit of ulimit -l".to_owned(),
         });
     }
@@ -132,20 +145,31 @@ fn check_memlock(limit: u64, cores: usize) -> Result<(), ProbeError> {
     if limit < wanted {
         // Not an error: since 5.12 rings count against the control group instead, and glommio goes on without
         // registered memory. A core that is refused still ends the start with its reason.
-        tracing::warn!(limit, wanted, cores, "RLIMIT_MEMLOCK may be too low for this many cores");
+        tracing::warn!(
+            limit,
+            wanted,
+            cores,
+            "RLIMIT_MEMLOCK may be too low for this many cores"
+        );
     }
     Ok(())
 }
 
 /// Raises the soft limit to the hard one; returns what is in force then.
 fn raise_to_hard(resource: libc::__rlimit_resource_t) -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: both calls read or write exactly the structure given.
     unsafe {
         if libc::getrlimit(resource, &raw mut limit) != 0 {
             return u64::MAX;
         }
-        let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+        let raised = libc::rlimit {
+            rlim_cur: limit.rlim_max,
+            ..limit
+        };
         if limit.rlim_cur != limit.rlim_max && libc::setrlimit(resource, &raw const raised) == 0 {
             return raised.rlim_cur;
         }
@@ -155,5 +179,9 @@ fn raise_to_hard(resource: libc::__rlimit_resource_t) -> u64 {
 
 /// `kernel.io_uring_disabled`; kernels before 6.6 do not have it.
 fn disabled_sysctl() -> Option<u8> {
-    std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
+    std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }

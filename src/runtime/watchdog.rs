@@ -102,7 +102,12 @@ impl Watchdog {
         let watch = move || {
             let mut watched: Vec<_> = hearts
                 .into_iter()
-                .map(|heart| Watched { heart, beats: 0, looks_without_beat: 0, cpu_ns_at_last_beat: 0 })
+                .map(|heart| Watched {
+                    heart,
+                    beats: 0,
+                    looks_without_beat: 0,
+                    cpu_ns_at_last_beat: 0,
+                })
                 .collect();
             while stopped.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
                 for (core, watched) in watched.iter_mut().enumerate() {
@@ -114,7 +119,10 @@ impl Watchdog {
                 }
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("watchdog".to_owned()).spawn(watch) {
+        if let Err(error) = std::thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn(watch)
+        {
             tracing::error!(%error, "no thread for the watchdog: a hung core will not be noticed");
         }
         Self { _stop: stop }
