@@ -12,3 +12,4 @@ pub mod net;
 pub mod proto;
 pub mod runtime;
 pub mod store;
+pub mod tls;
