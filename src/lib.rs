@@ -4,6 +4,7 @@
 #![allow(missing_docs)]
 pub mod base;
 pub mod disk;
+pub mod mailbox;
 pub mod model;
 pub mod net;
 pub mod proto;
