@@ -7,6 +7,9 @@
 
 pub mod list;
 pub mod pattern;
+pub mod reader;
+pub mod search;
+pub mod searching;
 pub mod set;
 pub mod status;
 pub mod view;
