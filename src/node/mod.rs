@@ -81,7 +81,6 @@ impl DiscardPermit {
 }
 
 /// One core's services.
-#[derive(Debug)]
 pub struct Node {
     /// Which core this is.
     pub core: Core,
