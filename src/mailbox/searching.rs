@@ -149,6 +149,7 @@ async fn decide<E: Environment, P: Pace>(
     budget: &mut Budget<'_, P>,
 ) -> Result<bool, SearchError> {
     let (matcher, scope) = match key {
+        TextKey::EmailId(id) => return Ok(reader.email_id() == *id),
         TextKey::Body(matcher) => (matcher, Scope::Body),
         TextKey::Text(matcher) => (matcher, Scope::Text),
         _ => {

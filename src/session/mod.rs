@@ -7,3 +7,4 @@
 pub mod imap;
 pub mod input;
 pub mod pipe;
+pub mod shutdown;
