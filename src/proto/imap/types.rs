@@ -374,6 +374,16 @@ pub enum SearchKey {
     Sequence(SequenceSet),
     Uid(SequenceSet),
     ModSeq(ModSeq),
+    /// RFC 8474 §4.3.
+    EmailId(Vec<u8>),
+    /// RFC 8474 §4.3.
+    ThreadId(Vec<u8>),
+    /// RFC 8514 §4.3; days as above.
+    SavedBefore(i32),
+    SavedOn(i32),
+    SavedSince(i32),
+    /// RFC 8514: all messages where the mailbox keeps save dates.
+    SaveDateSupported,
     Not(Box<SearchKey>),
     Or(Box<SearchKey>, Box<SearchKey>),
     And(Vec<SearchKey>),
