@@ -9,4 +9,5 @@ pub mod model;
 pub mod net;
 pub mod proto;
 pub mod runtime;
+pub mod session;
 pub mod store;

@@ -35,7 +35,11 @@ impl<S: Services> Session<S> {
         may_expunge: bool,
     ) -> Result<Standing, Lost> {
         let Some(selected) = &mut self.selected else {
-            return Ok(Standing::Selected);
+            return Ok(if self.has_lost_mailbox {
+                Standing::Deleted
+            } else {
+                Standing::Selected
+            });
         };
         let mailbox = selected.view.mailbox();
         let own = std::mem::take(&mut selected.own);
@@ -55,6 +59,7 @@ impl<S: Services> Session<S> {
         });
         let Some(changes) = synced.flatten() else {
             self.selected = None;
+            self.has_lost_mailbox = true;
             return Ok(Standing::Deleted);
         };
         self.write_changes(link, mailbox, &changes).await?;

@@ -11,6 +11,7 @@ use super::state::Session;
 use super::{AuthVerdict, Credentials, Services};
 use crate::base::wait::Waiter;
 use crate::model::Account;
+use crate::proto::imap::encode::code::push_bye_line;
 use crate::proto::imap::{Answer, Channel, Completion, Imap, LoginRefusal, Question};
 use crate::proto::{Deadline, Event, Protocol};
 use crate::session::pipe::Pipe;
@@ -182,7 +183,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             changes = Some(self.services.store().watch(session.account.id));
             let standing = session.tell_changes(&mut self.link, true).await?;
             if standing == Standing::Deleted {
-                self.imap.handle(Event::Shutdown, &mut self.link.actions);
+                say_deleted(&mut self.link);
                 return Ok(());
             }
             self.link.flush(self.services.now()).await?;
@@ -299,4 +300,10 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             account,
         }))
     }
+}
+
+/// Ends the session because its mailbox is gone: see the head of [`super`].
+fn say_deleted<P: Pipe>(link: &mut Link<P>) {
+    push_bye_line(None, "The selected mailbox was deleted", link.out());
+    link.actions.close = true;
 }

@@ -20,6 +20,8 @@ pub struct Session<S: Services> {
     pub services: Rc<S>,
     pub account: Account,
     pub selected: Option<Selected>,
+    /// The selected mailbox was deleted by another session: the end of this command ends the session.
+    pub has_lost_mailbox: bool,
     /// A CONDSTORE enabling command was given (RFC 7162 §3.1): FETCH responses that tell of changes carry MODSEQ.
     pub is_condstore: bool,
     /// The message of the APPEND in progress.
@@ -139,6 +141,7 @@ impl<S: Services> Session<S> {
             services,
             account,
             selected: None,
+            has_lost_mailbox: false,
             is_condstore: false,
             upload: None,
         }
@@ -191,6 +194,7 @@ impl<S: Services> Session<S> {
     }
 }
 
+/// The core lets no command through that needs a mailbox when none was selected: it was deleted meanwhile.
 fn nothing_selected() -> Stop {
-    Completion::bad("No mailbox is selected").into()
+    mailbox_gone().into()
 }
