@@ -9,4 +9,6 @@ pub mod net;
 pub mod proto;
 pub mod runtime;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod tls;
