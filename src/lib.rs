@@ -11,3 +11,6 @@ pub mod proto;
 pub mod runtime;
 pub mod session;
 pub mod store;
+#[cfg(test)]
+mod testing;
+pub mod tls;
