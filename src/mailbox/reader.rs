@@ -165,13 +165,16 @@ impl<E: Environment> MessageReader<E> {
         let end = end.min(self.size());
         while (self.start.len() as u64) < end {
             let from = self.start.len() as u64;
-            let least = if from == 0 { FIRST_READ_BYTES } else { READ_BYTES_MAX };
-            let to = end
-                .min(from + READ_BYTES_MAX)
-                .max(from + least)
-                .min(self.size());
+            let least = if from == 0 {
+                FIRST_READ_BYTES
+            } else {
+                READ_BYTES_MAX
+            };
+            let to = end.min(from + READ_BYTES_MAX).max(from + least).min(self.size());
             let pieces = self.store.read_message(&self.stored, from..to).await?;
-            pieces.iter().for_each(|piece| self.start.extend_from_slice(piece));
+            pieces
+                .iter()
+                .for_each(|piece| self.start.extend_from_slice(piece));
         }
         Ok(())
     }

@@ -67,9 +67,8 @@ pub async fn run<E: Environment, P: Pace>(
     let mut budget = Budget::new(pace);
     let mut found = Found::default();
     for slice in slices(view.len()) {
-        let judged = budget.timed(|| {
-            store.account(account, |state| judge_rows(state, view, query, slice.clone()))
-        });
+        let judged =
+            budget.timed(|| store.account(account, |state| judge_rows(state, view, query, slice.clone())));
         let mut judged = judged.flatten().ok_or(SearchError::MailboxGone)?;
         budget.breathe_if_due().await?;
         for (index, row) in std::mem::take(&mut judged.undecided) {

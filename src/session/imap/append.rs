@@ -82,7 +82,10 @@ impl<S: Services> Session<S> {
         Ok(answer)
     }
 
-    async fn commit_upload(&self, upload: Upload<S::Environment>) -> Result<Appended<CommitReceipt>, Refusal> {
+    async fn commit_upload(
+        &self,
+        upload: Upload<S::Environment>,
+    ) -> Result<Appended<CommitReceipt>, Refusal> {
         if let Some(failure) = upload.failure {
             return Err(refusal_of(&failure));
         }

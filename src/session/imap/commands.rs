@@ -38,10 +38,7 @@ impl<S: Services> Session<S> {
             CommandBody::Examine { mailbox, parameters } => self.select(link, &mailbox, parameters, true),
             CommandBody::Unselect => Ok(self.unselect()),
             CommandBody::Close => self.close().await,
-            CommandBody::Create {
-                mailbox,
-                special_use,
-            } => self.create(mailbox, &special_use).await,
+            CommandBody::Create { mailbox, special_use } => self.create(mailbox, &special_use).await,
             CommandBody::Delete(mailbox) => self.delete(mailbox).await,
             CommandBody::Rename { from, to } => self.rename(from, to).await,
             CommandBody::Subscribe(mailbox) => self.subscribe(mailbox, true).await,
@@ -59,16 +56,8 @@ impl<S: Services> Session<S> {
             CommandBody::Search(search) => self.search(link, &tag, search).await,
             CommandBody::Fetch(fetch) => self.fetch(link, fetch).await,
             CommandBody::Store(store) => self.store(link, store).await,
-            CommandBody::Copy {
-                set,
-                mailbox,
-                by_uid,
-            } => self.copy(set, mailbox, by_uid).await,
-            CommandBody::Move {
-                set,
-                mailbox,
-                by_uid,
-            } => self.r#move(link, set, mailbox, by_uid).await,
+            CommandBody::Copy { set, mailbox, by_uid } => self.copy(set, mailbox, by_uid).await,
+            CommandBody::Move { set, mailbox, by_uid } => self.r#move(link, set, mailbox, by_uid).await,
             // The core answers these itself or asks about them in other words.
             CommandBody::Capability
             | CommandBody::Logout

@@ -242,8 +242,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             }
             question => self.answer_in_session(question).await?,
         };
-        self.imap
-            .handle(Event::Answer(answer), &mut self.link.actions);
+        self.imap.handle(Event::Answer(answer), &mut self.link.actions);
         Ok(Next::Go)
     }
 

@@ -123,9 +123,7 @@ impl Trouble {
     fn completion(self, by_uid: bool) -> Completion {
         match self.failure {
             Some(failure) => failure,
-            None if self.has_gone && !by_uid => {
-                no(Code::ExpungeIssued, "Some of the messages are expunged")
-            }
+            None if self.has_gone && !by_uid => no(Code::ExpungeIssued, "Some of the messages are expunged"),
             None => Completion::ok("FETCH completed"),
         }
     }

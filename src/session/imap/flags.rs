@@ -94,11 +94,7 @@ impl<S: Services> Session<S> {
         })
     }
 
-    async fn answer_flags<P: Pipe>(
-        &self,
-        link: &mut Link<P>,
-        uids: &[Uid],
-    ) -> Result<(), Stop> {
+    async fn answer_flags<P: Pipe>(&self, link: &mut Link<P>, uids: &[Uid]) -> Result<(), Stop> {
         for uids in uids.chunks(ANSWER_SLICE) {
             self.with_selected(|state, _| self.write_flags_of(state, uids, link.out()))?;
             link.flush_if_full(|| self.services.now()).await?;
@@ -107,11 +103,7 @@ impl<S: Services> Session<S> {
     }
 
     /// RFC 7162 §3.1.3: with CONDSTORE a client learns the new MODSEQ even when it asked for silence.
-    async fn answer_mod_seqs<P: Pipe>(
-        &self,
-        link: &mut Link<P>,
-        uids: &[Uid],
-    ) -> Result<(), Stop> {
+    async fn answer_mod_seqs<P: Pipe>(&self, link: &mut Link<P>, uids: &[Uid]) -> Result<(), Stop> {
         for uids in uids.chunks(ANSWER_SLICE) {
             self.with_selected(|state, selected| {
                 for uid in uids {

@@ -1,8 +1,8 @@
 //! What an authenticated session holds, and how a command can end early.
 
+use super::Services;
 use super::append::Upload;
 use super::link::Lost;
-use super::Services;
 use crate::mailbox::reader::ReadError;
 use crate::mailbox::view::View;
 use crate::model::{Account, MailboxId, MailboxName, ModSeq, Uid};
@@ -111,9 +111,10 @@ pub fn no(code: Code, text: impl Into<Cow<'static, str>>) -> Completion {
 /// The one table from errors of the store to response codes (RFC 5530, 9208).
 pub fn code_of(error: &StoreError) -> (Code, Cow<'static, str>) {
     match error {
-        StoreError::NoSpace(_) | StoreError::Failed(_) | StoreError::Disk(_) => {
-            (Code::Unavailable, "The store cannot do that now, try again later".into())
-        }
+        StoreError::NoSpace(_) | StoreError::Failed(_) | StoreError::Disk(_) => (
+            Code::Unavailable,
+            "The store cannot do that now, try again later".into(),
+        ),
         StoreError::ShuttingDown => (Code::Unavailable, "The server is shutting down".into()),
         // What was read is not served; the log says where.
         StoreError::Damaged { .. } => (Code::Corruption, "The message is damaged on disk".into()),

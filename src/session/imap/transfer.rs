@@ -87,10 +87,7 @@ impl<S: Services> Session<S> {
     /// Every message with \Deleted, also those this session has not been told of yet (RFC 9051 §6.4.3).
     pub(super) fn deleted_uids(&self) -> Result<Vec<Uid>, Stop> {
         self.with_selected(|state, _| {
-            let deleted = state
-                .rows
-                .iter()
-                .filter(|row| row.flags.contains(Flags::DELETED));
+            let deleted = state.rows.iter().filter(|row| row.flags.contains(Flags::DELETED));
             deleted.map(|row| row.uid).collect()
         })
     }
