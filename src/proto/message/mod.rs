@@ -31,3 +31,5 @@ pub mod trace;
 pub mod transfer;
 pub mod words;
 
+#[cfg(test)]
+mod tests;

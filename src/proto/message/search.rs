@@ -150,14 +150,15 @@ impl<'a> MessageSearch<'a> {
     /// Searches about [`SLICE_BYTES`] more (a longer header field is searched whole).
     pub fn step(&mut self) -> Progress {
         let mut searched = 0;
-        while searched < SLICE_BYTES {
+        // Slices end at line ends, a little short of the full size: half of it is enough for a step.
+        while searched < SLICE_BYTES / 2 {
             if let Some(field) = self.fields.next() {
                 searched += field.whole.len();
                 if self.matcher.is_in_whole_field(&field) {
                     return Progress::Found;
                 }
             } else if let Some(text) = &mut self.text {
-                searched += text.read();
+                searched += text.read(SLICE_BYTES.max(self.matcher.finder.needle().len()));
                 if self.matcher.is_in_folded(&text.window) {
                     return Progress::Found;
                 }
@@ -249,9 +250,10 @@ impl<'a> TextReader<'a> {
         self.rest.is_empty()
     }
 
-    /// Adds a slice to the window; returns how many octets of the body it took.
-    fn read(&mut self) -> usize {
-        let (piece, rest) = self.rest.split_at(Lenient::piece(self.rest, SLICE_BYTES));
+    /// Adds a slice of up to `bytes_max` to the window; returns how many octets of the body it took. A slice is never
+    /// shorter than the needle, or a long needle's overlap of two windows would cost more than the slices.
+    fn read(&mut self, bytes_max: usize) -> usize {
+        let (piece, rest) = self.rest.split_at(Lenient::piece(self.rest, bytes_max));
         self.rest = rest;
         self.decoder.decode(piece, &mut self.octets);
         let whole = if rest.is_empty() {
