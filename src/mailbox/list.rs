@@ -131,7 +131,8 @@ impl ListQuery {
             Selection::SubscribedSpecialUse => is_subscribed && special_use.is_some(),
             Selection::Lsub => is_subscribed || child_is_subscribed,
         };
-        if !is_selected && !(self.recursive_match && child_is_subscribed) {
+        let is_parent_of_selected = self.recursive_match && child_is_subscribed;
+        if !is_selected && !is_parent_of_selected {
             return None;
         }
         Some(ListEntry {

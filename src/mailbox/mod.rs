@@ -10,6 +10,5 @@ pub mod pattern;
 pub mod reader;
 pub mod search;
 pub mod searching;
-pub mod set;
 pub mod status;
 pub mod view;

@@ -123,24 +123,40 @@ impl<E: Environment> MessageReader<E> {
         Ok(scanned)
     }
 
+    /// The structure, if it was scanned.
+    #[must_use]
+    pub fn known_structure(&self) -> Option<Rc<Structure>> {
+        self.structure.clone()
+    }
+
     /// Uses a structure scanned before from the same message.
     pub fn adopt_structure(&mut self, structure: Rc<Structure>) {
         self.structure = Some(structure);
     }
 
-    /// Octets of `range`, which is not longer than [`READ_BYTES_MAX`]; from memory if they are there.
+    /// Reads a short message whole, so that none of its sections needs another read; nothing of a long one.
     ///
     /// # Errors
     /// The store's.
-    pub async fn read(&mut self, range: Range<u64>) -> Result<Vec<Bytes>, StoreError> {
-        // The first read takes a short message whole, so that its other sections need none.
-        if self.start.is_empty() && self.size() <= FIRST_READ_BYTES {
+    pub async fn start(&mut self) -> Result<(), StoreError> {
+        if self.size() <= FIRST_READ_BYTES {
             self.fill(self.size()).await?;
         }
-        if range.end <= self.start.len() as u64 {
-            let kept = &self.start[index(range.start)..index(range.end)];
-            return Ok(vec![Bytes::copy_from_slice(kept)]);
-        }
+        Ok(())
+    }
+
+    /// Octets of `range` if they are in memory.
+    #[must_use]
+    pub fn kept(&self, range: Range<u64>) -> Option<&[u8]> {
+        let is_kept = range.end <= self.start.len() as u64;
+        is_kept.then(|| &self.start[index(range.start)..index(range.end)])
+    }
+
+    /// Octets of `range`, which is not longer than [`READ_BYTES_MAX`], from the store.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn read(&self, range: Range<u64>) -> Result<Vec<Bytes>, StoreError> {
         self.store.read_message(&self.stored, range).await
     }
 
@@ -149,13 +165,16 @@ impl<E: Environment> MessageReader<E> {
         let end = end.min(self.size());
         while (self.start.len() as u64) < end {
             let from = self.start.len() as u64;
-            let least = if from == 0 { FIRST_READ_BYTES } else { READ_BYTES_MAX };
-            let to = end
-                .min(from + READ_BYTES_MAX)
-                .max(from + least)
-                .min(self.size());
+            let least = if from == 0 {
+                FIRST_READ_BYTES
+            } else {
+                READ_BYTES_MAX
+            };
+            let to = end.min(from + READ_BYTES_MAX).max(from + least).min(self.size());
             let pieces = self.store.read_message(&self.stored, from..to).await?;
-            pieces.iter().for_each(|piece| self.start.extend_from_slice(piece));
+            pieces
+                .iter()
+                .for_each(|piece| self.start.extend_from_slice(piece));
         }
         Ok(())
     }

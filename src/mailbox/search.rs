@@ -7,7 +7,6 @@
 //! Limits: the depth and number of keys are the parser's (`proto::imap`).
 //! Not here: matching of texts (`proto::message`), reading and budgets (`searching`), the response (`session::imap`).
 
-use super::set::{self, BeyondView, IndexRanges};
 use super::view::View;
 use crate::base::clock::UnixMillis;
 use crate::model::{Flags, Keyword, ModSeq, Uid};
@@ -15,6 +14,8 @@ use crate::proto::imap::types::{InternalDate, SearchKey, SequenceSet};
 use crate::proto::message::date;
 use crate::proto::message::search::Matcher;
 use crate::store::MessageRow;
+use smallvec::SmallVec;
+use std::ops::Range;
 
 /// Milliseconds of a day.
 const DAY_MILLIS: i64 = 86_400_000;
@@ -27,6 +28,8 @@ pub enum TextKey {
         field: Vec<u8>,
         text: Matcher,
     },
+    /// The message's EMAILID.
+    EmailId(u64),
     /// The Date field's day: days since the epoch.
     SentBefore(i32),
     SentOn(i32),
@@ -37,10 +40,12 @@ pub enum TextKey {
 }
 
 impl TextKey {
-    /// True when the header is enough to decide.
-    #[must_use]
-    pub fn is_of_header(&self) -> bool {
-        !matches!(self, Self::Body(_) | Self::Text(_))
+    fn cost(&self) -> Cost {
+        match self {
+            Self::EmailId(_) => Cost::Record,
+            Self::Body(_) | Self::Text(_) => Cost::Body,
+            _ => Cost::Header,
+        }
     }
 
     /// Decides a key of the header.
@@ -52,7 +57,7 @@ impl TextKey {
             Self::SentBefore(day) => sent().is_some_and(|sent| sent < *day),
             Self::SentOn(day) => sent() == Some(*day),
             Self::SentSince(day) => sent().is_some_and(|sent| sent >= *day),
-            Self::Body(_) | Self::Text(_) => false,
+            Self::EmailId(_) | Self::Body(_) | Self::Text(_) => false,
         }
     }
 }
@@ -64,12 +69,6 @@ pub enum CompileError {
     BeyondView,
     /// `NO [BADCHARSET]`
     BadCharset,
-}
-
-impl From<BeyondView> for CompileError {
-    fn from(BeyondView: BeyondView) -> Self {
-        Self::BeyondView
-    }
 }
 
 /// What is known of a message after a look at it.
@@ -86,7 +85,11 @@ enum Criterion {
     Constant(bool),
     Flag(Flags),
     Keyword(u64),
-    Indexes(IndexRanges),
+    /// Ascending, disjoint.
+    Indexes(SmallVec<[Range<usize>; 4]>),
+    SavedBefore(i32),
+    SavedOn(i32),
+    SavedSince(i32),
     Before(i32),
     On(i32),
     Since(i32),
@@ -108,6 +111,7 @@ enum Criterion {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cost {
     Row,
+    Record,
     Header,
     Body,
 }
@@ -239,6 +243,16 @@ impl Compiler<'_> {
                 self.has_mod_seq = true;
                 Criterion::ModSeq(*mod_seq)
             }
+            SearchKey::EmailId(text) => match parse_email_id(text) {
+                Some(id) => self.text(TextKey::EmailId(id)),
+                None => Criterion::Constant(false),
+            },
+            // Messages have no THREADID here (RFC 8474 §5.2 allows NIL).
+            SearchKey::ThreadId(_) => Criterion::Constant(false),
+            SearchKey::SavedBefore(day) => Criterion::SavedBefore(*day),
+            SearchKey::SavedOn(day) => Criterion::SavedOn(*day),
+            SearchKey::SavedSince(day) => Criterion::SavedSince(*day),
+            SearchKey::SaveDateSupported => Criterion::Constant(true),
             SearchKey::Not(key) => not(self.one(key)?),
             SearchKey::Or(a, b) => {
                 let mut sides = [self.one(a)?, self.one(b)?];
@@ -261,11 +275,7 @@ impl Compiler<'_> {
     }
 
     fn text(&mut self, key: TextKey) -> Criterion {
-        let cost = if key.is_of_header() {
-            Cost::Header
-        } else {
-            Cost::Body
-        };
+        let cost = key.cost();
         self.texts.push(key);
         Criterion::Text(self.texts.len() - 1, cost)
     }
@@ -278,8 +288,11 @@ impl Compiler<'_> {
     }
 
     fn indexes(&self, set: &SequenceSet, by_uid: bool) -> Result<Criterion, CompileError> {
-        let ranges = set::resolve(self.context.view, set, by_uid, self.context.saved)?;
-        Ok(Criterion::Indexes(ranges))
+        let resolved = set.resolve(self.context.view.uids(), self.context.saved, by_uid);
+        match resolved.first_invalid {
+            Some(_) => Err(CompileError::BeyondView),
+            None => Ok(Criterion::Indexes(resolved.ranges)),
+        }
     }
 }
 
@@ -309,7 +322,10 @@ impl Criterion {
             Self::Constant(value) => *value,
             Self::Flag(flags) => row.flags.contains(*flags),
             Self::Keyword(bit) => row.keywords & bit != 0,
-            Self::Indexes(ranges) => set::contains(ranges, index),
+            Self::Indexes(ranges) => contains(ranges, index),
+            Self::SavedBefore(day) => saved_day(row) < *day,
+            Self::SavedOn(day) => saved_day(row) == *day,
+            Self::SavedSince(day) => saved_day(row) >= *day,
             Self::Before(day) => day_of(row.internal_date) < *day,
             Self::On(day) => day_of(row.internal_date) == *day,
             Self::Since(day) => day_of(row.internal_date) >= *day,
@@ -344,6 +360,34 @@ impl Criterion {
             }
         })
     }
+}
+
+/// True when `index` lies in one of the ranges.
+fn contains(ranges: &[Range<usize>], index: usize) -> bool {
+    let at = ranges.partition_point(|range| range.end <= index);
+    ranges.get(at).is_some_and(|range| range.start <= index)
+}
+
+/// SAVEDATE has no zone of its own: days are those of UTC.
+fn saved_day(row: &MessageRow) -> i32 {
+    day_of(InternalDate {
+        at: row.save_date,
+        zone_minutes: 0,
+    })
+}
+
+/// The number in an EMAILID as FETCH shows it: `E` and 16 hexadecimal digits.
+#[must_use]
+pub fn parse_email_id(text: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(text.strip_prefix(b"E")?).ok()?;
+    let is_canonical = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    is_canonical.then(|| u64::from_str_radix(digits, 16).ok())?
+}
+
+/// An EMAILID (RFC 8474 §5.1), which must begin with a letter or digit and stay an atom.
+#[must_use]
+pub fn email_id_text(email_id: u64) -> String {
+    format!("E{email_id:016x}")
 }
 
 /// The day a date names where it was written, as days since the epoch.

@@ -67,9 +67,8 @@ pub async fn run<E: Environment, P: Pace>(
     let mut budget = Budget::new(pace);
     let mut found = Found::default();
     for slice in slices(view.len()) {
-        let judged = budget.timed(|| {
-            store.account(account, |state| judge_rows(state, view, query, slice.clone()))
-        });
+        let judged =
+            budget.timed(|| store.account(account, |state| judge_rows(state, view, query, slice.clone())));
         let mut judged = judged.flatten().ok_or(SearchError::MailboxGone)?;
         budget.breathe_if_due().await?;
         for (index, row) in std::mem::take(&mut judged.undecided) {
@@ -149,6 +148,7 @@ async fn decide<E: Environment, P: Pace>(
     budget: &mut Budget<'_, P>,
 ) -> Result<bool, SearchError> {
     let (matcher, scope) = match key {
+        TextKey::EmailId(id) => return Ok(reader.email_id() == *id),
         TextKey::Body(matcher) => (matcher, Scope::Body),
         TextKey::Text(matcher) => (matcher, Scope::Text),
         _ => {

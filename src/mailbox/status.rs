@@ -42,7 +42,11 @@ pub fn status<'a>(
     state: &'a MailboxState,
     items: &'a [StatusItem],
 ) -> impl Iterator<Item = (StatusItem, u64)> + 'a {
-    let counts = needs_counts(items).then(|| Counts::of(state)).unwrap_or_default();
+    let counts = if needs_counts(items) {
+        Counts::of(state)
+    } else {
+        Counts::default()
+    };
     items.iter().map(move |item| {
         let value = match item {
             StatusItem::Messages => state.rows.len() as u64,

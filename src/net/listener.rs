@@ -156,40 +156,41 @@ impl Listener {
     /// Accepts until stopped; backs off on EMFILE with a reserve descriptor; never leaks an accepted descriptor.
     /// Calls `serve` for each connection (which spawns and returns at once). Must not be dropped while it waits.
     pub async fn accept_all(&self, serve: impl Fn(Conn)) {
-        let Some(acceptor) = self.acceptor().await else {
-            return;
-        };
-        let mut accepted_in_a_row = 0;
+        if let Some(acceptor) = self.acceptor().await {
+            self.accept_until_stopped(&acceptor, &serve).await;
+        }
+        for fd in self.accepted_late.take() {
+            serve_new(Stream::from_fd(fd), &serve);
+        }
+    }
+
+    async fn accept_until_stopped(&self, acceptor: &TcpListener, serve: &impl Fn(Conn)) {
+        let mut in_a_row = 0;
         let mut is_exhausted = false;
         while !self.is_stopping.get() {
-            match acceptor.shared_accept().await {
+            in_a_row += 1;
+            if in_a_row % ACCEPT_BATCH == 0 {
+                runtime::breathe().await;
+            }
+            let error = match acceptor.shared_accept().await {
                 Ok(accepted) => {
                     is_exhausted = false;
                     let stream = accepted.bind_to_executor();
                     set_cloexec(&stream);
-                    serve_new(Stream::new(stream), &serve);
+                    serve_new(Stream::new(stream), serve);
+                    continue;
                 }
-                Err(_) if self.is_stopping.get() => break,
-                Err(error) => {
-                    let error = io::Error::from(error);
-                    if is_about_one_connection(&error) {
-                        continue;
-                    }
-                    if !is_exhausted {
-                        tracing::warn!(local = %self.local, %error, "cannot accept connections for now");
-                    }
-                    is_exhausted = true;
-                    self.shed();
-                    runtime::sleep(EXHAUSTED_BACKOFF).await;
-                }
+                Err(error) => io::Error::from(error),
+            };
+            if is_about_one_connection(&error) || self.is_stopping.get() {
+                continue;
             }
-            accepted_in_a_row += 1;
-            if accepted_in_a_row % ACCEPT_BATCH == 0 {
-                runtime::breathe().await;
+            if !is_exhausted {
+                tracing::warn!(local = %self.local, %error, "cannot accept connections for now");
             }
-        }
-        for fd in self.accepted_late.take() {
-            serve_new(Stream::from_fd(fd), &serve);
+            is_exhausted = true;
+            self.shed();
+            runtime::sleep(EXHAUSTED_BACKOFF).await;
         }
     }
 

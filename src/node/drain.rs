@@ -2,7 +2,8 @@
 //!
 //! Invariants: a session is counted as long as its [`Seat`] lives, a panic included; asking to drain is not undone.
 
-use crate::base::wait::{Notify, Waiter};
+use crate::base::wait::Notify;
+use crate::session::shutdown::Shutdown;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -12,9 +13,9 @@ pub struct Drain(Rc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    is_asked: Cell<bool>,
+    shutdown: Shutdown,
     sessions: Cell<usize>,
-    changed: Notify,
+    emptied: Notify,
 }
 
 /// One open session.
@@ -37,14 +38,13 @@ impl Drain {
 
     /// Asks every session to end.
     pub fn ask(&self) {
-        self.0.is_asked.set(true);
-        self.0.changed.notify_all();
+        self.0.shutdown.begin();
     }
 
     /// True once sessions are asked to end.
     #[must_use]
     pub fn is_asked(&self) -> bool {
-        self.0.is_asked.get()
+        self.0.shutdown.has_begun()
     }
 
     /// How many sessions are open.
@@ -53,23 +53,15 @@ impl Drain {
         self.0.sessions.get()
     }
 
-    /// Signalled when sessions are asked to end (and when the last one has); look at [`Drain::is_asked`] then.
+    /// What sessions listen to.
     #[must_use]
-    pub fn waiter(&self) -> Waiter {
-        self.0.changed.waiter()
-    }
-
-    /// Resolves when sessions are asked to end, at once if they have been already.
-    pub async fn asked(&self) {
-        let mut waiter = self.0.changed.waiter();
-        while !self.is_asked() {
-            waiter.changed().await;
-        }
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.0.shutdown
     }
 
     /// Resolves when no session is left.
     pub async fn emptied(&self) {
-        let mut waiter: Waiter = self.0.changed.waiter();
+        let mut waiter = self.0.emptied.waiter();
         while self.sessions() > 0 {
             waiter.changed().await;
         }
@@ -81,7 +73,7 @@ impl Drop for Seat {
         let inner = &self.0.0;
         inner.sessions.set(inner.sessions.get() - 1);
         if inner.sessions.get() == 0 {
-            inner.changed.notify_all();
+            inner.emptied.notify_all();
         }
     }
 }
@@ -96,10 +88,10 @@ mod tests {
         let drain = Drain::new();
         let first = drain.seat();
         let second = drain.seat();
-        assert_eq!(drain.asked().now_or_never(), None);
+        assert!(!drain.is_asked());
         assert_eq!(drain.emptied().now_or_never(), None);
         drain.ask();
-        assert_eq!(drain.asked().now_or_never(), Some(()));
+        assert!(drain.is_asked() && drain.shutdown().has_begun());
         drop(first);
         assert_eq!(drain.sessions(), 1);
         drop(second);

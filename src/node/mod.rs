@@ -49,6 +49,9 @@ impl Environment for NodeEnvironment {
     }
 }
 
+/// The system's clock, for those who want a reference to one.
+pub static CLOCK: SystemClock = SystemClock;
+
 /// The store that sessions see.
 pub type NodeStore = Store<NodeEnvironment>;
 
@@ -96,6 +99,8 @@ pub struct Node {
     pub settings: Settings,
     /// The same as the SMTP protocol needs it, shared by all sessions.
     pub smtp: Arc<crate::proto::smtp::Config>,
+    /// The same as the IMAP protocol needs it.
+    pub imap: Arc<crate::proto::imap::Config>,
     /// Numbers mail transactions in trace fields.
     pub transactions: Cell<u64>,
     /// Open sessions, and whether they are asked to end.

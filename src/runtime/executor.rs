@@ -52,8 +52,11 @@ pub struct ExecutorError {
 
 static TASK_PANICS: AtomicU64 = AtomicU64::new(0);
 
+type EndHook = Box<dyn FnOnce()>;
+
 thread_local! {
-    static CORE_END: RefCell<Option<Vec<Box<dyn FnOnce()>>>> = const { RefCell::new(None) };
+    /// `Some` while this thread's executor runs.
+    static CORE_END: RefCell<Option<Vec<EndHook>>> = const { RefCell::new(None) };
 }
 
 /// Tasks of this process that ended by a panic and were contained.

@@ -18,3 +18,6 @@ pub use executor::{Core, ExecutorError, run_cores, spawn_detached, task_panics};
 pub use mesh::{CoreGone, Endpoint, mesh};
 pub use probe::{ProbeError, probe};
 pub use timer::{breathe, sleep, timeout};
+
+#[cfg(test)]
+mod tests;

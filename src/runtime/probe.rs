@@ -185,3 +185,47 @@ fn disabled_sysctl() -> Option<u8> {
         .parse()
         .ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_passes() {
+        probe(2).unwrap();
+    }
+
+    #[test]
+    fn every_refusal_says_what_to_change() {
+        let cases = [
+            (libc::ENOSYS, None, "CONFIG_IO_URING"),
+            (libc::EPERM, Some(2), "kernel.io_uring_disabled=0"),
+            (libc::EPERM, Some(1), "kernel.io_uring_group"),
+            (libc::EPERM, Some(0), "seccomp"),
+            (libc::EPERM, None, "seccomp"),
+            (libc::ENOMEM, Some(0), "LimitMEMLOCK"),
+            (libc::EMFILE, Some(0), "LimitNOFILE"),
+        ];
+        for (code, disabled, hint) in cases {
+            let error = ring_refused(&io::Error::from_raw_os_error(code), disabled).to_string();
+            assert!(error.contains(hint), "{error}");
+        }
+        assert!(
+            check_descriptors(64)
+                .unwrap_err()
+                .to_string()
+                .contains("LimitNOFILE")
+        );
+        assert!(
+            check_memlock(64 * 1024, 2)
+                .unwrap_err()
+                .to_string()
+                .contains("LimitMEMLOCK")
+        );
+        assert!(check_memlock(8 << 20, 64).is_ok());
+        let error = check_operations(|code| code != opcode::Statx::CODE)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("lacks the io_uring operations STATX"), "{error}");
+    }
+}

@@ -12,7 +12,7 @@ use super::input::Input;
 use super::pipe::Pipe;
 use crate::base::buffer::BufLease;
 use crate::base::wait::Waiter;
-use crate::node::drain::Drain;
+use super::shutdown::Shutdown;
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
@@ -52,8 +52,8 @@ pub struct Dialogue<P, C: Protocol> {
     /// The core has taken all it can of what is there.
     needs_more: bool,
     tls: Arc<rustls::ServerConfig>,
-    drain: Drain,
-    drained: Waiter,
+    shutdown: Shutdown,
+    stopping: Waiter,
     was_told_to_stop: bool,
 }
 
@@ -66,9 +66,9 @@ enum Arrival {
 
 impl<P: Pipe, C: Protocol> Dialogue<P, C> {
     /// Opens the dialogue: the greeting is due.
-    pub fn open(pipe: P, core: C, tls: Arc<rustls::ServerConfig>, drain: &Drain) -> Self {
+    pub fn open(pipe: P, core: C, tls: Arc<rustls::ServerConfig>, shutdown: &Shutdown) -> Self {
         let is_tls = pipe.tls().is_some();
-        let mut dialogue = Self::resume(pipe, core, Input::default(), tls, drain);
+        let mut dialogue = Self::resume(pipe, core, Input::default(), tls, shutdown);
         if is_tls {
             dialogue.feed(Event::TlsReady);
         }
@@ -77,7 +77,7 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
     }
 
     /// Goes on with a dialogue that another core began.
-    pub fn resume(pipe: P, core: C, input: Input, tls: Arc<rustls::ServerConfig>, drain: &Drain) -> Self {
+    pub fn resume(pipe: P, core: C, input: Input, tls: Arc<rustls::ServerConfig>, shutdown: &Shutdown) -> Self {
         Self {
             pipe,
             core,
@@ -86,8 +86,8 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
             body: SmallVec::new(),
             needs_more: false,
             tls,
-            drained: drain.waiter(),
-            drain: drain.clone(),
+            stopping: shutdown.waiter(),
+            shutdown: shutdown.clone(),
             was_told_to_stop: false,
         }
     }
@@ -207,11 +207,11 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
 
     async fn wait(&mut self) -> io::Result<Arrival> {
         loop {
-            if self.drain.is_asked() && !std::mem::replace(&mut self.was_told_to_stop, true) {
+            if self.shutdown.has_begun() && !std::mem::replace(&mut self.was_told_to_stop, true) {
                 return Ok(Arrival::Stop);
             }
             // Dropping the receive loses nothing, see `Pipe`.
-            match select(pin!(self.pipe.recv()), self.drained.changed()).await {
+            match select(pin!(self.pipe.recv()), self.stopping.changed()).await {
                 Either::Left((Ok(lease), _)) if lease.is_empty() => return Ok(Arrival::End),
                 Either::Left((received, _)) => return received.map(Arrival::Bytes),
                 Either::Right(((), _)) => {}

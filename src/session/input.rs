@@ -86,7 +86,10 @@ impl Input {
     /// # Panics
     /// When that many were not offered: the core counted bytes that cannot be there.
     pub fn consume(&mut self, count: usize) {
-        assert!(count <= self.bytes().len(), "a core consumed more than it was offered");
+        assert!(
+            count <= self.bytes().len(),
+            "a core consumed more than it was offered"
+        );
         self.at += count;
         if self.is_empty() {
             self.clear();

@@ -9,10 +9,12 @@
 
 pub mod dialogue;
 pub mod imap;
+mod imap_services;
 pub mod input;
 pub mod pipe;
 pub mod pop3;
 pub mod service;
+pub mod shutdown;
 pub mod smtp;
 
 pub use service::Service;
@@ -25,7 +27,7 @@ use std::rc::Rc;
 /// A session between two cores.
 pub enum Moved {
     /// After LOGIN or AUTHENTICATE.
-    Imap(Box<imap::Moved>),
+    Imap(Box<imap::Moved<Conn>>),
     /// After PASS or AUTH.
     Pop3(Box<pop3::Moved>),
 }
@@ -42,7 +44,7 @@ pub fn start(service: Service, conn: Conn, node: &Rc<Node>, moves: &Moves) {
         match service {
             Service::Smtp => smtp::serve(conn, node).await,
             Service::Pop3 | Service::Pop3s => pop3::serve(conn, node, moves).await,
-            Service::Imap | Service::Imaps => imap::serve(conn, node, moves).await,
+            Service::Imap | Service::Imaps => imap_services::serve(conn, node, moves).await,
         }
     });
 }
@@ -53,7 +55,7 @@ pub fn adopt(node: &Rc<Node>, moved: Moved) {
     runtime::spawn_detached("moved session", async move {
         let _seat = seat;
         match moved {
-            Moved::Imap(moved) => imap::resume(*moved, node).await,
+            Moved::Imap(moved) => imap_services::resume(*moved, node).await,
             Moved::Pop3(moved) => pop3::resume(*moved, node).await,
         }
     });

@@ -24,6 +24,7 @@ pub trait Pipe: Sized {
     fn start_tls(&mut self, config: Arc<rustls::ServerConfig>) -> impl Future<Output = io::Result<()>>;
     fn tls(&self) -> Option<&TlsInfo>;
     fn detach(self) -> Self::Detached;
+    fn attach(detached: Self::Detached) -> io::Result<Self>;
     fn close(self) -> impl Future<Output = ()>;
 }
 
@@ -56,6 +57,9 @@ impl Pipe for Conn {
     }
     fn detach(self) -> Detached {
         Self::detach(self)
+    }
+    fn attach(detached: Detached) -> io::Result<Self> {
+        Self::attach(detached)
     }
     fn close(self) -> impl Future<Output = ()> {
         Self::close(self)

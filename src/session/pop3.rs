@@ -67,7 +67,7 @@ pub async fn serve(conn: Conn, node: Rc<Node>, moves: Moves) {
         ..Config::default()
     };
     let core = Pop3::new(Arc::new(config));
-    let dialogue = Dialogue::open(conn, core, node.tls.clone(), &node.drain);
+    let dialogue = Dialogue::open(conn, core, node.tls.clone(), node.drain.shutdown());
     let session = Session { node, dialogue, maildrop: None, opened: None };
     session.run_and_close(Some(moves)).await;
 }
@@ -76,7 +76,7 @@ pub async fn serve(conn: Conn, node: Rc<Node>, moves: Moves) {
 pub async fn resume(moved: Moved, node: Rc<Node>) {
     let Ok(conn) = Conn::attach(moved.conn) else { return };
     let input = Input::with_carry(moved.carry);
-    let dialogue = Dialogue::resume(conn, moved.core, input, node.tls.clone(), &node.drain);
+    let dialogue = Dialogue::resume(conn, moved.core, input, node.tls.clone(), node.drain.shutdown());
     let mut session = Session { node, dialogue, maildrop: None, opened: None };
     let opened = session.open_maildrop(&moved.account).await;
     session.dialogue.answer(opened);

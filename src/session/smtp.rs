@@ -70,7 +70,7 @@ struct Session<P> {
 /// Runs a session until it ends.
 pub async fn serve<P: Pipe>(pipe: P, node: Rc<Node>) {
     let core = Smtp::new(node.smtp.clone());
-    let dialogue = Dialogue::open(pipe, core, node.tls.clone(), &node.drain);
+    let dialogue = Dialogue::open(pipe, core, node.tls.clone(), node.drain.shutdown());
     let mut session = Session { node, dialogue, transaction: Transaction::new() };
     if let Err(error) = session.run().await {
         tracing::debug!(peer = %session.dialogue.pipe.peer(), %error, "SMTP connection lost");

@@ -14,7 +14,8 @@ use super::record_buffer::RecordBuffer;
 use crate::base::buffer::BufLease;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus, WriteTraffic,
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus,
+    WriteTraffic,
 };
 use rustls::{Error, ServerConfig};
 use std::collections::VecDeque;
@@ -51,6 +52,7 @@ pub struct TlsSession {
     plaintext: VecDeque<BufLease>,
     outgoing: Vec<u8>,
     peer_closed: bool,
+    failure: Option<Error>,
 }
 
 /// What to do once rustls lets application data be written.
@@ -69,6 +71,7 @@ impl TlsSession {
             plaintext: VecDeque::new(),
             outgoing: Vec::new(),
             peer_closed: false,
+            failure: None,
         })
     }
 
@@ -95,8 +98,15 @@ impl TlsSession {
 
     /// Works off what was received.
     pub fn advance(&mut self) -> Result<Progress, Error> {
-        if self.plaintext.is_empty() && !(self.incoming.is_empty() && !self.connection.is_handshaking()) {
-            self.drive(Write::Nothing)?;
+        let has_work =
+            !self.incoming.is_empty() || self.connection.is_handshaking() || self.failure.is_some();
+        if self.plaintext.is_empty()
+            && has_work
+            && let Err(error) = self.drive(Write::Nothing)
+            && self.plaintext.is_empty()
+        {
+            // Plaintext before a broken record is good; the error waits for its turn.
+            return Err(error);
         }
         Ok(if !self.plaintext.is_empty() {
             Progress::Plaintext
@@ -162,6 +172,9 @@ impl TlsSession {
     /// Lets rustls work until it wants input, writing `write` when it may. All input at hand is worked off first, because
     /// rustls counts on seeing the same unconsumed bytes at each call.
     fn drive(&mut self, write: Write<'_>) -> Result<(), Error> {
+        if let Some(error) = &self.failure {
+            return Err(error.clone());
+        }
         loop {
             let UnbufferedStatus { mut discard, state } =
                 self.connection.process_tls_records(self.incoming.filled_mut());
@@ -175,15 +188,7 @@ impl TlsSession {
                         append(&mut self.plaintext, record.payload);
                     }
                 }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    // The errors of encoding are about room only; it is called once.
-                    let _ = with_room(&mut self.outgoing, OWN_RECORD_BYTES, |room| {
-                        data.encode(room).map_err(|error| match error {
-                            EncodeError::InsufficientSize(size) => Some(size),
-                            EncodeError::AlreadyEncoded => None,
-                        })
-                    });
-                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut self.outgoing),
                 // It stands in `outgoing`, which is sent before anything else: as good as sent.
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => self.peer_closed = true,
@@ -193,11 +198,7 @@ impl TlsSession {
                     // Early data is never accepted, see `server_config_with`.
                     return Err(Error::General("a TLS state that cannot be".to_owned()));
                 }
-                Err(error) => {
-                    self.incoming.consume(discard);
-                    self.fetch_alert();
-                    return Err(error);
-                }
+                Err(error) => return Err(self.fail(error)),
             }
             if let Some(traffic) = write_now {
                 let result = write_traffic(traffic, &mut self.outgoing, write);
@@ -214,21 +215,34 @@ impl TlsSession {
         }
     }
 
-    /// After an error rustls has the alert for the peer ready, behind what it had to say before.
-    fn fetch_alert(&mut self) {
+    /// After an error rustls has the alert for the peer ready, behind what it had to say before. It is not to see the input
+    /// again: it would find the same error and insist that the alert was made already.
+    fn fail(&mut self, error: Error) -> Error {
+        self.incoming = RecordBuffer::default();
         for _ in 0..ALERT_CALLS_MAX {
-            let status = self.connection.process_tls_records(self.incoming.filled_mut());
+            if !self.connection.wants_write() {
+                break;
+            }
+            let status = self.connection.process_tls_records(&mut []);
             let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else {
-                return;
+                break;
             };
-            let _ = with_room(&mut self.outgoing, OWN_RECORD_BYTES, |room| {
-                data.encode(room).map_err(|error| match error {
-                    EncodeError::InsufficientSize(size) => Some(size),
-                    EncodeError::AlreadyEncoded => None,
-                })
-            });
+            encode(&mut data, &mut self.outgoing);
         }
+        self.failure = Some(error.clone());
+        error
     }
+}
+
+/// Appends one of rustls' own records.
+fn encode<Data>(data: &mut EncodeTlsData<'_, Data>, outgoing: &mut Vec<u8>) {
+    let encoded = with_room(outgoing, OWN_RECORD_BYTES, |room| {
+        data.encode(room).map_err(|error| match error {
+            EncodeError::InsufficientSize(size) => Some(size),
+            EncodeError::AlreadyEncoded => None,
+        })
+    });
+    debug_assert!(encoded.is_ok(), "each record is encoded once");
 }
 
 /// Appends `outgoing`, then what `write` asks for, to the buffer of `write`.

@@ -8,6 +8,7 @@ mod secured;
 use super::{BoundListener, Conn, Listener};
 use crate::base::oneshot;
 use crate::runtime::{Core, run_cores, spawn_detached};
+use crate::testing::in_own_process;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use rustls::{
@@ -136,24 +137,4 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
         .collect()
-}
-
-/// Runs `body` in a fresh process, as the test named `test` alone.
-fn in_own_process(test: &str, body: impl FnOnce()) {
-    const MARK: &str = "RINGPOST_TEST_IN_OWN_PROCESS";
-    if std::env::var_os(MARK).is_some() {
-        return body();
-    }
-    let program = std::env::current_exe().unwrap();
-    let output = std::process::Command::new(program)
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env(MARK, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
 }

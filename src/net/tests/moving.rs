@@ -149,7 +149,7 @@ fn a_move_leaks_no_descriptor() {
         let mut counts = Vec::new();
         serve_moving(None, |address| {
             let stream = connect(address);
-            let mut echoed = |len: usize| {
+            let echoed = |len: usize| {
                 (&stream).write_all(&pattern(len)).unwrap();
                 (&stream).read_exact(&mut vec![0; len]).unwrap();
             };

@@ -204,7 +204,8 @@ fn a_handshake_too_large_or_too_late_is_refused() {
     };
     let nonsense = |stream: &mut TcpStream| stream.write_all(b"EHLO example.org\r\n").unwrap();
     let nothing = |_: &mut TcpStream| {};
-    let cases: [(fn(&mut TcpStream), ErrorKind); 3] = [
+    type Client = fn(&mut TcpStream);
+    let cases: [(Client, ErrorKind); 3] = [
         (huge_hello, ErrorKind::InvalidData),
         (nonsense, ErrorKind::InvalidData),
         (nothing, ErrorKind::TimedOut),

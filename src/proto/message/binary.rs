@@ -36,10 +36,11 @@ pub fn find<'a>(
 /// # Errors
 /// [`UnknownCte`], see there.
 pub fn decode<'a>(part: &Part, message: &'a [u8]) -> Result<Cow<'a, [u8]>, UnknownCte> {
-    // RFC 2045 §6.4: multiparts and messages are not encoded; what their header claims is passed over.
+    // RFC 2045 §6.4: multiparts and messages are not encoded; what their header claims is passed over. An opaque part
+    // is shown as a text with its encoding, so it is decoded like one.
     let encoding = match part.kind {
-        Kind::Leaf => part.fields(message).encoding(),
-        Kind::Multipart | Kind::Message | Kind::Opaque => Encoding::Identity,
+        Kind::Leaf | Kind::Opaque => part.fields(message).encoding(),
+        Kind::Multipart | Kind::Message => Encoding::Identity,
     };
     transfer::decode(part.body_of(message), encoding).ok_or(UnknownCte)
 }

@@ -3,7 +3,8 @@
 //! Invariants: linear (an attempt at a word ends at the third `?`, and each `=?` holds one); never fails: what is not
 //! a valid encoded-word stays as it is. White space between two encoded-words is dropped (RFC 2047 §6.2); the octets of
 //! neighbours in one charset are joined before they are decoded, since senders split characters between words.
-//! 8-bit text outside of words is UTF-8 (RFC 6532), else replaced octet by octet.
+//! A tab counts as a space: where a sender folds with tabs, the text is meant to go on. 8-bit text outside of words is
+//! UTF-8 (RFC 6532), else replaced octet by octet.
 //!
 //! Standards: RFC 2047, 2231 §5 (language tags). Not here: ENVELOPE, which keeps the words encoded (`envelope`).
 
@@ -15,7 +16,11 @@ use mail_parser::decoders::charsets::map::charset_decoder;
 /// Decodes the encoded-words in a field's value, folds and all.
 #[must_use]
 pub fn decode(value: &[u8]) -> String {
-    let value = header::unfold(value);
+    let mut value = header::unfold(value);
+    if value.contains(&b'\t') {
+        let tabs = value.to_mut().iter_mut().filter(|b| **b == b'\t');
+        tabs.for_each(|b| *b = b' ');
+    }
     let mut text = String::with_capacity(value.len());
     let mut pending = Pending::default();
     let mut rest: &[u8] = &value;
@@ -129,6 +134,7 @@ mod tests {
             ("x =?ISO-8859-1?Q?a?= b", "x a b"),
             ("=?ISO-8859-1?Q?a?= =?ISO-8859-1?Q?b?=", "ab"),
             ("=?ISO-8859-1?Q?a?=\r\n    =?ISO-8859-1?Q?b?=", "ab"),
+            ("a\r\n\tb", "a b"),
             ("=?ISO-8859-1?Q?a_b?=", "a b"),
             ("=?ISO-8859-1?Q?a?= =?ISO-8859-2?Q?_b?=", "a b"),
             ("=?iso-8859-1*de?q?Gr=FC=DFe?=", "Grüße"),

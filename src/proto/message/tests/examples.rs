@@ -187,6 +187,22 @@ fn a_message_without_parts_has_one() {
 }
 
 #[test]
+fn a_message_that_is_a_message_is_its_own_first_part() {
+    let message = b"A: outer\r\nContent-Type: message/rfc822\r\n\r\nA: inner\r\n\r\nbody\r\n";
+    for (text, expected) in [
+        ("HEADER", "A: outer\r\nContent-Type: message/rfc822\r\n\r\n"),
+        ("1", "A: inner\r\n\r\nbody\r\n"),
+        ("1.HEADER", "A: inner\r\n\r\n"),
+        ("1.TEXT", "body\r\n"),
+        ("1.1", "body\r\n"),
+        ("1.1.MIME", "A: inner\r\n\r\n"),
+    ] {
+        assert_eq!(fetch(message, text).as_deref(), Some(expected), "{text}");
+    }
+    assert_eq!(fetch(message, "1.1.HEADER"), None);
+}
+
+#[test]
 fn header_fields_are_filtered_in_order_with_their_folds() {
     let message = b"To: a\r\nSubject: one\r\n two\r\nX-A: 1\r\nTO: b\r\n\r\nTo: body\r\n";
     for (text, expected) in [

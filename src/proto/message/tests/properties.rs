@@ -1,4 +1,4 @@
-//! Arbitrary octets: nothing panics, ranges hold, what is written is valid.
+//! Arbitrary octets: nothing panics, ranges hold, what is written is valid. `PROPTEST_CASES` sets how many are tried.
 
 use super::super::search::{Matcher, body_contains, text_contains};
 use super::super::structure;
@@ -77,8 +77,6 @@ fn text() -> impl Strategy<Value = Option<SectionText>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
-
     #[test]
     fn any_message_has_a_sound_structure_and_a_valid_body(message in octets()) {
         let parsed = structure::parse(&message);
