@@ -22,6 +22,8 @@ pub mod message;
 pub mod pop3;
 pub mod sasl;
 pub mod smtp;
+#[cfg(test)]
+mod testing;
 
 use smallvec::SmallVec;
 use std::ops::Range;

@@ -164,7 +164,6 @@ impl<R: Receipt> Pop3<R> {
             let taken = match self.state {
                 State::Command => self.take_command(&input[at..], out),
                 State::Sasl => self.take_response(&input[at..], out),
-                State::Closed => input.len() - at,
                 _ => 0,
             };
             if taken == 0 {
@@ -248,7 +247,6 @@ impl<R: Receipt> Pop3<R> {
             (State::Stream, Answer::Streamed(Err(_))) => self.close(out),
             (State::List(listing), Answer::Flushed) => self.list_on(listing, out),
             (State::Commit, Answer::Committed(result)) => self.committed(&result, out),
-            (State::Closed, _) => self.state = State::Closed,
             // Our own fault. The peer must not be told anything that nobody decided.
             _ => self.close_with(reply::CONFUSED, out),
         }
@@ -319,6 +317,14 @@ impl<R: Receipt> Protocol for Pop3<R> {
     type Answer = Answer<R>;
 
     fn handle(&mut self, event: Event<'_, Answer<R>>, out: &mut Actions<Question>) -> Consumed {
+        if matches!(self.state, State::Closed) {
+            // Nothing is acted on any more; octets are dropped, so that they are not offered for ever.
+            return Consumed(if let Event::Bytes(input) = event {
+                input.len()
+            } else {
+                0
+            });
+        }
         let mut taken = 0;
         match event {
             Event::Bytes(input) => taken = self.take(input, out),
@@ -328,7 +334,6 @@ impl<R: Receipt> Protocol for Pop3<R> {
             Event::Answer(answer) => self.answer(answer, out),
             Event::TlsReady => self.tls_is_ready(),
             Event::Shutdown => self.is_shutting_down = true,
-            Event::Deadline if matches!(self.state, State::Closed) => {}
             Event::Deadline => self.close_with(reply::TIMED_OUT, out),
             Event::PeerClosed if matches!(self.state, State::Commit) => self.peer_has_closed = true,
             Event::PeerClosed => self.close(out),

@@ -184,7 +184,8 @@ mod tests {
             prop_assert_eq!(count.finish(), octets_as_sent(&message));
             let text = String::from_utf8(message).expect("ASCII");
             let mended = text.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n");
-            prop_assert_eq!(String::from_utf8(body).expect("ASCII").trim_end_matches("\r\n"), mended.trim_end_matches("\r\n"));
+            let body = String::from_utf8(body).expect("ASCII");
+            prop_assert_eq!(body.trim_end_matches("\r\n"), mended.trim_end_matches("\r\n"));
         }
     }
 }

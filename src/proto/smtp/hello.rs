@@ -85,6 +85,12 @@ impl<R: Receipt> Smtp<R> {
         self.synchronise(State::TlsSync, out);
     }
 
+    pub(super) fn begin_tls(&mut self, out: &mut Actions<Question>) {
+        self.say(reply::READY_FOR_TLS, out);
+        out.start_tls = true;
+        self.state = State::Tls;
+    }
+
     /// Forgets everything said in plaintext (RFC 3207 §4.2).
     pub(super) fn tls_is_ready(&mut self) {
         if !matches!(self.state, State::Tls | State::Unopened) {

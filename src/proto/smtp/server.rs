@@ -217,7 +217,6 @@ impl<R: Receipt> Smtp<R> {
                 State::Command => self.take_line(rest, out),
                 State::Data(_) => self.take_data(rest, at, out),
                 State::Chunk(_) => self.take_chunk(rest, at, out),
-                State::Closed => rest.len(),
                 _ => 0,
             };
             if taken == 0 {
@@ -278,25 +277,25 @@ impl<R: Receipt> Smtp<R> {
     }
 
     fn settle_sync(&mut self, is_early: bool, out: &mut Actions<Question>) {
+        let is_due = matches!(
+            self.state,
+            State::Greeting | State::Hello | State::DataSync | State::TlsSync
+        );
+        if !is_due {
+            // Said twice, or never asked for: nothing hangs on it.
+            return;
+        }
         out.deadline = Some(Deadline::Seconds(limits::COMMAND_SECONDS));
         if self.is_shutting_down {
             return self.close_with(reply::SHUTTING_DOWN, out);
         }
         match (&self.state, is_early) {
             (State::TlsSync, true) => self.close_with(reply::INPUT_BEHIND_STARTTLS, out),
-            (State::Greeting | State::Hello | State::DataSync, true) => {
-                self.close_with(reply::TALKED_EARLY, out);
-            }
-            (State::Greeting, false) => self.greet(out),
-            (State::Hello, false) => self.answer_hello(out),
-            (State::DataSync, false) => self.begin_data(out),
-            (State::TlsSync, false) => {
-                self.say(reply::READY_FOR_TLS, out);
-                out.start_tls = true;
-                self.state = State::Tls;
-            }
-            // Said twice, or never asked for: nothing hangs on it.
-            _ => {}
+            (_, true) => self.close_with(reply::TALKED_EARLY, out),
+            (State::Greeting, _) => self.greet(out),
+            (State::Hello, _) => self.answer_hello(out),
+            (State::DataSync, _) => self.begin_data(out),
+            _ => self.begin_tls(out),
         }
     }
 
@@ -306,7 +305,6 @@ impl<R: Receipt> Smtp<R> {
             (State::Begin, Answer::Begin(verdict)) => self.begin(verdict, out),
             (State::Recipient, Answer::Recipient(verdict)) => self.recipient(verdict, out),
             (State::Commit, Answer::Committed(result)) => self.committed(&result, out),
-            (State::Closed, _) => {}
             // Our own fault. The peer must not be told anything that nobody decided.
             _ => self.close_with(reply::CONFUSED, out),
         }
@@ -377,6 +375,14 @@ impl<R: Receipt> Protocol for Smtp<R> {
     type Answer = Answer<R>;
 
     fn handle(&mut self, event: Event<'_, Answer<R>>, out: &mut Actions<Question>) -> Consumed {
+        if matches!(self.state, State::Closed) {
+            // Nothing is acted on any more; octets are dropped, so that they are not offered for ever.
+            return Consumed(if let Event::Bytes(input) = event {
+                input.len()
+            } else {
+                0
+            });
+        }
         let mut taken = 0;
         match event {
             Event::Bytes(input) => taken = self.take(input, out),
@@ -387,7 +393,6 @@ impl<R: Receipt> Protocol for Smtp<R> {
             Event::Answer(answer) => self.answer(answer, out),
             Event::TlsReady => self.tls_is_ready(),
             Event::Shutdown => self.is_shutting_down = true,
-            Event::Deadline if matches!(self.state, State::Closed) => {}
             Event::Deadline => self.close_with(reply::TIMED_OUT, out),
             Event::PeerClosed if matches!(self.state, State::Begin | State::Recipient | State::Commit) => {
                 // The question is answered first: a message already handed over is not called back.
