@@ -5,6 +5,7 @@ pub mod model;
 pub mod proto;
 pub mod runtime;
 pub mod disk;
+pub mod sim;
 pub mod net;
 pub mod tls;
 pub mod store;

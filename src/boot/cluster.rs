@@ -119,11 +119,16 @@ fn recover(data: &std::path::Path, cores: usize) -> Result<Recovered, BootError>
     let ends = runtime::run_cores(1, move |_| {
         let data = data.clone();
         async move {
-            let disk = FileDisk::open(&data).await?;
+            let disk = open_disk(&data)?;
             Ok::<_, BootError>(store::recover(&NodeEnvironment::new(disk), cores).await?)
         }
     });
     ends.into_iter().next().expect("one executor was asked for")?
+}
+
+fn open_disk(data: &std::path::Path) -> Result<FileDisk, BootError> {
+    FileDisk::new(data)
+        .map_err(|e| BootError::DataDirectory { path: data.display().to_string(), cause: e.to_string() })
 }
 
 async fn run_core(core: Core, shared: Arc<Shared>) -> Result<(), BootError> {
@@ -154,7 +159,7 @@ struct RunningCore {
 }
 
 async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<RunningCore, BootError> {
-    let disk = FileDisk::open(&shared.data).await?;
+    let disk = open_disk(&shared.data)?;
     let store = Store::start(NodeEnvironment::new(disk), parts.seed).await?;
     let authenticator = Authenticator::new(
         shared.directory.clone(),

@@ -87,7 +87,7 @@ impl DataDirectory {
         let refuse = |cause: String| BootError::DataDirectory { path: path.display().to_string(), cause };
         std::fs::create_dir_all(&path).map_err(|e| refuse(e.to_string()))?;
         let path = path.canonicalize().map_err(|e| refuse(e.to_string()))?;
-        let lock = DirectoryLock::acquire(&path).map_err(|e| refuse(e.to_string()))?;
+        let lock = DirectoryLock::take(&path).map_err(|e| refuse(e.to_string()))?;
         Ok(Self { path, is_temporary: given.is_none(), _lock: lock })
     }
 

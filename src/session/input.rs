@@ -104,13 +104,14 @@ impl Input {
         if !self.carry.is_empty() {
             return Bytes::copy_from_slice(&self.bytes()[range]);
         }
-        if let Chunk::Lease(lease) = std::mem::take(&mut self.chunk) {
-            self.chunk = Chunk::Shared(lease.freeze());
-        }
-        match &self.chunk {
-            Chunk::Shared(bytes) => bytes.slice(self.at + range.start..self.at + range.end),
-            Chunk::None | Chunk::Lease(_) => Bytes::copy_from_slice(&[][range]),
-        }
+        let shared = match std::mem::take(&mut self.chunk) {
+            Chunk::Shared(bytes) => bytes,
+            Chunk::Lease(lease) => lease.freeze(),
+            Chunk::None => Bytes::new(),
+        };
+        let slice = shared.slice(self.at + range.start..self.at + range.end);
+        self.chunk = Chunk::Shared(shared);
+        slice
     }
 
     /// Gives the receive buffer back before a wait; what is left moves to the carry.
@@ -166,6 +167,14 @@ mod tests {
         input.consume(6);
         assert!(matches!(input.chunk, Chunk::None) && input.carry.capacity() == 0);
         assert_eq!(&body[..], b"in");
+    }
+
+    #[test]
+    fn several_slices_share_one_buffer() {
+        let mut input = Input::default();
+        input.put(lease(b"one two three"));
+        let slices = [input.slice(0..3), input.slice(4..7), input.slice(8..13)];
+        assert_eq!(slices.concat(), b"onetwothree");
     }
 
     proptest! {
