@@ -228,7 +228,9 @@ impl<R: Receipt> Pop3<R> {
             return;
         }
         if is_early {
-            return self.close_with(reply::INPUT_BEHIND_STLS, out);
+            // What stands behind STLS may have been put there by somebody else. The handshake that the peer is
+            // promised never comes, so neither side acts on anything said in the open (RFC 2595 §2.1).
+            return self.close_with(reply::BEGIN_TLS, out);
         }
         self.say(reply::BEGIN_TLS, out);
         out.start_tls = true;

@@ -24,7 +24,7 @@ mod command;
 mod data;
 mod hello;
 pub mod limits;
-mod parameters;
+pub mod parameters;
 mod path;
 pub mod reply;
 mod server;

@@ -11,7 +11,7 @@ const SIZE_DIGITS_MAX: usize = 20;
 
 /// What MAIL said besides the reverse-path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct MailParameters {
+pub struct MailParameters {
     /// `SIZE=`; a value of twenty digits beyond 64 bits is the largest there is.
     pub size: Option<u64>,
     /// `BODY=`
@@ -22,7 +22,7 @@ pub(super) struct MailParameters {
 
 /// Why parameters are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ParameterError {
+pub enum ParameterError {
     /// Not offered here.
     Unknown,
     /// Offered, but not with this value, or given twice.
@@ -30,7 +30,10 @@ pub(super) enum ParameterError {
 }
 
 /// Reads what follows the path of MAIL.
-pub(super) fn parse_mail(text: &[u8]) -> Result<MailParameters, ParameterError> {
+///
+/// # Errors
+/// See [`ParameterError`].
+pub fn parse_mail(text: &[u8]) -> Result<MailParameters, ParameterError> {
     let mut parameters = MailParameters::default();
     let mut rest = trim_start(text);
     while !rest.is_empty() {
