@@ -68,7 +68,7 @@ impl Core {
                 "The message is too big",
                 out,
             );
-            self.refuse_literal(announced, bytes, super::core::DISCARDED_LITERAL_BYTES_MAX, out);
+            self.refuse_literal(announced, bytes, super::input::DISCARDED_LITERAL_BYTES_MAX, out);
             return;
         }
         if bytes == 0 {
