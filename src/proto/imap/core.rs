@@ -311,7 +311,10 @@ impl Core {
     pub(super) fn step(&mut self, input: &[u8], offset: usize, out: &mut Actions<Question>) -> usize {
         match std::mem::replace(&mut self.doing, Doing::Ready) {
             Doing::AppendBody { tag, left } => self.append_body(tag, left, input, offset, out),
-            Doing::AppendTail { tag, tail } => self.append_tail(tag, tail, input[0], out),
+            Doing::AppendTail { tag, tail } => {
+                self.append_tail(tag, tail, input[0], out);
+                1
+            }
             Doing::Sasl { tag, exchange } => self.sasl_line(tag, exchange, input, out),
             Doing::Idling { tag } => self.idle_line(tag, input, out),
             _ => self.command_bytes(input, out),
