@@ -212,6 +212,8 @@ impl Framer {
         if self.held.is_empty() {
             return (room, Frame::TooLong(&input[..room]));
         }
+        // The tag may have come in pieces.
+        self.held.extend_from_slice(&input[..room]);
         (room, Frame::TooLong(&self.held))
     }
 
