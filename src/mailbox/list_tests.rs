@@ -1,19 +1,20 @@
 use super::*;
 use crate::model::{AccountId, ModSeq, UidValidity};
 use crate::store::MailboxState;
-use std::collections::HashMap;
 
 fn name(text: &str) -> MailboxName {
     MailboxName::new(text).unwrap()
 }
 
+/// An account with these mailboxes and subscriptions only.
 fn account(mailboxes: &[&str], subscriptions: &[&str]) -> AccountState {
-    let mut names = BTreeMap::new();
-    let mut states = HashMap::new();
+    let mut account = AccountState::new(AccountId(1), 1);
+    account.names.clear();
+    account.mailboxes.clear();
     for (index, text) in mailboxes.iter().enumerate() {
         let id = MailboxId(u32::try_from(index).unwrap());
-        names.insert(name(text), id);
-        states.insert(
+        account.names.insert(name(text), id);
+        account.mailboxes.insert(
             id,
             MailboxState {
                 id,
@@ -28,14 +29,8 @@ fn account(mailboxes: &[&str], subscriptions: &[&str]) -> AccountState {
             },
         );
     }
-    AccountState {
-        id: AccountId(1),
-        names,
-        mailboxes: states,
-        subscriptions: subscriptions.iter().map(|n| name(n)).collect(),
-        highest_mod_seq: ModSeq(0),
-        bytes_used: 0,
-    }
+    account.subscriptions = subscriptions.iter().map(|n| name(n)).collect();
+    account
 }
 
 fn run(account: &AccountState, mut query: ListQuery) -> Vec<ListEntry> {
