@@ -10,7 +10,7 @@ use crate::client::{Imap, Smtp};
 use crate::driver::{Driver, Pace};
 use crate::journal::{self, Journal};
 use crate::message::{MESSAGE_BYTES_MIN, MessageId, Template};
-use crate::oracle::{Findings, Oracle};
+use crate::oracle::{Findings, Oracle, Told};
 use crate::random;
 use crate::run::Finish;
 use crate::smtp::{Plan, SmtpLoad};
@@ -41,6 +41,9 @@ pub struct Options {
     /// The store; must not exist. A directory beside the current one if absent, removed when nothing was lost
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Where the journals are kept; must not exist. In /dev/shm if absent, removed when nothing was lost
+    #[arg(long)]
+    journals: Option<PathBuf>,
     #[arg(long, default_value_t = 8)]
     accounts: u64,
     #[arg(long, default_value_t = 32)]
@@ -57,6 +60,9 @@ pub struct Options {
 }
 
 const PASSWORD: &str = "ringpost";
+const TO_PATTERN: &str = "user{}@example.org";
+/// The number of the account whose owner is also at work over IMAP.
+const APPENDER: u64 = 1;
 /// A server that is not ready by then is broken.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -148,6 +154,10 @@ impl Server {
     }
 }
 
+fn account(number: u64) -> String {
+    TO_PATTERN.replace("{}", &number.to_string())
+}
+
 /// The `crash` command.
 pub fn main(options: &Options) -> io::Result<bool> {
     let run = random::number();
@@ -161,35 +171,38 @@ pub fn main(options: &Options) -> io::Result<bool> {
     } else {
         std::env::temp_dir()
     };
-    let journal_path = outside.join(format!("loadtest-journal-{run:016x}"));
+    let journals = options
+        .journals
+        .clone()
+        .unwrap_or_else(|| outside.join(format!("loadtest-crash-{run:016x}")));
+    std::fs::create_dir(&journals)?;
     let mut oracle = Oracle::default();
     let mut starts = Vec::new();
-    let mut acknowledged = 0;
     let mut server = Server::start(options, &data)?;
     for round in 1..=options.rounds {
-        let flags = load_until_killed(options, server, &journal_path)?;
-        oracle.entries.extend(journal::read(&journal_path)?);
-        std::fs::remove_file(&journal_path)?;
-        oracle.flagged.extend(flags);
+        let journal_path = journals.join(format!("round-{round}"));
+        let told = load_until_killed(options, server, &journal_path)?;
+        oracle.add(journal::read(&journal_path)?);
+        oracle.tell(&account(APPENDER), &told);
         server = Server::start(options, &data)?;
         starts.push(server.start);
         let findings = verify_and_expunge(options, &server, &mut oracle, round % 4 == 0)?;
-        acknowledged = oracle
-            .entries
-            .values()
-            .filter(|entry| entry.is_acknowledged)
-            .count();
         print!(
             "round {round}: back in {:.0} ms; ",
             server.start.as_secs_f64() * 1e3
         );
         if !findings.print() {
-            println!("the store is kept: {}", data.display());
+            println!(
+                "kept: the store {}, the journals {}",
+                data.display(),
+                journals.display()
+            );
             return Ok(false);
         }
     }
     drop(server);
     std::fs::remove_dir_all(&data)?;
+    std::fs::remove_dir_all(&journals)?;
     starts.sort();
     let longest = starts.last().copied().unwrap_or_default().as_secs_f64() * 1e3;
     let median = starts
@@ -199,20 +212,17 @@ pub fn main(options: &Options) -> io::Result<bool> {
         .as_secs_f64()
         * 1e3;
     println!(
-        "{} kills, {acknowledged} messages acknowledged, 0 lost (95 % confidence: under {:.4} lossy kills each); \
+        "{} kills, {} messages acknowledged, 0 lost (95 % confidence: under {:.4} lossy kills each); \
          restart to 220: median {median:.0} ms, longest {longest:.0} ms",
         options.rounds,
+        oracle.acknowledged(),
         3.0 / options.rounds.max(1) as f64
     );
     Ok(true)
 }
 
-/// Loads the server and kills it at a random moment. Returns the flags that were acknowledged.
-fn load_until_killed(
-    options: &Options,
-    server: Server,
-    journal: &Path,
-) -> io::Result<Vec<(String, MessageId)>> {
+/// Loads the server and kills it at a random moment. Returns what the IMAP client was told.
+fn load_until_killed(options: &Options, server: Server, journal: &Path) -> io::Result<Vec<Told>> {
     let stop = AtomicBool::new(false);
     let began = Instant::now();
     let end = began + Duration::from_secs_f64(options.seconds_per_round * 10.0 + 60.0);
@@ -220,7 +230,7 @@ fn load_until_killed(
         is_lmtp: false,
         is_pipelined: true,
         messages_per_connection: 20,
-        to_pattern: "user{}@example.org".to_owned(),
+        to_pattern: TO_PATTERN.to_owned(),
         accounts: options.accounts,
         recipients: options.recipients.clamp(1, options.accounts),
         size: options.size.max(MESSAGE_BYTES_MIN),
@@ -243,19 +253,19 @@ fn load_until_killed(
                 .run(end, &stop)?
                 .finish()
         });
-        let user = scope.spawn(|| append_and_flag(imap, &plan.account(0), plan.size, journal, &stop));
+        let user = scope.spawn(|| append_and_flag(imap, &account(APPENDER), plan.size, journal, &stop));
         thread::sleep(Duration::from_secs_f64(delay));
         let killed = server.kill();
         stop.store(true, Ordering::Relaxed);
         let recorder = sender
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        let flags = user
+        let told = user
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         killed?;
         drop(recorder);
-        Ok(flags)
+        Ok(told)
     })
 }
 
@@ -266,11 +276,11 @@ fn append_and_flag(
     size: usize,
     journal: &Path,
     stop: &AtomicBool,
-) -> io::Result<Vec<(String, MessageId)>> {
+) -> io::Result<Vec<Told>> {
     let began = Instant::now();
     let mut journal = Journal::append(journal, began)?;
     let mut template = Template::new(size);
-    let mut flagged = Vec::new();
+    let mut told = Vec::new();
     let run = random::number();
     let mut talk = || -> io::Result<()> {
         let mut imap = Imap::connect(address)?;
@@ -286,8 +296,15 @@ fn append_and_flag(
             let uid = imap.append("INBOX", template.body(id))?;
             journal.answered(id, true, b"OK", Instant::now());
             let Some(uid) = uid else { continue };
+            told.push(Told {
+                id,
+                uid,
+                is_flagged: false,
+            });
             imap.command(&format!("UID STORE {uid} +FLAGS (\\Flagged)"))?;
-            flagged.push((account.to_owned(), id));
+            if let Some(last) = told.last_mut() {
+                last.is_flagged = true;
+            }
         }
         Ok(())
     };
@@ -296,7 +313,7 @@ fn append_and_flag(
         Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
         _ => journal.close()?,
     }
-    Ok(flagged)
+    Ok(told)
 }
 
 fn verify_and_expunge(

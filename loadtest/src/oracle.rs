@@ -11,7 +11,7 @@
 
 use crate::journal::Entry;
 use crate::message::MessageId;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// One message as read back.
 pub struct Seen {
@@ -19,6 +19,14 @@ pub struct Seen {
     pub is_flagged: bool,
     /// Its id and the digest of its body, if it is one of ours.
     pub identity: Option<(MessageId, [u8; 32])>,
+}
+
+/// What a client was told of a message it appended.
+pub struct Told {
+    pub id: MessageId,
+    pub uid: u32,
+    /// Its \Flagged was acknowledged.
+    pub is_flagged: bool,
 }
 
 /// One mailbox as read back.
@@ -41,9 +49,10 @@ pub struct Findings {
 /// What is known, over all rounds.
 #[derive(Default)]
 pub struct Oracle {
-    pub entries: HashMap<MessageId, Entry>,
+    entries: HashMap<MessageId, Entry>,
+    by_account: BTreeMap<String, Vec<MessageId>>,
     /// Who has an acknowledged \Flagged.
-    pub flagged: HashSet<(String, MessageId)>,
+    flagged: HashSet<(String, MessageId)>,
     expunged: HashSet<(String, MessageId)>,
     uids: HashMap<(String, MessageId), u32>,
     heads: HashMap<String, (u32, u32)>,
@@ -51,46 +60,75 @@ pub struct Oracle {
 
 impl Oracle {
     pub fn new(entries: HashMap<MessageId, Entry>) -> Oracle {
-        Oracle {
-            entries,
-            ..Oracle::default()
+        let mut oracle = Oracle::default();
+        oracle.add(entries);
+        oracle
+    }
+
+    /// Takes in what was sent since.
+    pub fn add(&mut self, entries: HashMap<MessageId, Entry>) {
+        for (id, entry) in entries {
+            for recipient in &entry.recipients {
+                self.by_account.entry(recipient.clone()).or_default().push(id);
+            }
+            self.entries.insert(id, entry);
         }
+    }
+
+    /// How many were acknowledged, ever.
+    pub fn acknowledged(&self) -> usize {
+        self.entries
+            .values()
+            .filter(|entry| entry.is_acknowledged)
+            .count()
+    }
+
+    /// How many were sent, ever.
+    pub fn sent(&self) -> usize {
+        self.entries.len()
     }
 
     /// Every account that mail was sent to.
     pub fn accounts(&self) -> Vec<String> {
-        let all: HashSet<&String> = self
-            .entries
-            .values()
-            .flat_map(|entry| &entry.recipients)
-            .collect();
-        let mut all: Vec<String> = all.into_iter().cloned().collect();
-        all.sort();
-        all
+        self.by_account.keys().cloned().collect()
+    }
+
+    /// Remembers what `account`'s client was told.
+    pub fn tell(&mut self, account: &str, told: &[Told]) {
+        for told in told {
+            let key = (account.to_owned(), told.id);
+            if told.is_flagged {
+                self.flagged.insert(key.clone());
+            }
+            self.uids.insert(key, told.uid);
+        }
     }
 
     /// Judges one account's mailbox, and remembers its UIDs for the next time.
     pub fn judge(&mut self, account: &str, mailbox: &MailboxSeen, findings: &mut Findings) {
-        self.judge_head(account, mailbox, findings);
         let mut present: HashMap<MessageId, u32> = HashMap::new();
-        for seen in &mailbox.messages {
-            let Some((id, digest)) = seen.identity else {
-                findings.foreign += 1;
-                continue;
-            };
+        for (id, _) in mailbox.messages.iter().filter_map(|seen| seen.identity) {
             *present.entry(id).or_default() += 1;
-            self.judge_message(account, seen, id, digest, findings);
         }
-        for (id, entry) in &self.entries {
-            if !entry.recipients.iter().any(|recipient| recipient == account) {
-                continue;
+        self.judge_presence(account, &present, findings);
+        self.judge_head(account, mailbox, findings);
+        for seen in &mailbox.messages {
+            match seen.identity {
+                None => findings.foreign += 1,
+                // Of two copies neither has "the" UID.
+                Some((id, _)) if present[&id] > 1 => {}
+                Some((id, digest)) => self.judge_message(account, seen, id, digest, findings),
             }
+        }
+    }
+
+    fn judge_presence(&self, account: &str, present: &HashMap<MessageId, u32>, findings: &mut Findings) {
+        for id in self.by_account.get(account).into_iter().flatten() {
+            let is_acknowledged = self.entries[id].is_acknowledged;
             let is_expunged = self.expunged.contains(&(account.to_owned(), *id));
             let count = present.get(id).copied().unwrap_or(0);
-            if entry.is_acknowledged && !is_expunged {
-                findings.acknowledged += 1;
-            }
-            match (is_expunged, entry.is_acknowledged, count) {
+            findings.acknowledged += u64::from(is_acknowledged && !is_expunged);
+            match (is_expunged, is_acknowledged, count) {
                 (true, _, 0) | (false, true, 1) | (false, false, 0) => {}
                 (true, _, _) => findings.fault(account, *id, "came back after it was expunged"),
                 (false, true, 0) => findings.fault(account, *id, "LOST: it was acknowledged"),

@@ -31,7 +31,7 @@ pub fn main(options: &Options) -> io::Result<bool> {
     let mut oracle = Oracle::new(journal::read(&options.journal)?);
     println!(
         "journal: {} messages to {} accounts",
-        oracle.entries.len(),
+        oracle.sent(),
         oracle.accounts().len()
     );
     let mut findings = Findings::default();
