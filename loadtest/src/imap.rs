@@ -1,0 +1,240 @@
+//! The IMAP load: whole sessions one after another on each connection's place: LOGIN, SELECT, FETCH, LOGOUT.
+//!
+//! A unit is a session; its latency counts from connect (open loop: from the intended moment) to the tagged answer of
+//! LOGOUT. A session whose command is refused is counted as failed, by command and answer.
+
+use crate::client::literal_length;
+use crate::driver::{Next, Pace, Wire, Workload};
+use crate::run::{self, Common, Finish, Share};
+use crate::stats::Recorder;
+use clap::Args;
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Instant;
+
+#[derive(Args, Debug)]
+pub struct Options {
+    #[command(flatten)]
+    common: Common,
+    /// Logins, {} being a number from 1 to --logins
+    #[arg(long, default_value = "user{}@example.org")]
+    login_pattern: String,
+    /// Accounts that log in, in turn
+    #[arg(long, default_value_t = 8)]
+    logins: u64,
+    #[arg(long, default_value = "ringpost")]
+    password: String,
+    /// What is fetched of every message
+    #[arg(long, default_value = "FLAGS")]
+    items: String,
+}
+
+/// The `imap` command.
+pub fn main(options: &Options) -> io::Result<bool> {
+    let parameters = BTreeMap::from([
+        ("logins", options.logins.to_string()),
+        ("items", options.items.clone()),
+    ]);
+    let build = |share: Share| {
+        Ok(ImapLoad {
+            login_pattern: options.login_pattern.clone(),
+            logins: options.logins.max(1),
+            password: options.password.clone(),
+            items: options.items.clone(),
+            turn: share.thread,
+            turn_step: share.threads,
+            is_open_loop: options.common.rate.is_some(),
+            pace: share.pace,
+            recorder: share.recorder,
+            in_flight: 0,
+        })
+    };
+    let report = run::run("imap", "sessions", &options.common, parameters, build)?;
+    report.publish(options.common.json.as_deref())?;
+    Ok(true)
+}
+
+/// Everything one thread's sessions share.
+struct ImapLoad {
+    login_pattern: String,
+    logins: u64,
+    password: String,
+    items: String,
+    turn: u64,
+    turn_step: u64,
+    is_open_loop: bool,
+    pace: Pace,
+    recorder: Recorder,
+    in_flight: usize,
+}
+
+const COMMANDS: [&str; 4] = ["LOGIN", "SELECT", "FETCH", "LOGOUT"];
+
+struct ImapSession {
+    has_greeting: bool,
+    /// Index in `COMMANDS` of the one that was sent last.
+    step: usize,
+    since: Option<Instant>,
+    connected_at: Instant,
+    /// Octets of a literal that are still to come.
+    skip: usize,
+    is_empty: bool,
+}
+
+impl ImapLoad {
+    fn begin(&mut self, session: &mut ImapSession, wire: &mut Wire) -> Next {
+        let Some(intended) = self.pace.take(wire.now) else {
+            return Next::Rest;
+        };
+        session.since = Some(if self.is_open_loop {
+            intended
+        } else {
+            session.connected_at
+        });
+        self.in_flight += 1;
+        session.step = 0;
+        self.send(session, wire);
+        Next::Read
+    }
+
+    fn send(&mut self, session: &ImapSession, wire: &mut Wire) {
+        let command = match session.step {
+            0 => {
+                let login = self
+                    .login_pattern
+                    .replace("{}", &(self.turn % self.logins + 1).to_string());
+                self.turn += self.turn_step;
+                format!("t0 LOGIN \"{login}\" \"{}\"\r\n", self.password)
+            }
+            1 => "t1 SELECT INBOX\r\n".to_owned(),
+            2 => format!("t2 FETCH 1:* ({})\r\n", self.items),
+            _ => "t3 LOGOUT\r\n".to_owned(),
+        };
+        wire.send(command.as_bytes());
+    }
+
+    fn line(&mut self, session: &mut ImapSession, line: &[u8], wire: &mut Wire) -> Next {
+        if !session.has_greeting {
+            session.has_greeting = true;
+            return self.begin(session, wire);
+        }
+        if line == b"* 0 EXISTS" {
+            session.is_empty = true;
+        }
+        let Some(outcome) = tagged(line, session.step) else {
+            return Next::Read;
+        };
+        if !outcome.starts_with(b"OK") {
+            let outcome = String::from_utf8_lossy(&outcome[..outcome.len().min(40)]);
+            self.recorder.failed(COMMANDS[session.step], &outcome);
+            self.in_flight -= usize::from(session.since.take().is_some());
+            return Next::Abandon;
+        }
+        if session.step == 3 {
+            if let Some(since) = session.since.take() {
+                self.in_flight -= 1;
+                self.recorder.done(since, wire.now);
+            }
+            return Next::Reconnect;
+        }
+        // 1:* of an empty mailbox is an error to some servers.
+        session.step += if session.step == 1 && session.is_empty {
+            2
+        } else {
+            1
+        };
+        self.send(session, wire);
+        Next::Read
+    }
+}
+
+/// The outcome and text of the tagged response to command number `step`.
+fn tagged(line: &[u8], step: usize) -> Option<&[u8]> {
+    let rest = line.strip_prefix(b"t")?;
+    let rest = rest.strip_prefix(&[b'0' + step as u8])?;
+    rest.strip_prefix(b" ")
+}
+
+impl Workload for ImapLoad {
+    type Session = ImapSession;
+
+    fn new_session(&mut self) -> ImapSession {
+        ImapSession {
+            has_greeting: false,
+            step: 0,
+            since: None,
+            connected_at: Instant::now(),
+            skip: 0,
+            is_empty: false,
+        }
+    }
+
+    fn opened(&mut self, session: &mut ImapSession, now: Instant) {
+        *session = ImapSession {
+            connected_at: now,
+            ..self.new_session()
+        };
+    }
+
+    fn input(&mut self, session: &mut ImapSession, bytes: &[u8], wire: &mut Wire) -> (usize, Next) {
+        let mut used = 0;
+        while used < bytes.len() {
+            let skipped = session.skip.min(bytes.len() - used);
+            session.skip -= skipped;
+            used += skipped;
+            let Some(length) = memchr::memchr(b'\n', &bytes[used..]) else {
+                break;
+            };
+            let line = bytes[used..used + length].trim_ascii_end();
+            used += length + 1;
+            session.skip = literal_length(line).unwrap_or(0);
+            let next = self.line(session, line, wire);
+            if next != Next::Read {
+                return (used, next);
+            }
+        }
+        (used, Next::Read)
+    }
+
+    fn wake(&mut self, session: &mut ImapSession, wire: &mut Wire) -> Next {
+        self.begin(session, wire)
+    }
+
+    fn lost(&mut self, session: &mut ImapSession, error: &io::Error) {
+        // Before any work a server may hang up on an idle peer.
+        if session.has_greeting && session.since.is_none() {
+            return;
+        }
+        self.in_flight -= usize::from(session.since.take().is_some());
+        self.recorder.failed(
+            COMMANDS[session.step],
+            &format!("connection lost ({})", error.kind()),
+        );
+    }
+
+    fn pace(&mut self) -> &mut Pace {
+        &mut self.pace
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+}
+
+impl Finish for ImapLoad {
+    fn finish(self) -> io::Result<Recorder> {
+        Ok(self.recorder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_tag_of_the_command_under_way_ends_it() {
+        assert_eq!(tagged(b"t2 OK done", 2), Some(&b"OK done"[..]));
+        assert_eq!(tagged(b"t1 OK done", 2), None);
+        assert_eq!(tagged(b"* 2 FETCH (FLAGS ())", 2), None);
+    }
+}

@@ -1,0 +1,256 @@
+//! The POP3 load: whole sessions one after another on each connection's place: USER, PASS, STAT, UIDL, some RETR, QUIT.
+//!
+//! A unit is a session; its latency counts from connect (open loop: from the intended moment) to the answer to QUIT.
+//! Nothing is deleted, so every session finds the same maildrop.
+
+use crate::driver::{Next, Pace, Wire, Workload};
+use crate::run::{self, Common, Finish, Share};
+use crate::stats::Recorder;
+use clap::Args;
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Instant;
+
+#[derive(Args, Debug)]
+pub struct Options {
+    #[command(flatten)]
+    common: Common,
+    /// Logins, {} being a number from 1 to --logins
+    #[arg(long, default_value = "user{}@example.org")]
+    login_pattern: String,
+    /// Accounts that log in, in turn
+    #[arg(long, default_value_t = 8)]
+    logins: u64,
+    #[arg(long, default_value = "ringpost")]
+    password: String,
+    /// Messages fetched in each session, or as many as there are
+    #[arg(long, default_value_t = 1)]
+    retr: u64,
+}
+
+/// The `pop3` command.
+pub fn main(options: &Options) -> io::Result<bool> {
+    let parameters = BTreeMap::from([
+        ("logins", options.logins.to_string()),
+        ("retr", options.retr.to_string()),
+    ]);
+    let build = |share: Share| {
+        Ok(Pop3Load {
+            login_pattern: options.login_pattern.clone(),
+            logins: options.logins.max(1),
+            password: options.password.clone(),
+            retr: options.retr,
+            turn: share.thread,
+            turn_step: share.threads,
+            is_open_loop: options.common.rate.is_some(),
+            pace: share.pace,
+            recorder: share.recorder,
+            in_flight: 0,
+        })
+    };
+    let report = run::run("pop3", "sessions", &options.common, parameters, build)?;
+    report.publish(options.common.json.as_deref())?;
+    Ok(true)
+}
+
+/// Everything one thread's sessions share.
+struct Pop3Load {
+    login_pattern: String,
+    logins: u64,
+    password: String,
+    retr: u64,
+    turn: u64,
+    turn_step: u64,
+    is_open_loop: bool,
+    pace: Pace,
+    recorder: Recorder,
+    in_flight: usize,
+}
+
+/// The command whose answer is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Greeting,
+    User,
+    Pass,
+    Stat,
+    Uidl,
+    Retr(u64),
+    Quit,
+}
+
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Step::Greeting => "greeting",
+            Step::User => "USER",
+            Step::Pass => "PASS",
+            Step::Stat => "STAT",
+            Step::Uidl => "UIDL",
+            Step::Retr(_) => "RETR",
+            Step::Quit => "QUIT",
+        }
+    }
+
+    fn is_multi_line(self) -> bool {
+        matches!(self, Step::Uidl | Step::Retr(_))
+    }
+}
+
+struct Pop3Session {
+    step: Step,
+    /// True between a multi-line answer's `+OK` and its last dot.
+    is_inside: bool,
+    messages: u64,
+    since: Option<Instant>,
+    connected_at: Instant,
+}
+
+impl Pop3Load {
+    fn begin(&mut self, session: &mut Pop3Session, wire: &mut Wire) -> Next {
+        let Some(intended) = self.pace.take(wire.now) else {
+            return Next::Rest;
+        };
+        session.since = Some(if self.is_open_loop {
+            intended
+        } else {
+            session.connected_at
+        });
+        self.in_flight += 1;
+        self.send(session, Step::User, wire);
+        Next::Read
+    }
+
+    fn send(&mut self, session: &mut Pop3Session, step: Step, wire: &mut Wire) {
+        session.step = step;
+        let command = match step {
+            Step::User => {
+                let login = self
+                    .login_pattern
+                    .replace("{}", &(self.turn % self.logins + 1).to_string());
+                self.turn += self.turn_step;
+                format!("USER {login}\r\n")
+            }
+            Step::Pass => format!("PASS {}\r\n", self.password),
+            Step::Retr(number) => format!("RETR {number}\r\n"),
+            other => format!("{}\r\n", other.name()),
+        };
+        wire.send(command.as_bytes());
+    }
+
+    fn line(&mut self, session: &mut Pop3Session, line: &[u8], wire: &mut Wire) -> Next {
+        if session.is_inside {
+            if line != b"." {
+                return Next::Read;
+            }
+            session.is_inside = false;
+            return self.advance(session, wire);
+        }
+        let Some(answer) = line.strip_prefix(b"+OK") else {
+            let line = String::from_utf8_lossy(&line[..line.len().min(40)]);
+            self.recorder.failed(session.step.name(), &line);
+            self.in_flight -= usize::from(session.since.take().is_some());
+            return Next::Abandon;
+        };
+        if session.step.is_multi_line() {
+            session.is_inside = true;
+            return Next::Read;
+        }
+        if session.step == Step::Stat {
+            let count = String::from_utf8_lossy(answer);
+            session.messages = count
+                .split_whitespace()
+                .next()
+                .and_then(|n| n.parse().ok())
+                .unwrap_or(0);
+        }
+        self.advance(session, wire)
+    }
+
+    /// The command under way is answered: on to the next.
+    fn advance(&mut self, session: &mut Pop3Session, wire: &mut Wire) -> Next {
+        let wanted = self.retr.min(session.messages);
+        let next = match session.step {
+            Step::Greeting => return self.begin(session, wire),
+            Step::User => Step::Pass,
+            Step::Pass => Step::Stat,
+            Step::Stat => Step::Uidl,
+            Step::Uidl if wanted > 0 => Step::Retr(1),
+            Step::Retr(number) if number < wanted => Step::Retr(number + 1),
+            Step::Uidl | Step::Retr(_) => Step::Quit,
+            Step::Quit => {
+                if let Some(since) = session.since.take() {
+                    self.in_flight -= 1;
+                    self.recorder.done(since, wire.now);
+                }
+                return Next::Reconnect;
+            }
+        };
+        self.send(session, next, wire);
+        Next::Read
+    }
+}
+
+impl Workload for Pop3Load {
+    type Session = Pop3Session;
+
+    fn new_session(&mut self) -> Pop3Session {
+        Pop3Session {
+            step: Step::Greeting,
+            is_inside: false,
+            messages: 0,
+            since: None,
+            connected_at: Instant::now(),
+        }
+    }
+
+    fn opened(&mut self, session: &mut Pop3Session, now: Instant) {
+        *session = Pop3Session {
+            connected_at: now,
+            ..self.new_session()
+        };
+    }
+
+    fn input(&mut self, session: &mut Pop3Session, bytes: &[u8], wire: &mut Wire) -> (usize, Next) {
+        let mut used = 0;
+        while let Some(length) = memchr::memchr(b'\n', &bytes[used..]) {
+            let line = bytes[used..used + length].trim_ascii_end();
+            used += length + 1;
+            let next = self.line(session, line, wire);
+            if next != Next::Read {
+                return (used, next);
+            }
+        }
+        (used, Next::Read)
+    }
+
+    fn wake(&mut self, session: &mut Pop3Session, wire: &mut Wire) -> Next {
+        self.begin(session, wire)
+    }
+
+    fn lost(&mut self, session: &mut Pop3Session, error: &io::Error) {
+        // Before any work a server may hang up on an idle peer.
+        if session.step == Step::Greeting && session.since.is_none() && self.is_open_loop {
+            return;
+        }
+        self.in_flight -= usize::from(session.since.take().is_some());
+        self.recorder.failed(
+            session.step.name(),
+            &format!("connection lost ({})", error.kind()),
+        );
+    }
+
+    fn pace(&mut self) -> &mut Pace {
+        &mut self.pace
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+}
+
+impl Finish for Pop3Load {
+    fn finish(self) -> io::Result<Recorder> {
+        Ok(self.recorder)
+    }
+}

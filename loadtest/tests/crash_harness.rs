@@ -1,0 +1,73 @@
+//! The crash harness against a toy server: it must pass a correct one, and catch each planted bug, or its figures for
+//! the real one mean nothing.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Runs `loadtest crash` against the toy with a planted bug. Returns its exit code and output.
+fn crash(bug: &str, rounds: u32) -> (Option<i32>, String) {
+    let toy = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_server.py");
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("toy-{bug}-{}", std::process::id()));
+    std::fs::create_dir_all(&place).expect("a directory for the toy's data");
+    let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args([
+            "crash",
+            "--seconds-per-round",
+            "0.6",
+            "--connections",
+            "8",
+            "--accounts",
+            "3",
+        ])
+        .args([
+            "--expunge-above",
+            "50",
+            "--rounds",
+            &rounds.to_string(),
+            "--binary",
+        ])
+        .arg(&toy)
+        .arg("--data")
+        .arg(place.join("data"))
+        .arg("--journals")
+        .arg(place.join("journals"))
+        .env("FAKE_BUG", bug)
+        .output()
+        .expect("loadtest starts");
+    let _ = std::fs::remove_dir_all(&place);
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+fn assert_caught(bug: &str, fault: &str) {
+    let (code, output) = crash(bug, 12);
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains(fault), "{output}");
+}
+
+#[test]
+fn a_server_that_keeps_its_word_passes() {
+    let (code, output) = crash("", 5);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("5 kills"), "{output}");
+}
+
+#[test]
+fn a_reply_before_the_write_is_caught() {
+    assert_caught("early", "LOST");
+}
+
+#[test]
+fn half_a_message_is_caught() {
+    assert_caught("torn", "damaged");
+}
+
+#[test]
+fn changed_uids_are_caught() {
+    assert_caught("uid", "had UID");
+}
+
+#[test]
+fn doubled_mail_is_caught() {
+    assert_caught("twice", "2 times");
+}
