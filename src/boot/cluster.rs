@@ -85,7 +85,14 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         .into_iter()
         .zip(plan.listeners)
         .zip(runtime::mesh(cores).into_iter().zip(runtime::mesh(cores)))
-        .map(|((seed, listeners), (deliveries, moves))| Some(CoreParts { listeners, seed, deliveries, moves }))
+        .map(|((seed, listeners), (deliveries, moves))| {
+            Some(CoreParts {
+                listeners,
+                seed,
+                deliveries,
+                moves,
+            })
+        })
         .collect();
     let shared = Arc::new(Shared {
         data: plan.data,
@@ -127,12 +134,16 @@ fn recover(data: &std::path::Path, cores: usize) -> Result<Recovered, BootError>
 }
 
 fn open_disk(data: &std::path::Path) -> Result<FileDisk, BootError> {
-    FileDisk::new(data)
-        .map_err(|e| BootError::DataDirectory { path: data.display().to_string(), cause: e.to_string() })
+    FileDisk::new(data).map_err(|e| BootError::DataDirectory {
+        path: data.display().to_string(),
+        cause: e.to_string(),
+    })
 }
 
 async fn run_core(core: Core, shared: Arc<Shared>) -> Result<(), BootError> {
-    let parts = shared.parts.lock()[core.id].take().expect("each core starts once");
+    let parts = shared.parts.lock()[core.id]
+        .take()
+        .expect("each core starts once");
     let started = start_core(core, &shared, parts).await;
     if started.is_err() {
         shared.has_failed.store(true, Ordering::SeqCst);
@@ -167,13 +178,19 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
         shared.control.clone(),
         shared.settings.limit_peers,
     )
-    .map_err(|cause| BootError::System { what: "authentication", cause })?;
+    .map_err(|cause| BootError::System {
+        what: "authentication",
+        cause,
+    })?;
     let listeners = parts
         .listeners
         .into_iter()
         .map(|(service, bound)| Ok((service, Rc::new(Listener::new(bound)?))))
         .collect::<std::io::Result<_>>()
-        .map_err(|cause| BootError::System { what: "listeners", cause: cause.to_string() })?;
+        .map_err(|cause| BootError::System {
+            what: "listeners",
+            cause: cause.to_string(),
+        })?;
     let node = Rc::new(Node {
         core,
         router: Router::new(core, store, parts.deliveries),
@@ -186,7 +203,11 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
         settings: shared.settings.clone(),
         drain: Drain::new(),
     });
-    Ok(RunningCore { node, moves: Rc::new(parts.moves), listeners })
+    Ok(RunningCore {
+        node,
+        moves: Rc::new(parts.moves),
+        listeners,
+    })
 }
 
 impl RunningCore {
@@ -200,8 +221,15 @@ impl RunningCore {
             listener.stop();
         }
         self.node.drain.ask();
-        if runtime::timeout(DRAIN_TIMEOUT, self.node.drain.emptied()).await.is_none() {
-            tracing::warn!(core = self.node.core.id, sessions = self.node.drain.sessions(), "sessions cut off");
+        if runtime::timeout(DRAIN_TIMEOUT, self.node.drain.emptied())
+            .await
+            .is_none()
+        {
+            tracing::warn!(
+                core = self.node.core.id,
+                sessions = self.node.drain.sessions(),
+                "sessions cut off"
+            );
         }
         drained.wait().await;
         self.moves.close();
@@ -230,7 +258,9 @@ impl RunningCore {
     fn spawn_accepting(&self, service: Service, listener: Rc<Listener>) {
         let (node, moves) = (self.node.clone(), self.moves.clone());
         runtime::spawn_detached("accept", async move {
-            listener.accept_all(move |conn: Conn| session::start(service, conn, &node, &moves)).await;
+            listener
+                .accept_all(move |conn: Conn| session::start(service, conn, &node, &moves))
+                .await;
         });
     }
 }

@@ -32,7 +32,8 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
     let cores = arguments.cores.map_or_else(available_cores, usize::from);
     runtime::probe(cores)?;
     let data = DataDirectory::open(arguments.data.as_deref())?;
-    let (listeners, ports) = listeners::bind_all(IpAddr::V4(Ipv4Addr::LOCALHOST), arguments.port_offset, cores)?;
+    let (listeners, ports) =
+        listeners::bind_all(IpAddr::V4(Ipv4Addr::LOCALHOST), arguments.port_offset, cores)?;
     let system = |what| move |cause: String| BootError::System { what, cause };
     let stop = signal::listen().map_err(|e| system("signal handlers")(e.to_string()))?;
     let control = Control::start().map_err(|e| system("control thread")(e.to_string()))?;
@@ -40,14 +41,20 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
         cores,
         data: data.path.clone(),
         listeners,
-        directory: Arc::new(directory::demo(DOMAIN, arguments.accounts).map_err(|e| system("directory")(e.to_string()))?),
+        directory: Arc::new(
+            directory::demo(DOMAIN, arguments.accounts).map_err(|e| system("directory")(e.to_string()))?,
+        ),
         passwords: Passwords::same_for_all(PASSWORD).map_err(system("password hash"))?,
         tls: self_signed_tls()?,
         settings: settings(arguments),
         control,
         stop,
     };
-    let greeting = Greeting { ports, data: data.path.clone(), accounts: arguments.accounts };
+    let greeting = Greeting {
+        ports,
+        data: data.path.clone(),
+        accounts: arguments.accounts,
+    };
     cluster::run(plan, move || greeting.print())?;
     data.close();
     Ok(())
@@ -68,7 +75,11 @@ fn available_cores() -> usize {
 }
 
 fn self_signed_tls() -> Result<Arc<rustls::ServerConfig>, BootError> {
-    let names = [format!("mx.{DOMAIN}"), "localhost".to_owned(), "127.0.0.1".to_owned()];
+    let names = [
+        format!("mx.{DOMAIN}"),
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+    ];
     let system = |cause: String| BootError::System { what: "TLS", cause };
     let certificate = tls::self_signed(&names).map_err(|e| system(e.to_string()))?;
     tls::server_config(certificate, &[]).map_err(|e| system(e.to_string()))
@@ -84,11 +95,18 @@ struct DataDirectory {
 impl DataDirectory {
     fn open(given: Option<&Path>) -> Result<Self, BootError> {
         let path = given.map_or_else(temporary_path, Path::to_path_buf);
-        let refuse = |cause: String| BootError::DataDirectory { path: path.display().to_string(), cause };
+        let refuse = |cause: String| BootError::DataDirectory {
+            path: path.display().to_string(),
+            cause,
+        };
         std::fs::create_dir_all(&path).map_err(|e| refuse(e.to_string()))?;
         let path = path.canonicalize().map_err(|e| refuse(e.to_string()))?;
         let lock = DirectoryLock::take(&path).map_err(|e| refuse(e.to_string()))?;
-        Ok(Self { path, is_temporary: given.is_none(), _lock: lock })
+        Ok(Self {
+            path,
+            is_temporary: given.is_none(),
+            _lock: lock,
+        })
     }
 
     /// Removes a temporary directory; a given one stays.
@@ -116,12 +134,26 @@ impl Greeting {
     fn print(&self) {
         let port = |name: &str| self.ports.get(name).copied().unwrap_or_default();
         let (smtp, pop3, imap) = (port("smtp"), port("pop3"), port("imap"));
-        println!("Ringpost demo: mail for {DOMAIN} on 127.0.0.1, stored in {}", self.data.display());
-        println!("  accounts  alice@{DOMAIN}, bob@{DOMAIN}, user1@ to user{}@{DOMAIN}; password: {PASSWORD}", self.accounts);
-        println!("  send      printf 'Subject: hello\\r\\n\\r\\nFirst mail.\\r\\n' | curl -s smtp://127.0.0.1:{smtp} --mail-from me@example.net --mail-rcpt alice@{DOMAIN} -T -");
-        println!("  read      curl -s -u alice@{DOMAIN}:{PASSWORD} 'imap://127.0.0.1:{imap}/INBOX;MAILINDEX=1'");
+        println!(
+            "Ringpost demo: mail for {DOMAIN} on 127.0.0.1, stored in {}",
+            self.data.display()
+        );
+        println!(
+            "  accounts  alice@{DOMAIN}, bob@{DOMAIN}, user1@ to user{}@{DOMAIN}; password: {PASSWORD}",
+            self.accounts
+        );
+        println!(
+            "  send      printf 'Subject: hello\\r\\n\\r\\nFirst mail.\\r\\n' | curl -s smtp://127.0.0.1:{smtp} --mail-from me@example.net --mail-rcpt alice@{DOMAIN} -T -"
+        );
+        println!(
+            "  read      curl -s -u alice@{DOMAIN}:{PASSWORD} 'imap://127.0.0.1:{imap}/INBOX;MAILINDEX=1'"
+        );
         println!("            curl -s -u alice@{DOMAIN}:{PASSWORD} pop3://127.0.0.1:{pop3}/1");
-        println!("  TLS       STARTTLS on these ports; POP3S {}, IMAPS {} (self-signed)", port("pop3s"), port("imaps"));
+        println!(
+            "  TLS       STARTTLS on these ports; POP3S {}, IMAPS {} (self-signed)",
+            port("pop3s"),
+            port("imaps")
+        );
         println!("  stop      Ctrl-C, or kill -TERM {}", std::process::id());
         let ready = serde_json::json!({ "pid": std::process::id(), "data": self.data, "ports": self.ports });
         println!("ready {ready}");

@@ -13,8 +13,14 @@ pub enum BootError {
     #[error(transparent)]
     Probe(#[from] ProbeError),
     /// A listener.
-    #[error("cannot listen on {address} for {service}: {cause}; stop what uses the port or choose another --port-offset")]
-    Listen { service: &'static str, address: SocketAddr, cause: std::io::Error },
+    #[error(
+        "cannot listen on {address} for {service}: {cause}; stop what uses the port or choose another --port-offset"
+    )]
+    Listen {
+        service: &'static str,
+        address: SocketAddr,
+        cause: std::io::Error,
+    },
     /// The data directory.
     #[error("data directory {path}: {cause}")]
     DataDirectory { path: String, cause: String },
@@ -37,7 +43,9 @@ impl BootError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Probe(_) | Self::Listen { .. } | Self::DataDirectory { .. } | Self::Store(_) => ExitCode::from(2),
+            Self::Probe(_) | Self::Listen { .. } | Self::DataDirectory { .. } | Self::Store(_) => {
+                ExitCode::from(2)
+            }
             Self::Disk(_) | Self::Executor(_) | Self::System { .. } => ExitCode::FAILURE,
         }
     }

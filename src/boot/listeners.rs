@@ -37,7 +37,11 @@ pub fn bind_all(
 }
 
 fn bind(service: Service, address: SocketAddr) -> Result<BoundListener, BootError> {
-    BoundListener::bind(address).map_err(|cause| BootError::Listen { service: service.name(), address, cause })
+    BoundListener::bind(address).map_err(|cause| BootError::Listen {
+        service: service.name(),
+        address,
+        cause,
+    })
 }
 
 /// SO_REUSEPORT would let a second server of the same user share the port in silence; a socket without it cannot.
@@ -51,7 +55,11 @@ fn refuse_if_taken(service: Service, address: SocketAddr) -> Result<(), BootErro
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())
     };
-    try_bind().map_err(|cause| BootError::Listen { service: service.name(), address, cause })
+    try_bind().map_err(|cause| BootError::Listen {
+        service: service.name(),
+        address,
+        cause,
+    })
 }
 
 #[cfg(test)]
@@ -61,7 +69,8 @@ mod tests {
 
     #[test]
     fn free_ports_are_shared_by_the_cores_and_no_others() {
-        let (cores, ports) = bind_all(Ipv4Addr::LOCALHOST.into(), PortOffset::Auto, 2).expect("loopback has free ports");
+        let (cores, ports) =
+            bind_all(Ipv4Addr::LOCALHOST.into(), PortOffset::Auto, 2).expect("loopback has free ports");
         for listeners in &cores {
             for (service, bound) in listeners {
                 assert_eq!(ports[service.name()], bound.local().port());

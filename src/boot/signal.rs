@@ -23,11 +23,13 @@ impl StopRequest {
 pub fn listen() -> std::io::Result<StopRequest> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let (sender, receiver) = watch::channel(false);
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            tracing::info!(signal, "stopping");
-            sender.send_replace(true);
-        }
-    })?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                tracing::info!(signal, "stopping");
+                sender.send_replace(true);
+            }
+        })?;
     Ok(StopRequest(receiver))
 }

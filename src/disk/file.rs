@@ -8,6 +8,7 @@
 
 use super::{BLOCK_BYTES, Disk, DiskError, DiskFile, SUBDIRECTORY, WriteBuffer};
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions, ReadResult};
+use std::cell::Cell;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -16,7 +17,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Numbers the files that [`FileDisk`] tries a device with.
@@ -42,7 +42,10 @@ impl FileDisk {
         if let Some(parent) = root.parent() {
             sync_directory_at(parent)?;
         }
-        Ok(Self { root: Rc::new(root), is_tried: Rc::new(Cell::new(false)) })
+        Ok(Self {
+            root: Rc::new(root),
+            is_tried: Rc::new(Cell::new(false)),
+        })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -73,8 +76,13 @@ impl FileDisk {
     }
 
     async fn open_file(&self, name: &str) -> Result<FileOnDisk, DiskError> {
-        let file = open_dma(&self.path(name)).await.map_err(|error| disk_error("open", name, &error))?;
-        Ok(FileOnDisk { file: Rc::new(file), name: name.into() })
+        let file = open_dma(&self.path(name))
+            .await
+            .map_err(|error| disk_error("open", name, &error))?;
+        Ok(FileOnDisk {
+            file: Rc::new(file),
+            name: name.into(),
+        })
     }
 }
 
@@ -84,12 +92,21 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 async fn open_dma(path: &Path) -> io::Result<DmaFile> {
-    OpenOptions::new().read(true).write(true).dma_open(path).await.map_err(io::Error::from)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .dma_open(path)
+        .await
+        .map_err(io::Error::from)
 }
 
 /// A new file of `len` bytes, allocated, its first block written with zeros, all of it synced.
 fn create_written(path: &Path, len: u64) -> io::Result<()> {
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     let filled = fill_new(&file, len);
     if filled.is_err() {
         // What was allocated so far must not keep the rest of the system from recovering.
@@ -129,11 +146,17 @@ fn list_in(root: &Path) -> io::Result<Vec<(String, u64)>> {
     for directory in ["", SUBDIRECTORY] {
         for entry in std::fs::read_dir(root.join(directory))? {
             let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
             let metadata = entry.metadata()?;
             let is_ours = !directory.is_empty() || name == super::SUPERBLOCK_NAME;
             if is_ours && metadata.is_file() {
-                let name = if directory.is_empty() { name } else { format!("{directory}/{name}") };
+                let name = if directory.is_empty() {
+                    name
+                } else {
+                    format!("{directory}/{name}")
+                };
                 found.push((name, metadata.len()));
             }
         }
@@ -149,7 +172,11 @@ fn disk_error(operation: &'static str, name: &str, error: &io::Error) -> DiskErr
         Some(libc::EEXIST) => DiskError::AlreadyExists { name },
         _ => match error.kind() {
             io::ErrorKind::NotFound => DiskError::NotFound { name },
-            _ => DiskError::Io { operation, name, cause: error.to_string() },
+            _ => DiskError::Io {
+                operation,
+                name,
+                cause: error.to_string(),
+            },
         },
     }
 }
@@ -172,7 +199,9 @@ impl Disk for FileDisk {
 
     async fn list(&self) -> Result<Vec<(String, u64)>, DiskError> {
         let root = self.root.to_path_buf();
-        blocking(move || list_in(&root)).await.map_err(|error| disk_error("list", SUBDIRECTORY, &error))
+        blocking(move || list_in(&root))
+            .await
+            .map_err(|error| disk_error("list", SUBDIRECTORY, &error))
     }
 
     async fn remove(&self, name: &str) -> Result<(), DiskError> {
@@ -187,12 +216,16 @@ impl Disk for FileDisk {
             sync_directory_at(&root.join(SUBDIRECTORY))?;
             sync_directory_at(&root)
         });
-        synced.await.map_err(|error| disk_error("sync", SUBDIRECTORY, &error))
+        synced
+            .await
+            .map_err(|error| disk_error("sync", SUBDIRECTORY, &error))
     }
 
     async fn free_bytes(&self) -> Result<u64, DiskError> {
         let root = self.root.to_path_buf();
-        blocking(move || free_bytes_at(&root)).await.map_err(|error| disk_error("statvfs", "", &error))
+        blocking(move || free_bytes_at(&root))
+            .await
+            .map_err(|error| disk_error("statvfs", "", &error))
     }
 
     fn describe(&self) -> String {
@@ -250,7 +283,9 @@ impl FileOnDisk {
         while bytes.len() < len {
             // Only whole blocks count: the next read must start at one.
             bytes.truncate(bytes.len() - bytes.len() % BLOCK_BYTES);
-            let read = self.read_aligned(position + bytes.len() as u64, len - bytes.len()).await?;
+            let read = self
+                .read_aligned(position + bytes.len() as u64, len - bytes.len())
+                .await?;
             let got = read.len();
             bytes.extend_from_slice(&read);
             if got < BLOCK_BYTES {
@@ -291,14 +326,23 @@ impl DiskFile for FileOnDisk {
         let aligned = (skip + len).next_multiple_of(BLOCK_BYTES);
         let read = self.read_aligned(start, aligned).await?;
         if read.len() >= skip + len {
-            return Ok(DirectRead { whole: Some((read, skip..skip + len)), pieced: Vec::new() });
+            return Ok(DirectRead {
+                whole: Some((read, skip..skip + len)),
+                pieced: Vec::new(),
+            });
         }
         let bytes = self.read_on(start, aligned, &read).await?;
-        let pieced = bytes.get(skip..bytes.len().min(skip + len)).unwrap_or_default().to_vec();
+        let pieced = bytes
+            .get(skip..bytes.len().min(skip + len))
+            .unwrap_or_default()
+            .to_vec();
         Ok(DirectRead { whole: None, pieced })
     }
 
     async fn sync(&self) -> Result<(), DiskError> {
-        self.file.fdatasync().await.map_err(|error| disk_error("sync", &self.name, &error.into()))
+        self.file
+            .fdatasync()
+            .await
+            .map_err(|error| disk_error("sync", &self.name, &error.into()))
     }
 }

@@ -46,7 +46,10 @@ impl DirectoryLock {
     /// See [`LockError`].
     pub fn take(directory: &Path) -> Result<Self, LockError> {
         let path = directory.join(LOCK_NAME);
-        let io = |cause| LockError::Io { path: path.clone(), cause };
+        let io = |cause| LockError::Io {
+            path: path.clone(),
+            cause,
+        };
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -64,8 +67,15 @@ impl DirectoryLock {
             let mut pid = String::new();
             let _ = file.read_to_string(&mut pid);
             let pid = pid.trim();
-            let pid = if pid.is_empty() { "?".to_owned() } else { pid.to_owned() };
-            return Err(LockError::InUse { directory: directory.to_owned(), pid });
+            let pid = if pid.is_empty() {
+                "?".to_owned()
+            } else {
+                pid.to_owned()
+            };
+            return Err(LockError::InUse {
+                directory: directory.to_owned(),
+                pid,
+            });
         }
         file.set_len(0).map_err(io)?;
         file.rewind().map_err(io)?;
@@ -83,7 +93,11 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let held = DirectoryLock::take(directory.path()).expect("it is free");
         let refused = DirectoryLock::take(directory.path()).expect_err("it is taken");
-        assert!(refused.to_string().contains(&format!("pid {}", std::process::id())));
+        assert!(
+            refused
+                .to_string()
+                .contains(&format!("pid {}", std::process::id()))
+        );
         drop(held);
         DirectoryLock::take(directory.path()).expect("it is free again");
     }

@@ -28,7 +28,10 @@ impl NodeEnvironment {
     /// Over `disk`.
     #[must_use]
     pub fn new(disk: FileDisk) -> Self {
-        Self { disk, clock: SystemClock }
+        Self {
+            disk,
+            clock: SystemClock,
+        }
     }
 }
 

@@ -10,9 +10,9 @@
 
 use super::input::Input;
 use super::pipe::Pipe;
+use super::shutdown::Shutdown;
 use crate::base::buffer::BufLease;
 use crate::base::wait::Waiter;
-use super::shutdown::Shutdown;
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
@@ -77,7 +77,13 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
     }
 
     /// Goes on with a dialogue that another core began.
-    pub fn resume(pipe: P, core: C, input: Input, tls: Arc<rustls::ServerConfig>, shutdown: &Shutdown) -> Self {
+    pub fn resume(
+        pipe: P,
+        core: C,
+        input: Input,
+        tls: Arc<rustls::ServerConfig>,
+        shutdown: &Shutdown,
+    ) -> Self {
         Self {
             pipe,
             core,
@@ -102,7 +108,8 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
                 return Ok(Step::Body(std::mem::take(&mut self.body)));
             }
             if let Some(Deadline::Seconds(seconds)) = self.out.deadline.take() {
-                self.pipe.set_deadline(Some(Instant::now() + Duration::from_secs(seconds.into())));
+                self.pipe
+                    .set_deadline(Some(Instant::now() + Duration::from_secs(seconds.into())));
             }
             if std::mem::take(&mut self.out.start_tls) {
                 self.flush().await?;

@@ -69,12 +69,18 @@ impl Services for Node {
     }
 
     async fn authenticate(&self, credentials: Credentials<'_>) -> AuthVerdict {
-        let acts_as_another = credentials.authorization.is_some_and(|wanted| wanted != credentials.login);
+        let acts_as_another = credentials
+            .authorization
+            .is_some_and(|wanted| wanted != credentials.login);
         // Acting for somebody else is a right that nobody has been given.
         if acts_as_another {
             return AuthVerdict::Refused(LoginRefusal::AuthorizationFailed);
         }
-        match self.authenticator.verify(credentials.login, credentials.password).await {
+        match self
+            .authenticator
+            .verify(credentials.login, credentials.password)
+            .await
+        {
             Login::Authenticated(proof) => AuthVerdict::Account(proof.account().as_ref().clone()),
             Login::Refused => AuthVerdict::Refused(LoginRefusal::AuthenticationFailed),
             Login::Unavailable => AuthVerdict::Refused(LoginRefusal::Unavailable),

@@ -40,7 +40,9 @@ pub fn start(service: Service, conn: Conn, node: &Rc<Node>, moves: &Moves) {
     let (node, moves, seat) = (node.clone(), moves.clone(), node.drain.seat());
     runtime::spawn_detached(service.name(), async move {
         let _seat = seat;
-        let Some(conn) = secured(service, conn, &node).await else { return };
+        let Some(conn) = secured(service, conn, &node).await else {
+            return;
+        };
         match service {
             Service::Smtp => smtp::serve(conn, node).await,
             Service::Pop3 | Service::Pop3s => pop3::serve(conn, node, moves).await,

@@ -17,10 +17,13 @@ use crate::model::{Account, AccountId, MailboxId, MailboxName};
 use crate::net::{Conn, Detached};
 use crate::node::{Node, NodeEnvironment};
 use crate::proto::pop3::{
-    Answer, CommitRefusal, Config, DotStuffer, LoginRefusal, Maildrop, MaildropEntry, Pop3, Question, RetrieveRefusal,
+    Answer, CommitRefusal, Config, DotStuffer, LoginRefusal, Maildrop, MaildropEntry, Pop3, Question,
+    RetrieveRefusal,
 };
 use crate::proto::sasl::Credentials;
-use crate::store::{AccountState, Change, CommitReceipt, MailboxState, MessageRow, Store, StoreError, StoredMessage};
+use crate::store::{
+    AccountState, Change, CommitReceipt, MailboxState, MessageRow, Store, StoreError, StoredMessage,
+};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -68,16 +71,28 @@ pub async fn serve(conn: Conn, node: Rc<Node>, moves: Moves) {
     };
     let core = Pop3::new(Arc::new(config));
     let dialogue = Dialogue::open(conn, core, node.tls.clone(), node.drain.shutdown());
-    let session = Session { node, dialogue, maildrop: None, opened: None };
+    let session = Session {
+        node,
+        dialogue,
+        maildrop: None,
+        opened: None,
+    };
     session.run_and_close(Some(moves)).await;
 }
 
 /// Goes on with a session on the core that owns its account.
 pub async fn resume(moved: Moved, node: Rc<Node>) {
-    let Ok(conn) = Conn::attach(moved.conn) else { return };
+    let Ok(conn) = Conn::attach(moved.conn) else {
+        return;
+    };
     let input = Input::with_carry(moved.carry);
     let dialogue = Dialogue::resume(conn, moved.core, input, node.tls.clone(), node.drain.shutdown());
-    let mut session = Session { node, dialogue, maildrop: None, opened: None };
+    let mut session = Session {
+        node,
+        dialogue,
+        maildrop: None,
+        opened: None,
+    };
     let opened = session.open_maildrop(&moved.account).await;
     session.dialogue.answer(opened);
     session.run_and_close(None).await;
@@ -97,7 +112,12 @@ impl Session {
     async fn move_away(self, account: Arc<Account>, moves: &Moves) {
         let owner = self.node.router.owner_of(account.id);
         let (conn, core, carry) = self.dialogue.into_parts();
-        let moved = Moved { conn: conn.detach(), core, carry, account };
+        let moved = Moved {
+            conn: conn.detach(),
+            core,
+            carry,
+            account,
+        };
         // The other core has ended only when the whole process is stopping; then the connection simply closes.
         let _ = moves.call(owner, MovedSession::Pop3(Box::new(moved))).await;
     }
@@ -127,10 +147,19 @@ impl Session {
 
     async fn log_in(&self, credentials: &Credentials) -> Result<Arc<Account>, LoginRefusal> {
         // Acting for somebody else is a right that nobody has been given.
-        if credentials.authorization.as_ref().is_some_and(|wanted| **wanted != *credentials.login) {
+        if credentials
+            .authorization
+            .as_ref()
+            .is_some_and(|wanted| **wanted != *credentials.login)
+        {
             return Err(LoginRefusal::Credentials);
         }
-        match self.node.authenticator.verify(credentials.login.as_bytes(), credentials.secret.expose()).await {
+        match self
+            .node
+            .authenticator
+            .verify(credentials.login.as_bytes(), credentials.secret.expose())
+            .await
+        {
             Login::Authenticated(proof) => Ok(proof.account().clone()),
             Login::Refused => Err(LoginRefusal::Credentials),
             Login::Unavailable => Err(LoginRefusal::Temporary),
@@ -142,9 +171,17 @@ impl Session {
         if store.ensure_account(account.id).await.is_err() {
             return Answer::LoginRefused(LoginRefusal::Temporary);
         }
-        match store.account(account.id, |state| inbox(state).map(|inbox| (inbox.id, snapshot(inbox)))).flatten() {
+        match store
+            .account(account.id, |state| {
+                inbox(state).map(|inbox| (inbox.id, snapshot(inbox)))
+            })
+            .flatten()
+        {
             Some((inbox, maildrop)) => {
-                self.maildrop = Some(OpenMaildrop { account: account.id, inbox });
+                self.maildrop = Some(OpenMaildrop {
+                    account: account.id,
+                    inbox,
+                });
                 Answer::Opened(maildrop)
             }
             None => Answer::LoginRefused(LoginRefusal::Temporary),
@@ -187,13 +224,17 @@ impl Session {
         let uid = self.dialogue.core.maildrop()?.entries().get(index as usize)?.uid;
         let find = |state: &AccountState| {
             let rows = &state.mailboxes.get(&open.inbox)?.rows;
-            rows.binary_search_by_key(&uid, |row| row.uid).ok().map(|at| rows[at])
+            rows.binary_search_by_key(&uid, |row| row.uid)
+                .ok()
+                .map(|at| rows[at])
         };
         Some((open.account, self.node.store().account(open.account, find)??))
     }
 
     async fn stream(&mut self, lines: Option<u32>) -> io::Result<Result<(), RetrieveRefusal>> {
-        let Some(message) = self.opened.take() else { return Ok(Err(RetrieveRefusal::Gone)) };
+        let Some(message) = self.opened.take() else {
+            return Ok(Err(RetrieveRefusal::Gone));
+        };
         let mut stuffer = DotStuffer::new(lines);
         let mut wire = Vec::new();
         let mut at = 0;
@@ -217,8 +258,16 @@ impl Session {
     async fn commit(&self, deleted: &[u32]) -> Result<CommitReceipt, CommitRefusal> {
         let open = self.maildrop.as_ref().ok_or(CommitRefusal::Failed)?;
         let maildrop = self.dialogue.core.maildrop().ok_or(CommitRefusal::Failed)?;
-        let uids = deleted.iter().filter_map(|&index| maildrop.entries().get(index as usize)).map(|e| e.uid).collect();
-        let expunge = Change::Expunge { mailbox: open.inbox, uids, only_deleted: false };
+        let uids = deleted
+            .iter()
+            .filter_map(|&index| maildrop.entries().get(index as usize))
+            .map(|e| e.uid)
+            .collect();
+        let expunge = Change::Expunge {
+            mailbox: open.inbox,
+            uids,
+            only_deleted: false,
+        };
         match self.node.store().change(open.account, expunge).await {
             Ok((receipt, _)) => Ok(receipt),
             Err(error) => {
@@ -234,10 +283,13 @@ async fn read(
     message: &StoredMessage,
     range: std::ops::Range<u64>,
 ) -> Result<Vec<bytes::Bytes>, RetrieveRefusal> {
-    store.read_message(message, range).await.map_err(|error: StoreError| {
-        tracing::error!(%error, "message broken off");
-        RetrieveRefusal::Temporary
-    })
+    store
+        .read_message(message, range)
+        .await
+        .map_err(|error: StoreError| {
+            tracing::error!(%error, "message broken off");
+            RetrieveRefusal::Temporary
+        })
 }
 
 fn inbox(state: &AccountState) -> Option<&MailboxState> {
@@ -246,6 +298,13 @@ fn inbox(state: &AccountState) -> Option<&MailboxState> {
 }
 
 fn snapshot(inbox: &MailboxState) -> Maildrop {
-    let entries = inbox.rows.iter().map(|row| MaildropEntry { uid: row.uid, size: row.size }).collect();
+    let entries = inbox
+        .rows
+        .iter()
+        .map(|row| MaildropEntry {
+            uid: row.uid,
+            size: row.size,
+        })
+        .collect();
     Maildrop::new(inbox.uid_validity, entries)
 }

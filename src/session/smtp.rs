@@ -71,7 +71,11 @@ struct Session<P> {
 pub async fn serve<P: Pipe>(pipe: P, node: Rc<Node>) {
     let core = Smtp::new(node.smtp.clone());
     let dialogue = Dialogue::open(pipe, core, node.tls.clone(), node.drain.shutdown());
-    let mut session = Session { node, dialogue, transaction: Transaction::new() };
+    let mut session = Session {
+        node,
+        dialogue,
+        transaction: Transaction::new(),
+    };
     if let Err(error) = session.run().await {
         tracing::debug!(peer = %session.dialogue.pipe.peer(), %error, "SMTP connection lost");
     }
@@ -119,7 +123,12 @@ impl<P: Pipe> Session<P> {
         match question {
             Question::MayBegin { declared_size } => {
                 self.transaction = Transaction::new();
-                Answer::Begin(self.node.store().check_room(declared_size.unwrap_or(0)).map_err(begin_refusal))
+                Answer::Begin(
+                    self.node
+                        .store()
+                        .check_room(declared_size.unwrap_or(0))
+                        .map_err(begin_refusal),
+                )
             }
             Question::MayReceive => Answer::Recipient(self.receive()),
             Question::Commit => Answer::Committed(self.commit().await),
@@ -127,7 +136,11 @@ impl<P: Pipe> Session<P> {
     }
 
     fn receive(&mut self) -> RecipientVerdict {
-        let path = self.dialogue.core.candidate().ok_or(RecipientRefusal::Temporary)?;
+        let path = self
+            .dialogue
+            .core
+            .candidate()
+            .ok_or(RecipientRefusal::Temporary)?;
         match self.node.directory.resolve(path) {
             Verdict::Local(account) => {
                 self.transaction.accounts.push(account);
@@ -156,9 +169,21 @@ impl<P: Pipe> Session<P> {
             Some(writer) => writer.finish().await.map_err(|e| commit_refusal(&e))?,
             None => Body::from_memory(SmallVec::new()),
         };
-        let internal_date = InternalDate { at: self.node.now(), zone_minutes: 0 };
-        let message = AcceptedMessage { recipients, body, internal_date };
-        let receipt = self.node.router.accept(message).await.map_err(|e| commit_refusal(&e))?;
+        let internal_date = InternalDate {
+            at: self.node.now(),
+            zone_minutes: 0,
+        };
+        let message = AcceptedMessage {
+            recipients,
+            body,
+            internal_date,
+        };
+        let receipt = self
+            .node
+            .router
+            .accept(message)
+            .await
+            .map_err(|e| commit_refusal(&e))?;
         tracing::debug!(id = %receipt.id(), recipients = transaction.accounts.len(), "message accepted");
         Ok(Acceptance::Stored(receipt))
     }
@@ -175,7 +200,10 @@ impl<P: Pipe> Session<P> {
             trace::write_return_path(&envelope.reverse_path, &mut prefix);
             trace::write_delivered_to(delivered_to(path, account), &mut prefix);
             prefix.extend_from_slice(&received);
-            recipients.push(Recipient { account: account.clone(), prefix });
+            recipients.push(Recipient {
+                account: account.clone(),
+                prefix,
+            });
         }
         recipients
     }
@@ -208,7 +236,13 @@ impl<P: Pipe> Session<P> {
 
 impl Transaction {
     fn new() -> Self {
-        Self { accounts: SmallVec::new(), body: None, head: SmallVec::new(), head_bytes: 0, failure: None }
+        Self {
+            accounts: SmallVec::new(),
+            body: None,
+            head: SmallVec::new(),
+            head_bytes: 0,
+            failure: None,
+        }
     }
 
     fn drop_body(&mut self) {

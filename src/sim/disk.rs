@@ -109,7 +109,11 @@ impl SimDisk {
     /// When there is no such file or byte: the test is wrong.
     pub fn flip_bit(&self, name: &str, byte: usize, bit: u8) {
         let world = self.0.borrow();
-        let mut file = world.files.get(name).expect("the test knows its files").borrow_mut();
+        let mut file = world
+            .files
+            .get(name)
+            .expect("the test knows its files")
+            .borrow_mut();
         file.content[byte] ^= 1 << (bit % 8);
         file.durable[byte] ^= 1 << (bit % 8);
     }
@@ -118,13 +122,21 @@ impl SimDisk {
     #[must_use]
     pub fn names(&self) -> Vec<(String, usize)> {
         let world = self.0.borrow();
-        world.files.iter().map(|(name, file)| (name.clone(), file.borrow().content.len())).collect()
+        world
+            .files
+            .iter()
+            .map(|(name, file)| (name.clone(), file.borrow().content.len()))
+            .collect()
     }
 
     /// The bytes of a file.
     #[must_use]
     pub fn content(&self, name: &str) -> Option<Vec<u8>> {
-        self.0.borrow().files.get(name).map(|file| file.borrow().content.clone())
+        self.0
+            .borrow()
+            .files
+            .get(name)
+            .map(|file| file.borrow().content.clone())
     }
 
     /// What the disk holds when the power comes back. Nothing of this disk is changed.
@@ -139,7 +151,9 @@ impl SimDisk {
             for (name, file) in &world.files {
                 let file = file.borrow();
                 if file.name_is_durable || chance.below(2) == 0 {
-                    target.files.insert(name.clone(), Rc::new(RefCell::new(file.after_cut(&mut chance))));
+                    target
+                        .files
+                        .insert(name.clone(), Rc::new(RefCell::new(file.after_cut(&mut chance))));
                 }
             }
             for (name, file) in &world.removed {
@@ -160,7 +174,11 @@ impl SimDisk {
         let is_off = |fault: &Fault| matches!(fault, Fault::CutAfter(at) if world.operations >= *at);
         if world.faults.iter().any(is_off) {
             let cause = "the power is off".to_owned();
-            return Err(DiskError::Io { operation, name: name.to_owned(), cause });
+            return Err(DiskError::Io {
+                operation,
+                name: name.to_owned(),
+                cause,
+            });
         }
         world.operations += 1;
         let now = world.operations;
@@ -170,12 +188,18 @@ impl SimDisk {
                 Fault::ErrorAt(at) if *at == now => {}
                 Fault::ErrorFrom(at) if *at <= now => {}
                 Fault::NoSpaceAt(at) if *at == now && may_lack_space => {
-                    return Err(DiskError::NoSpace { what: name.to_owned() });
+                    return Err(DiskError::NoSpace {
+                        what: name.to_owned(),
+                    });
                 }
                 _ => continue,
             }
             let cause = "an injected error".to_owned();
-            return Err(DiskError::Io { operation, name: name.to_owned(), cause });
+            return Err(DiskError::Io {
+                operation,
+                name: name.to_owned(),
+                cause,
+            });
         }
         Ok(())
     }
@@ -185,7 +209,12 @@ impl SimDisk {
     }
 
     fn used_bytes(&self) -> u64 {
-        self.0.borrow().files.values().map(|file| file.borrow().content.len() as u64).sum()
+        self.0
+            .borrow()
+            .files
+            .values()
+            .map(|file| file.borrow().content.len() as u64)
+            .sum()
     }
 }
 
@@ -219,7 +248,8 @@ impl SimFile {
 
     fn write(&mut self, bytes: &[u8], position: usize) {
         self.content[position..position + bytes.len()].copy_from_slice(bytes);
-        self.dirty.extend(position / SECTOR_BYTES..(position + bytes.len()) / SECTOR_BYTES);
+        self.dirty
+            .extend(position / SECTOR_BYTES..(position + bytes.len()) / SECTOR_BYTES);
     }
 }
 
@@ -229,10 +259,14 @@ impl Disk for SimDisk {
     async fn create(&self, name: &str, len: u64) -> Result<SimFileHandle, DiskError> {
         self.operation("create", name).await?;
         if self.file(name).is_some() {
-            return Err(DiskError::AlreadyExists { name: name.to_owned() });
+            return Err(DiskError::AlreadyExists {
+                name: name.to_owned(),
+            });
         }
         if self.used_bytes() + len > self.0.borrow().capacity {
-            return Err(DiskError::NoSpace { what: name.to_owned() });
+            return Err(DiskError::NoSpace {
+                what: name.to_owned(),
+            });
         }
         let len = usize::try_from(len).expect("simulated files fit memory");
         let file = Rc::new(RefCell::new(SimFile {
@@ -243,25 +277,41 @@ impl Disk for SimDisk {
             name_is_durable: false,
         }));
         self.0.borrow_mut().files.insert(name.to_owned(), file.clone());
-        Ok(SimFileHandle { disk: self.clone(), name: name.into(), file })
+        Ok(SimFileHandle {
+            disk: self.clone(),
+            name: name.into(),
+            file,
+        })
     }
 
     async fn open(&self, name: &str) -> Result<SimFileHandle, DiskError> {
         self.operation("open", name).await?;
-        let file = self.file(name).ok_or_else(|| DiskError::NotFound { name: name.to_owned() })?;
-        Ok(SimFileHandle { disk: self.clone(), name: name.into(), file })
+        let file = self.file(name).ok_or_else(|| DiskError::NotFound {
+            name: name.to_owned(),
+        })?;
+        Ok(SimFileHandle {
+            disk: self.clone(),
+            name: name.into(),
+            file,
+        })
     }
 
     async fn list(&self) -> Result<Vec<(String, u64)>, DiskError> {
         self.operation("list", "").await?;
-        Ok(self.names().into_iter().map(|(name, len)| (name, len as u64)).collect())
+        Ok(self
+            .names()
+            .into_iter()
+            .map(|(name, len)| (name, len as u64))
+            .collect())
     }
 
     async fn remove(&self, name: &str) -> Result<(), DiskError> {
         self.operation("remove", name).await?;
         let mut world = self.0.borrow_mut();
         let removed = world.files.remove(name);
-        let file = removed.ok_or_else(|| DiskError::NotFound { name: name.to_owned() })?;
+        let file = removed.ok_or_else(|| DiskError::NotFound {
+            name: name.to_owned(),
+        })?;
         world.removed.insert(name.to_owned(), file);
         Ok(())
     }
@@ -326,7 +376,10 @@ impl DiskFile for SimFileHandle {
         let bytes = &buffer.0;
         let position = usize::try_from(position).expect("simulated files fit memory");
         assert!(position.is_multiple_of(BLOCK_BYTES) && bytes.len().is_multiple_of(BLOCK_BYTES));
-        assert!(position + bytes.len() <= self.file.borrow().content.len(), "a file's length is fixed");
+        assert!(
+            position + bytes.len() <= self.file.borrow().content.len(),
+            "a file's length is fixed"
+        );
         let done = self.disk.operation("write", &self.name).await;
         let count = match done {
             Ok(()) => bytes.len(),
@@ -343,7 +396,9 @@ impl DiskFile for SimFileHandle {
     async fn read_at(&self, position: u64, len: usize) -> Result<Vec<u8>, DiskError> {
         self.disk.operation("read", &self.name).await?;
         let file = self.file.borrow();
-        let start = usize::try_from(position).unwrap_or(usize::MAX).min(file.content.len());
+        let start = usize::try_from(position)
+            .unwrap_or(usize::MAX)
+            .min(file.content.len());
         let end = start.saturating_add(len).min(file.content.len());
         Ok(file.content[start..end].to_vec())
     }
@@ -351,7 +406,12 @@ impl DiskFile for SimFileHandle {
     async fn sync(&self) -> Result<(), DiskError> {
         let begun: Vec<(usize, Vec<u8>)> = {
             let file = self.file.borrow();
-            let sector = |s: &usize| (*s, file.content[s * SECTOR_BYTES..(s + 1) * SECTOR_BYTES].to_vec());
+            let sector = |s: &usize| {
+                (
+                    *s,
+                    file.content[s * SECTOR_BYTES..(s + 1) * SECTOR_BYTES].to_vec(),
+                )
+            };
             file.dirty.iter().map(sector).collect()
         };
         let done = self.disk.operation("sync", &self.name).await;

@@ -11,7 +11,9 @@ use super::codec::{Malformed, UidSet};
 use super::record::{MessageRecord, Record, body_bytes};
 use super::state::{AccountState, CoreState, INBOX_ID, MailboxState, MessageRow};
 use super::{Body, LocalRecipient, MailboxChange, Outcome, SpoolEntry, SpoolKey};
-use crate::model::{AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, Uid, UidValidity};
+use crate::model::{
+    AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, Uid, UidValidity,
+};
 use crate::proto::imap::types::StoreOperation;
 use std::collections::HashMap;
 
@@ -29,14 +31,23 @@ pub struct Place {
 /// Applies one record. An error leaves the state half changed: nobody may use it any more.
 pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Outcome, Malformed> {
     match record {
-        Record::AccountCreated { account, uid_validity } => {
+        Record::AccountCreated {
+            account,
+            uid_validity,
+        } => {
             let new = AccountState::new(*account, *uid_validity);
             if state.accounts.insert(*account, new).is_some() {
                 return Err(Malformed("an account is created twice"));
             }
             Ok(Outcome::Done)
         }
-        Record::MailboxCreated { account, mailbox, uid_validity, special_use, name } => {
+        Record::MailboxCreated {
+            account,
+            mailbox,
+            uid_validity,
+            special_use,
+            name,
+        } => {
             let account = account_of(state, *account)?;
             if account.mailboxes.contains_key(mailbox) || account.names.contains_key(name) {
                 return Err(Malformed("a mailbox is created twice"));
@@ -46,13 +57,19 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
             Ok(Outcome::Created(*mailbox))
         }
         Record::MailboxDeleted { account, mailbox } => delete_mailbox(account_of(state, *account)?, *mailbox),
-        Record::MailboxRenamed { account, mailbox, name } => {
-            rename_mailbox(account_of(state, *account)?, *mailbox, name)
-        }
+        Record::MailboxRenamed {
+            account,
+            mailbox,
+            name,
+        } => rename_mailbox(account_of(state, *account)?, *mailbox, name),
         Record::InboxRenamed { account, to, mod_seq } => {
             rename_inbox(account_of(state, *account)?, *to, *mod_seq)
         }
-        Record::Subscription { account, name, subscribed } => {
+        Record::Subscription {
+            account,
+            name,
+            subscribed,
+        } => {
             let account = account_of(state, *account)?;
             if *subscribed {
                 account.subscriptions.insert(name.clone());
@@ -62,20 +79,56 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
             Ok(Outcome::Done)
         }
         Record::Message(message) => add_message(state, place, message),
-        Record::StoreFlags { account, mailbox, mod_seq, operation, flags, keywords, uids } => {
+        Record::StoreFlags {
+            account,
+            mailbox,
+            mod_seq,
+            operation,
+            flags,
+            keywords,
+            uids,
+        } => {
             let account = account_of(state, *account)?;
             raise(&mut account.highest_mod_seq, *mod_seq);
-            store_flags(mailbox_of(account, *mailbox)?, *mod_seq, *operation, *flags, keywords, uids)
+            store_flags(
+                mailbox_of(account, *mailbox)?,
+                *mod_seq,
+                *operation,
+                *flags,
+                keywords,
+                uids,
+            )
         }
-        Record::Expunge { account, mailbox, mod_seq, only_deleted, uids } => {
-            expunge(account_of(state, *account)?, *mailbox, *mod_seq, *only_deleted, uids)
-        }
-        Record::Transfer { account, from, to, mod_seq, moves, first_uid, uids } => {
+        Record::Expunge {
+            account,
+            mailbox,
+            mod_seq,
+            only_deleted,
+            uids,
+        } => expunge(
+            account_of(state, *account)?,
+            *mailbox,
+            *mod_seq,
+            *only_deleted,
+            uids,
+        ),
+        Record::Transfer {
+            account,
+            from,
+            to,
+            mod_seq,
+            moves,
+            first_uid,
+            uids,
+        } => {
             let account = account_of(state, *account)?;
             transfer(account, *from, *to, *mod_seq, *moves, *first_uid, uids)
         }
         Record::Spool { partition, .. } => {
-            let key = SpoolKey { partition: *partition, sequence: place.sequence };
+            let key = SpoolKey {
+                partition: *partition,
+                sequence: place.sequence,
+            };
             let entry = spool_entry(key, record).expect("it is a spool record");
             state.spool.insert(key, entry);
             Ok(Outcome::Done)
@@ -100,7 +153,15 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
 /// The entry that a spool record makes.
 #[must_use]
 pub fn spool_entry(key: SpoolKey, record: &Record) -> Option<SpoolEntry> {
-    let Record::Spool { internal_date, chunks, recipients, .. } = record else { return None };
+    let Record::Spool {
+        internal_date,
+        chunks,
+        recipients,
+        ..
+    } = record
+    else {
+        return None;
+    };
     let recipients = recipients.iter().map(|recipient| LocalRecipient {
         account: recipient.account,
         mailbox: recipient.mailbox.clone(),
@@ -117,11 +178,17 @@ pub fn spool_entry(key: SpoolKey, record: &Record) -> Option<SpoolEntry> {
 }
 
 fn account_of(state: &mut CoreState, id: AccountId) -> Result<&mut AccountState, Malformed> {
-    state.accounts.get_mut(&id).ok_or(Malformed("an account that was never created"))
+    state
+        .accounts
+        .get_mut(&id)
+        .ok_or(Malformed("an account that was never created"))
 }
 
 fn mailbox_of(account: &mut AccountState, id: MailboxId) -> Result<&mut MailboxState, Malformed> {
-    account.mailboxes.get_mut(&id).ok_or(Malformed("a mailbox that does not exist"))
+    account
+        .mailboxes
+        .get_mut(&id)
+        .ok_or(Malformed("a mailbox that does not exist"))
 }
 
 fn raise(highest: &mut ModSeq, to: ModSeq) {
@@ -129,7 +196,10 @@ fn raise(highest: &mut ModSeq, to: ModSeq) {
 }
 
 fn delete_mailbox(account: &mut AccountState, id: MailboxId) -> Result<Outcome, Malformed> {
-    let mailbox = account.mailboxes.remove(&id).ok_or(Malformed("a mailbox that does not exist"))?;
+    let mailbox = account
+        .mailboxes
+        .remove(&id)
+        .ok_or(Malformed("a mailbox that does not exist"))?;
     account.names.remove(&mailbox.name);
     account.bytes_used -= mailbox.rows.iter().map(|row| u64::from(row.size)).sum::<u64>();
     Ok(Outcome::Done)
@@ -180,7 +250,11 @@ fn rename_inbox(account: &mut AccountState, to: MailboxId, mod_seq: ModSeq) -> R
     if !target.rows.is_empty() || target.uid_next != 1 {
         return Err(Malformed("INBOX is renamed to a mailbox that is not new"));
     }
-    target.highest_mod_seq = if rows.is_empty() { target.highest_mod_seq } else { mod_seq };
+    target.highest_mod_seq = if rows.is_empty() {
+        target.highest_mod_seq
+    } else {
+        mod_seq
+    };
     for row in &rows {
         target.changes.push(MailboxChange::Added(row.uid));
     }
@@ -204,7 +278,9 @@ fn add_message(state: &mut CoreState, place: Place, message: &MessageRecord) -> 
     raise(&mut account.highest_mod_seq, message.mod_seq);
     account.bytes_used += u64::from(size);
     let mailbox = mailbox_of(account, message.mailbox)?;
-    let keywords = mailbox.keyword_bits(&message.keywords).ok_or(Malformed("too many keywords"))?;
+    let keywords = mailbox
+        .keyword_bits(&message.keywords)
+        .ok_or(Malformed("too many keywords"))?;
     let row = MessageRow {
         uid: message.uid,
         flags: message.flags,
@@ -217,14 +293,21 @@ fn add_message(state: &mut CoreState, place: Place, message: &MessageRecord) -> 
         record_bytes: place.bytes,
     };
     append_row(mailbox, row)?;
-    Ok(Outcome::Appended { uid_validity: mailbox.uid_validity, uids: vec![message.uid] })
+    Ok(Outcome::Appended {
+        uid_validity: mailbox.uid_validity,
+        uids: vec![message.uid],
+    })
 }
 
 fn append_row(mailbox: &mut MailboxState, row: MessageRow) -> Result<(), Malformed> {
     if row.uid.value() < mailbox.uid_next {
         return Err(Malformed("a UID is given twice"));
     }
-    mailbox.uid_next = row.uid.value().checked_add(1).ok_or(Malformed("a UID too large"))?;
+    mailbox.uid_next = row
+        .uid
+        .value()
+        .checked_add(1)
+        .ok_or(Malformed("a UID too large"))?;
     raise(&mut mailbox.highest_mod_seq, row.mod_seq);
     mailbox.rows.push(row);
     mailbox.changes.push(MailboxChange::Added(row.uid));
@@ -248,7 +331,9 @@ fn store_flags(
 ) -> Result<Outcome, Malformed> {
     let bits = match operation {
         StoreOperation::Remove => mailbox.known_keyword_bits(keywords),
-        _ => mailbox.keyword_bits(keywords).ok_or(Malformed("too many keywords"))?,
+        _ => mailbox
+            .keyword_bits(keywords)
+            .ok_or(Malformed("too many keywords"))?,
     };
     let mut changed = Vec::new();
     for (first, last) in uids.ranges() {
@@ -330,7 +415,9 @@ fn transfer(
         take_rows(source, uids, |_| true)
     } else {
         let ranges = uids.ranges().iter();
-        ranges.flat_map(|(a, b)| source.rows[rows_between(&source.rows, *a, *b)].to_vec()).collect()
+        ranges
+            .flat_map(|(a, b)| source.rows[rows_between(&source.rows, *a, *b)].to_vec())
+            .collect()
     };
     if moves && !rows.is_empty() {
         raise(&mut source.highest_mod_seq, mod_seq);
@@ -345,21 +432,34 @@ fn transfer(
     for mut row in rows {
         let place = place_in(uids, row.uid.value());
         let new = u64::from(first_uid.value()) + place;
-        let new = u32::try_from(new).ok().and_then(Uid::new).ok_or(Malformed("a UID too large"))?;
+        let new = u32::try_from(new)
+            .ok()
+            .and_then(Uid::new)
+            .ok_or(Malformed("a UID too large"))?;
         pairs.push((row.uid, new));
         (row.uid, row.mod_seq) = (new, mod_seq);
-        row.keywords = bits.translate(row.keywords, target).ok_or(Malformed("too many keywords"))?;
+        row.keywords = bits
+            .translate(row.keywords, target)
+            .ok_or(Malformed("too many keywords"))?;
         append_row(target, row)?;
     }
     let end = u64::from(first_uid.value()) + uids.count();
-    target.uid_next = u32::try_from(end).map_err(|_| Malformed("a UID too large"))?.max(target.uid_next);
-    Ok(Outcome::Copied { uid_validity: target.uid_validity, uids: pairs })
+    target.uid_next = u32::try_from(end)
+        .map_err(|_| Malformed("a UID too large"))?
+        .max(target.uid_next);
+    Ok(Outcome::Copied {
+        uid_validity: target.uid_validity,
+        uids: pairs,
+    })
 }
 
 /// How many UIDs of the set come before `uid`, which is in it.
 fn place_in(uids: &UidSet, uid: u32) -> u64 {
     let ranges = uids.ranges().iter().take_while(|(first, _)| *first <= uid);
-    ranges.map(|(first, last)| u64::from((*last).min(uid) - first) + 1).sum::<u64>() - 1
+    ranges
+        .map(|(first, last)| u64::from((*last).min(uid) - first) + 1)
+        .sum::<u64>()
+        - 1
 }
 
 /// Keyword bits of one mailbox as bits of another, each combination looked up once.
@@ -370,7 +470,10 @@ struct KeywordMap<'a> {
 
 impl<'a> KeywordMap<'a> {
     fn new(names: &'a [Keyword]) -> Self {
-        Self { names, known: HashMap::new() }
+        Self {
+            names,
+            known: HashMap::new(),
+        }
     }
 
     fn translate(&mut self, bits: u64, target: &mut MailboxState) -> Option<u64> {
@@ -380,7 +483,11 @@ impl<'a> KeywordMap<'a> {
         if let Some(known) = self.known.get(&bits) {
             return Some(*known);
         }
-        let names = self.names.iter().enumerate().filter(|(index, _)| bits >> index & 1 == 1);
+        let names = self
+            .names
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| bits >> index & 1 == 1);
         let names: Vec<Keyword> = names.map(|(_, name)| name.clone()).collect();
         let translated = target.keyword_bits(&names)?;
         self.known.insert(bits, translated);

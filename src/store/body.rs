@@ -86,7 +86,13 @@ struct ChunkWriter {
 
 impl<E: Environment> BodyWriter<E> {
     pub(super) fn new(store: Store<E>) -> Self {
-        Self { store, pieces: Vec::new(), held: 0, len: 0, chunks: ChunkWriter::default() }
+        Self {
+            store,
+            pieces: Vec::new(),
+            held: 0,
+            len: 0,
+            chunks: ChunkWriter::default(),
+        }
     }
 
     /// Takes the next piece. Waits only when the body is longer than [`super::BODY_IN_MEMORY_BYTES_MAX`]
@@ -109,7 +115,8 @@ impl<E: Environment> BodyWriter<E> {
             if self.chunks.chunks.is_empty() {
                 self.store.inner().check_space(self.len).await?;
             }
-            self.flush(self.held - self.held % options.chunk_bytes_max).await?;
+            self.flush(self.held - self.held % options.chunk_bytes_max)
+                .await?;
         }
         Ok(())
     }
@@ -171,7 +178,8 @@ impl ChunkWriter {
             let _guard = AbortOnUnwind::over("the open group");
             let mut log = inner.log.borrow_mut();
             let index = self.chunks.len();
-            self.chunks.push(log.put_chunk(&mut self.email_id, index, chunk_bytes, &mut cursor));
+            self.chunks
+                .push(log.put_chunk(&mut self.email_id, index, chunk_bytes, &mut cursor));
             let (sender, receiver) = oneshot::channel();
             log.put_batch(Plan::barrier(), sender);
             self.newest = Some(receiver);

@@ -37,7 +37,9 @@ impl Cache {
         self.order.push_back(position);
         self.bytes += payload.len();
         while self.bytes > CACHE_BYTES_MAX {
-            let Some(oldest) = self.order.pop_front() else { return };
+            let Some(oldest) = self.order.pop_front() else {
+                return;
+            };
             self.bytes -= self.payloads.remove(&oldest).map_or(0, |payload| payload.len());
         }
     }
@@ -51,7 +53,10 @@ pub struct RecentGroups<B> {
 
 impl<B> Default for RecentGroups<B> {
     fn default() -> Self {
-        Self { groups: VecDeque::new(), bytes: 0 }
+        Self {
+            groups: VecDeque::new(),
+            bytes: 0,
+        }
     }
 }
 
@@ -61,7 +66,9 @@ impl<B: WriteBuffer> RecentGroups<B> {
         self.bytes += buffer.bytes().len();
         self.groups.push_back((segment, start, buffer));
         while self.bytes > RECENT_BYTES_MAX {
-            let Some((_, _, oldest)) = self.groups.pop_front() else { return };
+            let Some((_, _, oldest)) = self.groups.pop_front() else {
+                return;
+            };
             self.bytes -= oldest.bytes().len();
         }
     }
@@ -70,10 +77,14 @@ impl<B: WriteBuffer> RecentGroups<B> {
     pub fn find(&self, position: LogPosition) -> Option<&[u8]> {
         // Groups are kept in the order of their positions.
         let key = (position.segment, position.offset);
-        let after = self.groups.partition_point(|(segment, start, _)| (*segment, *start) <= key);
+        let after = self
+            .groups
+            .partition_point(|(segment, start, _)| (*segment, *start) <= key);
         let (segment, start, buffer) = self.groups.get(after.checked_sub(1)?)?;
         let buffer = buffer.bytes();
         let offset = position.offset.checked_sub(*start)? as usize;
-        (*segment == position.segment).then(|| buffer.get(offset..)).flatten()
+        (*segment == position.segment)
+            .then(|| buffer.get(offset..))
+            .flatten()
     }
 }

@@ -114,9 +114,7 @@ impl<'a> Reader<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        self.take(N)?
-            .try_into()
-            .map_err(|_| Malformed("ends too early"))
+        self.take(N)?.try_into().map_err(|_| Malformed("ends too early"))
     }
 
     /// See [`put_u8`].
@@ -176,8 +174,8 @@ impl<'a> Reader<'a> {
         let mut end = 0u32;
         for index in 0..count {
             let gap = self.varint()?;
-            let first = u32::try_from(u64::from(end) + gap.min(1 << 32))
-                .map_err(|_| Malformed("a UID too large"))?;
+            let first =
+                u32::try_from(u64::from(end) + gap.min(1 << 32)).map_err(|_| Malformed("a UID too large"))?;
             let touches = if index == 0 { gap == 0 } else { gap < 2 };
             let last = u32::try_from(u64::from(first) + self.varint()?.min(1 << 32))
                 .map_err(|_| Malformed("a UID too large"))?;

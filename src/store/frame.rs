@@ -82,7 +82,10 @@ impl GroupHeader {
             log,
             incarnation: fields.u32()?,
             sequence: fields.u64()?,
-            durable_to: LogPosition { segment: SegmentId(fields.u32()?), offset: fields.u32()? },
+            durable_to: LogPosition {
+                segment: SegmentId(fields.u32()?),
+                offset: fields.u32()?,
+            },
             bytes: fields.u32()?,
             records: fields.u32()?,
         })
@@ -173,7 +176,11 @@ impl<'a> RecordCopy<'a> {
         let bytes = header.encode();
         out[..RECORD_HEADER_BYTES].copy_from_slice(&bytes);
         let crc = crc32c_append(seed, &bytes[..RECORD_CRC_AT]);
-        Self { out, at: RECORD_HEADER_BYTES, crc }
+        Self {
+            out,
+            at: RECORD_HEADER_BYTES,
+            crc,
+        }
     }
 
     /// Appends to the payload.
@@ -202,7 +209,10 @@ mod tests {
             log: 2,
             incarnation: 5,
             sequence: 77,
-            durable_to: LogPosition { segment: SegmentId(2), offset: 8192 },
+            durable_to: LogPosition {
+                segment: SegmentId(2),
+                offset: 8192,
+            },
             bytes: 4000,
             records: 9,
         };
@@ -216,8 +226,14 @@ mod tests {
 
     #[test]
     fn a_record_is_valid_in_its_segment_and_generation_only() {
-        let header =
-            RecordHeader { payload_bytes: 5, kind: 1, flags: 0, partition: 9, epoch: 2, sequence: 3 };
+        let header = RecordHeader {
+            payload_bytes: 5,
+            kind: 1,
+            flags: 0,
+            partition: 9,
+            epoch: 2,
+            sequence: 3,
+        };
         let seed = record_seed(SegmentId(1), 1);
         let mut out = [0; 29];
         let mut copy = RecordCopy::start(seed, &header, &mut out);

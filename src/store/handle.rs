@@ -111,7 +111,8 @@ impl<E: Environment> Inner<E> {
     ) -> Reply {
         let receiver = {
             let _turn = self.line.turn().await;
-            self.wait_for_room(bytes + bodies_bytes(bodies, &self.options)).await?;
+            self.wait_for_room(bytes + bodies_bytes(bodies, &self.options))
+                .await?;
             self.encode(bodies, plan)?
         };
         self.work.notify_all();
@@ -130,7 +131,11 @@ impl<E: Environment> Inner<E> {
         let planned = {
             let durable = &*self.state.borrow();
             let pending = &mut *self.pending.borrow_mut();
-            let mut planner = Planner { durable, pending, now: self.env.clock().now() };
+            let mut planner = Planner {
+                durable,
+                pending,
+                now: self.env.clock().now(),
+            };
             plan(&mut planner, &chunks, log.next_sequence(self.spool_partition))?
         };
         let put = log.put_bodies(bodies);
@@ -169,7 +174,9 @@ impl<E: Environment> Inner<E> {
         self.log.borrow().check_open()?;
         let (free, reserve) = (self.free_bytes.get(), self.options.reserve_bytes);
         if free < reserve.saturating_add(bytes) {
-            return Err(StoreError::NoSpace(format!("{free} bytes are free, {reserve} are kept")));
+            return Err(StoreError::NoSpace(format!(
+                "{free} bytes are free, {reserve} are kept"
+            )));
         }
         Ok(())
     }
@@ -199,8 +206,13 @@ impl<E: Environment> Store<E> {
     pub async fn start(env: E, seed: StoreSeed) -> Result<Self, OpenError> {
         let number = u16::try_from(seed.core).expect("cores were counted");
         let (store_id, incarnation) = (seed.store_id, seed.incarnation);
-        let header =
-            |segment| SegmentHeader { store_id, segment, generation: 1, log: number, incarnation };
+        let header = |segment| SegmentHeader {
+            store_id,
+            segment,
+            generation: 1,
+            log: number,
+            incarnation,
+        };
         let segment =
             create_segment(env.disk(), &seed.next_segment, seed.options.segment_bytes, header).await?;
         let free_bytes = env.disk().free_bytes().await?;
@@ -286,17 +298,28 @@ impl<E: Environment> Store<E> {
     /// [`StoreError::OverQuota`] when one recipient is (nobody gets a copy then), [`StoreError::NoSpace`],
     /// [`StoreError::Failed`], [`StoreError::Limit`].
     pub async fn deliver(&self, delivery: Delivery) -> Result<CommitReceipt, StoreError> {
-        let Delivery { recipients, body, internal_date, key } = delivery;
+        let Delivery {
+            recipients,
+            body,
+            internal_date,
+            key,
+        } = delivery;
         if key.is_none() {
             self.0.check_space(body.len()).await?;
         }
         let bodies = self.0.ready_bodies(vec![body]).await?;
         let bytes = recipients_bytes(&recipients, bodies.first());
         let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], _| {
-            let body = PlannedBody { chunks: &chunks[0], internal_date };
+            let body = PlannedBody {
+                chunks: &chunks[0],
+                internal_date,
+            };
             planner.delivery(recipients, &body, key.as_ref())
         };
-        self.0.commit(bytes, &bodies, plan).await.map(|(receipt, _)| receipt)
+        self.0
+            .commit(bytes, &bodies, plan)
+            .await
+            .map(|(receipt, _)| receipt)
     }
 
     /// Commits a message whose recipients live on several cores, as one record. Durable on return; then fan out.
@@ -315,11 +338,19 @@ impl<E: Environment> Store<E> {
         let partition = self.0.spool_partition;
         let mut entry = None;
         let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], sequence| {
-            let body = PlannedBody { chunks: &chunks[0], internal_date };
+            let body = PlannedBody {
+                chunks: &chunks[0],
+                internal_date,
+            };
             let planned = planner.spool(partition, &recipients, &body);
             let body = Body::stored(chunks[0].to_vec());
             let key = SpoolKey { partition, sequence };
-            entry = Some(SpoolEntry { key, recipients, body, internal_date });
+            entry = Some(SpoolEntry {
+                key,
+                recipients,
+                body,
+                internal_date,
+            });
             Ok(planned)
         };
         let (receipt, _) = self.0.commit(bytes, &bodies, plan).await?;
@@ -344,15 +375,26 @@ impl<E: Environment> Store<E> {
     pub async fn spool_forget(&self, key: SpoolKey) -> Result<(), StoreError> {
         let partitions: BTreeSet<u16> = {
             let state = self.0.state.borrow();
-            state.served.get(&key).into_iter().flatten().map(|(partition, _)| *partition).collect()
+            state
+                .served
+                .get(&key)
+                .into_iter()
+                .flatten()
+                .map(|(partition, _)| *partition)
+                .collect()
         };
         if partitions.is_empty() {
             return Ok(());
         }
         let bytes = partitions.len() * RECIPIENT_BYTES_MAX;
-        let records = partitions.into_iter().map(|partition| Record::SpoolForget { partition, key });
+        let records = partitions
+            .into_iter()
+            .map(|partition| Record::SpoolForget { partition, key });
         let plan = |_: &mut Planner<'_>, _: &[Chunks], _| {
-            Ok(Plan { records: records.collect(), ..Plan::barrier() })
+            Ok(Plan {
+                records: records.collect(),
+                ..Plan::barrier()
+            })
         };
         self.0.commit(bytes, &[], plan).await.map(|_| ())
     }
@@ -375,14 +417,15 @@ impl<E: Environment> Store<E> {
         let bodies = self.bodies_of(&change).await?;
         let uids = super::codec::UidSet::new(take_uids(&mut change));
         let bytes = change_bytes_max(&change, &uids) + stored_refs_bytes(&bodies);
-        let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], _| {
-            planner.change(account, change, uids, chunks)
-        };
+        let plan =
+            |planner: &mut Planner<'_>, chunks: &[Chunks], _| planner.change(account, change, uids, chunks);
         self.0.commit(bytes, &bodies, plan).await
     }
 
     async fn bodies_of(&self, change: &Change) -> Result<Vec<Body>, StoreError> {
-        let Change::Append { messages, .. } = change else { return Ok(Vec::new()) };
+        let Change::Append { messages, .. } = change else {
+            return Ok(Vec::new());
+        };
         let bodies: Vec<Body> = messages.iter().map(|message| message.body.clone()).collect();
         self.0.check_space(bodies.iter().map(Body::len).sum()).await?;
         self.0.ready_bodies(bodies).await
@@ -450,13 +493,16 @@ fn stored_refs_bytes(bodies: &[Body]) -> usize {
 
 fn refs_bytes(body: &Body) -> usize {
     const SMALLEST_CHUNK: u64 = 256;
-    let chunks = body.stored_chunks().map_or(body.len() / SMALLEST_CHUNK + 1, |chunks| chunks.len() as u64);
+    let chunks = body
+        .stored_chunks()
+        .map_or(body.len() / SMALLEST_CHUNK + 1, |chunks| chunks.len() as u64);
     12 * usize::try_from(chunks).unwrap_or(usize::MAX / 16)
 }
 
 fn recipients_bytes(recipients: &[LocalRecipient], body: Option<&Body>) -> usize {
     let refs = body.map_or(0, refs_bytes);
-    let recipient = |r: &LocalRecipient| RECIPIENT_BYTES_MAX + r.prefix.len() + r.mailbox.as_str().len() + refs;
+    let recipient =
+        |r: &LocalRecipient| RECIPIENT_BYTES_MAX + r.prefix.len() + r.mailbox.as_str().len() + refs;
     RECIPIENT_BYTES_MAX + recipients.iter().map(recipient).sum::<usize>()
 }
 

@@ -74,7 +74,9 @@ pub struct Group<F: DiskFile> {
 
 impl<F: DiskFile> Group<F> {
     fn new(segment: Segment<F>, start: u32, sequence: u64, capacity: usize, bytes: usize) -> Self {
-        let len = blocks(GROUP_HEADER_BYTES + bytes).next_power_of_two().min(capacity);
+        let len = blocks(GROUP_HEADER_BYTES + bytes)
+            .next_power_of_two()
+            .min(capacity);
         Self {
             buffer: segment.file.buffer(len),
             seed: record_seed(segment.id, segment.generation),
@@ -91,7 +93,10 @@ impl<F: DiskFile> Group<F> {
     /// The position behind it, padding included.
     pub fn end(&self) -> LogPosition {
         let end = self.start as usize + blocks(self.used);
-        LogPosition { segment: self.segment.id, offset: u32::try_from(end).expect("a segment is below 4 GiB") }
+        LogPosition {
+            segment: self.segment.id,
+            offset: u32::try_from(end).expect("a segment is below 4 GiB"),
+        }
     }
 
     /// Bytes it occupies on disk.
@@ -141,7 +146,12 @@ impl<F: DiskFile> Group<F> {
         header(used, self.records).encode(store_id, out);
         out[self.used..].fill(0);
         buffer.truncate(bytes);
-        Sealed { segment: self.segment, start: self.start, buffer, batches: self.batches }
+        Sealed {
+            segment: self.segment,
+            start: self.start,
+            buffer,
+            batches: self.batches,
+        }
     }
 }
 
@@ -237,7 +247,10 @@ impl<F: DiskFile> Log<F> {
             number: start.number,
             incarnation: start.incarnation,
             store_id: start.store_id,
-            durable_to: LogPosition { segment: start.segment.id, offset: first },
+            durable_to: LogPosition {
+                segment: start.segment.id,
+                offset: first,
+            },
             failed: None,
             is_stopping: false,
             next: Next::None,
@@ -305,8 +318,13 @@ impl<F: DiskFile> Log<F> {
         let capacity = end - self.next_offset as usize;
         self.group_sequence += 1;
         let likely = bytes.max(self.last_group_bytes.min(self.options.group_bytes_max));
-        self.open =
-            Some(Group::new(self.current.clone(), self.next_offset, self.group_sequence, capacity, likely));
+        self.open = Some(Group::new(
+            self.current.clone(),
+            self.next_offset,
+            self.group_sequence,
+            capacity,
+            likely,
+        ));
         Ok(Room::Ready)
     }
 
@@ -342,7 +360,10 @@ impl<F: DiskFile> Log<F> {
 
     /// The group that ends this log, at its end, whatever is open (nothing is).
     pub fn seal_group(&mut self) -> Group<F> {
-        assert!(self.open.is_none() && self.filled.is_empty(), "a log is sealed when it is all written");
+        assert!(
+            self.open.is_none() && self.filled.is_empty(),
+            "a log is sealed when it is all written"
+        );
         self.group_sequence += 1;
         let capacity = self.options.segment_bytes as usize - self.next_offset as usize;
         let mut group = Group::new(
@@ -361,7 +382,11 @@ impl<F: DiskFile> Log<F> {
     pub fn drain(&mut self) -> Vec<Batch> {
         let open = self.open.take();
         self.filled_bytes = 0;
-        self.filled.drain(..).chain(open).flat_map(|group| group.batches).collect()
+        self.filled
+            .drain(..)
+            .chain(open)
+            .flat_map(|group| group.batches)
+            .collect()
     }
 
     fn open_mut(&mut self) -> &mut Group<F> {
@@ -396,7 +421,9 @@ impl<F: DiskFile> Log<F> {
         let mut cursor = PieceCursor::new(body.pieces());
         let mut email_id = None;
         let lens = chunk_lens(body.len(), &self.options);
-        lens.enumerate().map(|(index, bytes)| self.put_chunk(&mut email_id, index, bytes, &mut cursor)).collect()
+        lens.enumerate()
+            .map(|(index, bytes)| self.put_chunk(&mut email_id, index, bytes, &mut cursor))
+            .collect()
     }
 
     /// One chunk of `bytes` bytes from the cursor. `email_id` is set by the first chunk of a body.
@@ -423,10 +450,16 @@ impl<F: DiskFile> Log<F> {
         let seed = group.seed;
         let (position, out) = group.space(header.record_bytes());
         let mut copy = RecordCopy::start(seed, &header, out);
-        copy.put(&chunk_prefix(email_id, u32::try_from(index).expect("chunks of a message")));
+        copy.put(&chunk_prefix(
+            email_id,
+            u32::try_from(index).expect("chunks of a message"),
+        ));
         cursor.copy(bytes, &mut copy);
         copy.finish();
-        ChunkRef { position, bytes: u32::try_from(bytes).expect("a chunk is small") }
+        ChunkRef {
+            position,
+            bytes: u32::try_from(bytes).expect("a chunk is small"),
+        }
     }
 
     /// Encodes a batch's records and registers its caller.
@@ -438,7 +471,13 @@ impl<F: DiskFile> Log<F> {
         }
         self.commits += 1;
         let commit = self.commits;
-        let batch = Batch { entries, answer: plan.answer, waiter, touched: plan.touched, commit };
+        let batch = Batch {
+            entries,
+            answer: plan.answer,
+            waiter,
+            touched: plan.touched,
+            commit,
+        };
         self.open_mut().batches.push(batch);
         commit
     }
@@ -466,7 +505,11 @@ impl<F: DiskFile> Log<F> {
         let position = self.open_mut().put_record(&header, &payload);
         self.scratch = payload;
         let bytes = u32::try_from(header.record_bytes()).expect("a batch is below 4 GiB");
-        super::apply::Place { position, bytes, sequence }
+        super::apply::Place {
+            position,
+            bytes,
+            sequence,
+        }
     }
 }
 
@@ -494,7 +537,13 @@ pub fn seal_at_cut<F: DiskFile>(
     epoch: u32,
     by: u32,
 ) -> Group<F> {
-    let mut group = Group::new(segment, start, sequence, BLOCK_BYTES, BLOCK_BYTES - GROUP_HEADER_BYTES);
+    let mut group = Group::new(
+        segment,
+        start,
+        sequence,
+        BLOCK_BYTES,
+        BLOCK_BYTES - GROUP_HEADER_BYTES,
+    );
     put_seal(&mut group, epoch, by);
     group
 }
@@ -512,7 +561,10 @@ fn chunk_lens(len: u64, options: &StoreOptions) -> impl Iterator<Item = usize> +
 /// Bytes that these bodies need in a group.
 pub fn bodies_bytes(bodies: &[Body], options: &StoreOptions) -> usize {
     let in_memory = bodies.iter().filter(|body| body.stored_chunks().is_none());
-    in_memory.flat_map(|body| chunk_lens(body.len(), options)).map(|bytes| CHUNK_OVERHEAD_BYTES + bytes).sum()
+    in_memory
+        .flat_map(|body| chunk_lens(body.len(), options))
+        .map(|bytes| CHUNK_OVERHEAD_BYTES + bytes)
+        .sum()
 }
 
 /// A place in a list of pieces.

@@ -52,6 +52,6 @@ pub use recovery::{OpenError, Recovered, RecoveryReport, StoreSeed, recover, rec
 pub use segment::FORMAT_VERSION;
 pub use state::{AccountState, ChangeLog, INBOX_ID, KEYWORDS_MAX, MailboxState, MessageRow};
 pub use types::{
-    Change, ChunkRef, CommitReceipt, Delivery, Environment, LocalRecipient, MailboxChange, NewMessage, Outcome,
-    SpoolEntry, SpoolKey, StoreError, StoredMessage,
+    Change, ChunkRef, CommitReceipt, Delivery, Environment, LocalRecipient, MailboxChange, NewMessage,
+    Outcome, SpoolEntry, SpoolKey, StoreError, StoredMessage,
 };

@@ -5,8 +5,8 @@
 //! failed group stay burnt, because a failed log takes no more commits.
 //! Not here: what a change is made into (`plan`).
 
-use super::{SpoolKey, StoreError};
 use super::state::{AccountState, KEYWORDS_MAX, MailboxState};
+use super::{SpoolKey, StoreError};
 use crate::model::{AccountId, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidValidity};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -69,14 +69,20 @@ impl Pending {
 
     /// Counts a batch in flight that touches the account and adds `bytes` of mail.
     pub fn begin(&mut self, id: AccountId, bytes: u64) {
-        let account = self.accounts.get_mut(&id).expect("a planned change looked at its account");
+        let account = self
+            .accounts
+            .get_mut(&id)
+            .expect("a planned change looked at its account");
         account.in_flight += 1;
         account.bytes_added += bytes;
     }
 
     /// The batch is applied.
     pub fn end(&mut self, id: AccountId, bytes: u64, durable: &AccountState) {
-        let account = self.accounts.get_mut(&id).expect("a batch in flight keeps its account");
+        let account = self
+            .accounts
+            .get_mut(&id)
+            .expect("a batch in flight keeps its account");
         account.in_flight -= 1;
         account.bytes_added -= bytes;
         if account.in_flight == 0 {
@@ -87,7 +93,11 @@ impl Pending {
 
     /// Forgets an account that a refused change has only looked at.
     pub fn release_unused(&mut self, id: AccountId) {
-        if self.accounts.get(&id).is_some_and(|account| account.in_flight == 0) {
+        if self
+            .accounts
+            .get(&id)
+            .is_some_and(|account| account.in_flight == 0)
+        {
             self.accounts.remove(&id);
         }
     }
@@ -109,11 +119,21 @@ impl PendingAccount {
 
     fn check_settled(&self, durable: &AccountState) {
         assert_eq!(self.bytes_added, 0, "no bytes are in flight");
-        assert_eq!(self.next_mod_seq, durable.highest_mod_seq.0 + 1, "MODSEQs have met");
+        assert_eq!(
+            self.next_mod_seq,
+            durable.highest_mod_seq.0 + 1,
+            "MODSEQs have met"
+        );
         assert_eq!(self.next_mailbox, durable.next_mailbox, "mailbox ids have met");
-        assert_eq!(self.next_uid_validity, durable.next_uid_validity, "UIDVALIDITYs have met");
+        assert_eq!(
+            self.next_uid_validity, durable.next_uid_validity,
+            "UIDVALIDITYs have met"
+        );
         for mailbox in self.mailboxes.iter().filter(|m| !self.deleted.contains(&m.id)) {
-            let durable = durable.mailboxes.get(&mailbox.id).expect("a pending mailbox became durable");
+            let durable = durable
+                .mailboxes
+                .get(&mailbox.id)
+                .expect("a pending mailbox became durable");
             assert_eq!(mailbox.uid_next, durable.uid_next, "UIDs have met");
         }
     }
@@ -146,7 +166,9 @@ impl PendingAccount {
         let index = match self.mailboxes.iter().position(|m| m.id == id) {
             Some(index) => index,
             None => {
-                let mailbox = durable.and_then(|d| d.mailboxes.get(&id)).ok_or(StoreError::NoSuchMailbox)?;
+                let mailbox = durable
+                    .and_then(|d| d.mailboxes.get(&id))
+                    .ok_or(StoreError::NoSuchMailbox)?;
                 self.mailboxes.push(PendingMailbox::of(mailbox));
                 self.mailboxes.len() - 1
             }
@@ -171,7 +193,12 @@ impl PendingAccount {
         self.next_mailbox += 1;
         self.next_uid_validity += 1;
         self.names_mut(durable).insert(name, id);
-        self.mailboxes.push(PendingMailbox { id, uid_validity, uid_next: 1, keywords: None });
+        self.mailboxes.push(PendingMailbox {
+            id,
+            uid_validity,
+            uid_next: 1,
+            keywords: None,
+        });
         (id, uid_validity)
     }
 

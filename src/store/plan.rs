@@ -61,7 +61,10 @@ impl Plan {
     /// Records of no account.
     #[must_use]
     pub fn of_record(record: Record) -> Self {
-        Self { records: smallvec![record], ..Self::barrier() }
+        Self {
+            records: smallvec![record],
+            ..Self::barrier()
+        }
     }
 }
 
@@ -93,7 +96,10 @@ impl Planner<'_> {
         let is_new = self.pending.get(id).is_none();
         let uid_validity = u32::try_from(self.now.seconds()).unwrap_or(1).max(1);
         let account = self.pending.create(id, uid_validity);
-        let record = is_new.then_some(Record::AccountCreated { account: id, uid_validity });
+        let record = is_new.then_some(Record::AccountCreated {
+            account: id,
+            uid_validity,
+        });
         (account, None, record)
     }
 
@@ -148,7 +154,9 @@ impl Planner<'_> {
         plan.records.extend(created);
         let mailbox_id = target_of(account, durable, &recipient.mailbox);
         let mod_seq = account.take_mod_seq();
-        let mailbox = account.mailbox(durable, mailbox_id).expect("INBOX is always there");
+        let mailbox = account
+            .mailbox(durable, mailbox_id)
+            .expect("INBOX is always there");
         let record = MessageRecord {
             account: id,
             mailbox: mailbox_id,
@@ -175,7 +183,9 @@ impl Planner<'_> {
         for recipient in recipients {
             let (account, durable, created) = self.account(recipient.account);
             let target = target_of(account, durable, &recipient.mailbox);
-            let checked = account.mailbox(durable, target).and_then(|m| m.check_uids(recipients.len() as u64));
+            let checked = account
+                .mailbox(durable, target)
+                .and_then(|m| m.check_uids(recipients.len() as u64));
             // Looking must not leave an account behind that nobody creates.
             if created.is_some() || checked.is_err() {
                 self.pending.release_unused(recipient.account);
@@ -199,16 +209,15 @@ impl Planner<'_> {
         let Some(quota) = quota else { return Ok(()) };
         let durable = self.durable.accounts.get(&id).map_or(0, |a| a.bytes_used);
         let in_flight = self.pending.get(id).map_or(0, |a| a.bytes_added);
-        if durable + in_flight + added > quota { Err(StoreError::OverQuota) } else { Ok(()) }
+        if durable + in_flight + added > quota {
+            Err(StoreError::OverQuota)
+        } else {
+            Ok(())
+        }
     }
 
     /// One record for a message whose recipients live on several cores.
-    pub fn spool(
-        &mut self,
-        partition: u16,
-        recipients: &[LocalRecipient],
-        body: &PlannedBody<'_>,
-    ) -> Plan {
+    pub fn spool(&mut self, partition: u16, recipients: &[LocalRecipient], body: &PlannedBody<'_>) -> Plan {
         let recipients = recipients.iter().map(|recipient| SpoolRecipient {
             account: recipient.account,
             mailbox: recipient.mailbox.clone(),
@@ -242,7 +251,10 @@ impl Planner<'_> {
                 Ok(plan)
             }
             Err(refused) => {
-                assert!(plan.records.len() == usize::from(is_new), "a refused change leaves no record");
+                assert!(
+                    plan.records.len() == usize::from(is_new),
+                    "a refused change leaves no record"
+                );
                 self.pending.release_unused(id);
                 Err(refused)
             }
@@ -258,30 +270,63 @@ impl Planner<'_> {
         bodies: &[Chunks],
         plan: &mut Plan,
     ) -> Result<u64, StoreError> {
-        if let Change::Append { mailbox, messages, quota_bytes } = change {
+        if let Change::Append {
+            mailbox,
+            messages,
+            quota_bytes,
+        } = change
+        {
             return self.append(id, mailbox, messages, quota_bytes, bodies, plan);
         }
         let (account, durable, _) = self.account(id);
-        let mut scope = Scope { id, account, durable, plan };
+        let mut scope = Scope {
+            id,
+            account,
+            durable,
+            plan,
+        };
         match change {
             Change::CreateMailbox { name, special_use } => scope.create(&name, special_use)?,
             Change::DeleteMailbox { name } => scope.delete(&name)?,
             Change::RenameMailbox { from, to } if from.is_inbox() => scope.rename_inbox(&to)?,
             Change::RenameMailbox { from, to } => scope.rename(&from, to)?,
             Change::Subscribe { name, subscribed } => scope.subscribe(name, subscribed)?,
-            Change::StoreFlags { mailbox, operation, flags, keywords, .. } => {
+            Change::StoreFlags {
+                mailbox,
+                operation,
+                flags,
+                keywords,
+                ..
+            } => {
                 let is_removal = operation == crate::proto::imap::types::StoreOperation::Remove;
                 let added: &[Keyword] = if is_removal { &[] } else { &keywords };
                 scope.name_keywords(mailbox, added)?;
                 let mod_seq = scope.account.take_mod_seq();
-                let record =
-                    Record::StoreFlags { account: id, mailbox, mod_seq, operation, flags, keywords, uids };
+                let record = Record::StoreFlags {
+                    account: id,
+                    mailbox,
+                    mod_seq,
+                    operation,
+                    flags,
+                    keywords,
+                    uids,
+                };
                 scope.finish(record);
             }
-            Change::Expunge { mailbox, only_deleted, .. } => {
+            Change::Expunge {
+                mailbox,
+                only_deleted,
+                ..
+            } => {
                 scope.account.mailbox(scope.durable, mailbox)?;
                 let mod_seq = scope.account.take_mod_seq();
-                scope.finish(Record::Expunge { account: id, mailbox, mod_seq, only_deleted, uids });
+                scope.finish(Record::Expunge {
+                    account: id,
+                    mailbox,
+                    mod_seq,
+                    only_deleted,
+                    uids,
+                });
             }
             Change::Copy { from, to, .. } => scope.transfer(from, to, uids, false)?,
             Change::Move { from, to, .. } => scope.transfer(from, to, uids, true)?,
@@ -427,7 +472,10 @@ impl Scope<'_> {
         }
         let mailbox = self.id_of(name)?;
         self.account.delete_mailbox(self.durable, name, mailbox);
-        self.finish(Record::MailboxDeleted { account: self.id, mailbox });
+        self.finish(Record::MailboxDeleted {
+            account: self.id,
+            mailbox,
+        });
         Ok(())
     }
 
@@ -440,8 +488,11 @@ impl Scope<'_> {
             return Err(StoreError::Cannot("a mailbox cannot be moved below itself"));
         }
         let names = self.account.names(self.durable);
-        let moving: Vec<MailboxName> =
-            names.keys().filter(|name| *name == from || name.is_below(from)).cloned().collect();
+        let moving: Vec<MailboxName> = names
+            .keys()
+            .filter(|name| *name == from || name.is_below(from))
+            .cloned()
+            .collect();
         let mut targets = Vec::with_capacity(moving.len());
         for name in &moving {
             let target =
@@ -460,7 +511,11 @@ impl Scope<'_> {
         for (name, target) in moving.iter().zip(targets) {
             self.account.rename_mailbox(self.durable, name, target);
         }
-        self.finish(Record::MailboxRenamed { account: self.id, mailbox, name: to });
+        self.finish(Record::MailboxRenamed {
+            account: self.id,
+            mailbox,
+            name: to,
+        });
         Ok(())
     }
 
@@ -473,16 +528,28 @@ impl Scope<'_> {
         let (uid_next, keywords) = (inbox.uid_next(), inbox.known_keywords(durable_inbox).to_vec());
         self.account.mailbox(self.durable, to)?.adopt(uid_next, keywords);
         let mod_seq = self.account.take_mod_seq();
-        self.finish(Record::InboxRenamed { account: self.id, to, mod_seq });
+        self.finish(Record::InboxRenamed {
+            account: self.id,
+            to,
+            mod_seq,
+        });
         Ok(())
     }
 
     fn subscribe(&mut self, name: MailboxName, subscribed: bool) -> Result<(), StoreError> {
         // Counted in the durable state: what is in flight may exceed the limit by a few.
-        if subscribed && self.durable.is_some_and(|d| d.subscriptions.len() >= SUBSCRIPTIONS_MAX) {
+        if subscribed
+            && self
+                .durable
+                .is_some_and(|d| d.subscriptions.len() >= SUBSCRIPTIONS_MAX)
+        {
             return Err(StoreError::Limit("subscriptions of an account"));
         }
-        self.finish(Record::Subscription { account: self.id, name, subscribed });
+        self.finish(Record::Subscription {
+            account: self.id,
+            name,
+            subscribed,
+        });
         Ok(())
     }
 
@@ -510,7 +577,15 @@ impl Scope<'_> {
         self.name_keywords(to, &keywords)?;
         let first_uid: Uid = self.account.mailbox(self.durable, to)?.take_uids(count);
         let mod_seq = self.account.take_mod_seq();
-        self.finish(Record::Transfer { account: self.id, from, to, mod_seq, moves, first_uid, uids });
+        self.finish(Record::Transfer {
+            account: self.id,
+            from,
+            to,
+            mod_seq,
+            moves,
+            first_uid,
+            uids,
+        });
         Ok(())
     }
 }
@@ -521,7 +596,10 @@ pub fn change_bytes_max(change: &Change, uids: &UidSet) -> usize {
     /// A record's header and fixed fields, and the creation of the account.
     const RECORD: usize = 256;
     let name_bytes = |name: &MailboxName| {
-        let levels = name.as_str().split(crate::model::mailbox_name::HIERARCHY_DELIMITER).count();
+        let levels = name
+            .as_str()
+            .split(crate::model::mailbox_name::HIERARCHY_DELIMITER)
+            .count();
         levels * (RECORD + name.as_str().len())
     };
     let keywords_bytes = |keywords: &[Keyword]| keywords.iter().map(|k| k.as_str().len() + 2).sum::<usize>();
@@ -531,9 +609,10 @@ pub fn change_bytes_max(change: &Change, uids: &UidSet) -> usize {
             Change::CreateMailbox { name, .. } | Change::Subscribe { name, .. } => name_bytes(name),
             Change::RenameMailbox { to, .. } => 2 * name_bytes(to),
             Change::StoreFlags { keywords, .. } => keywords_bytes(keywords),
-            Change::Append { messages, .. } => {
-                messages.iter().map(|m| RECORD + keywords_bytes(&m.keywords)).sum()
-            }
+            Change::Append { messages, .. } => messages
+                .iter()
+                .map(|m| RECORD + keywords_bytes(&m.keywords))
+                .sum(),
             _ => 0,
         }
 }

@@ -47,7 +47,10 @@ impl<D: Disk> LogReader<D> {
         Self {
             disk,
             store_id,
-            files: RefCell::new(OpenSegments { files: HashMap::new(), order: VecDeque::new() }),
+            files: RefCell::new(OpenSegments {
+                files: HashMap::new(),
+                order: VecDeque::new(),
+            }),
             cache: RefCell::default(),
             recent: RefCell::default(),
         }
@@ -68,7 +71,13 @@ impl<D: Disk> LogReader<D> {
 
     /// A group of this core that is durable now; `generation` is its segment's.
     pub fn keep_group(&self, segment: SegmentId, generation: u32, start: u32, buffer: Rc<BufferOf<D>>) {
-        debug_assert!(self.files.borrow().files.get(&segment).is_none_or(|(known, _)| *known == generation));
+        debug_assert!(
+            self.files
+                .borrow()
+                .files
+                .get(&segment)
+                .is_none_or(|(known, _)| *known == generation)
+        );
         self.recent.borrow_mut().keep(segment, start, buffer);
     }
 
@@ -99,7 +108,9 @@ impl<D: Disk> LogReader<D> {
         let partition = account.partition().0;
         let record = Record::decode(kind::MESSAGE, partition, &payload)
             .map_err(|why| damaged(position, format!("a message record: {}", why.0)))?;
-        let Record::Message(message) = record else { unreachable!("the kind was given") };
+        let Record::Message(message) = record else {
+            unreachable!("the kind was given")
+        };
         if message.account != account || message.size() != u64::from(row.size) {
             return Err(damaged(position, "the record is not this row's".to_owned()));
         }
@@ -124,7 +135,9 @@ impl<D: Disk> LogReader<D> {
         let read = file.read_at(u64::from(start), (end - start) as usize).await?;
         let bytes = read.as_ref();
         let at = (position.offset - start) as usize;
-        let record = bytes.get(at..).ok_or_else(|| damaged(position, "it ends too early".to_owned()))?;
+        let record = bytes
+            .get(at..)
+            .ok_or_else(|| damaged(position, "it ends too early".to_owned()))?;
         let payload = checked_payload(position, generation, kind::MESSAGE, record)?;
         self.cache.borrow_mut().keep(position, &payload);
         self.keep_chunks_of(&payload, position.segment, generation, start, bytes);
@@ -133,14 +146,25 @@ impl<D: Disk> LogReader<D> {
 
     /// Keeps the chunks of a message that came in with its record.
     fn keep_chunks_of(&self, payload: &[u8], segment: SegmentId, generation: u32, start: u32, bytes: &[u8]) {
-        let account = payload.first_chunk::<8>().map(|id| AccountId(u64::from_le_bytes(*id)));
+        let account = payload
+            .first_chunk::<8>()
+            .map(|id| AccountId(u64::from_le_bytes(*id)));
         let Some(account) = account else { return };
-        let Ok(Record::Message(message)) = Record::decode(kind::MESSAGE, account.partition().0, payload) else {
+        let Ok(Record::Message(message)) = Record::decode(kind::MESSAGE, account.partition().0, payload)
+        else {
             return;
         };
-        for chunk in message.chunks.iter().filter(|chunk| chunk.position.segment == segment) {
-            let Some(at) = chunk.position.offset.checked_sub(start) else { continue };
-            let Some(record) = bytes.get(at as usize..) else { continue };
+        for chunk in message
+            .chunks
+            .iter()
+            .filter(|chunk| chunk.position.segment == segment)
+        {
+            let Some(at) = chunk.position.offset.checked_sub(start) else {
+                continue;
+            };
+            let Some(record) = bytes.get(at as usize..) else {
+                continue;
+            };
             if let Ok(payload) = checked_payload(chunk.position, generation, kind::CHUNK, record) {
                 self.cache.borrow_mut().keep(chunk.position, &payload);
             }
@@ -193,7 +217,13 @@ impl<D: Disk> LogReader<D> {
         }
         let recent = self.recent.borrow();
         let record = recent.find(position)?;
-        let (generation, _) = *self.files.borrow().files.get(&position.segment).map(|(g, _)| (*g, ())).as_ref()?;
+        let (generation, _) = *self
+            .files
+            .borrow()
+            .files
+            .get(&position.segment)
+            .map(|(g, _)| (*g, ()))
+            .as_ref()?;
         // Checked as well: memory is no more to be trusted than the disk, and this is where a bug would show.
         checked_payload(position, generation, kind, record).ok()
     }

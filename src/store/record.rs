@@ -4,7 +4,9 @@
 //! and no chance; numbers of kinds are never reused.
 //! Not here: the header every record has (`frame`), what a record does (`apply`). FORMAT.md has the fields.
 
-use super::codec::{Malformed, Reader, UidSet, put_bytes, put_u8, put_u16, put_u32, put_u64, put_uids, put_varint};
+use super::codec::{
+    Malformed, Reader, UidSet, put_bytes, put_u8, put_u16, put_u32, put_u64, put_uids, put_varint,
+};
 use super::{ChunkRef, SpoolKey};
 use crate::base::clock::UnixMillis;
 use crate::model::{
@@ -119,7 +121,10 @@ pub struct SpoolRecipient {
 #[allow(missing_docs)] // the fields are named after what they are; `apply` says what is done with them
 pub enum Record {
     /// INBOX and the standard mailboxes are ids 1 to 6 with UIDVALIDITY `uid_validity` and the five after it.
-    AccountCreated { account: AccountId, uid_validity: u32 },
+    AccountCreated {
+        account: AccountId,
+        uid_validity: u32,
+    },
     MailboxCreated {
         account: AccountId,
         mailbox: MailboxId,
@@ -127,12 +132,27 @@ pub enum Record {
         special_use: Option<SpecialUse>,
         name: MailboxName,
     },
-    MailboxDeleted { account: AccountId, mailbox: MailboxId },
+    MailboxDeleted {
+        account: AccountId,
+        mailbox: MailboxId,
+    },
     /// Whatever lies below its old name moves along.
-    MailboxRenamed { account: AccountId, mailbox: MailboxId, name: MailboxName },
+    MailboxRenamed {
+        account: AccountId,
+        mailbox: MailboxId,
+        name: MailboxName,
+    },
     /// Every message of INBOX moves to `to`, which is new, and keeps its UID number.
-    InboxRenamed { account: AccountId, to: MailboxId, mod_seq: ModSeq },
-    Subscription { account: AccountId, name: MailboxName, subscribed: bool },
+    InboxRenamed {
+        account: AccountId,
+        to: MailboxId,
+        mod_seq: ModSeq,
+    },
+    Subscription {
+        account: AccountId,
+        name: MailboxName,
+        subscribed: bool,
+    },
     Message(Box<MessageRecord>),
     StoreFlags {
         account: AccountId,
@@ -167,11 +187,18 @@ pub enum Record {
         chunks: SmallVec<[ChunkRef; 1]>,
         recipients: Vec<SpoolRecipient>,
     },
-    SpoolDone { key: SpoolKey },
+    SpoolDone {
+        key: SpoolKey,
+    },
     /// The keys of `key` that `partition` remembers.
-    SpoolForget { partition: u16, key: SpoolKey },
+    SpoolForget {
+        partition: u16,
+        key: SpoolKey,
+    },
     /// The log of this incarnation ends here. `by` is the incarnation that says so.
-    Seal { by: u32 },
+    Seal {
+        by: u32,
+    },
 }
 
 impl Record {
@@ -226,12 +253,16 @@ impl Record {
                 Self::MailboxCreated { name, .. }
                 | Self::MailboxRenamed { name, .. }
                 | Self::Subscription { name, .. } => name.as_str().len(),
-                Self::Message(m) => m.prefix.len() + keywords_bytes_max(&m.keywords) + chunks_bytes_max(&m.chunks),
+                Self::Message(m) => {
+                    m.prefix.len() + keywords_bytes_max(&m.keywords) + chunks_bytes_max(&m.chunks)
+                }
                 Self::StoreFlags { keywords, uids, .. } => {
                     keywords_bytes_max(keywords) + uids.encoded_bytes_max()
                 }
                 Self::Expunge { uids, .. } | Self::Transfer { uids, .. } => uids.encoded_bytes_max(),
-                Self::Spool { chunks, recipients, .. } => {
+                Self::Spool {
+                    chunks, recipients, ..
+                } => {
                     chunks_bytes_max(chunks)
                         + recipients
                             .iter()
@@ -245,18 +276,31 @@ impl Record {
     /// Appends the payload to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::AccountCreated { account, uid_validity } => {
+            Self::AccountCreated {
+                account,
+                uid_validity,
+            } => {
                 put_u64(out, account.0);
                 put_u32(out, *uid_validity);
             }
-            Self::MailboxCreated { account, mailbox, uid_validity, special_use, name } => {
+            Self::MailboxCreated {
+                account,
+                mailbox,
+                uid_validity,
+                special_use,
+                name,
+            } => {
                 put_account_mailbox(out, *account, *mailbox);
                 put_u32(out, *uid_validity);
                 put_u8(out, special_use.map_or(0, |s| s as u8));
                 put_bytes(out, name.as_str().as_bytes());
             }
             Self::MailboxDeleted { account, mailbox } => put_account_mailbox(out, *account, *mailbox),
-            Self::MailboxRenamed { account, mailbox, name } => {
+            Self::MailboxRenamed {
+                account,
+                mailbox,
+                name,
+            } => {
                 put_account_mailbox(out, *account, *mailbox);
                 put_bytes(out, name.as_str().as_bytes());
             }
@@ -264,13 +308,25 @@ impl Record {
                 put_account_mailbox(out, *account, *to);
                 put_u64(out, mod_seq.0);
             }
-            Self::Subscription { account, name, subscribed } => {
+            Self::Subscription {
+                account,
+                name,
+                subscribed,
+            } => {
                 put_u64(out, account.0);
                 put_u8(out, u8::from(*subscribed));
                 put_bytes(out, name.as_str().as_bytes());
             }
             Self::Message(message) => encode_message(message, out),
-            Self::StoreFlags { account, mailbox, mod_seq, operation, flags, keywords, uids } => {
+            Self::StoreFlags {
+                account,
+                mailbox,
+                mod_seq,
+                operation,
+                flags,
+                keywords,
+                uids,
+            } => {
                 put_account_mailbox(out, *account, *mailbox);
                 put_u64(out, mod_seq.0);
                 put_u8(out, *operation as u8);
@@ -278,13 +334,27 @@ impl Record {
                 put_keywords(out, keywords);
                 put_uids(out, uids);
             }
-            Self::Expunge { account, mailbox, mod_seq, only_deleted, uids } => {
+            Self::Expunge {
+                account,
+                mailbox,
+                mod_seq,
+                only_deleted,
+                uids,
+            } => {
                 put_account_mailbox(out, *account, *mailbox);
                 put_u64(out, mod_seq.0);
                 put_u8(out, u8::from(*only_deleted));
                 put_uids(out, uids);
             }
-            Self::Transfer { account, from, to, mod_seq, moves, first_uid, uids } => {
+            Self::Transfer {
+                account,
+                from,
+                to,
+                mod_seq,
+                moves,
+                first_uid,
+                uids,
+            } => {
                 put_account_mailbox(out, *account, *from);
                 put_u32(out, to.0);
                 put_u64(out, mod_seq.0);
@@ -292,7 +362,12 @@ impl Record {
                 put_u32(out, first_uid.value());
                 put_uids(out, uids);
             }
-            Self::Spool { internal_date, chunks, recipients, .. } => {
+            Self::Spool {
+                internal_date,
+                chunks,
+                recipients,
+                ..
+            } => {
                 put_date(out, *internal_date);
                 put_chunks(out, chunks);
                 put_varint(out, recipients.len() as u64);
@@ -324,9 +399,10 @@ impl Record {
         let mod_seq = |input: &mut Reader<'_>| input.u64().map(ModSeq);
         // Fields of a struct expression are evaluated in the order written: the order on disk.
         Ok(match kind {
-            kind::ACCOUNT_CREATED => {
-                Self::AccountCreated { account: account(input)?, uid_validity: input.u32()? }
-            }
+            kind::ACCOUNT_CREATED => Self::AccountCreated {
+                account: account(input)?,
+                uid_validity: input.u32()?,
+            },
             kind::MAILBOX_CREATED => Self::MailboxCreated {
                 account: account(input)?,
                 mailbox: mailbox(input)?,
@@ -334,9 +410,10 @@ impl Record {
                 special_use: special_use(input)?,
                 name: name(input)?,
             },
-            kind::MAILBOX_DELETED => {
-                Self::MailboxDeleted { account: account(input)?, mailbox: mailbox(input)? }
-            }
+            kind::MAILBOX_DELETED => Self::MailboxDeleted {
+                account: account(input)?,
+                mailbox: mailbox(input)?,
+            },
             kind::MAILBOX_RENAMED => Self::MailboxRenamed {
                 account: account(input)?,
                 mailbox: mailbox(input)?,
@@ -350,7 +427,11 @@ impl Record {
             kind::SUBSCRIPTION => {
                 let account = account(input)?;
                 let subscribed = boolean(input)?;
-                Self::Subscription { account, name: name(input)?, subscribed }
+                Self::Subscription {
+                    account,
+                    name: name(input)?,
+                    subscribed,
+                }
             }
             kind::MESSAGE => Self::Message(Box::new(decode_message(input)?)),
             kind::STORE_FLAGS => Self::StoreFlags {
@@ -385,7 +466,10 @@ impl Record {
                 recipients: recipients(input)?,
             },
             kind::SPOOL_DONE => Self::SpoolDone { key: key(input)? },
-            kind::SPOOL_FORGET => Self::SpoolForget { partition, key: key(input)? },
+            kind::SPOOL_FORGET => Self::SpoolForget {
+                partition,
+                key: key(input)?,
+            },
             kind::SEAL => Self::Seal { by: input.u32()? },
             _ => return Err(Malformed("a kind of record this version does not know")),
         })
@@ -423,7 +507,11 @@ fn decode_message(input: &mut Reader<'_>) -> Result<MessageRecord, Malformed> {
         save_date: UnixMillis(input.u64()?.cast_signed()),
         prefix: Bytes::copy_from_slice(input.bytes()?),
         chunks: chunks(input)?,
-        key: if boolean(input)? { Some((key(input)?, input.u16()?)) } else { None },
+        key: if boolean(input)? {
+            Some((key(input)?, input.u16()?))
+        } else {
+            None
+        },
     })
 }
 
@@ -472,7 +560,11 @@ fn uid(input: &mut Reader<'_>) -> Result<Uid, Malformed> {
 }
 fn flags(input: &mut Reader<'_>) -> Result<Flags, Malformed> {
     let flags = Flags(input.u8()?);
-    if Flags::ALL.contains(flags) { Ok(flags) } else { Err(Malformed("an unknown flag")) }
+    if Flags::ALL.contains(flags) {
+        Ok(flags)
+    } else {
+        Err(Malformed("an unknown flag"))
+    }
 }
 fn name(input: &mut Reader<'_>) -> Result<MailboxName, Malformed> {
     MailboxName::new(input.text()?).map_err(|_| Malformed("not a mailbox name"))
@@ -480,7 +572,9 @@ fn name(input: &mut Reader<'_>) -> Result<MailboxName, Malformed> {
 fn special_use(input: &mut Reader<'_>) -> Result<Option<SpecialUse>, Malformed> {
     match input.u8()? {
         0 => Ok(None),
-        number => SpecialUse::from_number(number).map(Some).ok_or(Malformed("an unknown special use")),
+        number => SpecialUse::from_number(number)
+            .map(Some)
+            .ok_or(Malformed("an unknown special use")),
     }
 }
 fn operation(input: &mut Reader<'_>) -> Result<StoreOperation, Malformed> {
@@ -508,7 +602,10 @@ fn chunks(input: &mut Reader<'_>) -> Result<SmallVec<[ChunkRef; 1]>, Malformed> 
     let chunk = |_| {
         let segment = SegmentId(input.u32()?);
         let offset = input.u32()?;
-        Ok(ChunkRef { position: LogPosition { segment, offset }, bytes: input.u32()? })
+        Ok(ChunkRef {
+            position: LogPosition { segment, offset },
+            bytes: input.u32()?,
+        })
     };
     (0..count).map(chunk).collect()
 }
@@ -525,5 +622,8 @@ fn recipients(input: &mut Reader<'_>) -> Result<Vec<SpoolRecipient>, Malformed> 
         .collect()
 }
 fn key(input: &mut Reader<'_>) -> Result<SpoolKey, Malformed> {
-    Ok(SpoolKey { partition: input.u16()?, sequence: input.u64()? })
+    Ok(SpoolKey {
+        partition: input.u16()?,
+        sequence: input.u64()?,
+    })
 }

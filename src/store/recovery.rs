@@ -168,9 +168,10 @@ async fn open_superblock<E: Environment>(env: &E, files: &[(String, u64)]) -> Re
             file.sync().await?;
             Ok(superblock)
         }
-        Err(SuperblockError::Newer(found)) => {
-            Err(OpenError::NewerFormat { found, supported: FORMAT_VERSION })
-        }
+        Err(SuperblockError::Newer(found)) => Err(OpenError::NewerFormat {
+            found,
+            supported: FORMAT_VERSION,
+        }),
         // A crash in the very first start; there was nothing yet that could be lost.
         Err(SuperblockError::Invalid(_)) if !has_segments && (*len == 0 || *len == BLOCK_BYTES as u64) => {
             drop(block);
@@ -211,31 +212,55 @@ async fn find_segments<E: Environment>(
     store_id: u64,
     files: &[(String, u64)],
 ) -> Result<Found<FileOf<E>>, OpenError> {
-    let mut named: Vec<(SegmentId, u64)> =
-        files.iter().filter_map(|(name, len)| Some((segment_of_name(name)?, *len))).collect();
+    let mut named: Vec<(SegmentId, u64)> = files
+        .iter()
+        .filter_map(|(name, len)| Some((segment_of_name(name)?, *len)))
+        .collect();
     named.sort_unstable();
-    let mut found = Found { logs: BTreeMap::new(), useless: Vec::new(), incarnation: 0, last_segment: 0 };
+    let mut found = Found {
+        logs: BTreeMap::new(),
+        useless: Vec::new(),
+        incarnation: 0,
+        last_segment: 0,
+    };
     for (id, len) in named {
         found.last_segment = id.0;
         let file = env.disk().open(&segment_name(id)).await?;
         let block = file.read_at(0, BLOCK_BYTES).await?;
         let header = SegmentHeader::decode(block.as_ref());
-        let start = LogPosition { segment: id, offset: 0 };
+        let start = LogPosition {
+            segment: id,
+            offset: 0,
+        };
         match header {
             Ok(header) if header.store_id != store_id || header.segment != id => {
                 let what = "the segment belongs to another store or has another's name".to_owned();
-                return Err(OpenError::Damaged { position: start, what });
+                return Err(OpenError::Damaged {
+                    position: start,
+                    what,
+                });
             }
             Ok(header) => {
                 found.incarnation = found.incarnation.max(header.incarnation);
-                let name = LogName { incarnation: header.incarnation, log: header.log };
-                let segment = ScanSegment { file, len, id, generation: header.generation };
+                let name = LogName {
+                    incarnation: header.incarnation,
+                    log: header.log,
+                };
+                let segment = ScanSegment {
+                    file,
+                    len,
+                    id,
+                    generation: header.generation,
+                };
                 found.logs.entry(name).or_default().push(segment);
             }
             // The header is durable before the first group is written: with a group behind it, it was right once.
             Err(why) if has_groups(store_id, &file, len, id).await? => {
                 let what = format!("the segment's header: {why}");
-                return Err(OpenError::Damaged { position: start, what });
+                return Err(OpenError::Damaged {
+                    position: start,
+                    what,
+                });
             }
             Err(_) => found.useless.push(segment_name(id)),
         }
@@ -246,9 +271,10 @@ async fn find_segments<E: Environment>(
 /// An older start's log was sealed by the recovery before the next start: without a seal its end is gone.
 fn check_sealed(name: LogName, end: &LogEnd, newest: u32) -> Result<(), OpenError> {
     match end.cut {
-        Some(position) if !end.is_sealed && name.incarnation < newest => {
-            Err(OpenError::Damaged { position, what: "the end of this log is gone".to_owned() })
-        }
+        Some(position) if !end.is_sealed && name.incarnation < newest => Err(OpenError::Damaged {
+            position,
+            what: "the end of this log is gone".to_owned(),
+        }),
         _ => Ok(()),
     }
 }
@@ -268,9 +294,21 @@ async fn make_durable<E: Environment>(
             useless.extend(segments.iter().map(|segment| segment_name(segment.id)));
             continue;
         };
-        useless.extend(segments[end.segment_index + 1..].iter().map(|segment| segment_name(segment.id)));
+        useless.extend(
+            segments[end.segment_index + 1..]
+                .iter()
+                .map(|segment| segment_name(segment.id)),
+        );
         if !end.is_sealed {
-            write_seal(store_id, *name, &segments[end.segment_index], cut, end.sequence, incarnation).await?;
+            write_seal(
+                store_id,
+                *name,
+                &segments[end.segment_index],
+                cut,
+                end.sequence,
+                incarnation,
+            )
+            .await?;
         }
     }
     if !useless.is_empty() {
@@ -291,7 +329,11 @@ async fn write_seal<F: DiskFile>(
     by: u32,
 ) -> Result<(), DiskError> {
     segment.file.sync().await?;
-    let to = Segment { file: segment.file.clone(), id: segment.id, generation: segment.generation };
+    let to = Segment {
+        file: segment.file.clone(),
+        id: segment.id,
+        generation: segment.generation,
+    };
     let group = seal_at_cut(to, cut.offset, sequence + 1, name.incarnation, by);
     let header = |bytes, records| GroupHeader {
         segment: segment.id,
@@ -304,7 +346,10 @@ async fn write_seal<F: DiskFile>(
         records,
     };
     let sealed = group.into_parts(header, store_id);
-    segment.file.write_at(Rc::new(sealed.buffer), u64::from(cut.offset)).await?;
+    segment
+        .file
+        .write_at(Rc::new(sealed.buffer), u64::from(cut.offset))
+        .await?;
     segment.file.sync().await
 }
 
@@ -318,7 +363,11 @@ struct Replay {
 impl Replay {
     fn new(_incarnation: u32) -> Self {
         let partitions = usize::from(PARTITIONS + SPOOL_PARTITIONS);
-        Self { state: CoreState::default(), sequences: vec![0; partitions], report: RecoveryReport::default() }
+        Self {
+            state: CoreState::default(),
+            sequences: vec![0; partitions],
+            report: RecoveryReport::default(),
+        }
     }
 
     /// Records come by incarnation, log and place: for each partition that is the order of (epoch, sequence), because
@@ -339,17 +388,17 @@ impl Replay {
         *last = header.sequence;
         let record = Record::decode(header.kind, header.partition, payload)?;
         let bytes = u32::try_from(header.record_bytes()).map_err(|_| Malformed("it is too long"))?;
-        let place = Place { position, bytes, sequence: header.sequence };
+        let place = Place {
+            position,
+            bytes,
+            sequence: header.sequence,
+        };
         apply(&mut self.state, place, &record)?;
         self.report.records += 1;
         Ok(())
     }
 
-    fn finish(
-        mut self,
-        cores: usize,
-        seed: impl Fn(usize, CoreState, Vec<u64>) -> StoreSeed,
-    ) -> Recovered {
+    fn finish(mut self, cores: usize, seed: impl Fn(usize, CoreState, Vec<u64>) -> StoreSeed) -> Recovered {
         let mut states: Vec<CoreState> = (0..cores).map(|_| CoreState::default()).collect();
         for (id, mut account) in std::mem::take(&mut self.state.accounts) {
             for mailbox in account.mailboxes.values_mut() {
@@ -369,7 +418,9 @@ impl Replay {
             }
         }
         for (key, entry) in std::mem::take(&mut self.state.spool) {
-            states[Partition(key.partition).core(cores)].spool.insert(key, entry);
+            states[Partition(key.partition).core(cores)]
+                .spool
+                .insert(key, entry);
         }
         let sequences = self.sequences;
         let seeds = states
@@ -377,7 +428,10 @@ impl Replay {
             .enumerate()
             .map(|(core, state)| seed(core, state, sequences.clone()))
             .collect();
-        Recovered { seeds, report: self.report }
+        Recovered {
+            seeds,
+            report: self.report,
+        }
     }
 }
 

@@ -95,8 +95,18 @@ pub async fn scan_log<F: DiskFile>(
     segments: &[ScanSegment<F>],
     mut each: impl FnMut(LogPosition, RecordHeader, &[u8]) -> Result<(), Malformed>,
 ) -> Result<LogEnd, OpenError> {
-    let mut scan = Scan { store_id, name, window: Window::empty() };
-    let mut end = LogEnd { cut: None, segment_index: 0, sequence: 0, is_sealed: false, torn_bytes: 0 };
+    let mut scan = Scan {
+        store_id,
+        name,
+        window: Window::empty(),
+    };
+    let mut end = LogEnd {
+        cut: None,
+        segment_index: 0,
+        sequence: 0,
+        is_sealed: false,
+        torn_bytes: 0,
+    };
     for (index, segment) in segments.iter().enumerate() {
         if end.is_sealed {
             break;
@@ -122,7 +132,10 @@ pub async fn scan_log<F: DiskFile>(
 }
 
 fn position<F>(segment: &ScanSegment<F>, offset: u64) -> LogPosition {
-    LogPosition { segment: segment.id, offset: u32::try_from(offset).expect("a segment is below 4 GiB") }
+    LogPosition {
+        segment: segment.id,
+        offset: u32::try_from(offset).expect("a segment is below 4 GiB"),
+    }
 }
 
 struct Scan<F: DiskFile> {
@@ -150,13 +163,22 @@ impl<F: DiskFile> Scan<F> {
         if offset + GROUP_HEADER_BYTES as u64 > segment.len {
             return Ok(None);
         }
-        let bytes = self.window.load(&segment.file, offset, GROUP_HEADER_BYTES).await?;
-        let Some(header) = GroupHeader::decode(store_id, bytes) else { return Ok(None) };
-        let fits = header.bytes as usize >= GROUP_HEADER_BYTES && u64::from(header.bytes) + offset <= segment.len;
+        let bytes = self
+            .window
+            .load(&segment.file, offset, GROUP_HEADER_BYTES)
+            .await?;
+        let Some(header) = GroupHeader::decode(store_id, bytes) else {
+            return Ok(None);
+        };
+        let fits =
+            header.bytes as usize >= GROUP_HEADER_BYTES && u64::from(header.bytes) + offset <= segment.len;
         if !self.is_ours(segment, &header) || header.sequence != sequence || !fits {
             return Ok(None);
         }
-        let bytes = self.window.load(&segment.file, offset, header.bytes as usize).await?;
+        let bytes = self
+            .window
+            .load(&segment.file, offset, header.bytes as usize)
+            .await?;
         Ok(is_whole(&header, seed, bytes).then_some(header))
     }
 
@@ -169,7 +191,10 @@ impl<F: DiskFile> Scan<F> {
         each: &mut impl FnMut(LogPosition, RecordHeader, &[u8]) -> Result<(), Malformed>,
     ) -> Result<Option<u8>, OpenError> {
         let seed = record_seed(segment.id, segment.generation);
-        let bytes = self.window.load(&segment.file, offset, group.bytes as usize).await?;
+        let bytes = self
+            .window
+            .load(&segment.file, offset, group.bytes as usize)
+            .await?;
         let mut last_kind = None;
         let mut at = GROUP_HEADER_BYTES;
         while at < bytes.len() {
@@ -189,20 +214,26 @@ impl<F: DiskFile> Scan<F> {
     }
 
     /// Looks behind the end for groups that prove damage; gives the bytes of those that prove nothing.
-    async fn check_behind(
-        &mut self,
-        segments: &[ScanSegment<F>],
-        end: LogEnd,
-    ) -> Result<u64, OpenError> {
+    async fn check_behind(&mut self, segments: &[ScanSegment<F>], end: LogEnd) -> Result<u64, OpenError> {
         let first = segments.first().map_or(SegmentId(0), |segment| segment.id);
-        let first_group = LogPosition { segment: first, offset: BLOCK_BYTES as u32 };
+        let first_group = LogPosition {
+            segment: first,
+            offset: BLOCK_BYTES as u32,
+        };
         let cut = end.cut.unwrap_or(first_group);
         let mut torn_bytes = 0;
         for segment in &segments[end.segment_index.min(segments.len())..] {
             self.window = Window::empty();
-            let mut offset = if segment.id == cut.segment { u64::from(cut.offset) } else { BLOCK_BYTES as u64 };
+            let mut offset = if segment.id == cut.segment {
+                u64::from(cut.offset)
+            } else {
+                BLOCK_BYTES as u64
+            };
             while offset + GROUP_HEADER_BYTES as u64 <= segment.len {
-                let bytes = self.window.load(&segment.file, offset, GROUP_HEADER_BYTES).await?;
+                let bytes = self
+                    .window
+                    .load(&segment.file, offset, GROUP_HEADER_BYTES)
+                    .await?;
                 let header = GroupHeader::decode(self.store_id, bytes);
                 if let Some(header) = header.filter(|header| self.is_ours(segment, header)) {
                     if header.durable_to > cut {
@@ -237,7 +268,12 @@ fn is_whole(header: &GroupHeader, seed: u32, bytes: &[u8]) -> bool {
 }
 
 /// Is there any group of this store in the file? Asked of segments whose header is bad.
-pub async fn has_groups<F: DiskFile>(store_id: u64, file: &F, len: u64, id: SegmentId) -> Result<bool, DiskError> {
+pub async fn has_groups<F: DiskFile>(
+    store_id: u64,
+    file: &F,
+    len: u64,
+    id: SegmentId,
+) -> Result<bool, DiskError> {
     let mut window = Window::empty();
     let mut offset = BLOCK_BYTES as u64;
     while offset + GROUP_HEADER_BYTES as u64 <= len {

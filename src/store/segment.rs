@@ -65,7 +65,11 @@ impl Superblock {
         if partitions != PARTITIONS {
             return Err(SuperblockError::Invalid("another number of partitions"));
         }
-        Ok(Self { version, store_id, created })
+        Ok(Self {
+            version,
+            store_id,
+            created,
+        })
     }
 }
 
@@ -162,7 +166,11 @@ mod tests {
 
     #[test]
     fn blocks_come_back_as_they_were_and_any_flipped_bit_is_seen() {
-        let superblock = Superblock { version: 1, store_id: 5, created: -3 };
+        let superblock = Superblock {
+            version: 1,
+            store_id: 5,
+            created: -3,
+        };
         assert_eq!(Superblock::decode(&superblock.encode()), Ok(superblock));
         let block = HEADER.encode();
         assert_eq!(SegmentHeader::decode(&block), Ok(HEADER));
@@ -175,9 +183,19 @@ mod tests {
 
     #[test]
     fn a_newer_store_is_told_from_a_broken_one() {
-        let newer = Superblock { version: 2, store_id: 5, created: 0 };
-        assert_eq!(Superblock::decode(&newer.encode()), Err(SuperblockError::Newer(2)));
-        assert!(matches!(Superblock::decode(&[0; 4096]), Err(SuperblockError::Invalid(_))));
+        let newer = Superblock {
+            version: 2,
+            store_id: 5,
+            created: 0,
+        };
+        assert_eq!(
+            Superblock::decode(&newer.encode()),
+            Err(SuperblockError::Newer(2))
+        );
+        assert!(matches!(
+            Superblock::decode(&[0; 4096]),
+            Err(SuperblockError::Invalid(_))
+        ));
     }
 
     #[test]

@@ -156,7 +156,10 @@ impl MailboxState {
     #[must_use]
     pub fn known_keyword_bits(&self, keywords: &[Keyword]) -> u64 {
         let bit = |keyword: &Keyword| self.keywords.iter().position(|k| k == keyword);
-        keywords.iter().filter_map(bit).fold(0, |bits, index| bits | 1 << index)
+        keywords
+            .iter()
+            .filter_map(bit)
+            .fold(0, |bits, index| bits | 1 << index)
     }
 
     /// The keywords of these bits.

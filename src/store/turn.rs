@@ -23,7 +23,9 @@ impl Line {
         let ticket = self.next.get();
         self.next.set(ticket + 1);
         self.waiting.borrow_mut().push_back((ticket, None));
-        Wait { turn: Some(Turn { line: self, ticket }) }
+        Wait {
+            turn: Some(Turn { line: self, ticket }),
+        }
     }
 }
 
@@ -60,9 +62,15 @@ pub struct Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut waiting = self.line.waiting.borrow_mut();
-        let Ok(index) = waiting.binary_search_by_key(&self.ticket, |(ticket, _)| *ticket) else { return };
+        let Ok(index) = waiting.binary_search_by_key(&self.ticket, |(ticket, _)| *ticket) else {
+            return;
+        };
         waiting.remove(index);
-        let first = if index == 0 { waiting.front_mut().and_then(|(_, waker)| waker.take()) } else { None };
+        let first = if index == 0 {
+            waiting.front_mut().and_then(|(_, waker)| waker.take())
+        } else {
+            None
+        };
         drop(waiting);
         if let Some(waker) = first {
             waker.wake();

@@ -5,7 +5,9 @@
 use super::Body;
 use crate::base::clock::{Clock, UnixMillis};
 use crate::disk::{Disk, DiskError};
-use crate::model::{AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SpecialUse, Uid, UidValidity};
+use crate::model::{
+    AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SpecialUse, Uid, UidValidity,
+};
 use crate::proto::imap::types::{InternalDate, StoreOperation};
 use crate::proto::{Receipt, ReceiptId};
 use bytes::Bytes;
@@ -218,4 +220,3 @@ pub struct StoredMessage {
     /// Unique per message body for the life of the store, equal for copies (RFC 8474 EMAILID).
     pub email_id: u64,
 }
-

@@ -43,7 +43,11 @@ pub async fn create_segment<D: Disk>(
     file.write_at(Rc::new(block), 0).await?;
     file.sync().await?;
     disk.sync_directory().await?;
-    Ok(Segment { file, id, generation: header.generation })
+    Ok(Segment {
+        file,
+        id,
+        generation: header.generation,
+    })
 }
 
 impl<E: Environment> Inner<E> {
@@ -114,7 +118,8 @@ impl<E: Environment> Inner<E> {
             return Err(failed);
         }
         self.log.borrow_mut().durable_to = end;
-        self.reader.keep_group(segment.id, segment.generation, sealed.start, buffer);
+        self.reader
+            .keep_group(segment.id, segment.generation, sealed.start, buffer);
         Ok(sealed.batches)
     }
 
@@ -140,7 +145,10 @@ impl<E: Environment> Inner<E> {
         for entry in &batch.entries {
             last = match apply(&mut state, entry.place, &entry.record) {
                 Ok(outcome) => outcome,
-                Err(why) => panic!("a durable record cannot be applied: {} ({:?})", why.0, entry.record),
+                Err(why) => panic!(
+                    "a durable record cannot be applied: {} ({:?})",
+                    why.0, entry.record
+                ),
             };
         }
         let mut pending = self.pending.borrow_mut();
@@ -152,7 +160,10 @@ impl<E: Environment> Inner<E> {
             }
         }
         for (account, bytes) in &batch.touched {
-            let durable = state.accounts.get(account).expect("a touched account is durable by now");
+            let durable = state
+                .accounts
+                .get(account)
+                .expect("a touched account is durable by now");
             pending.end(*account, *bytes, durable);
         }
         drop(guard);
@@ -165,7 +176,10 @@ impl<E: Environment> Inner<E> {
     fn receipt(&self, commit: u64) -> CommitReceipt {
         let log = self.log.borrow();
         let sequence = u64::from(log.incarnation) << COMMIT_BITS | commit;
-        CommitReceipt::after_sync(ReceiptId { log: log.number, sequence })
+        CommitReceipt::after_sync(ReceiptId {
+            log: log.number,
+            sequence,
+        })
     }
 
     /// The log takes nothing more; everybody hears why.
@@ -206,13 +220,25 @@ impl<E: Environment> Inner<E> {
             let log = self.log.borrow();
             (log.store_id, log.number, log.incarnation)
         };
-        let header = |segment| SegmentHeader { store_id, segment, generation: 1, log, incarnation };
-        let made =
-            create_segment(self.env.disk(), &self.next_segment, self.options.segment_bytes, header).await;
+        let header = |segment| SegmentHeader {
+            store_id,
+            segment,
+            generation: 1,
+            log,
+            incarnation,
+        };
+        let made = create_segment(
+            self.env.disk(),
+            &self.next_segment,
+            self.options.segment_bytes,
+            header,
+        )
+        .await;
         self.refresh_free_bytes().await;
         match made {
             Ok(segment) => {
-                self.reader.know(segment.id, segment.generation, segment.file.clone());
+                self.reader
+                    .know(segment.id, segment.generation, segment.file.clone());
                 self.log.borrow_mut().next = Next::Ready(segment);
             }
             Err(DiskError::NoSpace { what }) => {
