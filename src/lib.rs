@@ -8,4 +8,5 @@ pub mod model;
 pub mod net;
 pub mod proto;
 pub mod runtime;
+pub mod sim;
 pub mod store;
