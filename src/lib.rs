@@ -13,7 +13,6 @@ pub mod net;
 pub mod node;
 pub mod proto;
 pub mod runtime;
-pub mod session;
 pub mod sim;
 pub mod store;
 pub mod tls;

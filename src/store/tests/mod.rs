@@ -1,1 +1,4 @@
-//! x
+//! Claims about the store, on the simulated disk.
+
+mod basics;
+mod world;
