@@ -28,7 +28,6 @@ pub(super) const ALREADY_TLS: Reply = b"-ERR TLS is already active\r\n";
 pub(super) const NO_MECHANISM: Reply = b"-ERR Mechanism not offered\r\n";
 pub(super) const BAD_RESPONSE: Reply = b"-ERR Bad SASL response\r\n";
 pub(super) const CANCELLED: Reply = b"-ERR Authentication cancelled\r\n";
-pub(super) const INPUT_BEHIND_STLS: Reply = b"-ERR Input behind STLS\r\n";
 pub(super) const NO_HTTP: Reply = b"-ERR This is no web server\r\n";
 pub(super) const TOO_MANY_ERRORS: Reply = b"-ERR Too many errors\r\n";
 pub(super) const TOO_MANY_FAILURES: Reply = b"-ERR [AUTH] Too many failed logins\r\n";

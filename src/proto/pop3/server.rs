@@ -228,7 +228,9 @@ impl<R: Receipt> Pop3<R> {
             return;
         }
         if is_early {
-            return self.close_with(reply::INPUT_BEHIND_STLS, out);
+            // Told the same as if the input had come a moment later, into the handshake, which it would have broken:
+            // what a peer sees does not depend on timing, and what it injected is dropped with the connection.
+            return self.close_with(reply::BEGIN_TLS, out);
         }
         self.say(reply::BEGIN_TLS, out);
         out.start_tls = true;
