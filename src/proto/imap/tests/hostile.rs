@@ -227,3 +227,19 @@ fn responses_are_not_heaped_up_without_being_sent() {
     let taken = imap.handle(Event::Bytes(&input), &mut out).0;
     assert!(taken > 0 && taken < input.len() && out.wire.len() < 20_000);
 }
+
+#[test]
+fn a_message_for_a_name_that_cannot_be_is_skipped_to_its_last_octet() {
+    let mut table = Table::logged_in();
+    for _ in 0..30 {
+        let mut input = b"a APPEND \"a//b\" {100000+}\r\n".to_vec();
+        input.extend(std::iter::repeat_n(b'\n', 100_000));
+        input.extend_from_slice(b"\r\n");
+        let answer = table.exchange(&input);
+        assert!(
+            answer.starts_with("a NO [CANNOT] ") && answer.lines().count() == 1,
+            "{answer}"
+        );
+    }
+    assert_eq!(table.exchange(b"b NOOP\r\n"), "b OK done\r\n");
+}
