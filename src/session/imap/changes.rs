@@ -74,7 +74,7 @@ impl<S: Services> Session<S> {
     ) -> Result<(), Lost> {
         for number in &changes.expunged {
             push_count_line(number.value(), "EXPUNGE", link.out());
-            link.flush_if_full(|| self.services.now()).await?;
+            link.part_done(&*self.services).await?;
         }
         if let Some(exists) = changes.exists {
             push_count_line(count(exists), "EXISTS", link.out());
@@ -86,7 +86,7 @@ impl<S: Services> Session<S> {
                 self.write_flags_of(state, uids, link.out());
                 Some(())
             });
-            link.flush_if_full(|| self.services.now()).await?;
+            link.part_done(&*self.services).await?;
         }
         Ok(())
     }

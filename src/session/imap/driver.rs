@@ -50,6 +50,7 @@ pub async fn serve<P: Pipe, S: Services>(pipe: P, is_tls: bool, services: Rc<S>)
         link: Link::new(pipe, Vec::new(), None),
         session: None,
         services,
+        is_stopping: false,
     };
     driver.run(Some(Event::Opened)).await
 }
@@ -65,6 +66,7 @@ pub async fn resume<P: Pipe, S: Services>(moved: Moved<P>, services: Rc<S>) -> i
         link: Link::new(pipe, moved.carry, moved.deadline),
         session: None,
         services,
+        is_stopping: false,
     };
     let answer = driver.begin_session(moved.account).await;
     Ok(driver.run(Some(Event::Answer(answer))).await)
@@ -76,6 +78,8 @@ struct Driver<P: Pipe, S: Services> {
     /// Once logged in.
     session: Option<Session<S>>,
     services: Rc<S>,
+    /// The core knows of the shutdown.
+    is_stopping: bool,
 }
 
 /// What the loop does next.
@@ -92,9 +96,6 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             self.imap.handle(event, &mut self.link.actions);
         }
         let mut stopping = self.services.shutdown().waiter();
-        if self.services.shutdown().has_begun() {
-            self.imap.handle(Event::Shutdown, &mut self.link.actions);
-        }
         loop {
             let next = match self.step().await {
                 Ok(Next::Wait) => self.wait(&mut stopping).await.map(|()| Next::Go),
@@ -119,15 +120,19 @@ impl<P: Pipe, S: Services> Driver<P, S> {
 
     /// Does what the core said last, then offers it what was received.
     async fn step(&mut self) -> Result<Next, Lost> {
+        if self.services.shutdown().has_begun() && !self.is_stopping {
+            self.is_stopping = true;
+            self.imap.handle(Event::Shutdown, &mut self.link.actions);
+        }
         if let Some(Deadline::Seconds(seconds)) = self.link.actions.deadline.take() {
             self.link.deadline = Some(self.services.now() + Duration::from_secs(u64::from(seconds)));
         }
         if self.link.actions.start_tls {
             self.link.actions.start_tls = false;
-            return self.start_tls().await;
+            return Box::pin(self.start_tls()).await;
         }
         if let Some(question) = self.link.actions.question.take() {
-            return self.answer(question).await;
+            return Box::pin(self.answer(question)).await;
         }
         if self.link.actions.synchronise {
             self.link.actions.synchronise = false;
@@ -153,7 +158,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
         for range in body {
             let piece = link.input.slice(range);
             if let Some(session) = &mut self.session {
-                session.upload_piece(piece).await;
+                Box::pin(session.upload_piece(piece)).await;
             }
         }
         link.input.consume(taken);
@@ -181,14 +186,13 @@ impl<P: Pipe, S: Services> Driver<P, S> {
         {
             // Made before the look, so that nothing falls between the look and the wait.
             changes = Some(self.services.store().watch(session.account.id));
-            let standing = session.tell_changes(&mut self.link, true).await?;
+            let standing = Box::pin(session.tell_changes(&mut self.link, true)).await?;
             if standing == Standing::Deleted {
                 say_deleted(&mut self.link);
                 return Ok(());
             }
             self.link.flush(self.services.now()).await?;
         }
-        let stopping = (!self.services.shutdown().has_begun()).then_some(stopping);
         match self.link.wait(changes.as_mut(), stopping).await? {
             Woken::Received(lease) if lease.is_empty() => {
                 self.imap.handle(Event::PeerClosed, &mut self.link.actions);
@@ -199,11 +203,8 @@ impl<P: Pipe, S: Services> Driver<P, S> {
                 self.link.deadline = None;
                 self.imap.handle(Event::Deadline, &mut self.link.actions);
             }
-            Woken::Stopping => {
-                self.imap.handle(Event::Shutdown, &mut self.link.actions);
-            }
-            // Looked at where the next wait begins.
-            Woken::Changed => {}
+            // Looked at where the next step, the next wait begin.
+            Woken::Stopping | Woken::Changed => {}
         }
         Ok(())
     }
@@ -219,6 +220,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
         Ok(Next::Go)
     }
 
+    /// Boxed where it is called: what a command needs while it runs must not be part of every idle session.
     async fn answer(&mut self, question: Question) -> Result<Next, Lost> {
         let answer = match question {
             Question::Authenticate {

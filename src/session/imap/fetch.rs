@@ -175,7 +175,7 @@ impl<S: Services> Session<S> {
                     }
                 }
             })?;
-            link.flush_if_full(|| self.services.now()).await?;
+            link.part_done(&*self.services).await?;
         }
         Ok(())
     }
@@ -275,10 +275,10 @@ impl<S: Services> Session<S> {
             for item in &plan.of_content {
                 link.out().push(b' ');
                 fetch_content::write(link, &*self.services, &mut reader, item, trouble).await?;
-                link.flush_if_full(|| self.services.now()).await?;
+                link.part_done(&*self.services).await?;
             }
             message::push_fetch_end(link.out());
-            link.flush_if_full(|| self.services.now()).await?;
+            link.part_done(&*self.services).await?;
             if let Some(structure) = reader.known_structure()
                 && structure.parts().len() <= KEPT_STRUCTURE_PARTS_MAX
             {

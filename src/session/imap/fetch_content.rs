@@ -334,7 +334,7 @@ async fn write_range<P: Pipe, S: Services>(
         }
         for piece in pieces {
             link.out().extend_from_slice(&piece);
-            link.flush_if_full(|| services.now()).await?;
+            link.part_done(services).await?;
         }
         at = next;
     }

@@ -8,7 +8,6 @@ use super::link::Link;
 use super::mailboxes::push_status_of;
 use super::state::{Answered, Session, Stop};
 use crate::mailbox::list::{ListEntry, ListQuery};
-use crate::mailbox::searching::SLICE_TIME;
 use crate::proto::imap::Completion;
 use crate::proto::imap::encode::mailbox::{push_list, push_list_delimiter_line};
 use crate::proto::imap::types::{List, StatusItem};
@@ -61,7 +60,6 @@ impl<S: Services> Session<S> {
         style: &Style<'_>,
     ) -> Result<(), Stop> {
         let mut entries = Vec::new();
-        let mut breathed = self.services.now();
         loop {
             let is_more = self.with_account(|account| {
                 let is_more = query.next_slice(account, &mut entries);
@@ -74,13 +72,9 @@ impl<S: Services> Session<S> {
                 }
                 is_more
             })?;
-            link.flush_if_full(|| self.services.now()).await?;
+            link.part_done(&*self.services).await?;
             if !is_more {
                 return Ok(());
-            }
-            if self.services.now().saturating_duration_since(breathed) > SLICE_TIME {
-                self.services.breathe().await;
-                breathed = self.services.now();
             }
         }
     }
