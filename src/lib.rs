@@ -10,6 +10,7 @@ pub mod net;
 pub mod proto;
 pub mod runtime;
 pub mod session;
+pub mod sim;
 pub mod store;
 #[cfg(test)]
 mod testing;

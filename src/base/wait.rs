@@ -37,6 +37,12 @@ impl Notify {
         }
     }
 
+    /// True while somebody else holds this condition: a clone of it, or a waiter.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        Rc::strong_count(&self.0) > 1
+    }
+
     /// A waiter that counts every signal from now on.
     #[must_use]
     pub fn waiter(&self) -> Waiter {

@@ -1,0 +1,4 @@
+//! Claims about the store, on the simulated disk.
+
+mod basics;
+mod world;
