@@ -10,7 +10,7 @@
 //! bound on nesting. mail-parser 0.11 searches for delimiters anywhere in a line, falls back to decoded copies, nests
 //! `message/rfc822` without a limit (each level an owned message, dropped recursively) and merges RFC 2231
 //! continuations in quadratic time. So the structure is scanned here, in one pass with a depth limit, and mail-parser
-//! decodes what the scan delimits: charsets, base64, quoted-printable and dates, each fed one bounded piece at a time.
+//! decodes what the scan delimits: charsets, base64 and quoted-printable, each fed one bounded piece at a time.
 //!
 //! Standards: RFC 2045–2047 and 2183 (MIME), 5322 (header), 3501 §6.4.5 and 9051 §7.5.2 (IMAP's view), 3516 (BINARY),
 //! 5321 §4.4 (trace fields).
