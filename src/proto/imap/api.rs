@@ -46,6 +46,10 @@ pub struct Channel {
 
 /// What the core cannot know. The session answers before it offers more bytes.
 #[derive(Debug, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, and commands are nearly all of them"
+)]
 pub enum Question {
     /// Are these right? Answered by [`Answer::Authenticated`] or [`Answer::Refused`].
     Authenticate {

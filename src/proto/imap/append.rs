@@ -42,6 +42,7 @@ impl Core {
             }
             Err(error) => {
                 self.push_parse_error(error, out);
+                self.count_fault(error.fault, out);
                 self.refuse_literal(announced, bytes, self.message_bytes_max(), out);
                 true
             }
@@ -68,7 +69,7 @@ impl Core {
                 "The message is too big",
                 out,
             );
-            self.refuse_literal(announced, bytes, super::core::DISCARDED_LITERAL_BYTES_MAX, out);
+            self.refuse_literal(announced, bytes, super::input::DISCARDED_LITERAL_BYTES_MAX, out);
             return;
         }
         if bytes == 0 {
@@ -139,31 +140,25 @@ impl Core {
         taken
     }
 
-    pub(super) fn append_tail(
-        &mut self,
-        tag: Tag,
-        tail: Tail,
-        byte: u8,
-        out: &mut Actions<Question>,
-    ) -> usize {
+    /// The octet behind a message, and the one behind that.
+    pub(super) fn append_tail(&mut self, tag: Tag, tail: Tail, byte: u8, out: &mut Actions<Question>) {
         match (tail, byte) {
             (Tail::Start, b'\r') => {
                 self.doing = Doing::AppendTail {
                     tag,
                     tail: Tail::CarriageReturn,
                 };
-                1
             }
             (Tail::CarriageReturn, b'\n') => {
                 out.question = Some(Question::AppendCommit);
                 self.doing = Doing::AskedAppendCommit { tag };
-                1
             }
             _ => {
+                // Read as the first of what is skipped, so that a literal announced behind it is still seen.
                 self.framer.skip_line();
+                let _ = self.framer.advance(&[byte], self.limits());
                 out.question = Some(Question::AppendAbandon);
                 self.doing = Doing::AskedAppendAbandon { tag };
-                0
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Standards: RFC 9051 §7.3, RFC 4731 (ESEARCH), 5258 (LIST), 8474 §4 (MAILBOXID), 9208 (QUOTA), 2342 (NAMESPACE).
 
 use super::{push_mailbox, push_number, push_number_set, push_spaced, push_string};
-use crate::model::{MailboxId, MailboxName, ModSeq};
+use crate::model::{Flags, Keyword, MailboxId, MailboxName, ModSeq};
 use crate::proto::imap::types::StatusItem;
 
 /// Appends a mailbox's object id: `M` and its number (RFC 8474 §7 wants a letter first, where ids are counters).
@@ -171,5 +171,27 @@ pub fn push_quota_root_line(name: &MailboxName, root: &str, out: &mut Vec<u8>) {
     push_mailbox(name, out);
     out.push(b' ');
     push_string(root.as_bytes(), out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends ` ("CHILDINFO" ("SUBSCRIBED"))`, the extended data of a LIST response for RECURSIVEMATCH (RFC 5258 §3.5).
+pub fn push_child_info_subscribed(out: &mut Vec<u8>) {
+    out.extend_from_slice(b" (\"CHILDINFO\" (\"SUBSCRIBED\"))");
+}
+
+/// Appends `* FLAGS (…)` CRLF.
+pub fn push_flags_line<'a>(keywords: impl IntoIterator<Item = &'a Keyword>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"* FLAGS ");
+    super::message::push_flags(Flags::ALL, keywords, &[], out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `* ENABLED name …` CRLF (RFC 5161 §3.2); without names the line stands alone.
+pub fn push_enabled_line(names: &[&str], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"* ENABLED");
+    for name in names {
+        out.push(b' ');
+        out.extend_from_slice(name.as_bytes());
+    }
     out.extend_from_slice(b"\r\n");
 }

@@ -4,7 +4,8 @@
 
 use super::{push_astring, push_number, push_spaced};
 use crate::model::{Flags, Keyword, ModSeq, SeqNum};
-use crate::proto::imap::types::{Section, SectionText};
+use crate::proto::imap::dates::push_date_time;
+use crate::proto::imap::types::{InternalDate, Section, SectionText};
 
 /// Appends `(\Seen $Forwarded …)`: system flags, keywords, and extra names such as `\*` or `\Recent`.
 pub fn push_flags<'a>(
@@ -109,4 +110,41 @@ fn push_fields(head: &[u8], names: &[Vec<u8>], out: &mut Vec<u8>) {
     out.extend_from_slice(head);
     push_spaced(names, out, |name, out| push_astring(name, out));
     out.push(b')');
+}
+
+/// Appends `EMAILID (id)`.
+pub fn push_email_id(id: &str, out: &mut Vec<u8>) {
+    push_object_id(b"EMAILID", Some(id), out);
+}
+
+/// Appends `THREADID (id)`, or `THREADID NIL` where threads are not known (RFC 8474 §5.2).
+pub fn push_thread_id(id: Option<&str>, out: &mut Vec<u8>) {
+    push_object_id(b"THREADID", id, out);
+}
+
+fn push_object_id(name: &[u8], id: Option<&str>, out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
+    match id {
+        Some(id) => {
+            out.extend_from_slice(b" (");
+            out.extend_from_slice(id.as_bytes());
+            out.push(b')');
+        }
+        None => out.extend_from_slice(b" NIL"),
+    }
+}
+
+/// Appends `SAVEDATE "…"`, or `SAVEDATE NIL`.
+pub fn push_save_date(date: Option<InternalDate>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"SAVEDATE ");
+    match date {
+        Some(date) => push_date_time(date, out),
+        None => out.extend_from_slice(b"NIL"),
+    }
+}
+
+/// Appends `INTERNALDATE "…"`.
+pub fn push_internal_date(date: InternalDate, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"INTERNALDATE ");
+    push_date_time(date, out);
 }
