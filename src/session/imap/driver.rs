@@ -45,13 +45,13 @@ pub async fn serve<P: Pipe, S: Services>(pipe: P, is_tls: bool, services: Rc<S>)
         is_tls,
         is_plaintext_login_allowed: services.is_plaintext_login_allowed(pipe.peer()),
     };
-    let driver = Driver {
+    let driver = Box::new(Driver {
         imap: Imap::new(services.config(), channel),
         link: Link::new(pipe, Vec::new(), None),
         session: None,
         services,
         is_stopping: false,
-    };
+    });
     driver.run(Some(Event::Opened)).await
 }
 
@@ -61,18 +61,19 @@ pub async fn serve<P: Pipe, S: Services>(pipe: P, is_tls: bool, services: Rc<S>)
 /// The connection could not be attached; it is gone.
 pub async fn resume<P: Pipe, S: Services>(moved: Moved<P>, services: Rc<S>) -> io::Result<Served<P>> {
     let pipe = P::attach(moved.connection)?;
-    let mut driver = Driver {
+    let mut driver = Box::new(Driver {
         imap: moved.imap,
         link: Link::new(pipe, moved.carry, moved.deadline),
         session: None,
         services,
         is_stopping: false,
-    };
+    });
     let answer = driver.begin_session(moved.account).await;
     Ok(driver.run(Some(Event::Answer(answer))).await)
 }
 
-struct Driver<P: Pipe, S: Services> {
+/// All there is of a session; boxed, so that the futures around it stay small.
+pub(super) struct Driver<P: Pipe, S: Services> {
     imap: Imap<CommitReceipt>,
     link: Link<P>,
     /// Once logged in.
@@ -91,7 +92,7 @@ enum Next {
 }
 
 impl<P: Pipe, S: Services> Driver<P, S> {
-    async fn run(mut self, first: Option<Event<'_, Answer<CommitReceipt>>>) -> Served<P> {
+    async fn run(mut self: Box<Self>, first: Option<Event<'_, Answer<CommitReceipt>>>) -> Served<P> {
         if let Some(event) = first {
             self.imap.handle(event, &mut self.link.actions);
         }
@@ -287,7 +288,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
         }
     }
 
-    async fn into_moved(mut self, account: Account) -> Served<P> {
+    async fn into_moved(mut self: Box<Self>, account: Account) -> Served<P> {
         if self.link.flush(self.services.now()).await.is_err() {
             self.link.pipe.close().await;
             return Served::Ended;

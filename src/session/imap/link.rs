@@ -121,11 +121,7 @@ impl<P: Pipe> Link<P> {
     ///
     /// # Errors
     /// [`Lost`].
-    pub async fn wait(
-        &mut self,
-        changes: Option<&mut Waiter>,
-        stopping: &mut Waiter,
-    ) -> Result<Woken, Lost> {
+    pub async fn wait(&mut self, changes: Option<&mut Waiter>, stopping: &mut Waiter) -> Result<Woken, Lost> {
         self.turn = None;
         self.input.park();
         self.actions.wire.shrink_to(SEND_BUFFER_KEPT_BYTES);

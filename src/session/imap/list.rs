@@ -9,7 +9,7 @@ use super::mailboxes::push_status_of;
 use super::state::{Answered, Session, Stop};
 use crate::mailbox::list::{ListEntry, ListQuery};
 use crate::proto::imap::Completion;
-use crate::proto::imap::encode::mailbox::{push_list, push_list_delimiter_line};
+use crate::proto::imap::encode::mailbox::{push_child_info_subscribed, push_list, push_list_delimiter_line};
 use crate::proto::imap::types::{List, StatusItem};
 use crate::session::pipe::Pipe;
 use smallvec::SmallVec;
@@ -100,7 +100,7 @@ fn push_entry(entry: &ListEntry, style: &Style<'_>, out: &mut Vec<u8>) {
     attributes.extend(entry.special_use.map(|role| role.attribute()));
     push_list(style.word, &attributes, &entry.name, out);
     if entry.child_is_subscribed {
-        out.extend_from_slice(b" (\"CHILDINFO\" (\"SUBSCRIBED\"))");
+        push_child_info_subscribed(out);
     }
     out.extend_from_slice(b"\r\n");
 }

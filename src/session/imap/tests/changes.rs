@@ -1,6 +1,6 @@
 //! What sessions are told of each other's changes.
 
-use super::world::World;
+use super::world::{TestPipe, TestServices, World};
 
 #[test]
 fn others_are_told_after_their_next_command() {
@@ -13,7 +13,10 @@ fn others_are_told_after_their_next_command() {
 
     a.ok(&mut world, "STORE 2 +FLAGS (\\Flagged $Work)");
     let noop = b.ok(&mut world, "NOOP");
-    assert!(noop.untagged.contains("* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Work)"));
+    assert!(
+        noop.untagged
+            .contains("* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Work)")
+    );
     assert!(noop.has("* 2 FETCH (UID 2 FLAGS (\\Flagged $Work))"), "{noop:?}");
     assert_eq!(b.ok(&mut world, "NOOP").untagged, "");
     assert_eq!(a.ok(&mut world, "NOOP").untagged, "");
@@ -31,10 +34,19 @@ fn expunge_is_not_told_during_fetch_store_and_search_by_number() {
     let fetch = b.command(&mut world, "FETCH 1:3 FLAGS");
     assert!(fetch.tagged.starts_with("NO [EXPUNGEISSUED]"), "{fetch:?}");
     assert_eq!(fetch.lines(), ["* 1 FETCH (FLAGS ())", "* 3 FETCH (FLAGS ())"]);
-    assert!(b.tagged(&mut world, "STORE 2 +FLAGS (\\Seen)").starts_with("NO [EXPUNGEISSUED]"));
+    assert!(
+        b.tagged(&mut world, "STORE 2 +FLAGS (\\Seen)")
+            .starts_with("NO [EXPUNGEISSUED]")
+    );
     assert_eq!(b.ok(&mut world, "SEARCH ALL").lines(), ["* SEARCH 1 3"]);
-    assert!(b.tagged(&mut world, "COPY 1:3 Trash").starts_with("NO [EXPUNGEISSUED]"));
-    assert_eq!(b.ok(&mut world, "FETCH 1:2 UID").lines(), ["* 1 FETCH (UID 1)", "* 2 FETCH (UID 3)"]);
+    assert!(
+        b.tagged(&mut world, "COPY 1:3 Trash")
+            .starts_with("NO [EXPUNGEISSUED]")
+    );
+    assert_eq!(
+        b.ok(&mut world, "FETCH 1:2 UID").lines(),
+        ["* 1 FETCH (UID 1)", "* 2 FETCH (UID 3)"]
+    );
 }
 
 #[test]
@@ -98,9 +110,17 @@ fn a_conditional_store_names_what_was_modified() {
     let mod_seq = fetch.untagged.split(['(', ')']).nth(2).unwrap().to_owned();
     let mut b = world.selected(1);
     b.ok(&mut world, "STORE 1 +FLAGS (\\Seen)");
-    let store = a.command(&mut world, &format!("STORE 1 (UNCHANGEDSINCE {mod_seq}) +FLAGS.SILENT (\\Flagged)"));
+    let store = a.command(
+        &mut world,
+        &format!("STORE 1 (UNCHANGEDSINCE {mod_seq}) +FLAGS.SILENT (\\Flagged)"),
+    );
     assert!(store.tagged.starts_with("OK [MODIFIED 1]"), "{store:?}");
-    assert!(store.untagged.contains("* 1 FETCH (UID 1 FLAGS (\\Seen) MODSEQ ("), "{store:?}");
+    assert!(
+        store
+            .untagged
+            .contains("* 1 FETCH (UID 1 FLAGS (\\Seen) MODSEQ ("),
+        "{store:?}"
+    );
     let changed = a.ok(&mut world, &format!("FETCH 1:2 FLAGS (CHANGEDSINCE {mod_seq})"));
     assert_eq!(changed.lines().len(), 2, "{changed:?}");
 }
@@ -143,14 +163,24 @@ fn move_tells_copyuid_before_expunge() {
     a.fill(&mut world, "INBOX", 3);
     let moved = a.ok(&mut world, "MOVE 1,3 Archive");
     let lines = moved.lines();
-    assert!(lines[0].starts_with("* OK [COPYUID ") && lines[0].contains(" 1,3 1:2]"), "{moved:?}");
+    assert!(
+        lines[0].starts_with("* OK [COPYUID ") && lines[0].contains(" 1,3 1:2]"),
+        "{moved:?}"
+    );
     assert_eq!(lines[1..], ["* 3 EXPUNGE", "* 1 EXPUNGE"]);
     let copied = a.ok(&mut world, "COPY 1 Archive");
     assert!(copied.tagged.contains(" 2 3]"), "{copied:?}");
-    assert!(a.tagged(&mut world, "COPY 1 nowhere").starts_with("NO [TRYCREATE]"));
+    assert!(
+        a.tagged(&mut world, "COPY 1 nowhere")
+            .starts_with("NO [TRYCREATE]")
+    );
     a.ok(&mut world, "SELECT Archive");
     let subjects = a.ok(&mut world, "FETCH 1:* BODY.PEEK[HEADER.FIELDS (SUBJECT)]");
-    let order: Vec<_> = subjects.lines().into_iter().filter(|l| l.starts_with("Subject")).collect();
+    let order: Vec<_> = subjects
+        .lines()
+        .into_iter()
+        .filter(|l| l.starts_with("Subject"))
+        .collect();
     assert_eq!(order, ["Subject: 1", "Subject: 3", "Subject: 2"]);
 }
 
@@ -176,7 +206,10 @@ fn a_login_on_another_core_moves_with_what_was_pipelined_behind_it() {
     world.run();
     let all = a.read();
     assert!(all.starts_with("a OK "), "{all}");
-    assert!(all.contains("\r\nb OK [READ-WRITE]") && all.ends_with("c OK NOOP completed\r\n"), "{all}");
+    assert!(
+        all.contains("\r\nb OK [READ-WRITE]") && all.ends_with("c OK NOOP completed\r\n"),
+        "{all}"
+    );
     a.hang_up();
     world.run();
     assert!(a.is_closed());
@@ -194,7 +227,10 @@ fn a_message_on_its_way_is_kept_over_a_shutdown() {
     a.send(": x\r\n\r\n\r\n");
     world.run();
     let all = a.read();
-    assert!(all.contains("* 1 EXISTS") && all.contains("a OK [APPENDUID ") && all.contains("* BYE"), "{all}");
+    assert!(
+        all.contains("* 1 EXISTS") && all.contains("a OK [APPENDUID ") && all.contains("* BYE"),
+        "{all}"
+    );
     assert!(a.is_closed());
 }
 
@@ -202,5 +238,10 @@ fn a_message_on_its_way_is_kept_over_a_shutdown() {
 fn an_idle_session_is_small() {
     let mut world = World::new();
     world.connect();
-    assert!(world.session_bytes <= 3 * 1024, "{}", world.session_bytes);
+    let driver = size_of::<crate::session::imap::driver::Driver<TestPipe, TestServices>>();
+    assert!(
+        driver + world.session_bytes <= 3 * 1024,
+        "{driver} + {}",
+        world.session_bytes
+    );
 }

@@ -10,12 +10,17 @@ const MIME: &str = "From: a@example.org\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\
 fn rows_are_shown_without_reading_messages() {
     let mut world = World::new();
     let mut a = world.selected(1);
-    a.ok(&mut world, "APPEND INBOX (\\Flagged) \"02-Jan-2026 04:04:05 +0100\" {14+}\r\nSubject: x\r\n\r\n");
+    a.ok(
+        &mut world,
+        "APPEND INBOX (\\Flagged) \"02-Jan-2026 04:04:05 +0100\" {14+}\r\nSubject: x\r\n\r\n",
+    );
     let fetch = a.ok(&mut world, "FETCH 1 (FLAGS INTERNALDATE RFC822.SIZE SAVEDATE)");
     assert_eq!(
         fetch.lines(),
-        ["* 1 FETCH (FLAGS (\\Flagged) INTERNALDATE \" 2-Jan-2026 04:04:05 +0100\" RFC822.SIZE 14 \
-          SAVEDATE \" 2-Jan-2026 03:04:05 +0000\")"]
+        [
+            "* 1 FETCH (FLAGS (\\Flagged) INTERNALDATE \" 2-Jan-2026 04:04:05 +0100\" RFC822.SIZE 14 \
+          SAVEDATE \" 2-Jan-2026 03:04:05 +0000\")"
+        ]
     );
 }
 
@@ -25,16 +30,25 @@ fn body_sets_seen_and_shows_it_and_peek_does_not() {
     let mut a = world.selected(1);
     a.fill(&mut world, "INBOX", 2);
     let peek = a.ok(&mut world, "FETCH 1 BODY.PEEK[TEXT]");
-    assert_eq!(peek.untagged, "* 1 FETCH (UID 1 BODY[TEXT] {8}\r\nbody 1\r\n)\r\n");
+    assert_eq!(
+        peek.untagged,
+        "* 1 FETCH (UID 1 BODY[TEXT] {8}\r\nbody 1\r\n)\r\n"
+    );
     let body = a.ok(&mut world, "FETCH 1 BODY[]");
     assert_eq!(
         body.untagged,
         "* 1 FETCH (FLAGS (\\Seen) BODY[] {22}\r\nSubject: 1\r\n\r\nbody 1\r\n)\r\n"
     );
-    assert_eq!(a.ok(&mut world, "FETCH 1 FLAGS").lines(), ["* 1 FETCH (FLAGS (\\Seen))"]);
+    assert_eq!(
+        a.ok(&mut world, "FETCH 1 FLAGS").lines(),
+        ["* 1 FETCH (FLAGS (\\Seen))"]
+    );
     a.ok(&mut world, "EXAMINE INBOX");
     a.ok(&mut world, "FETCH 2 RFC822.TEXT");
-    assert_eq!(a.ok(&mut world, "FETCH 2 FLAGS").lines(), ["* 2 FETCH (FLAGS ())"]);
+    assert_eq!(
+        a.ok(&mut world, "FETCH 2 FLAGS").lines(),
+        ["* 2 FETCH (FLAGS ())"]
+    );
 }
 
 #[test]
@@ -44,7 +58,10 @@ fn sections_partials_and_binary() {
     a.append(&mut world, "INBOX", "", MIME);
     for (item, value) in [
         ("BODY.PEEK[1]", "BODY[1] {3}\r\none"),
-        ("BODY.PEEK[1.MIME]", "BODY[1.MIME] {28}\r\nContent-Type: text/plain\r\n\r\n"),
+        (
+            "BODY.PEEK[1.MIME]",
+            "BODY[1.MIME] {28}\r\nContent-Type: text/plain\r\n\r\n",
+        ),
         ("BODY.PEEK[2]<1.2>", "BODY[2]<1> {2}\r\nAE"),
         ("BODY.PEEK[]<100000.5>", "BODY[]<100000> {0}\r\n"),
         ("BODY.PEEK[9]", "BODY[9] NIL"),
@@ -60,8 +77,15 @@ fn sections_partials_and_binary() {
         assert_eq!(fetch.untagged, format!("* 1 FETCH (UID 1 {value})\r\n"), "{item}");
     }
     let digest = a.ok(&mut world, "FETCH 1 (ENVELOPE BODYSTRUCTURE)");
-    assert!(digest.untagged.contains("ENVELOPE (NIL \"=?utf-8?q?Gr=C3=BC=C3=9Fe?=\" ((NIL NIL \"a\" \"example.org\"))"));
-    assert!(digest.untagged.contains("\"mixed\" (\"boundary\" \"b\")"), "{digest:?}");
+    assert!(
+        digest
+            .untagged
+            .contains("ENVELOPE (NIL \"=?utf-8?q?Gr=C3=BC=C3=9Fe?=\" ((NIL NIL \"a\" \"example.org\"))")
+    );
+    assert!(
+        digest.untagged.contains("\"mixed\" (\"boundary\" \"b\")"),
+        "{digest:?}"
+    );
     let id = a.ok(&mut world, "FETCH 1 (EMAILID THREADID)").untagged;
     a.ok(&mut world, "COPY 1 INBOX");
     let copy = a.ok(&mut world, "FETCH 2 (EMAILID THREADID)").untagged;
@@ -72,7 +96,12 @@ fn sections_partials_and_binary() {
 fn bad_base64_is_refused_as_such() {
     let mut world = World::new();
     let mut a = world.selected(1);
-    a.append(&mut world, "INBOX", "", "Content-Transfer-Encoding: base64\r\n\r\n!!!!\r\n");
+    a.append(
+        &mut world,
+        "INBOX",
+        "",
+        "Content-Transfer-Encoding: base64\r\n\r\n!!!!\r\n",
+    );
     let fetch = a.command(&mut world, "FETCH 1 BINARY.PEEK[1]");
     assert!(fetch.tagged.starts_with("NO [UNKNOWN-CTE]"), "{fetch:?}");
 }
@@ -95,7 +124,10 @@ fn a_large_message_streams_in_bounded_pieces() {
     let structure = a.ok(&mut world, "FETCH 1 (BODYSTRUCTURE BODY.PEEK[1]<1000000.64>)");
     assert!(structure.untagged.contains(&body[1_000_000..1_000_064]));
     let longest = a.wire().longest_send;
-    assert!(longest <= 2 * crate::session::imap::link::SEND_BUFFER_BYTES, "{longest}");
+    assert!(
+        longest <= 2 * crate::session::imap::link::SEND_BUFFER_BYTES,
+        "{longest}"
+    );
 }
 
 #[test]
@@ -104,7 +136,11 @@ fn many_messages_come_in_order_and_each_once() {
     let mut a = world.selected(1);
     a.fill(&mut world, "INBOX", 150);
     let fetch = a.ok(&mut world, "FETCH 3:*,1:10 BODY[HEADER.FIELDS (SUBJECT)]");
-    let subjects: Vec<_> = fetch.lines().into_iter().filter(|l| l.starts_with("Subject")).collect();
+    let subjects: Vec<_> = fetch
+        .lines()
+        .into_iter()
+        .filter(|l| l.starts_with("Subject"))
+        .collect();
     let expected: Vec<_> = (1..=150).map(|n| format!("Subject: {n}")).collect();
     assert_eq!(subjects, expected);
     assert_eq!(fetch.untagged.matches("FLAGS (\\Seen)").count(), 150);

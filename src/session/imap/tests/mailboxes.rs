@@ -27,10 +27,19 @@ fn select_announces_the_mailbox() {
     assert!(examine.tagged.starts_with("OK [READ-ONLY]"));
     assert!(examine.untagged.contains("[PERMANENTFLAGS ()]"));
     for refused in ["STORE 1 +FLAGS (\\Seen)", "EXPUNGE", "MOVE 1 Trash"] {
-        assert!(a.tagged(&mut world, refused).starts_with("NO [READ-ONLY]"), "{refused}");
+        assert!(
+            a.tagged(&mut world, refused).starts_with("NO [READ-ONLY]"),
+            "{refused}"
+        );
     }
-    assert!(a.tagged(&mut world, "SELECT nowhere").starts_with("NO [NONEXISTENT]"));
-    assert!(a.tagged(&mut world, "FETCH 1 FLAGS").starts_with("BAD"), "no mailbox is selected any more");
+    assert!(
+        a.tagged(&mut world, "SELECT nowhere")
+            .starts_with("NO [NONEXISTENT]")
+    );
+    assert!(
+        a.tagged(&mut world, "FETCH 1 FLAGS").starts_with("BAD"),
+        "no mailbox is selected any more"
+    );
 }
 
 #[test]
@@ -40,13 +49,22 @@ fn close_expunges_silently_and_unselect_does_not() {
     a.fill(&mut world, "INBOX", 2);
     a.ok(&mut world, "STORE 1 +FLAGS (\\Deleted)");
     a.ok(&mut world, "UNSELECT");
-    assert!(a.ok(&mut world, "STATUS INBOX (MESSAGES)").has("* STATUS INBOX (MESSAGES 2)"));
+    assert!(
+        a.ok(&mut world, "STATUS INBOX (MESSAGES)")
+            .has("* STATUS INBOX (MESSAGES 2)")
+    );
     a.ok(&mut world, "EXAMINE INBOX");
     a.ok(&mut world, "CLOSE");
-    assert!(a.ok(&mut world, "STATUS INBOX (MESSAGES)").has("* STATUS INBOX (MESSAGES 2)"));
+    assert!(
+        a.ok(&mut world, "STATUS INBOX (MESSAGES)")
+            .has("* STATUS INBOX (MESSAGES 2)")
+    );
     a.ok(&mut world, "SELECT INBOX");
     assert_eq!(a.ok(&mut world, "CLOSE").untagged, "");
-    assert!(a.ok(&mut world, "STATUS INBOX (MESSAGES)").has("* STATUS INBOX (MESSAGES 1)"));
+    assert!(
+        a.ok(&mut world, "STATUS INBOX (MESSAGES)")
+            .has("* STATUS INBOX (MESSAGES 1)")
+    );
 }
 
 #[test]
@@ -60,8 +78,14 @@ fn list_shows_what_there_is() {
     assert!(list.has("* LIST (\\HasNoChildren) \"/\" INBOX"), "{list:?}");
     assert!(list.has("* LIST (\\HasNoChildren \\Sent) \"/\" Sent"), "{list:?}");
     assert!(list.has("* LIST (\\HasChildren) \"/\" a"), "{list:?}");
-    assert_eq!(a.ok(&mut world, "LIST a/ %").lines(), ["* LIST (\\HasChildren) \"/\" a/b"]);
-    let status = a.ok(&mut world, "LIST \"\" inbox RETURN (STATUS (MESSAGES UIDNEXT) SUBSCRIBED)");
+    assert_eq!(
+        a.ok(&mut world, "LIST a/ %").lines(),
+        ["* LIST (\\HasChildren) \"/\" a/b"]
+    );
+    let status = a.ok(
+        &mut world,
+        "LIST \"\" inbox RETURN (STATUS (MESSAGES UIDNEXT) SUBSCRIBED)",
+    );
     assert_eq!(
         status.lines(),
         [
@@ -79,12 +103,25 @@ fn subscriptions_outlive_mailboxes() {
     a.ok(&mut world, "SUBSCRIBE old/one");
     a.ok(&mut world, "DELETE old/one");
     a.ok(&mut world, "DELETE old");
-    assert_eq!(a.ok(&mut world, "LSUB \"\" old/*").lines(), ["* LSUB (\\HasNoChildren) \"/\" old/one"]);
-    assert!(a.ok(&mut world, "LSUB \"\" %").untagged.contains("* LSUB (\\Noselect \\HasNoChildren) \"/\" old\r\n"));
+    assert_eq!(
+        a.ok(&mut world, "LSUB \"\" old/*").lines(),
+        ["* LSUB (\\HasNoChildren) \"/\" old/one"]
+    );
+    assert!(
+        a.ok(&mut world, "LSUB \"\" %")
+            .untagged
+            .contains("* LSUB (\\Noselect \\HasNoChildren) \"/\" old\r\n")
+    );
     let list = a.ok(&mut world, "LIST (SUBSCRIBED) \"\" old*");
-    assert_eq!(list.lines(), ["* LIST (\\NonExistent \\Noselect \\HasNoChildren \\Subscribed) \"/\" old/one"]);
+    assert_eq!(
+        list.lines(),
+        ["* LIST (\\NonExistent \\Noselect \\HasNoChildren \\Subscribed) \"/\" old/one"]
+    );
     let list = a.ok(&mut world, "LIST (SUBSCRIBED RECURSIVEMATCH) \"\" old");
-    assert!(list.untagged.contains("old (\"CHILDINFO\" (\"SUBSCRIBED\"))"), "{list:?}");
+    assert!(
+        list.untagged.contains("old (\"CHILDINFO\" (\"SUBSCRIBED\"))"),
+        "{list:?}"
+    );
     a.ok(&mut world, "UNSUBSCRIBE old/one");
     assert_eq!(a.ok(&mut world, "LSUB \"\" old/*").untagged, "");
 }
@@ -118,10 +155,17 @@ fn rename_moves_children_and_empties_inbox() {
     a.fill(&mut world, "INBOX", 2);
     let renamed = a.ok(&mut world, "RENAME INBOX saved");
     assert_eq!(renamed.lines(), ["* 2 EXPUNGE", "* 1 EXPUNGE"]);
-    assert!(a.ok(&mut world, "STATUS saved (MESSAGES)").has("* STATUS saved (MESSAGES 2)"));
+    assert!(
+        a.ok(&mut world, "STATUS saved (MESSAGES)")
+            .has("* STATUS saved (MESSAGES 2)")
+    );
     a.ok(&mut world, "CREATE saved/below");
     a.ok(&mut world, "RENAME saved kept");
-    assert!(a.ok(&mut world, "LIST \"\" kept*").untagged.contains("kept/below"));
+    assert!(
+        a.ok(&mut world, "LIST \"\" kept*")
+            .untagged
+            .contains("kept/below")
+    );
 }
 
 #[test]
@@ -129,7 +173,10 @@ fn quota_is_shown_and_kept() {
     let mut world = World::new();
     let mut a = world.selected(3);
     let root = a.ok(&mut world, "GETQUOTAROOT INBOX");
-    assert_eq!(root.lines(), ["* QUOTAROOT INBOX \"\"", "* QUOTA \"\" (STORAGE 0 0)"]);
+    assert_eq!(
+        root.lines(),
+        ["* QUOTAROOT INBOX \"\"", "* QUOTA \"\" (STORAGE 0 0)"]
+    );
     let message = format!("Subject: big\r\n\r\n{}", "x".repeat(700));
     a.append(&mut world, "INBOX", "", &message);
     let again = format!("APPEND INBOX {{{}+}}\r\n{message}", message.len());
@@ -142,10 +189,19 @@ fn quota_is_shown_and_kept() {
 fn namespace_enable_and_status_answer() {
     let mut world = World::new();
     let mut a = world.login(1);
-    assert_eq!(a.ok(&mut world, "NAMESPACE").lines(), ["* NAMESPACE ((\"\" \"/\")) NIL NIL"]);
-    assert_eq!(a.ok(&mut world, "ENABLE CONDSTORE X-NEW").lines(), ["* ENABLED CONDSTORE"]);
+    assert_eq!(
+        a.ok(&mut world, "NAMESPACE").lines(),
+        ["* NAMESPACE ((\"\" \"/\")) NIL NIL"]
+    );
+    assert_eq!(
+        a.ok(&mut world, "ENABLE CONDSTORE X-NEW").lines(),
+        ["* ENABLED CONDSTORE"]
+    );
     a.append(&mut world, "INBOX", "\\Deleted", "Subject: x\r\n\r\n");
-    let status = a.ok(&mut world, "STATUS INBOX (MESSAGES RECENT UNSEEN DELETED SIZE UIDNEXT)");
+    let status = a.ok(
+        &mut world,
+        "STATUS INBOX (MESSAGES RECENT UNSEEN DELETED SIZE UIDNEXT)",
+    );
     assert_eq!(
         status.lines(),
         ["* STATUS INBOX (MESSAGES 1 RECENT 0 UNSEEN 1 DELETED 1 SIZE 14 UIDNEXT 2)"]

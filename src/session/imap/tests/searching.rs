@@ -4,14 +4,27 @@ use super::world::{Client, World};
 
 fn search(a: &mut Client, world: &mut World, keys: &str) -> Vec<u32> {
     let reply = a.ok(world, &format!("SEARCH {keys}"));
-    let line = reply.untagged.lines().find(|l| l.starts_with("* SEARCH")).unwrap().to_owned();
-    line["* SEARCH".len()..].split_whitespace().map(|n| n.parse().unwrap()).collect()
+    let line = reply
+        .untagged
+        .lines()
+        .find(|l| l.starts_with("* SEARCH"))
+        .unwrap()
+        .to_owned();
+    line["* SEARCH".len()..]
+        .split_whitespace()
+        .map(|n| n.parse().unwrap())
+        .collect()
 }
 
 fn mailbox(world: &mut World) -> Client {
     let mut a = world.selected(1);
     a.append(world, "INBOX", "\\Seen", "From: Ann <ann@x.org>\r\nSubject: red apple\r\nDate: Mon, 5 Jan 2026 23:00:00 -0500\r\n\r\nsweet\r\n");
-    a.append(world, "INBOX", "\\Flagged $Fruit", "From: Bob <bob@y.org>\r\nSubject: =?utf-8?q?gr=C3=BCne_Birne?=\r\n\r\nsauer\r\n");
+    a.append(
+        world,
+        "INBOX",
+        "\\Flagged $Fruit",
+        "From: Bob <bob@y.org>\r\nSubject: =?utf-8?q?gr=C3=BCne_Birne?=\r\n\r\nsauer\r\n",
+    );
     a.append(world, "INBOX", "", "From: ann@x.org\r\nTo: bob@y.org\r\nSubject: long\r\n\r\nsweet and long, longer than the others are\r\n");
     a
 }
@@ -62,9 +75,20 @@ fn extended_results_and_saved_ones() {
     let mut world = World::new();
     let mut a = mailbox(&mut world);
     let all = a.ok(&mut world, "UID SEARCH RETURN (MIN MAX COUNT ALL) UNSEEN");
-    assert!(all.untagged.contains(" UID MIN 2 MAX 3 COUNT 2 ALL 2:3\r\n"), "{all:?}");
-    assert!(a.ok(&mut world, "SEARCH RETURN () ALL").untagged.contains(" ALL 1:3\r\n"));
-    assert!(a.ok(&mut world, "SEARCH RETURN (COUNT) KEYWORD $none").untagged.contains(" COUNT 0\r\n"));
+    assert!(
+        all.untagged.contains(" UID MIN 2 MAX 3 COUNT 2 ALL 2:3\r\n"),
+        "{all:?}"
+    );
+    assert!(
+        a.ok(&mut world, "SEARCH RETURN () ALL")
+            .untagged
+            .contains(" ALL 1:3\r\n")
+    );
+    assert!(
+        a.ok(&mut world, "SEARCH RETURN (COUNT) KEYWORD $none")
+            .untagged
+            .contains(" COUNT 0\r\n")
+    );
     assert_eq!(a.ok(&mut world, "SEARCH RETURN (SAVE) FROM ann").untagged, "");
     let fetch = a.ok(&mut world, "FETCH $ UID");
     assert_eq!(fetch.lines(), ["* 1 FETCH (UID 1)", "* 3 FETCH (UID 3)"]);
@@ -77,10 +101,16 @@ fn extended_results_and_saved_ones() {
 fn refusals() {
     let mut world = World::new();
     let mut a = mailbox(&mut world);
-    assert!(a.tagged(&mut world, "SEARCH CHARSET x-none ALL").starts_with("NO [BADCHARSET (UTF-8"));
+    assert!(
+        a.tagged(&mut world, "SEARCH CHARSET x-none ALL")
+            .starts_with("NO [BADCHARSET (UTF-8")
+    );
     assert!(a.tagged(&mut world, "SEARCH 7").starts_with("BAD"));
     a.ok(&mut world, "SEARCH RETURN (SAVE) ALL");
-    assert!(a.tagged(&mut world, "SEARCH RETURN (SAVE) CHARSET x-none ALL").starts_with("NO"));
+    assert!(
+        a.tagged(&mut world, "SEARCH RETURN (SAVE) CHARSET x-none ALL")
+            .starts_with("NO")
+    );
     assert_eq!(a.ok(&mut world, "FETCH $ UID").untagged, "");
 }
 
@@ -97,7 +127,10 @@ fn a_search_that_takes_too_long_is_refused_and_the_session_goes_on() {
     let mut world = World::new();
     let mut a = mailbox(&mut world);
     world.services.look.set(std::time::Duration::from_millis(700));
-    assert!(a.tagged(&mut world, "SEARCH BODY nothing").starts_with("NO [LIMIT]"));
+    assert!(
+        a.tagged(&mut world, "SEARCH BODY nothing")
+            .starts_with("NO [LIMIT]")
+    );
     world.services.look.set(std::time::Duration::ZERO);
     assert_eq!(search(&mut a, &mut world, "BODY sauer"), [2]);
 }

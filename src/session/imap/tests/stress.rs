@@ -87,7 +87,9 @@ impl Mua {
     /// A client asks for what EXISTS announced.
     fn fetch_unknown(&mut self, world: &mut World) {
         while let Some(first) = self.messages.iter().position(|known| known.uid.is_none()) {
-            let reply = self.client.command(world, &format!("FETCH {}:* (UID FLAGS)", first + 1));
+            let reply = self
+                .client
+                .command(world, &format!("FETCH {}:* (UID FLAGS)", first + 1));
             self.learn(&reply.untagged, false);
             if reply.tagged.starts_with("NO [EXPUNGEISSUED]") {
                 let reply = self.client.ok(world, "NOOP");
@@ -107,7 +109,10 @@ impl Mua {
             };
             match kind {
                 "EXISTS" => {
-                    assert!(number >= self.messages.len(), "EXISTS may not shrink the mailbox: {line}");
+                    assert!(
+                        number >= self.messages.len(),
+                        "EXISTS may not shrink the mailbox: {line}"
+                    );
                     self.messages.resize(number, Known::default());
                 }
                 "EXPUNGE" => {
@@ -125,13 +130,25 @@ impl Mua {
         if let Some((_, rest)) = items.split_once("UID ") {
             let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
             let uid = digits.parse().unwrap();
-            assert!(known.uid.is_none_or(|before| before == uid), "a number changed its message");
+            assert!(
+                known.uid.is_none_or(|before| before == uid),
+                "a number changed its message"
+            );
             known.uid = Some(uid);
         }
         if let Some((_, rest)) = items.split_once("FLAGS (") {
-            let flags = rest.split(')').next().unwrap().split(' ').filter(|f| !f.is_empty());
+            let flags = rest
+                .split(')')
+                .next()
+                .unwrap()
+                .split(' ')
+                .filter(|f| !f.is_empty());
             let flags: BTreeSet<String> = flags.map(str::to_owned).collect();
-            assert!(flags.is_subset(&self.keywords), "{flags:?} not all in FLAGS {:?}", self.keywords);
+            assert!(
+                flags.is_subset(&self.keywords),
+                "{flags:?} not all in FLAGS {:?}",
+                self.keywords
+            );
             known.flags = Some(flags);
         }
     }
@@ -156,7 +173,11 @@ fn apply_silent(known: &mut Known, operation: u8, flags: &str) {
 fn take(world: &mut World, muas: &mut [Mua], step: &Step) {
     match step {
         Step::Append(c) => {
-            muas[*c].run(world, "APPEND INBOX (\\Draft) {17+}\r\nSubject: x\r\n\r\nhi\r\n", true);
+            muas[*c].run(
+                world,
+                "APPEND INBOX (\\Draft) {17+}\r\nSubject: x\r\n\r\nhi\r\n",
+                true,
+            );
         }
         Step::Store(c, which, operation, flags, silent) => {
             let mua = &mut muas[*c];
@@ -165,7 +186,9 @@ fn take(world: &mut World, muas: &mut [Mua], step: &Step) {
             let suffix = if *silent { ".SILENT" } else { "" };
             let flags = FLAGS[usize::from(*flags)];
             let uid = mua.messages[number - 1].uid;
-            let reply = mua.client.command(world, &format!("STORE {number} {sign}FLAGS{suffix} ({flags})"));
+            let reply = mua
+                .client
+                .command(world, &format!("STORE {number} {sign}FLAGS{suffix} ({flags})"));
             if *silent && reply.tagged.starts_with("OK") {
                 assert_eq!(mua.messages[number - 1].uid, uid);
                 apply_silent(&mut mua.messages[number - 1], *operation, flags);
@@ -177,7 +200,11 @@ fn take(world: &mut World, muas: &mut [Mua], step: &Step) {
             muas[*c].run(world, "EXPUNGE", true);
         }
         Step::UidExpunge(c, which) => {
-            muas[*c].run(world, &format!("UID EXPUNGE {}:*", u32::from(*which) % 16 + 1), true);
+            muas[*c].run(
+                world,
+                &format!("UID EXPUNGE {}:*", u32::from(*which) % 16 + 1),
+                true,
+            );
         }
         Step::Copy(c, which) => {
             if let Some(number) = muas[*c].pick(*which) {
@@ -218,7 +245,9 @@ fn take(world: &mut World, muas: &mut [Mua], step: &Step) {
 /// Commands of all clients are in flight at the same time; nobody waits for the others' commits.
 fn together(world: &mut World, muas: &mut [Mua], which: u8) {
     for (place, mua) in muas.iter().enumerate() {
-        let number = mua.pick(which.wrapping_add(u8::try_from(place).unwrap())).unwrap_or(1);
+        let number = mua
+            .pick(which.wrapping_add(u8::try_from(place).unwrap()))
+            .unwrap_or(1);
         mua.client.send(match place {
             0 => format!("x STORE {number} +FLAGS (\\Answered)\r\n"),
             1 => format!("x STORE {number} FLAGS (\\Deleted)\r\n"),
@@ -228,7 +257,10 @@ fn together(world: &mut World, muas: &mut [Mua], which: u8) {
     world.run();
     for (place, mua) in muas.iter_mut().enumerate() {
         let told = mua.client.read();
-        assert!(told.contains("x OK") || told.contains("x NO") || told.contains("x BAD"), "{told}");
+        assert!(
+            told.contains("x OK") || told.contains("x NO") || told.contains("x BAD"),
+            "{told}"
+        );
         mua.learn(&told, place >= 2);
         mua.fetch_unknown(world);
     }

@@ -136,9 +136,7 @@ impl World {
             let seed = recovered.seeds.into_iter().next().unwrap();
             Store::start(environment.clone(), seed).await.unwrap()
         });
-        pool.spawner()
-            .spawn_local(store.clone().run_writer())
-            .unwrap();
+        pool.spawner().spawn_local(store.clone().run_writer()).unwrap();
         let services = Rc::new(TestServices {
             store,
             look: Cell::default(),
@@ -293,7 +291,10 @@ pub struct Reply {
 
 impl Reply {
     pub fn lines(&self) -> Vec<&str> {
-        self.untagged.split("\r\n").filter(|line| !line.is_empty()).collect()
+        self.untagged
+            .split("\r\n")
+            .filter(|line| !line.is_empty())
+            .collect()
     }
 
     pub fn has(&self, line: &str) -> bool {
@@ -341,7 +342,9 @@ impl Client {
         } else {
             all.rfind(&format!("\r\n{mark}")).map(|at| at + 2)
         };
-        let Some(at) = at else { panic!("{command} was not answered: {all:?}") };
+        let Some(at) = at else {
+            panic!("{command} was not answered: {all:?}")
+        };
         let (untagged, tagged) = all.split_at(at);
         Reply {
             untagged: untagged.to_owned(),
