@@ -5,6 +5,7 @@
 //! 2. Round-trip times of a 4-byte ping on a connection of a core that computes meanwhile in slices under 1 ms, with
 //!    `breathe()` between the slices and with a bare yield (the trap). Bound asked for: p99 ≤ 5 ms.
 //! 3. Ping-pong on idle cores, plain and TLS, 1 and 50 connections, as a baseline for changes of `net`.
+//! 4. Memory of an idle connection, plain and TLS.
 //!
 //! Run: `cargo bench --bench mesh`. Two CPUs at least; figures from a machine that does other things are ratios only.
 
@@ -17,11 +18,18 @@ use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Idle connections whose memory is measured.
+const IDLE_CONNECTIONS: usize = 2000;
 
 /// How long each figure is measured.
 const MEASURED: Duration = Duration::from_secs(3);
@@ -36,6 +44,12 @@ fn histogram() -> Histogram<u64> {
 }
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, idle, address, certificate] = &arguments[..]
+        && idle == "idle-clients"
+    {
+        return be_idle_clients(address.parse().expect("an address"), certificate);
+    }
     // `cargo test --benches` and `cargo bench -- --test` only want to know that it builds and starts.
     if std::env::args().any(|argument| argument == "--test") {
         return;
@@ -59,6 +73,10 @@ fn main() {
             );
             ping_pong(&name, connections, secured);
         }
+    }
+    println!("resident memory per idle connection, of {IDLE_CONNECTIONS}");
+    for secured in [false, true] {
+        idle_memory(secured);
     }
 }
 
@@ -312,23 +330,37 @@ impl Write for Client {
     }
 }
 
-/// An echo server on one core, with `beside` called on it, while `client` runs here.
+fn client_config(certificate: &rustls::pki_types::CertificateDer<'static>) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate.clone()).expect("a good certificate");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Arc::new(
+        builder
+            .expect("a good provider")
+            .with_root_certificates(roots)
+            .with_no_client_auth(),
+    )
+}
+
 fn serve(
     secured: bool,
     beside: impl Fn() + Clone + Send + 'static,
     client: impl FnOnce(SocketAddr, Arc<rustls::ClientConfig>) -> Histogram<u64>,
 ) -> Histogram<u64> {
+    serve_with(secured, beside, |address, certificate| {
+        client(address, client_config(&certificate))
+    })
+}
+
+/// An echo server on one core, with `beside` called on it, while `client` runs here.
+fn serve_with<T>(
+    secured: bool,
+    beside: impl Fn() + Clone + Send + 'static,
+    client: impl FnOnce(SocketAddr, rustls::pki_types::CertificateDer<'static>) -> T,
+) -> T {
     let certificate = ringpost::tls::self_signed(&["localhost".to_owned()]).expect("made");
-    let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(certificate.chain[0].clone())
-        .expect("a good certificate");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let client_config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("a good provider")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let own = certificate.chain[0].clone();
     let config = secured.then(|| ringpost::tls::server_config(certificate, &[]).expect("a good certificate"));
 
     let bound = BoundListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
@@ -354,12 +386,92 @@ fn serve(
             }
         })
     });
-    let times = client(address, Arc::new(client_config));
+    let result = client(address, own);
     stop.notify_one();
-    for result in server.join().expect("the server's thread") {
-        result.expect("no core fails");
+    for ended in server.join().expect("the server's thread") {
+        ended.expect("no core fails");
     }
-    times
+    result
+}
+
+/// The clients are another process, so that only the server's memory is counted.
+fn idle_memory(secured: bool) {
+    let connect = |address: SocketAddr, certificate: &str, count: usize| {
+        let mut child = Command::new(std::env::current_exe().expect("running"))
+            .args(["idle-clients", &address.to_string(), certificate])
+            .env("IDLE_CONNECTIONS", count.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("runs again");
+        child
+            .stdout
+            .as_mut()
+            .expect("piped")
+            .read_exact(&mut [0])
+            .expect("all are connected");
+        child
+    };
+    serve_with(
+        secured,
+        || {},
+        |address, certificate| {
+            let path = std::env::temp_dir().join(format!("ringpost-bench-{}.der", std::process::id()));
+            std::fs::write(&path, certificate).expect("room in the temporary directory");
+            let path_text = if secured {
+                path.to_str().expect("a plain path")
+            } else {
+                "plain"
+            };
+            // What is there once: pools, tables, code.
+            let warm = connect(address, path_text, 100);
+            let before = resident_bytes();
+            let clients = connect(address, path_text, IDLE_CONNECTIONS);
+            let after = resident_bytes();
+            for mut child in [warm, clients] {
+                drop(child.stdin.take());
+                child.wait().expect("a child");
+            }
+            std::fs::remove_file(path).expect("written before");
+            let each = after.saturating_sub(before) / IDLE_CONNECTIONS as u64;
+            println!("  {:<22} {each} bytes", if secured { "TLS" } else { "plain" });
+        },
+    );
+}
+
+fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    text.split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok())
+        .expect("a number")
+        * 4096
+}
+
+/// Connects, pings once over each connection, says so, and keeps all open until stdin ends.
+fn be_idle_clients(address: SocketAddr, certificate: &str) {
+    let count = std::env::var("IDLE_CONNECTIONS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .expect("a number");
+    let config = (certificate != "plain").then(|| {
+        let certificate = std::fs::read(certificate).expect("written by the parent");
+        client_config(&certificate.into())
+    });
+    let mut clients: Vec<_> = (0..count)
+        .map(|_| Client::connect(address, config.clone()))
+        .collect();
+    for client in &mut clients {
+        client
+            .write_all(b"ping")
+            .and_then(|()| client.read_exact(&mut [0; 4]))
+            .expect("served");
+    }
+    std::io::stdout()
+        .write_all(b"!")
+        .and_then(|()| std::io::stdout().flush())
+        .expect("the parent listens");
+    let _ = std::io::stdin().read(&mut [0]);
 }
 
 async fn echo(mut conn: Conn, config: Option<Arc<rustls::ServerConfig>>) {

@@ -217,6 +217,13 @@ pub fn spawn_detached(name: &'static str, task: impl Future<Output = ()> + 'stat
     .detach();
 }
 
+/// Calls `action`; a panic in it is logged with `name` and counted.
+pub(crate) fn contained(name: &'static str, action: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(action)) {
+        report_panic(name, &*panic);
+    }
+}
+
 /// Logs and counts a contained panic.
 pub(super) fn report_panic(task: &'static str, panic: &(dyn Any + Send)) {
     TASK_PANICS.fetch_add(1, Ordering::Relaxed);
