@@ -1,1 +1,23 @@
-fn main() {}
+//! The `ringpost` command: arguments in, exit code out. Everything else is the library.
+
+use clap::Parser;
+use ringpost::cli::{Arguments, Command};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    ringpost::boot::log::start();
+    let result = match arguments.command {
+        Command::Demo(demo) => ringpost::boot::demo::run(&demo),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringpost: {error}");
+            error.exit_code()
+        }
+    }
+}

@@ -1,10 +1,12 @@
 //! Waiting inside one core: a condition that tasks of the same thread wait for and wake.
 //!
 //! Invariants: no allocation while nobody waits; a wake that comes before the wait is not lost, because every
-//! `Waiter` remembers the generation it has seen; dropping a waiter deregisters it.
+//! `Waiter` remembers the generation it has seen; dropping a waiter deregisters it; registering is O(1), so that tens of
+//! thousands of sessions may wait for one condition.
 //! Not here: waking across threads (`runtime::mesh`).
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 #[derive(Debug, Default)]
 struct Inner {
     generation: Cell<u64>,
-    wakers: RefCell<Vec<(u64, Waker)>>,
+    wakers: RefCell<HashMap<u64, Waker>>,
     next_waiter: Cell<u64>,
 }
 
@@ -32,9 +34,15 @@ impl Notify {
     pub fn notify_all(&self) {
         self.0.generation.set(self.0.generation.get() + 1);
         let wakers = self.0.wakers.take();
-        for (_, waker) in wakers {
+        for waker in wakers.into_values() {
             waker.wake();
         }
+    }
+
+    /// True while somebody else holds this condition: a clone of it, or a waiter.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        Rc::strong_count(&self.0) > 1
     }
 
     /// A waiter that counts every signal from now on.
@@ -65,7 +73,7 @@ impl Waiter {
     }
 
     fn deregister(&self) {
-        self.notify.0.wakers.borrow_mut().retain(|(id, _)| *id != self.id);
+        self.notify.0.wakers.borrow_mut().remove(&self.id);
     }
 }
 
@@ -90,10 +98,11 @@ impl Future for Changed<'_> {
             return Poll::Ready(());
         }
         let mut wakers = waiter.notify.0.wakers.borrow_mut();
-        match wakers.iter_mut().find(|(id, _)| *id == waiter.id) {
-            Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => wakers.push((waiter.id, cx.waker().clone())),
-        }
+        // `clone_from` keeps the waker that is there when it wakes the same task.
+        wakers
+            .entry(waiter.id)
+            .or_insert_with(|| cx.waker().clone())
+            .clone_from(cx.waker());
         Poll::Pending
     }
 }

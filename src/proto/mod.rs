@@ -20,7 +20,10 @@ pub mod imap;
 pub mod line;
 pub mod message;
 pub mod pop3;
+pub mod sasl;
 pub mod smtp;
+#[cfg(test)]
+mod testing;
 
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -51,8 +54,9 @@ pub enum Event<'a, A> {
 /// How many bytes of an [`Event::Bytes`] were taken; 0 for every other event.
 ///
 /// Taking fewer than offered means: not before the open question is answered, the synchronisation point is settled,
-/// TLS is up, or (for a whole slice of 0 taken with nothing asked) more bytes are there. The last case is bounded by
-/// the protocol's line limit.
+/// TLS is up, what stands in `wire` and `body` is worked off, or (when 0 were taken and the actions are empty) more
+/// bytes are there. The last case is bounded by the protocol's line limit. So a session carries out the actions and
+/// offers the rest again as long as something was taken or done, and reads from the peer only when nothing was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Consumed(pub usize);
 

@@ -1,5 +1,33 @@
-//! IMAP4rev1 (RFC 3501, read with RFC 9051's clarifications): framing, commands, responses.
+//! IMAP4rev1 (RFC 3501, read with RFC 9051's clarifications): framing, commands, responses, and the protocol core.
 //!
-//! Not here: what a command does (`mailbox`, `session::imap`).
+//! [`Imap`] is the core: bytes in, actions and questions out (the contract is in [`crate::proto`]). [`Command`] is what
+//! a session executes; [`encode`] is what it writes untagged responses with.
+//!
+//! Not here: what a command does (`mailbox`, `session::imap`), SASL mechanisms beyond PLAIN and LOGIN.
+//!
+//! [`Command`]: types::Command
 
+pub mod api;
+mod append;
+pub mod authenticate;
+pub mod capability;
+pub mod core;
+pub mod dates;
+mod dialogue;
+pub mod encode;
+pub mod framing;
+pub mod input;
+mod login;
+pub mod parse;
+pub mod sequence;
 pub mod types;
+pub mod utf7;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::core::Imap;
+pub use api::{
+    Answer, Appended, Channel, Completion, Config, LoginRefusal, Question, Refusal, Status, Transition,
+};
+pub use encode::code::Code;

@@ -23,6 +23,10 @@ pub struct Command {
 /// What a client asks. LOGIN, AUTHENTICATE, STARTTLS, CAPABILITY, NOOP before login, LOGOUT and IDLE's DONE are
 /// handled by the protocol core; everything else is for the session.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, and FETCH, the largest, is the most frequent"
+)]
 pub enum CommandBody {
     /// §6.1.1
     Capability,
@@ -31,7 +35,7 @@ pub enum CommandBody {
     /// §6.1.3
     Logout,
     /// RFC 2971. `None` is `NIL`.
-    Id(Option<Vec<(Vec<u8>, Option<Vec<u8>>)>>),
+    Id(Option<IdFields>),
     /// §6.2.1
     StartTls,
     /// §6.2.2, with RFC 4959's initial response (still base64; `=` alone is the empty one).
@@ -112,6 +116,9 @@ pub enum CommandBody {
     /// RFC 2087/9208.
     GetQuotaRoot(MailboxName),
 }
+
+/// Field-value pairs of ID (RFC 2971 §3.3); a value of `None` is `NIL`.
+pub type IdFields = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 /// Bytes that must not be logged.
 #[derive(Clone, PartialEq, Eq)]
@@ -374,6 +381,16 @@ pub enum SearchKey {
     Sequence(SequenceSet),
     Uid(SequenceSet),
     ModSeq(ModSeq),
+    /// RFC 8474 §4.3.
+    EmailId(Vec<u8>),
+    /// RFC 8474 §4.3.
+    ThreadId(Vec<u8>),
+    /// RFC 8514 §4.3; days as above.
+    SavedBefore(i32),
+    SavedOn(i32),
+    SavedSince(i32),
+    /// RFC 8514: all messages where the mailbox keeps save dates.
+    SaveDateSupported,
     Not(Box<SearchKey>),
     Or(Box<SearchKey>, Box<SearchKey>),
     And(Vec<SearchKey>),

@@ -1,0 +1,266 @@
+//! All cores of one process: from recovered seeds to serving, and back to an orderly end.
+//!
+//! Invariants: no core greets before every core has its log open; no core closes its store before every core is empty,
+//! because a session on one may still deliver to another.
+
+use super::listeners::CoreListeners;
+use super::signal::StopRequest;
+use super::{BootError, DRAIN_TIMEOUT};
+use crate::auth::{Authenticator, Passwords};
+use crate::delivery::{self, Router, fan_out};
+use crate::directory::Directory;
+use crate::disk::file::FileDisk;
+use crate::net::{Conn, Listener};
+use crate::node::drain::Drain;
+use crate::node::{Node, NodeEnvironment, Settings};
+use crate::runtime::{self, Control, Core, Endpoint};
+use crate::session::{self, Moved, Service};
+use crate::store::{self, Recovered, Store, StoreSeed};
+use parking_lot::Mutex;
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Barrier;
+
+/// Everything that is decided before the executors start.
+pub struct Plan {
+    /// Executors.
+    pub cores: usize,
+    /// The locked data directory, absolute.
+    pub data: PathBuf,
+    /// Bound sockets, one list a core.
+    pub listeners: Vec<CoreListeners>,
+    /// Who is here.
+    pub directory: Arc<Directory>,
+    /// Their passwords.
+    pub passwords: Passwords,
+    /// Certificates.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// For sessions.
+    pub settings: Settings,
+    /// The tokio thread.
+    pub control: Control,
+    /// Resolves when the process is to stop.
+    pub stop: StopRequest,
+}
+
+/// What one core takes with it to its thread.
+struct CoreParts {
+    listeners: CoreListeners,
+    seed: StoreSeed,
+    deliveries: Endpoint<delivery::router::Request, delivery::router::Reply>,
+    moves: Endpoint<Moved, ()>,
+}
+
+/// What all cores share; immutable, or a channel.
+struct Shared {
+    data: PathBuf,
+    directory: Arc<Directory>,
+    passwords: Passwords,
+    tls: Arc<rustls::ServerConfig>,
+    settings: Settings,
+    smtp: Arc<crate::proto::smtp::Config>,
+    imap: Arc<crate::proto::imap::Config>,
+    control: Control,
+    stop: StopRequest,
+    parts: Mutex<Vec<Option<CoreParts>>>,
+    started: Barrier,
+    drained: Barrier,
+    has_failed: AtomicBool,
+    when_ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+/// Recovers the store, serves until asked to stop, and ends in order. `when_ready` runs once, before the first greeting.
+///
+/// # Errors
+/// The first thing that kept a core from starting or ending well.
+pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(), BootError> {
+    let cores = plan.cores;
+    let recovered = recover(&plan.data, cores)?;
+    tracing::info!(report = ?recovered.report, "store opened");
+    let parts = recovered
+        .seeds
+        .into_iter()
+        .zip(plan.listeners)
+        .zip(runtime::mesh(cores).into_iter().zip(runtime::mesh(cores)))
+        .map(|((seed, listeners), (deliveries, moves))| {
+            Some(CoreParts {
+                listeners,
+                seed,
+                deliveries,
+                moves,
+            })
+        })
+        .collect();
+    let shared = Arc::new(Shared {
+        data: plan.data,
+        directory: plan.directory,
+        passwords: plan.passwords,
+        tls: plan.tls,
+        smtp: Arc::new(session::smtp::config(
+            &plan.settings.hostname,
+            plan.settings.message_bytes_max,
+            plan.settings.limit_peers,
+        )),
+        imap: Arc::new(crate::proto::imap::Config {
+            message_bytes_max: plan.settings.message_bytes_max,
+            ..crate::proto::imap::Config::default()
+        }),
+        settings: plan.settings,
+        control: plan.control,
+        stop: plan.stop,
+        parts: Mutex::new(parts),
+        started: Barrier::new(cores),
+        drained: Barrier::new(cores),
+        has_failed: AtomicBool::new(false),
+        when_ready: Mutex::new(Some(Box::new(when_ready))),
+    });
+    let ends = runtime::run_cores(cores, move |core| run_core(core, shared.clone()));
+    ends.into_iter().try_for_each(|end| end?)
+}
+
+fn recover(data: &std::path::Path, cores: usize) -> Result<Recovered, BootError> {
+    let data = data.to_owned();
+    let ends = runtime::run_cores(1, move |_| {
+        let data = data.clone();
+        async move {
+            let disk = open_disk(&data)?;
+            Ok::<_, BootError>(store::recover(&NodeEnvironment::new(disk), cores).await?)
+        }
+    });
+    ends.into_iter().next().expect("one executor was asked for")?
+}
+
+fn open_disk(data: &std::path::Path) -> Result<FileDisk, BootError> {
+    FileDisk::new(data).map_err(|e| BootError::DataDirectory {
+        path: data.display().to_string(),
+        cause: e.to_string(),
+    })
+}
+
+async fn run_core(core: Core, shared: Arc<Shared>) -> Result<(), BootError> {
+    let parts = shared.parts.lock()[core.id]
+        .take()
+        .expect("each core starts once");
+    let started = start_core(core, &shared, parts).await;
+    if started.is_err() {
+        shared.has_failed.store(true, Ordering::SeqCst);
+    }
+    shared.started.wait().await;
+    let running = started?;
+    if shared.has_failed.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    if core.id == 0
+        && let Some(announce) = shared.when_ready.lock().take()
+    {
+        announce();
+    }
+    running.serve_until(shared.stop.clone(), &shared.drained).await;
+    Ok(())
+}
+
+/// A core whose log is open.
+struct RunningCore {
+    node: Rc<Node>,
+    moves: Rc<Endpoint<Moved, ()>>,
+    listeners: Vec<(Service, Rc<Listener>)>,
+}
+
+async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<RunningCore, BootError> {
+    let disk = open_disk(&shared.data)?;
+    let store = Store::start(NodeEnvironment::new(disk), parts.seed).await?;
+    let authenticator = Authenticator::new(
+        shared.directory.clone(),
+        shared.passwords.clone(),
+        shared.control.clone(),
+        shared.settings.limit_peers,
+    )
+    .map_err(|cause| BootError::System {
+        what: "authentication",
+        cause,
+    })?;
+    let listeners = parts
+        .listeners
+        .into_iter()
+        .map(|(service, bound)| Ok((service, Rc::new(Listener::new(bound)?))))
+        .collect::<std::io::Result<_>>()
+        .map_err(|cause| BootError::System {
+            what: "listeners",
+            cause: cause.to_string(),
+        })?;
+    let node = Rc::new(Node {
+        core,
+        router: Router::new(core, store, parts.deliveries),
+        directory: shared.directory.clone(),
+        authenticator,
+        tls: shared.tls.clone(),
+        smtp: shared.smtp.clone(),
+        imap: shared.imap.clone(),
+        transactions: Cell::new(0),
+        settings: shared.settings.clone(),
+        drain: Drain::new(),
+    });
+    Ok(RunningCore {
+        node,
+        moves: Rc::new(parts.moves),
+        listeners,
+    })
+}
+
+impl RunningCore {
+    async fn serve_until(self, mut stop: StopRequest, drained: &Barrier) {
+        self.spawn_services();
+        for (service, listener) in &self.listeners {
+            self.spawn_accepting(*service, listener.clone());
+        }
+        stop.heard().await;
+        for (_, listener) in &self.listeners {
+            listener.stop();
+        }
+        self.node.drain.ask();
+        if runtime::timeout(DRAIN_TIMEOUT, self.node.drain.emptied())
+            .await
+            .is_none()
+        {
+            tracing::warn!(
+                core = self.node.core.id,
+                sessions = self.node.drain.sessions(),
+                "sessions cut off"
+            );
+        }
+        drained.wait().await;
+        self.moves.close();
+        self.node.router.close();
+        self.node.store().shutdown().await;
+    }
+
+    fn spawn_services(&self) {
+        let store = self.node.store().clone();
+        runtime::spawn_detached("log writer", store.run_writer());
+        let router = self.node.router.clone();
+        runtime::spawn_detached("delivery requests", async move { router.serve().await });
+        let (node, moves) = (self.node.clone(), self.moves.clone());
+        runtime::spawn_detached("moved sessions", async move {
+            let serving = moves.clone();
+            serving
+                .serve(move |moved| {
+                    session::adopt(&node, moved);
+                    std::future::ready(())
+                })
+                .await;
+        });
+        fan_out::resume(&self.node.router);
+    }
+
+    fn spawn_accepting(&self, service: Service, listener: Rc<Listener>) {
+        let (node, moves) = (self.node.clone(), self.moves.clone());
+        runtime::spawn_detached("accept", async move {
+            listener
+                .accept_all(move |conn: Conn| session::start(service, conn, &node, &moves))
+                .await;
+        });
+    }
+}

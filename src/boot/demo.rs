@@ -1,0 +1,161 @@
+//! `ringpost demo`: a whole server on loopback that a new user can send to and read from at once.
+//!
+//! One domain, `example.org`; accounts `alice@`, `bob@` and `user1@` … , password `ringpost` for all; `postmaster@` is
+//! alice. Self-signed TLS; plaintext login is allowed because every peer is on loopback.
+
+use super::cluster::{self, Plan};
+use super::{BootError, listeners, signal};
+use crate::auth::Passwords;
+use crate::cli::DemoArguments;
+use crate::directory;
+use crate::disk::lock::DirectoryLock;
+use crate::node::{DiscardPermit, Settings};
+use crate::proto::smtp::limits::MESSAGE_BYTES_MAX;
+use crate::runtime::{self, Control};
+use crate::tls;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The demo's one domain (reserved for examples by RFC 2606).
+pub const DOMAIN: &str = "example.org";
+
+/// Every account's password.
+pub const PASSWORD: &str = "ringpost";
+
+/// Runs the demo until SIGTERM or SIGINT.
+///
+/// # Errors
+/// See [`BootError`].
+pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
+    let cores = arguments.cores.map_or_else(available_cores, usize::from);
+    runtime::probe(cores)?;
+    let data = DataDirectory::open(arguments.data.as_deref())?;
+    let (listeners, ports) =
+        listeners::bind_all(IpAddr::V4(Ipv4Addr::LOCALHOST), arguments.port_offset, cores)?;
+    let system = |what| move |cause: String| BootError::System { what, cause };
+    let stop = signal::listen().map_err(|e| system("signal handlers")(e.to_string()))?;
+    let control = Control::start().map_err(|e| system("control thread")(e.to_string()))?;
+    let plan = Plan {
+        cores,
+        data: data.path.clone(),
+        listeners,
+        directory: Arc::new(
+            directory::demo(DOMAIN, arguments.accounts).map_err(|e| system("directory")(e.to_string()))?,
+        ),
+        passwords: Passwords::same_for_all(PASSWORD).map_err(system("password hash"))?,
+        tls: self_signed_tls()?,
+        settings: settings(arguments),
+        control,
+        stop,
+    };
+    let greeting = Greeting {
+        ports,
+        data: data.path.clone(),
+        accounts: arguments.accounts,
+    };
+    cluster::run(plan, move || greeting.print())?;
+    data.close();
+    Ok(())
+}
+
+fn settings(arguments: &DemoArguments) -> Settings {
+    Settings {
+        hostname: format!("mx.{DOMAIN}"),
+        allow_plaintext_on_loopback: true,
+        message_bytes_max: MESSAGE_BYTES_MAX,
+        limit_peers: false,
+        discard: DiscardPermit::from_argument(arguments.discard),
+    }
+}
+
+fn available_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn self_signed_tls() -> Result<Arc<rustls::ServerConfig>, BootError> {
+    let names = [
+        format!("mx.{DOMAIN}"),
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+    ];
+    let system = |cause: String| BootError::System { what: "TLS", cause };
+    let certificate = tls::self_signed(&names).map_err(|e| system(e.to_string()))?;
+    tls::server_config(certificate, &[]).map_err(|e| system(e.to_string()))
+}
+
+/// The data directory, locked as long as this lives.
+struct DataDirectory {
+    path: PathBuf,
+    is_temporary: bool,
+    _lock: DirectoryLock,
+}
+
+impl DataDirectory {
+    fn open(given: Option<&Path>) -> Result<Self, BootError> {
+        let path = given.map_or_else(temporary_path, Path::to_path_buf);
+        let refuse = |cause: String| BootError::DataDirectory {
+            path: path.display().to_string(),
+            cause,
+        };
+        std::fs::create_dir_all(&path).map_err(|e| refuse(e.to_string()))?;
+        let path = path.canonicalize().map_err(|e| refuse(e.to_string()))?;
+        let lock = DirectoryLock::take(&path).map_err(|e| refuse(e.to_string()))?;
+        Ok(Self {
+            path,
+            is_temporary: given.is_none(),
+            _lock: lock,
+        })
+    }
+
+    /// Removes a temporary directory; a given one stays.
+    fn close(self) {
+        if self.is_temporary
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "temporary data directory left behind");
+        }
+    }
+}
+
+fn temporary_path() -> PathBuf {
+    std::env::temp_dir().join(format!("ringpost-demo-{}", std::process::id()))
+}
+
+/// What a person and a program read when the server is up.
+struct Greeting {
+    ports: BTreeMap<&'static str, u16>,
+    data: PathBuf,
+    accounts: u32,
+}
+
+impl Greeting {
+    fn print(&self) {
+        let port = |name: &str| self.ports.get(name).copied().unwrap_or_default();
+        let (smtp, pop3, imap) = (port("smtp"), port("pop3"), port("imap"));
+        println!(
+            "Ringpost demo: mail for {DOMAIN} on 127.0.0.1, stored in {}",
+            self.data.display()
+        );
+        println!(
+            "  accounts  alice@{DOMAIN}, bob@{DOMAIN}, user1@ to user{}@{DOMAIN}; password: {PASSWORD}",
+            self.accounts
+        );
+        println!(
+            "  send      printf 'Subject: hello\\r\\n\\r\\nFirst mail.\\r\\n' | curl -s smtp://127.0.0.1:{smtp} --mail-from me@example.net --mail-rcpt alice@{DOMAIN} -T -"
+        );
+        println!(
+            "  read      curl -s -u alice@{DOMAIN}:{PASSWORD} 'imap://127.0.0.1:{imap}/INBOX;MAILINDEX=1'"
+        );
+        println!("            curl -s -u alice@{DOMAIN}:{PASSWORD} pop3://127.0.0.1:{pop3}/1");
+        println!(
+            "  TLS       STARTTLS on these ports; POP3S {}, IMAPS {} (self-signed)",
+            port("pop3s"),
+            port("imaps")
+        );
+        println!("  stop      Ctrl-C, or kill -TERM {}", std::process::id());
+        let ready = serde_json::json!({ "pid": std::process::id(), "data": self.data, "ports": self.ports });
+        println!("ready {ready}");
+    }
+}

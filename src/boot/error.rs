@@ -1,0 +1,52 @@
+//! Why the process did not start, or ended badly.
+
+use crate::disk::DiskError;
+use crate::runtime::{ExecutorError, ProbeError};
+use crate::store::OpenError;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+/// Each says whose matter it is by its exit code: 2 for what the admin changes, 1 for the rest.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The kernel or its limits.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// A listener.
+    #[error(
+        "cannot listen on {address} for {service}: {cause}; stop what uses the port or choose another --port-offset"
+    )]
+    Listen {
+        service: &'static str,
+        address: SocketAddr,
+        cause: std::io::Error,
+    },
+    /// The data directory.
+    #[error("data directory {path}: {cause}")]
+    DataDirectory { path: String, cause: String },
+    /// The store in it.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The device below it.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// An executor did not start or did not end well.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// Something else of the operating system.
+    #[error("{what}: {cause}")]
+    System { what: &'static str, cause: String },
+}
+
+impl BootError {
+    /// See the module head of `cli`.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Probe(_) | Self::Listen { .. } | Self::DataDirectory { .. } | Self::Store(_) => {
+                ExitCode::from(2)
+            }
+            Self::Disk(_) | Self::Executor(_) | Self::System { .. } => ExitCode::FAILURE,
+        }
+    }
+}

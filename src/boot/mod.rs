@@ -1,0 +1,21 @@
+//! Start and ordered stop of the process.
+//!
+//! Order of starting: probe of the kernel, lock of the data directory, every listener bound, recovery, then executors;
+//! only when each of them has its log open is the `ready` line printed and the first greeting sent.
+//! Order of stopping: no new connections, sessions finish or say goodbye ([`DRAIN_TIMEOUT`]), every core is empty before
+//! any store closes (a session may deliver to another core), the logs are synced, exit 0.
+//! Failure: what an admin has to change is said in one message and exits with 2; nothing is left half-started.
+//! Not here: what sessions do (`session`).
+
+pub mod cluster;
+pub mod demo;
+pub mod error;
+pub mod listeners;
+pub mod log;
+pub mod signal;
+
+pub use error::BootError;
+use std::time::Duration;
+
+/// How long open sessions may take to finish at a shutdown. systemd's default patience is 90 s.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,100 @@
+//! The commands and their arguments.
+//!
+//! Exit codes: 0 done, 1 it did not work, 2 something about this machine, the arguments or the configuration has to be
+//! changed first.
+//! Not here: what a command does (`boot`).
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+/// A mail server on io_uring: SMTP, POP3 and IMAP over a log-structured message store.
+#[derive(Debug, Parser)]
+#[command(name = "ringpost", version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a whole server on loopback: one domain, a few accounts, self-signed TLS.
+    Demo(DemoArguments),
+}
+
+/// Arguments of `ringpost demo`.
+#[derive(Debug, clap::Args)]
+pub struct DemoArguments {
+    /// Keep the mail here and open it again next time. Default: a fresh temporary directory, removed at a clean exit.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Added to every standard port; `auto` takes free ports.
+    #[arg(long, value_name = "N|auto", default_value = "10000")]
+    pub port_offset: PortOffset,
+    /// How many numbered accounts there are: user1@ … userN@example.org.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub accounts: u32,
+    /// Executors to run, one per core. Default: every core this process may use.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub cores: Option<u16>,
+    /// Accept mail by SMTP and throw it away. For measuring what the protocol alone costs; nothing is stored.
+    #[arg(long)]
+    pub discard: bool,
+}
+
+/// `--port-offset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortOffset {
+    /// Free ports, chosen by the kernel.
+    Auto,
+    /// Added to the standard port.
+    Fixed(u16),
+}
+
+impl std::str::FromStr for PortOffset {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        /// The highest standard port in use is 12525 - 10000.
+        const OFFSET_MAX: u16 = u16::MAX - 2525;
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        match text.parse() {
+            Ok(offset) if offset <= OFFSET_MAX => Ok(Self::Fixed(offset)),
+            _ => Err(format!("give a number up to {OFFSET_MAX}, or `auto`")),
+        }
+    }
+}
+
+impl PortOffset {
+    /// The port to bind for a service whose standard port is `standard`; 0 asks the kernel for a free one.
+    #[must_use]
+    pub fn port(self, standard: u16) -> u16 {
+        match self {
+            Self::Auto => 0,
+            Self::Fixed(offset) => standard.saturating_add(offset),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn offsets_that_leave_the_port_range_are_refused() {
+        assert_eq!("10000".parse(), Ok(PortOffset::Fixed(10_000)));
+        assert_eq!("auto".parse(), Ok(PortOffset::Auto));
+        assert!("65000".parse::<PortOffset>().is_err());
+        assert!("-1".parse::<PortOffset>().is_err());
+        assert_eq!(PortOffset::Fixed(10_000).port(143), 10_143);
+    }
+}

@@ -1,0 +1,207 @@
+//! Which core owns which recipients, and the commit that answers for all of them.
+
+use super::fan_out;
+use crate::model::{Account, AccountId, MailboxName};
+use crate::proto::imap::types::InternalDate;
+use crate::runtime::{Core, Endpoint};
+use crate::store::{Body, CommitReceipt, Delivery, Environment, LocalRecipient, SpoolKey, Store, StoreError};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What one core asks of another for deliveries.
+#[derive(Debug)]
+pub enum Request {
+    /// Commit this message to recipients the other core owns.
+    Deliver(Delivery),
+    /// Has this account room for `bytes` more? Asked before a spool record is written.
+    HasRoom {
+        account: AccountId,
+        bytes: u64,
+        quota_bytes: u64,
+    },
+    /// Every recipient of this spool record has its copy: the keys may be forgotten.
+    Forget(SpoolKey),
+}
+
+/// The answers, in the order of the requests.
+#[derive(Debug)]
+pub enum Reply {
+    /// To [`Request::Deliver`].
+    Delivered(Result<CommitReceipt, StoreError>),
+    /// To [`Request::HasRoom`].
+    Room(bool),
+    /// To [`Request::Forget`].
+    Forgotten(Result<(), StoreError>),
+}
+
+/// One recipient of an accepted message.
+#[derive(Clone, Debug)]
+pub struct Recipient {
+    /// Who gets it.
+    pub account: Arc<Account>,
+    /// The trace fields put before this recipient's copy, each line ending in CRLF.
+    pub prefix: Vec<u8>,
+}
+
+/// A message whose end of data has been received.
+#[derive(Clone, Debug)]
+pub struct AcceptedMessage {
+    /// At least one, each account once.
+    pub recipients: Vec<Recipient>,
+    /// What the peer sent, dot-stuffing undone.
+    pub body: Body,
+    /// When it was received.
+    pub internal_date: InternalDate,
+}
+
+/// One core's end of deliveries. Clones are the same.
+pub struct Router<E: Environment>(Rc<Inner<E>>);
+
+struct Inner<E: Environment> {
+    core: Core,
+    store: Store<E>,
+    mesh: Endpoint<Request, Reply>,
+}
+
+impl<E: Environment> Clone for Router<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E: Environment> Router<E> {
+    /// Joins this core's store to the mesh.
+    #[must_use]
+    pub fn new(core: Core, store: Store<E>, mesh: Endpoint<Request, Reply>) -> Self {
+        Self(Rc::new(Inner { core, store, mesh }))
+    }
+
+    /// This core's store.
+    #[must_use]
+    pub fn store(&self) -> &Store<E> {
+        &self.0.store
+    }
+
+    /// The core that owns `account`.
+    #[must_use]
+    pub fn owner_of(&self, account: AccountId) -> usize {
+        account.partition().core(self.0.core.count)
+    }
+
+    /// Serves other cores' requests until [`Router::close`].
+    pub async fn serve(&self) {
+        let store = self.0.store.clone();
+        self.0
+            .mesh
+            .serve(move |request| answer(store.clone(), request))
+            .await;
+    }
+
+    /// Ends [`Router::serve`].
+    pub fn close(&self) {
+        self.0.mesh.close();
+    }
+
+    /// Commits a message to all its recipients. Durable on return; an error means that nobody got it.
+    ///
+    /// # Errors
+    /// Those of the store; a core that has gone counts as a failed log.
+    pub async fn accept(&self, message: AcceptedMessage) -> Result<CommitReceipt, StoreError> {
+        let first_owner = self.owner_of(message.recipients[0].account.id);
+        let has_one_owner = message
+            .recipients
+            .iter()
+            .all(|r| self.owner_of(r.account.id) == first_owner);
+        if has_one_owner {
+            let recipients = message.recipients.into_iter().map(local_recipient).collect();
+            let delivery = Delivery {
+                recipients,
+                body: message.body,
+                internal_date: message.internal_date,
+                key: None,
+            };
+            return self.deliver_on(first_owner, delivery).await;
+        }
+        self.spool(message).await
+    }
+
+    async fn spool(&self, message: AcceptedMessage) -> Result<CommitReceipt, StoreError> {
+        for recipient in &message.recipients {
+            self.check_room(&recipient.account, message.body.len()).await?;
+        }
+        let recipients = message.recipients.into_iter().map(local_recipient).collect();
+        let (receipt, entry) = self
+            .0
+            .store
+            .spool(recipients, message.body, message.internal_date)
+            .await?;
+        fan_out::start(self.clone(), entry);
+        Ok(receipt)
+    }
+
+    async fn check_room(&self, account: &Account, bytes: u64) -> Result<(), StoreError> {
+        let Some(quota_bytes) = account.quota_bytes else {
+            return Ok(());
+        };
+        let owner = self.owner_of(account.id);
+        let request = Request::HasRoom {
+            account: account.id,
+            bytes,
+            quota_bytes,
+        };
+        match self.0.mesh.call(owner, request).await {
+            Ok(Reply::Room(true)) => Ok(()),
+            Ok(_) => Err(StoreError::OverQuota),
+            Err(gone) => Err(StoreError::Failed(gone.to_string())),
+        }
+    }
+
+    /// Commits on the owning core: a call on this one, a request to another.
+    pub(super) async fn deliver_on(
+        &self,
+        owner: usize,
+        delivery: Delivery,
+    ) -> Result<CommitReceipt, StoreError> {
+        if owner == self.0.core.id {
+            return self.0.store.deliver(delivery).await;
+        }
+        match self.0.mesh.call(owner, Request::Deliver(delivery)).await {
+            Ok(Reply::Delivered(result)) => result,
+            Ok(other) => unreachable!("a delivery was answered with {other:?}"),
+            Err(gone) => Err(StoreError::Failed(gone.to_string())),
+        }
+    }
+
+    /// Tells the owning core that a spool record is finished.
+    pub(super) async fn forget_on(&self, owner: usize, key: SpoolKey) -> Result<(), StoreError> {
+        match self.0.mesh.call(owner, Request::Forget(key)).await {
+            Ok(Reply::Forgotten(result)) => result,
+            Ok(other) => unreachable!("a forget was answered with {other:?}"),
+            Err(gone) => Err(StoreError::Failed(gone.to_string())),
+        }
+    }
+}
+
+fn local_recipient(recipient: Recipient) -> LocalRecipient {
+    LocalRecipient {
+        account: recipient.account.id,
+        mailbox: MailboxName::inbox(),
+        prefix: recipient.prefix,
+        quota_bytes: recipient.account.quota_bytes,
+    }
+}
+
+async fn answer<E: Environment>(store: Store<E>, request: Request) -> Reply {
+    match request {
+        Request::Deliver(delivery) => Reply::Delivered(store.deliver(delivery).await),
+        Request::HasRoom {
+            account,
+            bytes,
+            quota_bytes,
+        } => {
+            let used = store.account(account, |state| state.bytes_used).unwrap_or(0);
+            Reply::Room(used.saturating_add(bytes) <= quota_bytes)
+        }
+        Request::Forget(key) => Reply::Forgotten(store.spool_forget(key).await),
+    }
+}

@@ -1,0 +1,214 @@
+//! A SEARCH over a whole view, in slices.
+//!
+//! Owns: the order of work (rows, then headers, then bodies, message by message) and the budget.
+//! Invariants: nothing of the store is held over a wait; the result ascends; a message expunged meanwhile is not found.
+//! Limits: [`SEARCH_SLICE_ROWS`] rows or [`SLICE_TIME`] of computing between breaths, [`SEARCH_CPU_BUDGET`] in all.
+//! A message too long to be taken apart ([`super::reader::PARSE_BYTES_MAX`]) has no body to be found.
+//! Not here: what keys mean (`search`), the response (`session::imap`).
+
+use super::reader::{MessageReader, ReadError};
+use super::search::{Query, TextKey, Verdict};
+use super::view::View;
+use crate::model::{AccountId, ModSeq, Uid};
+use crate::proto::message::search::{MessageSearch, Progress, Scope};
+use crate::store::{AccountState, Environment, MessageRow, Store, StoreError};
+use std::future::Future;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// Rows looked at before others may get a turn; some hundred microseconds with a handful of keys.
+pub const SEARCH_SLICE_ROWS: usize = 4_096;
+
+/// Computing after which others get a turn (GLOMMIO.md: slices below 1 ms).
+pub const SLICE_TIME: Duration = Duration::from_micros(500);
+
+/// Time one SEARCH may compute, waits not counted; then `NO [LIMIT]`.
+pub const SEARCH_CPU_BUDGET: Duration = Duration::from_secs(2);
+
+/// How a long computation tells time and lets others run.
+pub trait Pace {
+    /// The monotonic clock.
+    fn now(&self) -> Instant;
+    /// Lets I/O and other tasks in.
+    fn breathe(&self) -> impl Future<Output = ()>;
+}
+
+/// What was found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Indexes of the view, ascending.
+    pub indexes: Vec<usize>,
+    /// The highest MODSEQ of what was found.
+    pub mod_seq: ModSeq,
+}
+
+/// Why a SEARCH was not finished.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SearchError {
+    #[error("the search takes too long")]
+    BudgetSpent,
+    #[error("the mailbox is gone")]
+    MailboxGone,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Runs `query`, compiled against `view`, over the messages of `view`.
+///
+/// # Errors
+/// See [`SearchError`].
+pub async fn run<E: Environment, P: Pace>(
+    store: &Store<E>,
+    account: AccountId,
+    view: &View,
+    query: &Query,
+    pace: &P,
+) -> Result<Found, SearchError> {
+    let mut budget = Budget::new(pace);
+    let mut found = Found::default();
+    for slice in slices(view.len()) {
+        let judged =
+            budget.timed(|| store.account(account, |state| judge_rows(state, view, query, slice.clone())));
+        let mut judged = judged.flatten().ok_or(SearchError::MailboxGone)?;
+        budget.breathe_if_due().await?;
+        for (index, row) in std::mem::take(&mut judged.undecided) {
+            if is_match(store, account, query, index, &row, &mut budget).await? {
+                judged.found.push((index, row.mod_seq));
+            }
+        }
+        judged.found.sort_unstable_by_key(|(index, _)| *index);
+        for (index, mod_seq) in judged.found {
+            found.indexes.push(index);
+            found.mod_seq = found.mod_seq.max(mod_seq);
+        }
+    }
+    Ok(found)
+}
+
+fn slices(len: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len)
+        .step_by(SEARCH_SLICE_ROWS)
+        .map(move |start| start..len.min(start + SEARCH_SLICE_ROWS))
+}
+
+#[derive(Default)]
+struct Judged {
+    found: Vec<(usize, ModSeq)>,
+    undecided: Vec<(usize, MessageRow)>,
+}
+
+/// What the rows of some messages of the view decide. `None`: the mailbox is gone.
+fn judge_rows(state: &AccountState, view: &View, query: &Query, slice: Range<usize>) -> Option<Judged> {
+    let rows = &state.mailboxes.get(&view.mailbox())?.rows;
+    let mut judged = Judged::default();
+    let uids: &[Uid] = &view.uids()[slice.clone()];
+    let first = uids.first().copied().unwrap_or(Uid::FIRST);
+    // View and rows both ascend, so one walk through the rows serves the slice.
+    let mut rows = rows[rows.partition_point(|row| row.uid < first)..]
+        .iter()
+        .peekable();
+    for (index, uid) in slice.zip(uids) {
+        while rows.next_if(|row| row.uid < *uid).is_some() {}
+        let Some(row) = rows.next_if(|row| row.uid == *uid) else {
+            continue;
+        };
+        match query.judge(index, row, &[]) {
+            Verdict::Decided(true) => judged.found.push((index, row.mod_seq)),
+            Verdict::Decided(false) => {}
+            Verdict::Wants(_) => judged.undecided.push((index, *row)),
+        }
+    }
+    Some(judged)
+}
+
+/// Decides one message by reading as little of it as will do.
+async fn is_match<E: Environment, P: Pace>(
+    store: &Store<E>,
+    account: AccountId,
+    query: &Query,
+    index: usize,
+    row: &MessageRow,
+    budget: &mut Budget<'_, P>,
+) -> Result<bool, SearchError> {
+    let mut reader = MessageReader::open(store, account, row).await?;
+    let mut answers = vec![None; query.texts().len()];
+    loop {
+        let wanted = match budget.timed(|| query.judge(index, row, &answers)) {
+            Verdict::Decided(decided) => return Ok(decided),
+            Verdict::Wants(wanted) => wanted,
+        };
+        answers[wanted] = Some(decide(&query.texts()[wanted], &mut reader, budget).await?);
+        budget.breathe_if_due().await?;
+    }
+}
+
+async fn decide<E: Environment, P: Pace>(
+    key: &TextKey,
+    reader: &mut MessageReader<E>,
+    budget: &mut Budget<'_, P>,
+) -> Result<bool, SearchError> {
+    let (matcher, scope) = match key {
+        TextKey::EmailId(id) => return Ok(reader.email_id() == *id),
+        TextKey::Body(matcher) => (matcher, Scope::Body),
+        TextKey::Text(matcher) => (matcher, Scope::Text),
+        _ => {
+            let header = reader.header().await?;
+            return Ok(budget.timed(|| key.is_in_header(header)));
+        }
+    };
+    let structure = match reader.structure().await {
+        Ok(structure) => structure,
+        Err(ReadError::TooLong) => return Ok(false),
+        Err(ReadError::Store(error)) => return Err(error.into()),
+    };
+    let message = match reader.whole().await {
+        Ok(message) => message,
+        Err(ReadError::TooLong) => return Ok(false),
+        Err(ReadError::Store(error)) => return Err(error.into()),
+    };
+    let mut search = MessageSearch::new(&structure, message, scope, matcher);
+    loop {
+        match budget.timed(|| search.step()) {
+            Progress::Found => return Ok(true),
+            Progress::Absent => return Ok(false),
+            Progress::More => budget.breathe_if_due().await?,
+        }
+    }
+}
+
+/// Counts the time spent computing.
+struct Budget<'p, P> {
+    pace: &'p P,
+    spent: Duration,
+    since_breath: Duration,
+}
+
+impl<'p, P: Pace> Budget<'p, P> {
+    fn new(pace: &'p P) -> Self {
+        Self {
+            pace,
+            spent: Duration::ZERO,
+            since_breath: Duration::ZERO,
+        }
+    }
+
+    fn timed<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        let start = self.pace.now();
+        let result = work();
+        let took = self.pace.now().saturating_duration_since(start);
+        self.spent += took;
+        self.since_breath += took;
+        result
+    }
+
+    async fn breathe_if_due(&mut self) -> Result<(), SearchError> {
+        if self.spent > SEARCH_CPU_BUDGET {
+            return Err(SearchError::BudgetSpent);
+        }
+        if self.since_breath > SLICE_TIME {
+            self.since_breath = Duration::ZERO;
+            self.pace.breathe().await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,278 @@
+//! What one session has been shown of one mailbox, and how it is brought up to date.
+//!
+//! Owns: the map from sequence numbers to UIDs (RFC 9051 §2.3.1.2) and the session's place in the mailbox's change log.
+//! Invariants: UIDs ascend; a sequence number changes its meaning only by an EXPUNGE that [`View::sync`] has handed out;
+//! a message expunged by anybody stays in the view until the session may be told (RFC 9051 §7.5.1: not during FETCH,
+//! STORE or SEARCH by number); an announced EXISTS is never taken back except by EXPUNGE.
+//! `\Recent`: Ringpost shows `* 0 RECENT` and never sets the flag, as IMAP4rev2 does away with it (RFC 9051 §2.3.2 and
+//! Appendix E): nothing then differs between sessions, and `NEW` finds nothing, `OLD` everything.
+//! Limits: 4 octets a message; the log of changes is bounded by the store, whole mailboxes are compared beyond it.
+//! Not here: the wire (`session::imap`), the durable state itself (`store`).
+
+use crate::model::{MailboxId, ModSeq, SeqNum, Uid};
+use crate::store::{MailboxChange, MailboxState, MessageRow};
+use std::ops::Range;
+
+/// A session's view of the selected mailbox.
+#[derive(Debug, Clone)]
+pub struct View {
+    mailbox: MailboxId,
+    /// Index `i` is sequence number `i + 1`.
+    uids: Vec<Uid>,
+    /// Ascending: in `uids`, no longer in the mailbox, not told yet.
+    gone: Vec<Uid>,
+    /// Every row with a smaller UID has been shown or is gone.
+    uid_next: u32,
+    /// Where the change log was read up to.
+    cursor: u64,
+    /// Rows changed later than this were changed since the last sync.
+    mod_seq: ModSeq,
+    /// Length of the mailbox's keyword list when FLAGS was last sent.
+    keywords: usize,
+}
+
+/// What the client has to be told, in this order: FLAGS, EXPUNGE, EXISTS, FETCH.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ViewChanges {
+    /// The mailbox has keywords that no FLAGS response has named yet.
+    pub keywords_grew: bool,
+    /// Descending, so that each is right when the ones before it have been applied.
+    pub expunged: Vec<SeqNum>,
+    /// The number of messages, when there are new ones.
+    pub exists: Option<usize>,
+    /// Messages shown before whose flags others have changed, ascending. Their flags are read when they are sent.
+    pub flags: Vec<Uid>,
+}
+
+impl ViewChanges {
+    /// Nothing to tell.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.keywords_grew && self.expunged.is_empty() && self.exists.is_none() && self.flags.is_empty()
+    }
+}
+
+/// Flag changes this session made itself, which its client knows of already.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OwnChanges<'a> {
+    /// The MODSEQs of the session's own changes since the last sync.
+    pub mod_seqs: &'a [ModSeq],
+    /// The flags have been sent, not merely asked for with `.SILENT`.
+    pub were_told: bool,
+}
+
+/// The part of a mailbox that a sync reads; the change log already looked up.
+struct Seen<'a, I> {
+    rows: &'a [MessageRow],
+    /// `None`: the log no longer reaches back to the cursor.
+    changes: Option<I>,
+    end: u64,
+    mod_seq: ModSeq,
+    keywords: usize,
+    uid_next: u32,
+}
+
+impl View {
+    /// The view of a session that selects the mailbox now.
+    #[must_use]
+    pub fn new(state: &MailboxState) -> Self {
+        Self {
+            mailbox: state.id,
+            uids: state.rows.iter().map(|row| row.uid).collect(),
+            gone: Vec::new(),
+            uid_next: state.uid_next,
+            cursor: state.changes.end(),
+            mod_seq: state.highest_mod_seq,
+            keywords: state.keywords.len(),
+        }
+    }
+
+    /// Which mailbox.
+    #[must_use]
+    pub fn mailbox(&self) -> MailboxId {
+        self.mailbox
+    }
+
+    /// Messages as last announced by EXISTS and EXPUNGE.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.uids.len()
+    }
+
+    /// True for no messages.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.uids.is_empty()
+    }
+
+    /// UIDs in the order of their sequence numbers.
+    #[must_use]
+    pub fn uids(&self) -> &[Uid] {
+        &self.uids
+    }
+
+    /// The message with this UID, by index.
+    #[must_use]
+    pub fn index_of(&self, uid: Uid) -> Option<usize> {
+        self.uids.binary_search(&uid).ok()
+    }
+
+    /// True while a message is expunged but the client has not been told.
+    #[must_use]
+    pub fn is_gone(&self, uid: Uid) -> bool {
+        self.gone.binary_search(&uid).is_ok()
+    }
+
+    /// The UIDs of some index ranges, ascending when the ranges are.
+    #[must_use]
+    pub fn uids_in(&self, ranges: &[Range<usize>]) -> Vec<Uid> {
+        ranges
+            .iter()
+            .flat_map(|range| self.uids[range.clone()].iter().copied())
+            .collect()
+    }
+
+    /// True when [`Self::sync`] would find nothing, known without looking at a message.
+    #[must_use]
+    pub fn is_current(&self, state: &MailboxState) -> bool {
+        self.gone.is_empty() && self.cursor == state.changes.end() && self.keywords == state.keywords.len()
+    }
+
+    /// Brings the view up to `state` and returns what the client must be told for it. Without `may_expunge` expunged
+    /// messages keep their numbers until a later call.
+    pub fn sync(&mut self, state: &MailboxState, may_expunge: bool, own: OwnChanges<'_>) -> ViewChanges {
+        if self.is_current(state) {
+            return ViewChanges::default();
+        }
+        let seen = Seen {
+            rows: &state.rows,
+            changes: state.changes.since(self.cursor),
+            end: state.changes.end(),
+            mod_seq: state.highest_mod_seq,
+            keywords: state.keywords.len(),
+            uid_next: state.uid_next,
+        };
+        self.sync_with(seen, may_expunge, own)
+    }
+
+    fn sync_with<'a, I>(&mut self, seen: Seen<'a, I>, may_expunge: bool, own: OwnChanges<'_>) -> ViewChanges
+    where
+        I: Iterator<Item = &'a MailboxChange>,
+    {
+        let rows = seen.rows;
+        let (newly_gone, flags) = match seen.changes {
+            Some(changes) => self.read_changes(rows, changes, own),
+            None => self.compare(rows, own),
+        };
+        self.gone.extend(newly_gone);
+        self.gone.sort_unstable();
+        self.gone.dedup();
+
+        let expunged = if may_expunge {
+            self.forget_gone()
+        } else {
+            Vec::new()
+        };
+        let first_new = rows.partition_point(|row| row.uid.value() < self.uid_next);
+        self.uids.extend(rows[first_new..].iter().map(|row| row.uid));
+        let exists = (first_new < rows.len()).then_some(self.uids.len());
+
+        let keywords_grew = seen.keywords != self.keywords;
+        self.keywords = seen.keywords;
+        self.cursor = seen.end;
+        self.mod_seq = self.mod_seq.max(seen.mod_seq);
+        self.uid_next = self.uid_next.max(seen.uid_next);
+        ViewChanges {
+            keywords_grew,
+            expunged,
+            exists,
+            flags,
+        }
+    }
+
+    /// What the change log says of messages in the view: gone, and changed by others.
+    fn read_changes<'a>(
+        &self,
+        rows: &[MessageRow],
+        changes: impl Iterator<Item = &'a MailboxChange>,
+        own: OwnChanges<'_>,
+    ) -> (Vec<Uid>, Vec<Uid>) {
+        let mut gone = Vec::new();
+        let mut changed = Vec::new();
+        for change in changes {
+            match change {
+                MailboxChange::Added(_) => {}
+                MailboxChange::Expunged(uid) => gone.push(*uid),
+                MailboxChange::FlagsChanged(uid) => changed.push(*uid),
+            }
+        }
+        // A message that came and went between two syncs was never shown.
+        gone.retain(|uid| self.index_of(*uid).is_some());
+        changed.sort_unstable();
+        let mut flags = Vec::new();
+        for same in changed.chunk_by(|a, b| a == b) {
+            let uid = same[0];
+            let Some(row) = row_of(rows, uid) else { continue };
+            if uid.value() >= self.uid_next || self.index_of(uid).is_none() {
+                continue;
+            }
+            let is_own = own.mod_seqs.contains(&row.mod_seq);
+            // With .SILENT somebody else's change may lie below the session's own: then the log names the message twice.
+            if is_own && (own.were_told || same.len() == 1) {
+                continue;
+            }
+            flags.push(uid);
+        }
+        (gone, flags)
+    }
+
+    /// The same by comparing the view with all rows: both ascend by UID.
+    fn compare(&self, rows: &[MessageRow], own: OwnChanges<'_>) -> (Vec<Uid>, Vec<Uid>) {
+        let mut gone = Vec::new();
+        let mut flags = Vec::new();
+        let mut rows = rows.iter().peekable();
+        for uid in &self.uids {
+            while rows.next_if(|row| row.uid < *uid).is_some() {}
+            match rows.next_if(|row| row.uid == *uid) {
+                None => gone.push(*uid),
+                Some(row) => {
+                    let was_told = own.were_told && own.mod_seqs.contains(&row.mod_seq);
+                    if row.mod_seq > self.mod_seq && !was_told {
+                        flags.push(*uid);
+                    }
+                }
+            }
+        }
+        (gone, flags)
+    }
+
+    /// Takes the gone messages out of the view; their sequence numbers, descending.
+    fn forget_gone(&mut self) -> Vec<SeqNum> {
+        let gone = std::mem::take(&mut self.gone);
+        let mut numbers = Vec::with_capacity(gone.len());
+        let mut remaining = gone.iter().peekable();
+        let mut index = 0;
+        self.uids.retain(|uid| {
+            let is_gone = remaining.next_if(|next| *next == uid).is_some();
+            if is_gone {
+                numbers.push(SeqNum::from_index(index));
+            }
+            index += 1;
+            !is_gone
+        });
+        numbers.reverse();
+        numbers
+    }
+}
+
+/// The row of one message; rows ascend by UID.
+#[must_use]
+pub fn row_of(rows: &[MessageRow], uid: Uid) -> Option<&MessageRow> {
+    rows.binary_search_by_key(&uid, |row| row.uid)
+        .ok()
+        .map(|index| &rows[index])
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

@@ -1,0 +1,139 @@
+//! What all sessions of one core share: the store, the way to other cores, credentials, TLS, and whether to stop.
+//!
+//! Invariants: a node lives on one core and is handed out as `Rc`; nothing in it is shared with another core except
+//! what is immutable (directory, TLS configuration) or a channel.
+//! Not here: starting and stopping the process (`boot`), the dialogues (`session`).
+
+pub mod drain;
+
+use crate::auth::Authenticator;
+use crate::base::clock::{Clock, SystemClock, UnixMillis};
+use crate::delivery::Router;
+use crate::directory::Directory;
+use crate::disk::file::FileDisk;
+use crate::runtime::Core;
+use crate::store::{Environment, Store};
+use drain::Drain;
+use std::cell::Cell;
+use std::sync::Arc;
+
+/// Production's environment: files through io_uring, the system's clock and entropy.
+#[derive(Clone, Debug)]
+pub struct NodeEnvironment {
+    disk: FileDisk,
+    clock: SystemClock,
+}
+
+impl NodeEnvironment {
+    /// Over `disk`.
+    #[must_use]
+    pub fn new(disk: FileDisk) -> Self {
+        Self {
+            disk,
+            clock: SystemClock,
+        }
+    }
+}
+
+impl Environment for NodeEnvironment {
+    type Disk = FileDisk;
+    type Clock = SystemClock;
+
+    fn disk(&self) -> &FileDisk {
+        &self.disk
+    }
+
+    fn clock(&self) -> &SystemClock {
+        &self.clock
+    }
+
+    fn random_u64(&self) -> u64 {
+        getrandom::u64().expect("the system gives entropy; without it no store may be created")
+    }
+}
+
+/// The system's clock, for those who want a reference to one.
+pub static CLOCK: SystemClock = SystemClock;
+
+/// The store that sessions see.
+pub type NodeStore = Store<NodeEnvironment>;
+
+/// What of the configuration sessions need.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our name in greetings and trace fields.
+    pub hostname: String,
+    /// Log in without TLS: only ever for peers on loopback.
+    pub allow_plaintext_on_loopback: bool,
+    /// Largest message taken, octets.
+    pub message_bytes_max: u64,
+    /// Limits per peer that make no sense on loopback (harvesting, failures) are on.
+    pub limit_peers: bool,
+    /// Take mail and throw it away.
+    pub discard: Option<DiscardPermit>,
+}
+
+/// Says that the operator asked for a server that acknowledges mail and throws it away, to measure what the protocol
+/// alone costs. Made from the command line and nowhere else.
+#[derive(Clone, Copy, Debug)]
+pub struct DiscardPermit(());
+
+impl DiscardPermit {
+    /// The permit, if the argument was given.
+    #[must_use]
+    pub fn from_argument(discard: bool) -> Option<Self> {
+        discard.then_some(Self(()))
+    }
+}
+
+/// One core's services.
+pub struct Node {
+    /// Which core this is.
+    pub core: Core,
+    /// Deliveries, on this core and others; the store is in it.
+    pub router: Router<NodeEnvironment>,
+    /// Who is here.
+    pub directory: Arc<Directory>,
+    /// Who they say they are.
+    pub authenticator: Authenticator,
+    /// For STARTTLS and the TLS ports.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// See [`Settings`].
+    pub settings: Settings,
+    /// The same as the SMTP protocol needs it, shared by all sessions.
+    pub smtp: Arc<crate::proto::smtp::Config>,
+    /// The same as the IMAP protocol needs it.
+    pub imap: Arc<crate::proto::imap::Config>,
+    /// Numbers mail transactions in trace fields.
+    pub transactions: Cell<u64>,
+    /// Open sessions, and whether they are asked to end.
+    pub drain: Drain,
+}
+
+impl Node {
+    /// This core's store.
+    #[must_use]
+    pub fn store(&self) -> &NodeStore {
+        self.router.store()
+    }
+
+    /// May a peer at `address` log in without TLS?
+    #[must_use]
+    pub fn allows_plaintext(&self, address: std::net::IpAddr) -> bool {
+        self.settings.allow_plaintext_on_loopback && address.to_canonical().is_loopback()
+    }
+
+    /// A name for the next mail transaction, for its trace fields: core, second, count.
+    #[must_use]
+    pub fn next_transaction_id(&self) -> String {
+        let count = self.transactions.get() + 1;
+        self.transactions.set(count);
+        format!("{:x}.{:x}.{count:x}", self.core.id, self.now().seconds())
+    }
+
+    /// Now, by the wall clock.
+    #[must_use]
+    pub fn now(&self) -> UnixMillis {
+        SystemClock.now()
+    }
+}

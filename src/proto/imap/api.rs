@@ -1,0 +1,218 @@
+//! What the core and its session say to each other: questions, answers, completions, settings.
+//!
+//! Invariants: one question is open at a time; each names the answers it takes; an `OK` to APPEND needs a
+//! [`Receipt`](crate::proto::Receipt), because [`Refusal`] has no way to say it.
+//! Not here: the wire form of a completion ([`super::encode::code`]).
+
+use super::encode::code::Code;
+use super::types::{Append, Command, Secret};
+use crate::model::{Uid, UidValidity};
+use std::borrow::Cow;
+
+/// Largest message APPEND accepts unless configured otherwise, in octets: what large providers take, and what
+/// APPENDLIMIT (RFC 7889) announces.
+pub const MESSAGE_BYTES_MAX_DEFAULT: u64 = 50 * 1024 * 1024;
+
+/// Settings shared by every IMAP connection of a listener.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Octets of the largest message APPEND takes; announced as APPENDLIMIT.
+    pub message_bytes_max: u64,
+    /// Offer STARTTLS on connections without TLS.
+    pub is_starttls_offered: bool,
+    /// Capabilities not to announce, by name, in any case: for clients that a capability breaks. Hiding does not
+    /// disable the command.
+    pub hidden_capabilities: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: MESSAGE_BYTES_MAX_DEFAULT,
+            is_starttls_offered: true,
+            hidden_capabilities: Vec::new(),
+        }
+    }
+}
+
+/// What the connection is when the core is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Channel {
+    /// TLS is up already (port 993).
+    pub is_tls: bool,
+    /// Passwords may be sent without TLS (loopback, where the configuration allows it).
+    pub is_plaintext_login_allowed: bool,
+}
+
+/// What the core cannot know. The session answers before it offers more bytes.
+#[derive(Debug, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, and commands are nearly all of them"
+)]
+pub enum Question {
+    /// Are these right? Answered by [`Answer::Authenticated`] or [`Answer::Refused`].
+    Authenticate {
+        /// Authentication identity, as sent.
+        login: Vec<u8>,
+        /// The password.
+        secret: Secret,
+        /// Authorization identity, if one was given.
+        authorization: Option<Vec<u8>>,
+    },
+    /// Execute this; write its untagged responses; then [`Answer::Done`].
+    Command(Command),
+    /// Start pushing mailbox changes: [`Answer::Idling`] (the core then sends `+ idling`), or [`Answer::Done`] to refuse.
+    Idle,
+    /// Stop pushing: [`Answer::Done`]. If the client sent garbage instead of DONE, the core answers BAD whatever is said.
+    IdleDone,
+    /// May this message come? [`Answer::AppendReady`] or [`Answer::AppendRefused`]. After Ready the message comes as
+    /// [`Actions::body`](crate::proto::Actions::body), exactly [`Append::size`] octets.
+    AppendBegin(Append),
+    /// The message is complete: store it. [`Answer::Appended`] or [`Answer::AppendRefused`].
+    AppendCommit,
+    /// The command went wrong after its message: drop what was collected. [`Answer::AppendDropped`].
+    AppendAbandon,
+}
+
+/// What the session says to the open [`Question`].
+#[derive(Debug)]
+pub enum Answer<R> {
+    /// To [`Question::Authenticate`].
+    Authenticated,
+    /// To [`Question::Authenticate`].
+    Refused(LoginRefusal),
+    /// To [`Question::Command`], [`Question::Idle`], [`Question::IdleDone`].
+    Done(Completion),
+    /// To [`Question::Idle`].
+    Idling,
+    /// To [`Question::AppendBegin`].
+    AppendReady,
+    /// To [`Question::AppendBegin`] and [`Question::AppendCommit`].
+    AppendRefused(Refusal),
+    /// To [`Question::AppendCommit`].
+    Appended(Appended<R>),
+    /// To [`Question::AppendAbandon`].
+    AppendDropped,
+}
+
+/// A message that is durable: the only way to a tagged OK for APPEND.
+#[derive(Debug)]
+pub struct Appended<R> {
+    /// The proof.
+    pub receipt: R,
+    /// Where it went (UIDPLUS, RFC 4315).
+    pub uid_validity: UidValidity,
+    /// Under which UID.
+    pub uid: Uid,
+}
+
+/// Why a login is refused; the text is the same for every cause the peer must not tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginRefusal {
+    /// Wrong login or password.
+    AuthenticationFailed,
+    /// The authentication identity may not act as the authorization identity.
+    AuthorizationFailed,
+    /// The directory does not answer; try again.
+    Unavailable,
+    /// Only over TLS.
+    PrivacyRequired,
+}
+
+/// A NO, with its reason.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// Response code.
+    pub code: Option<Code>,
+    /// For people.
+    pub text: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// `NO [code] text`
+    pub fn new(code: Code, text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code: Some(code),
+            text: text.into(),
+        }
+    }
+}
+
+/// Outcome of a command (RFC 9051 §7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Done.
+    Ok,
+    /// Not done.
+    No,
+    /// Not understood.
+    Bad,
+}
+
+/// How a command ended; becomes the tagged response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Completion {
+    /// OK, NO or BAD.
+    pub status: Status,
+    /// Response code.
+    pub code: Option<Code>,
+    /// For people; line breaks and controls are replaced.
+    pub text: Cow<'static, str>,
+    /// What became of the connection's state.
+    pub transition: Transition,
+}
+
+/// The state of the connection after a command (RFC 9051 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Transition {
+    /// As before.
+    #[default]
+    Stay,
+    /// A mailbox is selected.
+    Selected,
+    /// No mailbox is selected any more (CLOSE, UNSELECT, a SELECT that failed).
+    Unselected,
+    /// Say BYE after the tagged response and close.
+    Closed,
+}
+
+impl Completion {
+    fn new(status: Status, text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            code: None,
+            text: text.into(),
+            transition: Transition::Stay,
+        }
+    }
+
+    /// Done. Not for APPEND: see [`Appended`].
+    pub fn ok(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Status::Ok, text)
+    }
+
+    /// Not done.
+    pub fn no(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Status::No, text)
+    }
+
+    /// Not understood, or not now.
+    pub fn bad(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Status::Bad, text)
+    }
+
+    /// With a response code.
+    #[must_use]
+    pub fn with_code(mut self, code: Code) -> Self {
+        self.code = Some(code);
+        self
+    }
+
+    /// With a change of state.
+    #[must_use]
+    pub fn with_transition(mut self, transition: Transition) -> Self {
+        self.transition = transition;
+        self
+    }
+}

@@ -1,0 +1,118 @@
+//! What the server announces: one table, read for the greeting, CAPABILITY, and the OK of a login.
+//!
+//! Invariants: nothing is announced that is switched off in [`TABLE`] or hidden by the configuration; AUTH= and LOGIN
+//! are not offered where a password would travel in clear (RFC 8314, RFC 9051 §6.1.1).
+
+use super::api::Config;
+
+/// When a capability is announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// In every state.
+    Always,
+    /// Before TLS, where STARTTLS is offered.
+    BeforeTls,
+    /// Before login, where a password would travel in clear.
+    LoginDisabled,
+    /// Before login, where a password is safe.
+    LoginEnabled,
+    /// After login.
+    Authenticated,
+}
+
+/// One capability.
+#[derive(Clone, Copy, Debug)]
+pub struct Capability {
+    /// As announced.
+    pub name: &'static str,
+    /// In which state.
+    pub when: When,
+    /// What it promises is there: grammar, core and execution. Switch it off here until it is.
+    pub is_implemented: bool,
+}
+
+const fn row(name: &'static str, when: When, is_implemented: bool) -> Capability {
+    Capability {
+        name,
+        when,
+        is_implemented,
+    }
+}
+
+/// In the order they are announced. `APPENDLIMIT` gets its number when it is written.
+pub const TABLE: &[Capability] = &[
+    row("IMAP4rev1", When::Always, true),
+    row("LITERAL+", When::Always, true),
+    row("SASL-IR", When::Always, true),
+    row("ID", When::Always, true),
+    row("ENABLE", When::Always, true),
+    row("STARTTLS", When::BeforeTls, true),
+    row("LOGINDISABLED", When::LoginDisabled, true),
+    row("AUTH=PLAIN", When::LoginEnabled, true),
+    row("AUTH=LOGIN", When::LoginEnabled, true),
+    row("IDLE", When::Authenticated, true),
+    row("NAMESPACE", When::Authenticated, true),
+    row("CHILDREN", When::Authenticated, true),
+    row("UNSELECT", When::Authenticated, true),
+    row("UIDPLUS", When::Authenticated, true),
+    row("MOVE", When::Authenticated, true),
+    row("LIST-EXTENDED", When::Authenticated, true),
+    row("LIST-STATUS", When::Authenticated, true),
+    row("SPECIAL-USE", When::Authenticated, true),
+    row("CREATE-SPECIAL-USE", When::Authenticated, true),
+    row("ESEARCH", When::Authenticated, true),
+    row("SEARCHRES", When::Authenticated, true),
+    row("CONDSTORE", When::Authenticated, true),
+    row("WITHIN", When::Authenticated, true),
+    row("BINARY", When::Authenticated, true),
+    row("STATUS=SIZE", When::Authenticated, true),
+    row("OBJECTID", When::Authenticated, true),
+    row("SAVEDATE", When::Authenticated, true),
+    row("APPENDLIMIT", When::Authenticated, true),
+    row("QUOTA", When::Authenticated, true),
+    row("QUOTA=RES-STORAGE", When::Authenticated, true),
+];
+
+/// What of the connection decides the list.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation {
+    /// TLS is up.
+    pub is_tls: bool,
+    /// A password may be sent now.
+    pub is_login_allowed: bool,
+    /// Logged in.
+    pub is_authenticated: bool,
+}
+
+impl When {
+    fn holds(self, config: &Config, situation: Situation) -> bool {
+        let before_login = !situation.is_authenticated;
+        match self {
+            Self::Always => true,
+            Self::BeforeTls => before_login && !situation.is_tls && config.is_starttls_offered,
+            Self::LoginDisabled => before_login && !situation.is_login_allowed,
+            Self::LoginEnabled => before_login && situation.is_login_allowed,
+            Self::Authenticated => situation.is_authenticated,
+        }
+    }
+}
+
+/// Appends `CAPABILITY IMAP4rev1 …`, without brackets or line end.
+pub fn push(config: &Config, situation: Situation, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"CAPABILITY");
+    for capability in TABLE {
+        let is_hidden = config
+            .hidden_capabilities
+            .iter()
+            .any(|hidden| hidden.eq_ignore_ascii_case(capability.name));
+        if is_hidden || !capability.is_implemented || !capability.when.holds(config, situation) {
+            continue;
+        }
+        out.push(b' ');
+        out.extend_from_slice(capability.name.as_bytes());
+        if capability.name == "APPENDLIMIT" {
+            out.push(b'=');
+            super::encode::push_number(config.message_bytes_max, out);
+        }
+    }
+}

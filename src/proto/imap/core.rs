@@ -1,0 +1,421 @@
+//! The protocol core: states, what is allowed in each, and the dialogue with the session.
+//!
+//! [`Imap`] is the door with the type of proof; [`Core`] is all the rest, which does not depend on it.
+//!
+//! Invariants: one question at a time, and no input taken while it is open; every complete command gets exactly one
+//! tagged response (or one untagged BAD when its tag cannot be read), in order; nothing sent in clear before STARTTLS is
+//! acted on after it; an idle connection holds no buffer. The core is `Send`: after login a connection moves with it.
+//! Limits: the constants below, and those of `input`.
+//! Failure: faults of the peer are BAD or NO, counted, and BYE beyond [`ERRORS_BEFORE_LOGIN_MAX`] or
+//! [`ERRORS_IN_A_ROW_MAX`]; an answer that does not fit its question is ours: BYE.
+//! Standards: RFC 9051 §3, §6.1, §6.2; RFC 7888; RFC 2177; RFC 4959; RFC 2971; RFC 5530.
+//! Not here: from bytes to commands (`input`), commands and answers (`dialogue`), TLS and login (`login`), APPEND
+//! (`append`), what commands do (`session::imap`).
+
+use super::api::{Answer, Channel, Config, Question, Status};
+use super::append::Tail;
+use super::authenticate::Exchange;
+use super::capability::{self, Situation};
+use super::encode::code::{Code, push_bye_line, push_status_line};
+use super::framing::{Announced, Framer};
+use super::parse::{self, ParseError};
+use super::types::Tag;
+use crate::proto::{Actions, Consumed, Deadline, Event, Protocol, Receipt};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// Faults of a peer that has not logged in, failed logins included, before it is sent away.
+pub const ERRORS_BEFORE_LOGIN_MAX: u32 = 5;
+
+/// Faults in a row, no success between, of a peer that has logged in: a client that goes on like this is out of step.
+pub const ERRORS_IN_A_ROW_MAX: u32 = 20;
+
+/// Octets of responses after which no more input is taken until they are sent. One command more may be answered.
+pub const WIRE_BYTES_SOFT_MAX: usize = 16 * 1024;
+
+/// Seconds from the connection to the login, in total.
+pub const LOGIN_SECONDS: u32 = 60;
+
+/// Seconds from a command's first octet to its last, after login.
+pub const COMMAND_SECONDS: u32 = 300;
+
+/// Seconds of silence between commands and in IDLE: RFC 9051 §5.4 asks for 30 minutes at least.
+pub const SILENCE_SECONDS: u32 = 30 * 60;
+
+/// Seconds without an octet of APPEND's message.
+pub const MESSAGE_STALL_SECONDS: u32 = 60;
+
+/// The states of RFC 9051 §3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Before login.
+    NotAuthenticated,
+    /// No mailbox selected.
+    Authenticated,
+    /// A mailbox selected.
+    Selected,
+    /// Over; nothing is taken any more.
+    Logout,
+}
+
+/// The step the dialogue is at. `Asked…`: that question is open.
+#[derive(Debug)]
+pub(super) enum Doing {
+    New,
+    Greeting,
+    Ready,
+    Sasl {
+        tag: Tag,
+        exchange: Exchange,
+    },
+    StartTls {
+        tag: Tag,
+        has_more: bool,
+    },
+    Handshake,
+    Idling {
+        tag: Tag,
+    },
+    AskedLogin {
+        tag: Tag,
+    },
+    AskedCommand {
+        tag: Tag,
+    },
+    AskedIdle {
+        tag: Tag,
+    },
+    AskedIdleDone {
+        tag: Tag,
+        is_garbage: bool,
+    },
+    AskedAppendBegin {
+        tag: Tag,
+        announced: Announced,
+        bytes: u64,
+    },
+    AppendBody {
+        tag: Tag,
+        left: u64,
+    },
+    AppendTail {
+        tag: Tag,
+        tail: Tail,
+    },
+    AskedAppendCommit {
+        tag: Tag,
+    },
+    AskedAppendAbandon {
+        tag: Tag,
+    },
+    Over,
+}
+
+impl Doing {
+    fn is_asking(&self) -> bool {
+        matches!(
+            self,
+            Self::AskedLogin { .. }
+                | Self::AskedCommand { .. }
+                | Self::AskedIdle { .. }
+                | Self::AskedIdleDone { .. }
+                | Self::AskedAppendBegin { .. }
+                | Self::AskedAppendCommit { .. }
+                | Self::AskedAppendAbandon { .. }
+        )
+    }
+
+    fn takes_bytes(&self) -> bool {
+        matches!(
+            self,
+            Self::Ready
+                | Self::Sasl { .. }
+                | Self::Idling { .. }
+                | Self::AppendBody { .. }
+                | Self::AppendTail { .. }
+        )
+    }
+}
+
+/// The core without the type of proof.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) config: Arc<Config>,
+    pub(super) channel: Channel,
+    pub(super) state: State,
+    pub(super) doing: Doing,
+    pub(super) framer: Framer,
+    pub(super) errors: u32,
+    /// Say goodbye, or just close, as soon as the command in progress has its answer.
+    pub(super) is_shutting_down: bool,
+    pub(super) is_peer_gone: bool,
+    /// The deadline of a command, not that of silence, runs.
+    pub(super) is_in_command: bool,
+}
+
+/// A server's side of one IMAP session. `R` proves that an appended message is durable.
+#[derive(Debug)]
+pub struct Imap<R> {
+    core: Core,
+    receipt: PhantomData<fn() -> R>,
+}
+
+impl<R> Imap<R> {
+    /// The core of a new connection.
+    #[must_use]
+    pub fn new(config: Arc<Config>, channel: Channel) -> Self {
+        Self {
+            core: Core {
+                config,
+                channel,
+                state: State::NotAuthenticated,
+                doing: Doing::New,
+                framer: Framer::default(),
+                errors: 0,
+                is_shutting_down: false,
+                is_peer_gone: false,
+                is_in_command: false,
+            },
+            receipt: PhantomData,
+        }
+    }
+
+    /// The state after the last event.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.core.state
+    }
+
+    /// True between [`Answer::Idling`] and the end of IDLE: untagged responses may be sent at any time.
+    #[must_use]
+    pub fn is_idling(&self) -> bool {
+        matches!(self.core.doing, Doing::Idling { .. })
+    }
+
+    /// True between commands, with nothing of the next one received: the moment to move the connection.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        matches!(self.core.doing, Doing::Ready) && self.core.framer.is_empty()
+    }
+
+    /// Octets of input held.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.core.framer.held_bytes()
+    }
+}
+
+impl<R: Receipt> Protocol for Imap<R> {
+    type Question = Question;
+    type Answer = Answer<R>;
+
+    fn handle(&mut self, event: Event<'_, Answer<R>>, out: &mut Actions<Question>) -> Consumed {
+        let core = &mut self.core;
+        match event {
+            Event::Bytes(input) => return Consumed(core.bytes(input, out)),
+            Event::Answer(answer) => core.answer(answer, out),
+            Event::Opened => core.opened(out),
+            Event::Early => core.synchronised(true, out),
+            Event::Quiet => core.synchronised(false, out),
+            Event::TlsReady => core.tls_ready(),
+            Event::Deadline => core.deadline_passed(out),
+            Event::Shutdown => core.shutdown(out),
+            Event::PeerClosed => core.peer_closed(out),
+        }
+        Consumed(0)
+    }
+}
+
+impl Core {
+    pub(super) fn opened(&mut self, out: &mut Actions<Question>) {
+        if !matches!(self.doing, Doing::New) {
+            return self.misused(out);
+        }
+        // The greeting waits for the answer: bytes that are there before it can only be those of a peer that does not
+        // wait for it, and no client that reads it can be taken for one.
+        self.doing = Doing::Greeting;
+        out.synchronise = true;
+        out.deadline = Some(Deadline::Seconds(LOGIN_SECONDS));
+    }
+
+    pub(super) fn synchronised(&mut self, is_early: bool, out: &mut Actions<Question>) {
+        match std::mem::replace(&mut self.doing, Doing::Ready) {
+            Doing::Greeting if is_early => self.bye(None, "Wait for the greeting", out),
+            Doing::Greeting => {
+                let code = self.capability_code();
+                self.push_tagged(b"*", Status::Ok, Some(&code), "Ringpost ready", out);
+            }
+            // CVE-2011-0411: what was sent in clear behind STARTTLS may be another's.
+            Doing::StartTls { tag, has_more } if is_early || has_more => {
+                self.push_tagged(&tag, Status::Bad, None, "Nothing may follow STARTTLS", out);
+                self.bye(None, "Plaintext after STARTTLS", out);
+            }
+            Doing::StartTls { tag, .. } => {
+                self.push_tagged(&tag, Status::Ok, None, "Begin TLS negotiation now", out);
+                out.start_tls = true;
+                self.doing = Doing::Handshake;
+            }
+            other => {
+                self.doing = other;
+                self.misused(out);
+            }
+        }
+    }
+
+    pub(super) fn tls_ready(&mut self) {
+        self.channel.is_tls = true;
+        self.state = State::NotAuthenticated;
+        self.framer.finish();
+        self.doing = Doing::Ready;
+    }
+
+    pub(super) fn deadline_passed(&mut self, out: &mut Actions<Question>) {
+        // The session bounds the time it takes to answer; the peer's clock starts again after the answer.
+        if !self.doing.is_asking() {
+            self.bye(None, "Too long without a command", out);
+        }
+    }
+
+    pub(super) fn shutdown(&mut self, out: &mut Actions<Question>) {
+        self.is_shutting_down = true;
+        let is_message_coming = matches!(self.doing, Doing::AppendBody { .. } | Doing::AppendTail { .. });
+        if !self.doing.is_asking() && !is_message_coming {
+            self.bye(None, "The server is shutting down", out);
+        }
+    }
+
+    pub(super) fn peer_closed(&mut self, out: &mut Actions<Question>) {
+        self.is_peer_gone = true;
+        if !self.doing.is_asking() {
+            self.close(out);
+        }
+    }
+
+    /// An event or an answer that does not fit: our fault, not the peer's.
+    pub(super) fn misused(&mut self, out: &mut Actions<Question>) {
+        self.bye(Some(&Code::ServerBug), "Internal error", out);
+    }
+
+    pub(super) fn bytes(&mut self, input: &[u8], out: &mut Actions<Question>) -> usize {
+        let mut taken = 0;
+        while taken < input.len() && self.doing.takes_bytes() && out.wire.len() < WIRE_BYTES_SOFT_MAX {
+            taken += self.step(&input[taken..], taken, out);
+        }
+        if let Doing::StartTls { has_more, .. } = &mut self.doing {
+            *has_more = taken < input.len();
+        }
+        self.set_deadline(taken > 0, out);
+        taken
+    }
+
+    pub(super) fn step(&mut self, input: &[u8], offset: usize, out: &mut Actions<Question>) -> usize {
+        match std::mem::replace(&mut self.doing, Doing::Ready) {
+            Doing::AppendBody { tag, left } => self.append_body(tag, left, input, offset, out),
+            Doing::AppendTail { tag, tail } => {
+                self.append_tail(tag, tail, input[0], out);
+                1
+            }
+            Doing::Sasl { tag, exchange } => self.sasl_line(tag, exchange, input, out),
+            Doing::Idling { tag } => self.idle_line(tag, input, out),
+            _ => self.command_bytes(input, out),
+        }
+    }
+
+    /// Before login one deadline covers everything. After it: silence between commands, one for a command that has
+    /// begun (not renewed by its octets), one for the next octets of a message.
+    pub(super) fn set_deadline(&mut self, has_progress: bool, out: &mut Actions<Question>) {
+        if self.state == State::NotAuthenticated || self.doing.is_asking() {
+            return;
+        }
+        let is_in_command = matches!(self.doing, Doing::Ready) && !self.framer.is_empty();
+        let seconds = match self.doing {
+            Doing::AppendBody { .. } | Doing::AppendTail { .. } if has_progress => MESSAGE_STALL_SECONDS,
+            Doing::Ready if is_in_command && !self.is_in_command => COMMAND_SECONDS,
+            Doing::Ready if !is_in_command && has_progress => SILENCE_SECONDS,
+            Doing::Idling { .. } if self.is_in_command => SILENCE_SECONDS,
+            _ => return,
+        };
+        self.is_in_command = is_in_command || seconds == MESSAGE_STALL_SECONDS;
+        out.deadline = Some(Deadline::Seconds(seconds));
+    }
+
+    pub(super) fn count_error(&mut self, out: &mut Actions<Question>) {
+        self.errors += 1;
+        let most = if self.state == State::NotAuthenticated {
+            ERRORS_BEFORE_LOGIN_MAX
+        } else {
+            ERRORS_IN_A_ROW_MAX
+        };
+        if self.errors >= most {
+            self.bye(None, "Too many errors", out);
+        }
+    }
+
+    pub(super) fn push_parse_error(&mut self, error: &ParseError, out: &mut Actions<Question>) {
+        let text = error.fault.to_string();
+        let (status, code) = match error.fault {
+            parse::Fault::SpecialUse => (Status::No, Some(Code::UseAttr)),
+            fault if fault.is_refusal() => (Status::No, Some(Code::Cannot)),
+            _ => (Status::Bad, None),
+        };
+        self.push_untagged_or(error.tag.clone(), status, code.as_ref(), &text, out);
+    }
+
+    pub(super) fn push_untagged_or(
+        &mut self,
+        tag: Option<Tag>,
+        status: Status,
+        code: Option<&Code>,
+        text: &str,
+        out: &mut Actions<Question>,
+    ) {
+        match tag {
+            Some(tag) => self.push_tagged(&tag, status, code, text, out),
+            None => self.push_tagged(b"*", Status::Bad, code, text, out),
+        }
+    }
+
+    pub(super) fn push_tagged(
+        &mut self,
+        tag: &[u8],
+        status: Status,
+        code: Option<&Code>,
+        text: &str,
+        out: &mut Actions<Question>,
+    ) {
+        push_status_line(tag, status, code, text, &mut out.wire);
+    }
+
+    pub(super) fn message_bytes_max(&self) -> u64 {
+        self.config.message_bytes_max
+    }
+
+    pub(super) fn situation(&self) -> Situation {
+        Situation {
+            is_tls: self.channel.is_tls,
+            is_login_allowed: self.is_login_allowed(),
+            is_authenticated: self.state != State::NotAuthenticated,
+        }
+    }
+
+    pub(super) fn capability_code(&self) -> Code {
+        let mut list = Vec::with_capacity(256);
+        capability::push(&self.config, self.situation(), &mut list);
+        Code::Capability(list)
+    }
+
+    /// Says goodbye once, and closes.
+    pub(super) fn bye(&mut self, code: Option<&Code>, text: &str, out: &mut Actions<Question>) {
+        if self.state != State::Logout {
+            push_bye_line(code, text, &mut out.wire);
+        }
+        self.close(out);
+    }
+
+    pub(super) fn close(&mut self, out: &mut Actions<Question>) {
+        self.state = State::Logout;
+        self.doing = Doing::Over;
+        self.framer.finish();
+        out.close = true;
+    }
+}

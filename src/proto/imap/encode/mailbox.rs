@@ -1,0 +1,197 @@
+//! Untagged responses on mailboxes: LIST, LSUB, STATUS, NAMESPACE, SEARCH, ESEARCH, counts, quota.
+//!
+//! Standards: RFC 9051 §7.3, RFC 4731 (ESEARCH), 5258 (LIST), 8474 §4 (MAILBOXID), 9208 (QUOTA), 2342 (NAMESPACE).
+
+use super::{push_mailbox, push_number, push_number_set, push_spaced, push_string};
+use crate::model::{Flags, Keyword, MailboxId, MailboxName, ModSeq};
+use crate::proto::imap::types::StatusItem;
+
+/// Appends a mailbox's object id: `M` and its number (RFC 8474 §7 wants a letter first, where ids are counters).
+pub fn push_mailbox_id(id: MailboxId, out: &mut Vec<u8>) {
+    out.push(b'M');
+    push_number(u64::from(id.0), out);
+}
+
+/// Appends `* n WORD` CRLF: EXISTS, RECENT, EXPUNGE.
+pub fn push_count_line(count: u32, word: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"* ");
+    push_number(u64::from(count), out);
+    out.push(b' ');
+    out.extend_from_slice(word.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `* LIST (attributes) "/" name` without line end, so that extended data may follow. `word`: LIST or LSUB.
+pub fn push_list(word: &str, attributes: &[&str], name: &MailboxName, out: &mut Vec<u8>) {
+    push_list_head(word, attributes, out);
+    push_mailbox(name, out);
+}
+
+/// Appends `* LIST (\Noselect) "/" ""` CRLF: the answer to LIST "" "" (RFC 9051 §6.3.9).
+pub fn push_list_delimiter_line(word: &str, out: &mut Vec<u8>) {
+    push_list_head(word, &["\\Noselect"], out);
+    out.extend_from_slice(b"\"\"\r\n");
+}
+
+fn push_list_head(word: &str, attributes: &[&str], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"* ");
+    out.extend_from_slice(word.as_bytes());
+    out.extend_from_slice(b" (");
+    out.extend_from_slice(attributes.join(" ").as_bytes());
+    out.extend_from_slice(b") \"/\" ");
+}
+
+/// The value of a STATUS item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusValue {
+    /// All items but MAILBOXID.
+    Number(u64),
+    /// MAILBOXID.
+    Id(MailboxId),
+}
+
+/// Appends `* STATUS name (ITEM value …)` CRLF.
+pub fn push_status_data_line(name: &MailboxName, items: &[(StatusItem, StatusValue)], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"* STATUS ");
+    push_mailbox(name, out);
+    out.extend_from_slice(b" (");
+    push_spaced(items, out, |(item, value), out| {
+        out.extend_from_slice(status_item_name(*item).as_bytes());
+        out.push(b' ');
+        match value {
+            StatusValue::Number(number) => push_number(*number, out),
+            StatusValue::Id(id) => {
+                out.push(b'(');
+                push_mailbox_id(*id, out);
+                out.push(b')');
+            }
+        }
+    });
+    out.extend_from_slice(b")\r\n");
+}
+
+/// A STATUS item's name on the wire.
+#[must_use]
+pub fn status_item_name(item: StatusItem) -> &'static str {
+    match item {
+        StatusItem::Messages => "MESSAGES",
+        StatusItem::Recent => "RECENT",
+        StatusItem::UidNext => "UIDNEXT",
+        StatusItem::UidValidity => "UIDVALIDITY",
+        StatusItem::Unseen => "UNSEEN",
+        StatusItem::Deleted => "DELETED",
+        StatusItem::Size => "SIZE",
+        StatusItem::HighestModSeq => "HIGHESTMODSEQ",
+        StatusItem::MailboxId => "MAILBOXID",
+    }
+}
+
+/// Appends `* SEARCH n …` CRLF, with RFC 7162's `(MODSEQ n)` if there is one.
+pub fn push_search_line(numbers: impl IntoIterator<Item = u32>, mod_seq: Option<ModSeq>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"* SEARCH");
+    for number in numbers {
+        out.push(b' ');
+        push_number(u64::from(number), out);
+    }
+    if let Some(mod_seq) = mod_seq {
+        out.extend_from_slice(b" (MODSEQ ");
+        push_number(mod_seq.0, out);
+        out.push(b')');
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What an ESEARCH response says; `None` and empty parts are left out (RFC 4731 §3.1).
+#[derive(Clone, Debug, Default)]
+pub struct ExtendedSearch<'a> {
+    /// The command's tag.
+    pub tag: &'a [u8],
+    /// Numbers are UIDs.
+    pub by_uid: bool,
+    /// Smallest match.
+    pub min: Option<u32>,
+    /// Largest match.
+    pub max: Option<u32>,
+    /// How many match.
+    pub count: Option<u32>,
+    /// All that match, ascending; left out when empty, as the RFC asks.
+    pub all: Option<&'a [u32]>,
+    /// RFC 7162 §3.1.10.
+    pub mod_seq: Option<ModSeq>,
+}
+
+/// Appends `* ESEARCH (TAG "…") …` CRLF.
+pub fn push_extended_search_line(result: &ExtendedSearch<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"* ESEARCH (TAG ");
+    push_string(result.tag, out);
+    out.push(b')');
+    if result.by_uid {
+        out.extend_from_slice(b" UID");
+    }
+    let mut push_named = |name: &[u8], value: Option<u64>| {
+        if let Some(value) = value {
+            out.extend_from_slice(name);
+            push_number(value, out);
+        }
+    };
+    push_named(b" MIN ", result.min.map(u64::from));
+    push_named(b" MAX ", result.max.map(u64::from));
+    push_named(b" COUNT ", result.count.map(u64::from));
+    push_named(b" MODSEQ ", result.mod_seq.map(|mod_seq| mod_seq.0));
+    if let Some(all) = result.all.filter(|all| !all.is_empty()) {
+        out.extend_from_slice(b" ALL ");
+        push_number_set(all.iter().copied(), out);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `* NAMESPACE (("" "/")) NIL NIL` CRLF: one personal namespace, without a prefix.
+pub fn push_namespace_line(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n");
+}
+
+/// Appends `* QUOTA root (STORAGE used limit)` CRLF, in KiB as RFC 9208 §3.2 counts; use is rounded up, the limit down.
+/// Without a limit the list is empty.
+pub fn push_quota_line(root: &str, used_bytes: u64, limit_bytes: Option<u64>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"* QUOTA ");
+    push_string(root.as_bytes(), out);
+    out.extend_from_slice(b" (");
+    if let Some(limit) = limit_bytes {
+        out.extend_from_slice(b"STORAGE ");
+        push_number(used_bytes.div_ceil(1024), out);
+        out.push(b' ');
+        push_number(limit / 1024, out);
+    }
+    out.extend_from_slice(b")\r\n");
+}
+
+/// Appends `* QUOTAROOT mailbox root` CRLF.
+pub fn push_quota_root_line(name: &MailboxName, root: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"* QUOTAROOT ");
+    push_mailbox(name, out);
+    out.push(b' ');
+    push_string(root.as_bytes(), out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends ` ("CHILDINFO" ("SUBSCRIBED"))`, the extended data of a LIST response for RECURSIVEMATCH (RFC 5258 §3.5).
+pub fn push_child_info_subscribed(out: &mut Vec<u8>) {
+    out.extend_from_slice(b" (\"CHILDINFO\" (\"SUBSCRIBED\"))");
+}
+
+/// Appends `* FLAGS (…)` CRLF.
+pub fn push_flags_line<'a>(keywords: impl IntoIterator<Item = &'a Keyword>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"* FLAGS ");
+    super::message::push_flags(Flags::ALL, keywords, &[], out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `* ENABLED name …` CRLF (RFC 5161 §3.2); without names the line stands alone.
+pub fn push_enabled_line(names: &[&str], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"* ENABLED");
+    for name in names {
+        out.push(b' ');
+        out.extend_from_slice(name.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}

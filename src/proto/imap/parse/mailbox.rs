@@ -1,0 +1,297 @@
+//! Commands on mailboxes by name: SELECT, CREATE, LIST, STATUS, the head of APPEND and their kin.
+//!
+//! Invariants: names and patterns come out decoded from modified UTF-7.
+//! Limits: [`FLAGS_MAX`], [`PATTERNS_MAX`].
+//! Standards: RFC 9051 §6.3, RFC 5258, 5819, 6154, 7162 (CONDSTORE), 8438.
+
+use super::cursor::{Cursor, Parsed, Upper};
+use super::{Fault, ParseError, take_tag};
+use crate::model::{Flag, Flags, Keyword, MailboxName, SpecialUse};
+use crate::proto::imap::types::{Append, CommandBody, List, SelectParameters, StatusItem, Tag};
+use crate::proto::imap::{dates, utf7};
+use smallvec::SmallVec;
+
+/// Most flags in one list: a mailbox's keywords (512) and the system flags.
+pub const FLAGS_MAX: usize = 520;
+
+/// Most patterns of one LIST; each is matched against every mailbox.
+pub const PATTERNS_MAX: usize = 64;
+
+/// Most options in any parenthesised list of options.
+pub(super) const OPTIONS_MAX: usize = 32;
+
+pub(super) fn command(verb: &[u8], cursor: &mut Cursor<'_>) -> Option<Parsed<CommandBody>> {
+    Some(match verb {
+        b"SELECT" => select(cursor).map(|(mailbox, parameters)| CommandBody::Select { mailbox, parameters }),
+        b"EXAMINE" => {
+            select(cursor).map(|(mailbox, parameters)| CommandBody::Examine { mailbox, parameters })
+        }
+        b"CREATE" => create(cursor),
+        b"DELETE" => one(cursor).map(CommandBody::Delete),
+        b"RENAME" => rename(cursor),
+        b"SUBSCRIBE" => one(cursor).map(CommandBody::Subscribe),
+        b"UNSUBSCRIBE" => one(cursor).map(CommandBody::Unsubscribe),
+        b"LIST" => list(cursor),
+        b"LSUB" => lsub(cursor),
+        b"STATUS" => status(cursor),
+        // With its literal APPEND is read by `append_head`; here it has none.
+        b"APPEND" => Err(append_arguments(cursor)
+            .err()
+            .unwrap_or(Fault::Expected("a literal at the end of the line"))),
+        _ => return None,
+    })
+}
+
+/// SP mailbox.
+pub(super) fn one(cursor: &mut Cursor<'_>) -> Parsed<MailboxName> {
+    cursor.space()?;
+    let wire = cursor.astring()?;
+    Ok(MailboxName::new(&utf7::decode(&wire)?)?)
+}
+
+fn select(cursor: &mut Cursor<'_>) -> Parsed<(MailboxName, SelectParameters)> {
+    let mailbox = one(cursor)?;
+    let mut parameters = SelectParameters::default();
+    if cursor.eat(b' ') {
+        cursor.list(OPTIONS_MAX, false, |cursor| {
+            match cursor.word("a SELECT parameter")?.bytes() {
+                b"CONDSTORE" => parameters.condstore = true,
+                _ => return Err(Fault::Expected("CONDSTORE")),
+            }
+            Ok(())
+        })?;
+    }
+    Ok((mailbox, parameters))
+}
+
+fn create(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
+    let mailbox = one(cursor)?;
+    let mut special_use = Vec::new();
+    if cursor.eat(b' ') {
+        cursor.list(OPTIONS_MAX, false, |cursor| {
+            if !cursor.eat_word(b"USE") {
+                return Err(Fault::Expected("USE"));
+            }
+            cursor.list(OPTIONS_MAX, true, |cursor| {
+                special_use.push(special_use_attribute(cursor)?);
+                Ok(())
+            })
+        })?;
+    }
+    Ok(CommandBody::Create { mailbox, special_use })
+}
+
+fn special_use_attribute(cursor: &mut Cursor<'_>) -> Parsed<SpecialUse> {
+    cursor.expect(b'\\', "a special use such as \\Sent")?;
+    let name = cursor.atom("a special use such as \\Sent")?;
+    let found = SpecialUse::STANDARD
+        .iter()
+        .find(|(role, _)| role.attribute().as_bytes()[1..].eq_ignore_ascii_case(name));
+    found.map(|(role, _)| *role).ok_or(Fault::SpecialUse)
+}
+
+fn rename(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
+    let from = one(cursor)?;
+    let to = one(cursor)?;
+    Ok(CommandBody::Rename { from, to })
+}
+
+fn lsub(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
+    cursor.space()?;
+    let reference = utf7::decode(&cursor.astring()?)?;
+    cursor.space()?;
+    let pattern = utf7::decode(&cursor.list_mailbox()?)?;
+    Ok(CommandBody::Lsub { reference, pattern })
+}
+
+fn list(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
+    cursor.space()?;
+    let mut list = List::default();
+    if cursor.peek() == Some(b'(') {
+        list.is_extended = true;
+        selection_options(cursor, &mut list)?;
+        cursor.space()?;
+    }
+    list.reference = utf7::decode(&cursor.astring()?)?;
+    cursor.space()?;
+    if cursor.peek() == Some(b'(') {
+        list.is_extended = true;
+        cursor.list(PATTERNS_MAX, false, |cursor| {
+            list.patterns.push(utf7::decode(&cursor.list_mailbox()?)?);
+            Ok(())
+        })?;
+    } else {
+        list.patterns.push(utf7::decode(&cursor.list_mailbox()?)?);
+    }
+    if cursor.eat(b' ') {
+        list.is_extended = true;
+        if !cursor.eat_word(b"RETURN") {
+            return Err(Fault::Expected("RETURN"));
+        }
+        cursor.list(OPTIONS_MAX, true, |cursor| return_option(cursor, &mut list))?;
+    }
+    Ok(CommandBody::List(list))
+}
+
+fn selection_options(cursor: &mut Cursor<'_>, list: &mut List) -> Parsed<()> {
+    cursor.list(OPTIONS_MAX, true, |cursor| {
+        match cursor.word("a LIST selection option")?.bytes() {
+            b"SUBSCRIBED" => list.select_subscribed = true,
+            b"SPECIAL-USE" => list.select_special_use = true,
+            b"RECURSIVEMATCH" => list.recursive_match = true,
+            // Nothing here is remote, so asking for it too changes nothing (RFC 5258 §3.1).
+            b"REMOTE" => {}
+            _ => return Err(Fault::Expected("a known LIST selection option")),
+        }
+        Ok(())
+    })?;
+    // RFC 5258 §3.1: RECURSIVEMATCH needs a base option beside it.
+    if list.recursive_match && !list.select_subscribed && !list.select_special_use {
+        return Err(Fault::Expected("another option beside RECURSIVEMATCH"));
+    }
+    Ok(())
+}
+
+fn return_option(cursor: &mut Cursor<'_>, list: &mut List) -> Parsed<()> {
+    match cursor.word("a LIST return option")?.bytes() {
+        b"SUBSCRIBED" => list.return_subscribed = true,
+        b"CHILDREN" => list.return_children = true,
+        b"SPECIAL-USE" => list.return_special_use = true,
+        b"STATUS" => {
+            cursor.space()?;
+            list.return_status = status_items(cursor)?;
+        }
+        _ => return Err(Fault::Expected("a known LIST return option")),
+    }
+    Ok(())
+}
+
+fn status(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
+    let mailbox = one(cursor)?;
+    cursor.space()?;
+    let items = status_items(cursor)?;
+    Ok(CommandBody::Status { mailbox, items })
+}
+
+fn status_items(cursor: &mut Cursor<'_>) -> Parsed<SmallVec<[StatusItem; 6]>> {
+    let mut items = SmallVec::new();
+    cursor.list(OPTIONS_MAX, false, |cursor| {
+        let item = status_item(&cursor.word("a STATUS item")?)?;
+        if !items.contains(&item) {
+            items.push(item);
+        }
+        Ok(())
+    })?;
+    Ok(items)
+}
+
+fn status_item(word: &Upper) -> Parsed<StatusItem> {
+    Ok(match word.bytes() {
+        b"MESSAGES" => StatusItem::Messages,
+        b"RECENT" => StatusItem::Recent,
+        b"UIDNEXT" => StatusItem::UidNext,
+        b"UIDVALIDITY" => StatusItem::UidValidity,
+        b"UNSEEN" => StatusItem::Unseen,
+        b"DELETED" => StatusItem::Deleted,
+        b"SIZE" => StatusItem::Size,
+        b"HIGHESTMODSEQ" => StatusItem::HighestModSeq,
+        b"MAILBOXID" => StatusItem::MailboxId,
+        _ => return Err(Fault::Expected("a known STATUS item")),
+    })
+}
+
+/// One flag (RFC 9051 §9, `flag`); unknown `\Flags` are kept as such.
+pub(super) fn flag(cursor: &mut Cursor<'_>) -> Parsed<Flag> {
+    if cursor.eat(b'\\') {
+        let name = cursor.atom("a flag")?;
+        let system = Flags::NAMES
+            .iter()
+            .find(|(_, text)| text.as_bytes()[1..].eq_ignore_ascii_case(name));
+        return Ok(system.map_or(Flag::Ignored, |(bits, _)| Flag::System(*bits)));
+    }
+    keyword(cursor).map(Flag::Keyword)
+}
+
+pub(super) fn keyword(cursor: &mut Cursor<'_>) -> Parsed<Keyword> {
+    // `]` belongs to no atom of RFC 9051, but clients send it in keywords and the model takes it.
+    let name = cursor.run(super::is_astring_char);
+    let name = std::str::from_utf8(name).map_err(|_| Fault::Expected("a keyword"))?;
+    Keyword::new(name).map_err(|error| match error {
+        crate::model::KeywordError::TooLong => Fault::Limit("a keyword is too long"),
+        crate::model::KeywordError::NotAnAtom => Fault::Expected("a keyword"),
+    })
+}
+
+pub(super) fn flag_list(cursor: &mut Cursor<'_>) -> Parsed<Vec<Flag>> {
+    let mut flags = Vec::new();
+    cursor.list(FLAGS_MAX, true, |cursor| {
+        flags.push(flag(cursor)?);
+        Ok(())
+    })?;
+    Ok(flags)
+}
+
+/// What a line that announces a literal is, seen from APPEND.
+#[derive(Debug, PartialEq)]
+pub enum AppendHead {
+    /// Not an APPEND, or an APPEND whose announced literal is its mailbox name.
+    Other,
+    /// The announced literal is the message. The size is still 0.
+    Message(Tag, Append),
+}
+
+/// Reads `tag APPEND mailbox [flags] [date-time] ` before an announced message; `text` ends with `{n}` CRLF.
+///
+/// # Errors
+/// When it is APPEND and something in it is wrong.
+pub fn append_head(text: &[u8]) -> Result<AppendHead, ParseError> {
+    let mut cursor = Cursor::new(text);
+    let Ok(tag) = take_tag(&mut cursor) else {
+        return Ok(AppendHead::Other);
+    };
+    if !cursor.eat_keyword(b"APPEND") || is_announcement(cursor.rest().get(1..).unwrap_or_default()) {
+        return Ok(AppendHead::Other);
+    }
+    match append_arguments(&mut cursor) {
+        Ok(append) => Ok(AppendHead::Message(tag, append)),
+        Err(fault) => Err(ParseError {
+            tag: Some(tag),
+            fault,
+        }),
+    }
+}
+
+/// True for `{n}` CRLF and nothing behind it.
+fn is_announcement(rest: &[u8]) -> bool {
+    rest.first() == Some(&b'{') && memchr::memchr(b'\n', rest) == Some(rest.len() - 1)
+}
+
+fn append_arguments(cursor: &mut Cursor<'_>) -> Parsed<Append> {
+    let mailbox = one(cursor)?;
+    cursor.space()?;
+    let mut flags = Vec::new();
+    if cursor.peek() == Some(b'(') {
+        flags = flag_list(cursor)?;
+        cursor.space()?;
+    }
+    let mut internal_date = None;
+    if cursor.peek() == Some(b'"') {
+        let text = cursor.string()?;
+        let date = dates::parse_date_time(&text);
+        internal_date = Some(date.ok_or(Fault::Expected(
+            "a date-time such as \"17-Jul-1996 02:44:25 -0700\"",
+        ))?);
+        cursor.space()?;
+    }
+    // literal8 of RFC 3516: a message is octets either way.
+    let _ = cursor.eat(b'~');
+    if !is_announcement(cursor.rest()) {
+        return Err(Fault::Expected("flags, a date-time or the message as a literal"));
+    }
+    Ok(Append {
+        mailbox,
+        flags,
+        internal_date,
+        size: 0,
+    })
+}

@@ -1,0 +1,213 @@
+//! SEARCH: its result options, charset and keys.
+//!
+//! Invariants: keys nest at most [`DEPTH_MAX`] deep, so neither reading nor dropping them can exhaust a stack.
+//! Limits: [`SEARCH_KEYS_MAX`].
+//! Standards: RFC 9051 §6.4.4, RFC 3501 (NEW, OLD, RECENT), RFC 4731, 5182, 5032, 7162 §3.1.5, 8474 §4.3, 8514.
+
+use super::cursor::{Cursor, Parsed};
+use super::{DEPTH_MAX, Fault, mailbox, sets};
+use crate::model::{Flags, ModSeq};
+use crate::proto::imap::dates;
+use crate::proto::imap::types::{CommandBody, ReturnOptions, Search, SearchKey};
+
+/// Most keys of one SEARCH, at all depths; each is tried on every message.
+pub const SEARCH_KEYS_MAX: usize = 2_000;
+
+pub(super) fn search(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBody> {
+    cursor.space()?;
+    let return_options = if cursor.eat_word(b"RETURN") {
+        let options = return_options(cursor)?;
+        cursor.space()?;
+        Some(options)
+    } else {
+        None
+    };
+    let mut charset = None;
+    if cursor.eat_word(b"CHARSET") {
+        charset = Some(String::from_utf8_lossy(&cursor.astring()?).into_owned());
+        cursor.space()?;
+    }
+    let mut reader = Keys {
+        cursor,
+        left: SEARCH_KEYS_MAX,
+    };
+    let mut keys = vec![reader.key(0)?];
+    while reader.cursor.eat(b' ') {
+        keys.push(reader.key(0)?);
+    }
+    Ok(CommandBody::Search(Search {
+        by_uid,
+        return_options,
+        charset,
+        keys,
+    }))
+}
+
+fn return_options(cursor: &mut Cursor<'_>) -> Parsed<ReturnOptions> {
+    let mut options = ReturnOptions::default();
+    cursor.list(mailbox::OPTIONS_MAX, true, |cursor| {
+        match cursor.word("a SEARCH return option")?.bytes() {
+            b"MIN" => options.min = true,
+            b"MAX" => options.max = true,
+            b"ALL" => options.all = true,
+            b"COUNT" => options.count = true,
+            b"SAVE" => options.save = true,
+            _ => return Err(Fault::Expected("MIN, MAX, ALL, COUNT or SAVE")),
+        }
+        Ok(())
+    })?;
+    Ok(options)
+}
+
+struct Keys<'c, 'a> {
+    cursor: &'c mut Cursor<'a>,
+    left: usize,
+}
+
+impl Keys<'_, '_> {
+    fn key(&mut self, depth: usize) -> Parsed<SearchKey> {
+        if depth == DEPTH_MAX {
+            return Err(Fault::TooDeep);
+        }
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or(Fault::Limit("too many search keys"))?;
+        match self.cursor.peek() {
+            Some(b'0'..=b'9' | b'*' | b'$') => {
+                return sets::sequence_set(self.cursor).map(SearchKey::Sequence);
+            }
+            Some(b'(') => return self.group(depth),
+            _ => {}
+        }
+        let word = self.cursor.word("a search key")?;
+        if let Some(key) = key_without_argument(word.bytes()) {
+            return Ok(key);
+        }
+        match word.bytes() {
+            b"NOT" => {
+                self.cursor.space()?;
+                Ok(SearchKey::Not(Box::new(self.key(depth + 1)?)))
+            }
+            b"OR" => {
+                self.cursor.space()?;
+                let left = Box::new(self.key(depth + 1)?);
+                self.cursor.space()?;
+                let right = Box::new(self.key(depth + 1)?);
+                Ok(SearchKey::Or(left, right))
+            }
+            word => key_with_argument(word, self.cursor),
+        }
+    }
+
+    fn group(&mut self, depth: usize) -> Parsed<SearchKey> {
+        self.cursor.expect(b'(', "'('")?;
+        let mut keys = vec![self.key(depth + 1)?];
+        while !self.cursor.eat(b')') {
+            self.cursor.expect(b' ', "a space or ')'")?;
+            keys.push(self.key(depth + 1)?);
+        }
+        Ok(SearchKey::And(keys))
+    }
+}
+
+fn key_without_argument(word: &[u8]) -> Option<SearchKey> {
+    Some(match word {
+        b"ALL" => SearchKey::All,
+        b"ANSWERED" => SearchKey::Flag(Flags::ANSWERED),
+        b"DELETED" => SearchKey::Flag(Flags::DELETED),
+        b"DRAFT" => SearchKey::Flag(Flags::DRAFT),
+        b"FLAGGED" => SearchKey::Flag(Flags::FLAGGED),
+        b"SEEN" => SearchKey::Flag(Flags::SEEN),
+        b"UNANSWERED" => SearchKey::NotFlag(Flags::ANSWERED),
+        b"UNDELETED" => SearchKey::NotFlag(Flags::DELETED),
+        b"UNDRAFT" => SearchKey::NotFlag(Flags::DRAFT),
+        b"UNFLAGGED" => SearchKey::NotFlag(Flags::FLAGGED),
+        b"UNSEEN" => SearchKey::NotFlag(Flags::SEEN),
+        b"NEW" => SearchKey::New,
+        b"OLD" => SearchKey::Old,
+        b"RECENT" => SearchKey::Recent,
+        b"SAVEDATESUPPORTED" => SearchKey::SaveDateSupported,
+        _ => return None,
+    })
+}
+
+fn key_with_argument(word: &[u8], cursor: &mut Cursor<'_>) -> Parsed<SearchKey> {
+    let make: fn(&mut Cursor<'_>) -> Parsed<SearchKey> = match word {
+        b"BEFORE" => |c| date(c).map(SearchKey::Before),
+        b"ON" => |c| date(c).map(SearchKey::On),
+        b"SINCE" => |c| date(c).map(SearchKey::Since),
+        b"SENTBEFORE" => |c| date(c).map(SearchKey::SentBefore),
+        b"SENTON" => |c| date(c).map(SearchKey::SentOn),
+        b"SENTSINCE" => |c| date(c).map(SearchKey::SentSince),
+        b"SAVEDBEFORE" => |c| date(c).map(SearchKey::SavedBefore),
+        b"SAVEDON" => |c| date(c).map(SearchKey::SavedOn),
+        b"SAVEDSINCE" => |c| date(c).map(SearchKey::SavedSince),
+        b"LARGER" => |c| c.number64().map(SearchKey::Larger),
+        b"SMALLER" => |c| c.number64().map(SearchKey::Smaller),
+        b"OLDER" => |c| c.nz_number().map(|seconds| SearchKey::Older(seconds.get())),
+        b"YOUNGER" => |c| c.nz_number().map(|seconds| SearchKey::Younger(seconds.get())),
+        b"HEADER" => header,
+        b"FROM" => |c| text(c).map(SearchKey::From),
+        b"TO" => |c| text(c).map(SearchKey::To),
+        b"CC" => |c| text(c).map(SearchKey::Cc),
+        b"BCC" => |c| text(c).map(SearchKey::Bcc),
+        b"SUBJECT" => |c| text(c).map(SearchKey::Subject),
+        b"BODY" => |c| text(c).map(SearchKey::Body),
+        b"TEXT" => |c| text(c).map(SearchKey::Text),
+        b"KEYWORD" => |c| mailbox::keyword(c).map(SearchKey::Keyword),
+        b"UNKEYWORD" => |c| mailbox::keyword(c).map(SearchKey::NotKeyword),
+        b"UID" => |c| sets::sequence_set(c).map(SearchKey::Uid),
+        b"MODSEQ" => mod_seq,
+        b"EMAILID" => |c| object_id(c).map(SearchKey::EmailId),
+        b"THREADID" => |c| object_id(c).map(SearchKey::ThreadId),
+        _ => return Err(Fault::Expected("a known search key")),
+    };
+    cursor.space()?;
+    make(cursor)
+}
+
+fn text(cursor: &mut Cursor<'_>) -> Parsed<Vec<u8>> {
+    cursor.astring().map(|text| text.into_owned())
+}
+
+fn header(cursor: &mut Cursor<'_>) -> Parsed<SearchKey> {
+    let field = text(cursor)?;
+    cursor.space()?;
+    let text = text(cursor)?;
+    Ok(SearchKey::Header { field, text })
+}
+
+fn date(cursor: &mut Cursor<'_>) -> Parsed<i32> {
+    let text = cursor.astring()?;
+    dates::parse_date(&text).ok_or(Fault::Expected("a date such as 1-Feb-1994"))
+}
+
+/// RFC 8474 §7: 1 to 255 of ALPHA, DIGIT, `_`, `-`.
+fn object_id(cursor: &mut Cursor<'_>) -> Parsed<Vec<u8>> {
+    let id = cursor.run(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    if (1..=255).contains(&id.len()) {
+        Ok(id.to_vec())
+    } else {
+        Err(Fault::Expected("an object id"))
+    }
+}
+
+/// `MODSEQ ["/flags/\Seen" all|priv|shared] n`: MODSEQs here are of the message, so the entry changes nothing.
+fn mod_seq(cursor: &mut Cursor<'_>) -> Parsed<SearchKey> {
+    if cursor.peek() == Some(b'"') {
+        let entry = cursor.string()?;
+        if !entry.to_ascii_lowercase().starts_with(b"/flags/") {
+            return Err(Fault::Expected("an entry such as \"/flags/\\\\Seen\""));
+        }
+        cursor.space()?;
+        if !matches!(
+            cursor.word("all, priv or shared")?.bytes(),
+            b"ALL" | b"PRIV" | b"SHARED"
+        ) {
+            return Err(Fault::Expected("all, priv or shared"));
+        }
+        cursor.space()?;
+    }
+    cursor.number64().map(|value| SearchKey::ModSeq(ModSeq(value)))
+}

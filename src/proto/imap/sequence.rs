@@ -1,0 +1,113 @@
+//! Sequence sets against a session's view: which messages are meant.
+//!
+//! Invariants: what comes out is sorted, without overlap, and inside the view; time is linear in ranges (but for their
+//! sorting and one binary search each), never in the numbers they span.
+//! Standards: RFC 9051 §9 `sequence-set`, §6.4.9 (missing UIDs are passed over), RFC 5182 §2.1 (`$`).
+
+use super::types::{SequenceNumber, SequenceRange, SequenceSet};
+use crate::model::Uid;
+use smallvec::SmallVec;
+use std::num::NonZeroU32;
+use std::ops::Range;
+
+/// What a set came to in a view.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Resolved {
+    /// Places in the view (0-based), ascending, not touching.
+    pub ranges: SmallVec<[Range<usize>; 4]>,
+    /// The first sequence number that names no message: the command is BAD (RFC 9051 §9). Never set for UIDs.
+    pub first_invalid: Option<NonZeroU32>,
+}
+
+impl Resolved {
+    /// Messages meant.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ranges.iter().map(ExactSizeIterator::len).sum()
+    }
+
+    /// True when no message is meant.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Every place meant, ascending.
+    pub fn indices(&self) -> impl Iterator<Item = usize> + '_ {
+        self.ranges.iter().cloned().flatten()
+    }
+}
+
+impl SequenceSet {
+    /// Finds the messages meant among `view`, the UIDs the session has been shown, ascending. `saved`: what `$` means,
+    /// ascending UIDs. `*` is the last message; in an empty view it is none.
+    #[must_use]
+    pub fn resolve(&self, view: &[Uid], saved: &[Uid], by_uid: bool) -> Resolved {
+        let mut resolved = Resolved::default();
+        match self {
+            Self::Saved => {
+                let mut from = 0;
+                for uid in saved {
+                    from += view[from..].partition_point(|shown| shown < uid);
+                    if view.get(from) == Some(uid) {
+                        resolved.ranges.push(from..from + 1);
+                    }
+                }
+            }
+            Self::Ranges(ranges) if by_uid => {
+                resolved
+                    .ranges
+                    .extend(ranges.iter().map(|range| uid_range(*range, view)));
+            }
+            Self::Ranges(ranges) => {
+                for range in ranges {
+                    match number_range(*range, view.len()) {
+                        Ok(range) => resolved.ranges.push(range),
+                        Err(number) => resolved.first_invalid = resolved.first_invalid.or(Some(number)),
+                    }
+                }
+            }
+        }
+        merge(&mut resolved.ranges);
+        resolved
+    }
+}
+
+fn uid_range(range: SequenceRange, view: &[Uid]) -> Range<usize> {
+    let Some(largest) = view.last() else { return 0..0 };
+    let uid = |number| match number {
+        SequenceNumber::Number(number) => Uid(number),
+        SequenceNumber::Largest => *largest,
+    };
+    let (first, last) = in_order(uid(range.first), uid(range.last));
+    view.partition_point(|shown| *shown < first)..view.partition_point(|shown| *shown <= last)
+}
+
+fn number_range(range: SequenceRange, count: usize) -> Result<Range<usize>, NonZeroU32> {
+    let has_largest = [range.first, range.last].contains(&SequenceNumber::Largest);
+    let place = |number| match number {
+        SequenceNumber::Largest => Ok(count),
+        SequenceNumber::Number(number) if number.get() as usize <= count => Ok(number.get() as usize),
+        // `7:*` in a view of 3 means its last message, as `559:*` does for UIDs (RFC 9051 §9): it is no error.
+        SequenceNumber::Number(_) if has_largest => Ok(count),
+        SequenceNumber::Number(number) => Err(number),
+    };
+    let (first, last) = in_order(place(range.first)?, place(range.last)?);
+    Ok(first.saturating_sub(1)..last)
+}
+
+fn in_order<T: Ord>(a: T, b: T) -> (T, T) {
+    if a <= b { (a, b) } else { (b, a) }
+}
+
+fn merge(ranges: &mut SmallVec<[Range<usize>; 4]>) {
+    ranges.retain(|range| range.start < range.end);
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges.dedup_by(|next, kept| {
+        let touches = next.start <= kept.end;
+        if touches {
+            kept.end = kept.end.max(next.end);
+        }
+        touches
+    });
+}

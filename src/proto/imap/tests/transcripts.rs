@@ -1,0 +1,259 @@
+//! What a client sends and what it sees, command by command.
+
+use super::*;
+
+#[test]
+fn the_greeting_has_the_capabilities_of_the_channel() {
+    let clear = Table::new(Channel::default());
+    assert_eq!(
+        String::from_utf8_lossy(&clear.wire),
+        "* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE STARTTLS LOGINDISABLED] Ringpost ready\r\n"
+    );
+    let mut secure = Table::secure();
+    let all = secure.exchange(b"a CAPABILITY\r\n");
+    assert_eq!(
+        all,
+        "* CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE AUTH=PLAIN AUTH=LOGIN\r\na OK CAPABILITY completed\r\n"
+    );
+}
+
+#[test]
+fn a_capability_can_be_hidden() {
+    let config = Config {
+        hidden_capabilities: vec!["move".to_owned(), "APPENDLIMIT".to_owned()],
+        ..Config::default()
+    };
+    let mut table = Table::unopened(
+        Channel {
+            is_tls: true,
+            is_plaintext_login_allowed: false,
+        },
+        config,
+    );
+    table.event(Event::Opened, false);
+    let answer = table.exchange(b"a LOGIN alice secret\r\n");
+    assert!(answer.contains(" IDLE "), "{answer}");
+    assert!(
+        !answer.contains("MOVE") && !answer.contains("APPENDLIMIT"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn login_with_literals_of_both_kinds() {
+    let mut table = Table::secure();
+    let answer = table.exchange(b"a LOGIN {5}\r\nalice {6+}\r\nsecret\r\n");
+    assert!(
+        answer.starts_with("+ Ready for literal data\r\na OK [CAPABILITY "),
+        "{answer}"
+    );
+    assert_eq!(table.imap.state(), State::Authenticated);
+}
+
+#[test]
+fn authenticate_plain_and_login_with_and_without_initial_response() {
+    let mut table = Table::secure();
+    assert_eq!(table.exchange(b"a authenticate plain\r\n"), "+ \r\n");
+    assert!(
+        table
+            .exchange(b"AGFsaWNlAHNlY3JldA==\r\n")
+            .starts_with("a OK [CAPABILITY ")
+    );
+    let mut table = Table::secure();
+    assert!(
+        table
+            .exchange(b"a AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA==\r\n")
+            .starts_with("a OK ")
+    );
+    let mut table = Table::secure();
+    assert_eq!(table.exchange(b"a AUTHENTICATE LOGIN\r\n"), "+ VXNlcm5hbWU6\r\n");
+    assert_eq!(table.exchange(b"YWxpY2U=\r\n"), "+ UGFzc3dvcmQ6\r\n");
+    assert!(table.exchange(b"c2VjcmV0\r\n").starts_with("a OK "));
+}
+
+#[test]
+fn authenticate_can_be_cancelled_and_bad_base64_is_bad() {
+    let mut table = Table::secure();
+    assert_eq!(
+        table.exchange(b"a AUTHENTICATE PLAIN\r\n*\r\n"),
+        "+ \r\na BAD Authentication cancelled\r\n"
+    );
+    assert_eq!(
+        table.exchange(b"b AUTHENTICATE PLAIN ???\r\n"),
+        "b BAD Not base64\r\n"
+    );
+    assert_eq!(
+        table.exchange(b"c AUTHENTICATE PLAIN =\r\n"),
+        "c BAD Not a PLAIN message\r\n"
+    );
+    assert_eq!(
+        table.exchange(b"d AUTHENTICATE NTLM\r\n"),
+        "d NO [CANNOT] No such mechanism\r\n"
+    );
+    assert_eq!(table.imap.state(), State::NotAuthenticated);
+}
+
+#[test]
+fn a_password_in_clear_is_refused_before_it_is_asked_about() {
+    let mut table = Table::new(Channel::default());
+    assert_eq!(
+        table.exchange(b"a LOGIN alice secret\r\nb AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA==\r\n"),
+        "a NO [PRIVACYREQUIRED] Start TLS first\r\nb NO [PRIVACYREQUIRED] Start TLS first\r\n"
+    );
+    assert!(table.trace.is_empty());
+}
+
+#[test]
+fn starttls_resets_and_then_offers_login() {
+    let mut table = Table::new(Channel::default());
+    assert_eq!(
+        table.exchange(b"a STARTTLS\r\n"),
+        "a OK Begin TLS negotiation now\r\n"
+    );
+    assert!(table.is_tls_due);
+    table.is_tls_due = false;
+    table.event(Event::TlsReady, false);
+    assert!(
+        table
+            .exchange(b"b LOGIN alice secret\r\n")
+            .starts_with("b OK [CAPABILITY ")
+    );
+    assert_eq!(table.exchange(b"c STARTTLS\r\n"), "c BAD Not in this state\r\n");
+}
+
+#[test]
+fn commands_are_taken_in_their_states_only() {
+    let mut table = Table::secure();
+    assert_eq!(
+        table.exchange(b"a SELECT INBOX\r\n"),
+        "a BAD Not in this state\r\n"
+    );
+    let mut table = Table::logged_in();
+    assert_eq!(
+        table.exchange(b"a FETCH 1 FLAGS\r\n"),
+        "a BAD Not in this state\r\n"
+    );
+    assert_eq!(
+        table.exchange(b"b SELECT INBOX\r\n"),
+        "b OK [READ-WRITE] done\r\n"
+    );
+    assert_eq!(table.exchange(b"c FETCH 1 FLAGS\r\n"), "c OK done\r\n");
+    assert_eq!(table.exchange(b"d CLOSE\r\n"), "d OK done\r\n");
+    assert_eq!(
+        table.exchange(b"e FETCH 1 FLAGS\r\n"),
+        "e BAD Not in this state\r\n"
+    );
+    assert_eq!(table.exchange(b"f LOGIN a b\r\n"), "f BAD Not in this state\r\n");
+}
+
+#[test]
+fn id_noop_and_logout() {
+    let mut table = Table::secure();
+    assert_eq!(
+        table.exchange(b"a ID (\"name\" \"x\" \"os\" NIL)\r\nb ID NIL\r\nc NOOP\r\nd LOGOUT\r\ne NOOP\r\n"),
+        "* ID (\"name\" \"Ringpost\")\r\na OK ID completed\r\n* ID (\"name\" \"Ringpost\")\r\nb OK ID completed\r\n\
+         c OK NOOP completed\r\n* BYE Logging out\r\nd OK LOGOUT completed\r\n"
+    );
+    assert!(table.is_closed);
+}
+
+#[test]
+fn append_streams_its_message_and_is_done_with_a_receipt() {
+    let mut table = Table::logged_in();
+    assert_eq!(
+        table.exchange(b"a APPEND INBOX (\\Seen $x) \"17-Jul-1996 02:44:25 -0700\" {5}\r\n"),
+        "+ Ready for literal data\r\n"
+    );
+    assert_eq!(table.exchange(b"he\r\nl"), "");
+    assert_eq!(
+        table.exchange(b"\r\n"),
+        "a OK [APPENDUID 7 1] APPEND completed\r\n"
+    );
+    assert_eq!(table.committed, [b"he\r\nl"]);
+    let pipelined = b"b APPEND {5+}\r\nINBOX ~{3+}\r\nabc\r\nc NOOP\r\n";
+    assert_eq!(
+        table.exchange(pipelined),
+        "b OK [APPENDUID 7 2] APPEND completed\r\nc OK done\r\n"
+    );
+}
+
+#[test]
+fn a_refused_append_leaves_the_next_command_in_step() {
+    let mut table = Table::logged_in();
+    let input = b"a APPEND missing {8+}\r\nx NOOP\r\n\r\nb NOOP\r\n";
+    assert_eq!(
+        table.exchange(input),
+        "a NO [TRYCREATE] No such mailbox\r\nb OK done\r\n"
+    );
+    assert_eq!(
+        table.exchange(b"c APPEND missing {8}\r\nd NOOP\r\n"),
+        "c NO [TRYCREATE] No such mailbox\r\nd OK done\r\n"
+    );
+    assert_eq!(
+        table.exchange(b"e APPEND full {1+}\r\nx\r\n"),
+        "e NO [OVERQUOTA] No room\r\n"
+    );
+    assert_eq!(
+        table
+            .exchange(b"f APPEND INBOX bogus {3+}\r\nabc\r\ng NOOP\r\n")
+            .matches("BAD")
+            .count(),
+        1
+    );
+    assert_eq!(
+        table.exchange(b"h APPEND INBOX {1+}\r\nx {1+}\r\ny\r\ni NOOP\r\n"),
+        "h BAD Expected the end of the line after the message\r\ni OK done\r\n"
+    );
+    assert_eq!(
+        table.exchange(b"j APPEND INBOX {0}\r\n"),
+        "j NO A message has at least one octet\r\n"
+    );
+    assert_eq!(
+        table.exchange(b"k APPEND INBOX {52428801}\r\n"),
+        "k NO [TOOBIG] The message is too big\r\n"
+    );
+    assert!(table.committed.is_empty());
+}
+
+#[test]
+fn idle_ends_with_done_and_garbage_ends_it_with_bad() {
+    let mut table = Table::logged_in();
+    assert_eq!(table.exchange(b"a IDLE\r\n"), "+ idling\r\n");
+    assert!(table.imap.is_idling());
+    assert_eq!(
+        table.exchange(b"done\r\nb NOOP\r\n"),
+        "a OK IDLE completed\r\nb OK done\r\n"
+    );
+    assert_eq!(
+        table.exchange(b"c IDLE\r\nc NOOP\r\n"),
+        "+ idling\r\nc BAD Expected DONE\r\n"
+    );
+    assert!(!table.imap.is_idling());
+}
+
+#[test]
+fn a_shutdown_lets_a_message_finish_and_says_bye() {
+    let mut table = Table::logged_in();
+    table.send(b"a APPEND INBOX {3+}\r\nab");
+    table.event(Event::Shutdown, false);
+    assert!(!table.is_closed);
+    assert_eq!(
+        table.exchange(b"c\r\n"),
+        "a OK [APPENDUID 7 1] APPEND completed\r\n* BYE The server is shutting down\r\n"
+    );
+    assert!(table.is_closed);
+}
+
+#[test]
+fn a_name_that_cannot_be_is_no_and_not_bad() {
+    let mut table = Table::logged_in();
+    for name in ["&", "&AGE", "&AGEA-", "&2AA-", "a//b", "/etc/passwd"] {
+        let answer = table.exchange(format!("a CREATE \"{name}\"\r\n").as_bytes());
+        assert!(answer.starts_with("a NO [CANNOT] "), "{name}: {answer}");
+    }
+    assert!(
+        table
+            .exchange(b"a CREATE x (USE (\\Nope))\r\n")
+            .starts_with("a NO [USEATTR] ")
+    );
+}

@@ -1,0 +1,233 @@
+//! The trace fields Ringpost puts in front of a message, and counting those already there to break loops.
+//!
+//! Invariants: what is written is whole fields with CRLF ends, folded, free of CR, LF and controls from the peer's text.
+//! A `for` clause is written for a single recipient only: with several it would tell each of the others (RFC 5321 §7.2).
+//! Limits: [`HELO_BYTES_MAX`]; the loop limit itself is the caller's.
+//!
+//! Standards: RFC 5321 §4.4 and §6.3, RFC 3848 (protocol names), RFC 6531 §4.3 (UTF8SMTP), RFC 9228 (Delivered-To).
+//! Not here: when a message loops (`delivery`), where the prefix is stored (`store`).
+
+use super::{date, header};
+use crate::base::clock::UnixMillis;
+use crate::model::{AddrSpec, ForwardPath, ReversePath};
+use std::net::IpAddr;
+
+/// Octets of the peer's HELO name repeated in Received. RFC 5321 §4.5.3.1.2 ends domains at 255.
+pub const HELO_BYTES_MAX: usize = 255;
+
+/// How a message came: the `with` clause of Received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transport {
+    /// EHLO rather than HELO.
+    pub is_extended: bool,
+    /// TLS was up.
+    pub is_encrypted: bool,
+    /// AUTH had succeeded.
+    pub is_authenticated: bool,
+    /// MAIL had SMTPUTF8.
+    pub is_utf8: bool,
+    /// LMTP rather than SMTP.
+    pub is_lmtp: bool,
+}
+
+impl Transport {
+    /// The protocol's name as registered (RFC 3848, RFC 6531 §4.3).
+    #[must_use]
+    pub fn name(self) -> String {
+        let base = match (self.is_lmtp, self.is_utf8, self.is_extended) {
+            (true, true, _) => "UTF8LMTP",
+            (true, false, _) => "LMTP",
+            (false, true, _) => "UTF8SMTP",
+            (false, false, true) => "ESMTP",
+            // RFC 3848 has no name for plain SMTP with TLS: STARTTLS needs EHLO.
+            (false, false, false) => return "SMTP".to_owned(),
+        };
+        let tls = if self.is_encrypted { "S" } else { "" };
+        let auth = if self.is_authenticated { "A" } else { "" };
+        format!("{base}{tls}{auth}")
+    }
+}
+
+/// What a Received field tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// What the peer called itself; its text, not trusted.
+    pub helo: &'a [u8],
+    /// Where it connected from.
+    pub peer: IpAddr,
+    /// The receiving host.
+    pub by: &'a str,
+    /// How.
+    pub transport: Transport,
+    /// The queue or transaction id.
+    pub id: &'a str,
+    /// The recipient, if there is exactly one.
+    pub sole_recipient: Option<&'a ForwardPath>,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// Appends a Received field (RFC 5321 §4.4).
+pub fn write_received(received: &Received<'_>, out: &mut Vec<u8>) {
+    let transport = received.transport.name();
+    let peer = received.peer.to_canonical();
+    let tag = if peer.is_ipv6() { "IPv6:" } else { "" };
+    out.extend_from_slice(b"Received: from ");
+    write_peer_text(received.helo, out);
+    out.extend_from_slice(format!(" ([{tag}{peer}])\r\n\tby {} with {transport}", received.by).as_bytes());
+    out.extend_from_slice(format!(" id {}", received.id).as_bytes());
+    match received.sole_recipient {
+        Some(ForwardPath::Address(address)) => {
+            out.extend_from_slice(format!("\r\n\tfor <{address}>").as_bytes())
+        }
+        Some(ForwardPath::Postmaster) => out.extend_from_slice(b"\r\n\tfor <postmaster>"),
+        None => (),
+    }
+    out.extend_from_slice(format!(";\r\n\t{}\r\n", date::format(received.at)).as_bytes());
+}
+
+/// Appends a Return-Path field; added at final delivery only (RFC 5321 §4.4).
+pub fn write_return_path(path: &ReversePath, out: &mut Vec<u8>) {
+    let shown = path.0.as_ref().map(ToString::to_string).unwrap_or_default();
+    out.extend_from_slice(format!("Return-Path: <{shown}>\r\n").as_bytes());
+}
+
+/// Appends a Delivered-To field (RFC 9228).
+pub fn write_delivered_to(address: &AddrSpec, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("Delivered-To: {address}\r\n").as_bytes());
+}
+
+/// The peer's text where a domain belongs: whatever could break the field or pass for a part of it becomes `?`.
+fn write_peer_text(text: &[u8], out: &mut Vec<u8>) {
+    let clipped = super::nstring::clip(text, HELO_BYTES_MAX);
+    if clipped.is_empty() {
+        out.extend_from_slice(b"unknown");
+    }
+    let is_harmless = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b) || b >= 0x80;
+    out.extend(clipped.iter().map(|&b| if is_harmless(b) { b } else { b'?' }));
+}
+
+/// What a header tells about the way the message has gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hops {
+    /// Received fields. RFC 5321 §6.3 takes more than 100 for a loop.
+    pub received: usize,
+    /// A Delivered-To field names the address asked about: the message was here.
+    pub was_delivered: bool,
+}
+
+/// Counts the hops in `header` (or in a message: its body is not looked at), linear in the header and without a limit
+/// on fields, so that nothing can be hidden behind many.
+#[must_use]
+pub fn hops(header: &[u8], own: Option<&AddrSpec>) -> Hops {
+    let own = own.map(ToString::to_string);
+    let mut hops = Hops::default();
+    for field in header::fields(header) {
+        if field.is("received") {
+            hops.received += 1;
+        } else if field.is("delivered-to") {
+            let value = header::unfold(field.value);
+            hops.was_delivered |= own
+                .as_ref()
+                .is_some_and(|own| value.eq_ignore_ascii_case(own.as_bytes()));
+        }
+    }
+    hops
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn address(text: &str) -> AddrSpec {
+        AddrSpec::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    fn received(helo: &[u8], to: Option<&ForwardPath>) -> String {
+        let mut out = Vec::new();
+        let received = Received {
+            helo,
+            peer: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+            by: "mx.ringpost.test",
+            transport: Transport {
+                is_extended: true,
+                is_encrypted: true,
+                ..Transport::default()
+            },
+            id: "1.2F",
+            sole_recipient: to,
+            at: UnixMillis(0),
+        };
+        write_received(&received, &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn received_names_a_sole_recipient() {
+        let to = ForwardPath::Address(address("u@x.test"));
+        assert_eq!(
+            received(b"client.test", Some(&to)),
+            "Received: from client.test ([192.0.2.7])\r\n\tby mx.ringpost.test with ESMTPS id 1.2F\r\n\
+             \tfor <u@x.test>;\r\n\tThu, 1 Jan 1970 00:00:00 +0000\r\n"
+        );
+        assert!(!received(b"client.test", None).contains("for <"));
+    }
+
+    #[test]
+    fn the_peers_name_cannot_break_the_field() {
+        let field = received(b"x\r\nEvil: 1 (;)\x1b", None);
+        assert_eq!(header::fields(field.as_bytes()).count(), 1);
+        assert!(field.starts_with("Received: from x??Evil:?1????? ("), "{field}");
+        assert!(received(b"", None).starts_with("Received: from unknown ("));
+    }
+
+    #[test]
+    fn protocol_names_are_the_registered_ones() {
+        let esmtp = Transport {
+            is_extended: true,
+            ..Transport::default()
+        };
+        let all = Transport {
+            is_encrypted: true,
+            is_authenticated: true,
+            is_utf8: true,
+            ..esmtp
+        };
+        assert_eq!(Transport::default().name(), "SMTP");
+        assert_eq!(esmtp.name(), "ESMTP");
+        assert_eq!(all.name(), "UTF8SMTPSA");
+        assert_eq!(
+            Transport {
+                is_lmtp: true,
+                ..Transport::default()
+            }
+            .name(),
+            "LMTP"
+        );
+    }
+
+    #[test]
+    fn hops_are_counted_in_the_header_only() {
+        let mut message = Vec::new();
+        write_return_path(&ReversePath(None), &mut message);
+        write_delivered_to(&address("A@x.test"), &mut message);
+        message.extend_from_slice(b"received: 1\r\nReceived: 2\r\n\r\nReceived: 3\r\n");
+        let own = address("a@x.test");
+        assert_eq!(
+            hops(&message, Some(&own)),
+            Hops {
+                received: 2,
+                was_delivered: true
+            }
+        );
+        let other = address("b@x.test");
+        assert_eq!(
+            hops(&message, Some(&other)),
+            Hops {
+                received: 2,
+                was_delivered: false
+            }
+        );
+    }
+}

@@ -1,0 +1,192 @@
+//! SASL mechanisms whose messages carry a password: PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login).
+//!
+//! Owns decoding only; the dialogue around it (initial response, `+`, `*`) belongs to each protocol.
+//! Invariants: base64 is strict (RFC 4648 §4, padding included); texts are UTF-8 without NUL; a [`Secret`] is never shown
+//! and is wiped when dropped, as are the buffers it was decoded in.
+//! Limits: [`RESPONSE_BYTES_MAX`].
+//! Not here: checking a password (`directory`), which mechanisms are offered before TLS (each protocol).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// Longest line of a SASL response, octets (RFC 4954 §4).
+pub const RESPONSE_BYTES_MAX: usize = 12_288;
+
+/// A password. It has no `Debug` and is overwritten when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<[u8]>);
+
+impl Secret {
+    /// Keeps a copy of `octets`.
+    #[must_use]
+    pub fn new(octets: &[u8]) -> Self {
+        Self(octets.into())
+    }
+
+    /// The password itself.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+fn wipe(octets: &mut [u8]) {
+    octets.fill(0);
+    // Keeps the compiler from dropping the writes because nobody reads them.
+    std::hint::black_box(octets);
+}
+
+/// What a peer says to prove who it is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Authorization identity: whom to act as, if that is somebody else than `login`.
+    pub authorization: Option<Box<str>>,
+    /// Authentication identity.
+    pub login: Box<str>,
+    /// The password.
+    pub secret: Secret,
+}
+
+/// Why a response is not one. The peer's fault: 501, BAD or -ERR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SaslError {
+    /// Not base64.
+    #[error("not valid base64")]
+    Base64,
+    /// Base64, but not what the mechanism says.
+    #[error("not a valid response of this mechanism")]
+    Syntax,
+}
+
+/// Decodes the one response of PLAIN: `[authzid] NUL authcid NUL passwd` in base64. `=` stands for an empty response.
+///
+/// # Errors
+/// See [`SaslError`].
+pub fn decode_plain(response: &[u8]) -> Result<Credentials, SaslError> {
+    let mut decoded = decode(response)?;
+    let credentials = parse_plain(&decoded);
+    wipe(&mut decoded);
+    credentials
+}
+
+fn parse_plain(message: &[u8]) -> Result<Credentials, SaslError> {
+    let mut parts = message.split(|octet| *octet == 0);
+    let (Some(authorization), Some(login), Some(secret), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(SaslError::Syntax);
+    };
+    if secret.is_empty() {
+        return Err(SaslError::Syntax);
+    }
+    let authorization = parse_name(authorization)?;
+    let login = parse_name(login)?.ok_or(SaslError::Syntax)?;
+    Ok(Credentials {
+        // Acting as oneself is no delegation.
+        authorization: authorization.filter(|name| *name != login),
+        login,
+        secret: Secret::new(secret),
+    })
+}
+
+/// Decodes the first response of LOGIN, the user name.
+///
+/// # Errors
+/// See [`SaslError`].
+pub fn decode_login_name(response: &[u8]) -> Result<Box<str>, SaslError> {
+    parse_name(&decode(response)?)?.ok_or(SaslError::Syntax)
+}
+
+/// Decodes the second response of LOGIN, the password.
+///
+/// # Errors
+/// See [`SaslError`].
+pub fn decode_login_secret(response: &[u8]) -> Result<Secret, SaslError> {
+    let mut decoded = decode(response)?;
+    let is_secret = !decoded.is_empty() && !decoded.contains(&0);
+    let secret = is_secret.then(|| Secret::new(&decoded));
+    wipe(&mut decoded);
+    secret.ok_or(SaslError::Syntax)
+}
+
+fn decode(response: &[u8]) -> Result<Vec<u8>, SaslError> {
+    if response == b"=" {
+        return Ok(Vec::new());
+    }
+    if response.len() > RESPONSE_BYTES_MAX {
+        return Err(SaslError::Base64);
+    }
+    STANDARD.decode(response).map_err(|_| SaslError::Base64)
+}
+
+/// A name: UTF-8 without NUL and other controls; `None` when empty.
+fn parse_name(octets: &[u8]) -> Result<Option<Box<str>>, SaslError> {
+    let name = std::str::from_utf8(octets).map_err(|_| SaslError::Syntax)?;
+    if name.chars().any(char::is_control) {
+        return Err(SaslError::Syntax);
+    }
+    Ok((!name.is_empty()).then(|| name.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(message: &[u8]) -> Result<Credentials, SaslError> {
+        decode_plain(STANDARD.encode(message).as_bytes())
+    }
+
+    #[test]
+    fn plain_is_three_parts() {
+        for (message, authorization, secret) in [
+            (&b"\0tim@x.test\0tanstaaf"[..], None, &b"tanstaaf"[..]),
+            (b"tim@x.test\0tim@x.test\0p q", None, b"p q"),
+            (b"ursel\0tim@x.test\0p", Some("ursel"), b"p"),
+        ] {
+            let credentials = plain(message).unwrap_or_else(|error| panic!("{message:?}: {error}"));
+            assert_eq!(credentials.authorization.as_deref(), authorization);
+            assert_eq!(&*credentials.login, "tim@x.test");
+            assert_eq!(credentials.secret.expose(), secret);
+        }
+    }
+
+    #[test]
+    fn what_is_not_plain_is_refused() {
+        for message in [
+            &b""[..],
+            b"a",
+            b"\0a",
+            b"\0a\0",
+            b"\0\0p",
+            b"\0a\0p\0",
+            b"\0a\nb\0p",
+            b"\0\xff\0p",
+        ] {
+            assert_eq!(plain(message).err(), Some(SaslError::Syntax), "{message:?}");
+        }
+        for response in [&b"AGEAcA"[..], b"AGEAcA=", b"AG EAcA==", b"*", b"AGEAcB=="] {
+            assert_eq!(
+                decode_plain(response).err(),
+                Some(SaslError::Base64),
+                "{response:?}"
+            );
+        }
+        assert_eq!(decode_plain(b"=").err(), Some(SaslError::Syntax));
+    }
+
+    #[test]
+    fn login_is_two_responses() {
+        assert_eq!(
+            decode_login_name(b"dGltQHgudGVzdA==").as_deref(),
+            Ok("tim@x.test")
+        );
+        assert!(decode_login_secret(b"cA==").is_ok_and(|secret| secret.expose() == b"p"));
+        assert_eq!(decode_login_secret(b"").err(), Some(SaslError::Syntax));
+    }
+}

@@ -1,0 +1,115 @@
+//! BDAT: messages in chunks of declared length (RFC 3030 §2).
+//!
+//! Invariants: exactly the declared octets are read as a chunk, whether it is wanted or not, and its reply comes after
+//! them; a refused chunk ends the transaction, so that further chunks are refused too, until the next MAIL.
+//! Bare CR and LF are refused here as in DATA, because BINARYMIME is not offered; but as no octet of a chunk can be taken
+//! for a command, the connection lives on.
+
+use super::limits;
+use super::reply::{self, Reply};
+use super::server::{Question, Smtp, State};
+use crate::proto::line::body::LineEndCheck;
+use crate::proto::{Actions, Deadline, Receipt};
+
+/// The chunk whose octets are being read.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    bytes: u64,
+    remaining: u64,
+    is_last: bool,
+    /// Set when the chunk is only skipped: what to say behind it.
+    refusal: Option<Reply>,
+    /// Octets since the deadline was last set.
+    block_bytes: u64,
+}
+
+/// The message so far, from its first chunk on.
+#[derive(Debug, Default)]
+pub(super) struct Chunked {
+    /// Octets of all chunks begun.
+    bytes: u64,
+    check: LineEndCheck,
+}
+
+impl Chunked {
+    /// False once the message is sure to be refused.
+    pub fn is_wanted(&self) -> bool {
+        !self.check.so_far().any()
+    }
+}
+
+impl<R: Receipt> Smtp<R> {
+    pub(super) fn bdat(&mut self, bytes: u64, is_last: bool, out: &mut Actions<Question>) {
+        if let Err(reply) = self.check_recipients() {
+            return self.skip_chunk(bytes, reply, out);
+        }
+        let chunked = self.chunked.get_or_insert_default();
+        chunked.bytes = chunked.bytes.saturating_add(bytes);
+        if chunked.bytes > self.config.message_bytes_max {
+            return self.skip_chunk(bytes, reply::TOO_BIG, out);
+        }
+        self.begin_chunk(bytes, is_last, None, out);
+    }
+
+    /// Reads `bytes` octets without looking at them, then refuses the chunk and with it the transaction.
+    pub(super) fn skip_chunk(&mut self, bytes: u64, refusal: Reply, out: &mut Actions<Question>) {
+        self.reset();
+        self.begin_chunk(bytes, false, Some(refusal), out);
+    }
+
+    fn begin_chunk(
+        &mut self,
+        bytes: u64,
+        is_last: bool,
+        refusal: Option<Reply>,
+        out: &mut Actions<Question>,
+    ) {
+        out.deadline = Some(Deadline::Seconds(limits::DATA_BLOCK_SECONDS));
+        self.state = State::Chunk(Chunk {
+            bytes,
+            remaining: bytes,
+            is_last,
+            refusal,
+            block_bytes: 0,
+        });
+        if bytes == 0 {
+            self.end_chunk(out);
+        }
+    }
+
+    /// `offset` is where `rest` begins in the slice that was offered.
+    pub(super) fn take_chunk(&mut self, rest: &[u8], offset: usize, out: &mut Actions<Question>) -> usize {
+        let State::Chunk(chunk) = &mut self.state else {
+            return 0;
+        };
+        let taken =
+            usize::try_from(chunk.remaining).map_or(rest.len(), |remaining| remaining.min(rest.len()));
+        chunk.remaining -= taken as u64;
+        if let (None, Some(chunked)) = (chunk.refusal, &mut self.chunked) {
+            chunked.check.scan(&rest[..taken]);
+            if chunked.is_wanted() && taken > 0 {
+                out.body.push(offset..offset + taken);
+            }
+        }
+        Self::note_progress(&mut chunk.block_bytes, taken, out);
+        if chunk.remaining == 0 {
+            self.end_chunk(out);
+        }
+        taken
+    }
+
+    fn end_chunk(&mut self, out: &mut Actions<Question>) {
+        out.deadline = Some(Deadline::Seconds(limits::COMMAND_SECONDS));
+        let State::Chunk(chunk) = std::mem::replace(&mut self.state, State::Command) else {
+            return;
+        };
+        if let Some(refusal) = chunk.refusal {
+            return self.refuse(refusal, out);
+        }
+        if !chunk.is_last {
+            return reply::chunk_taken(chunk.bytes, &mut out.wire);
+        }
+        let faults = self.chunked.take().unwrap_or_default().check.finish();
+        self.end_message(faults, out);
+    }
+}

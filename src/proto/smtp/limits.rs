@@ -1,0 +1,38 @@
+//! What an SMTP peer may take of us. Defaults; those in [`Config`](super::Config) are the operator's to change.
+
+/// Longest command line, CRLF included. RFC 5321 §4.5.3.1.4 asks for 512, extensions add to it. Beyond it the line is
+/// discarded up to its CRLF, so the next command still starts at a known place.
+pub const COMMAND_LINE_BYTES_MAX: usize = 2_048;
+
+/// Largest message, octets. What large providers take today; announced by SIZE (RFC 1870).
+pub const MESSAGE_BYTES_MAX: u64 = 50 * 1024 * 1024;
+
+/// Accepted recipients of one transaction. RFC 5321 §4.5.3.1.8 asks for 100; lists send 1,000. Further ones hear
+/// `452 4.5.3`, which makes a peer send them in a transaction of their own.
+pub const RECIPIENTS_MAX: usize = 1_000;
+
+/// Refused commands of one session, then `421`. Above what a confused human types, below what a scanner tries.
+pub const ERRORS_MAX: u32 = 20;
+
+/// Unknown recipients of one session, then `421`: makes harvesting of addresses expensive, leaves room for typing errors.
+pub const UNKNOWN_RECIPIENTS_MAX: u32 = 10;
+
+/// Longest EHLO or HELO name, octets (RFC 5321 §4.5.3.1.2).
+pub const HELLO_BYTES_MAX: usize = 255;
+
+/// Time for the next command, and for reading the greeting (RFC 5321 §4.5.3.2.7 asks for at least five minutes).
+pub const COMMAND_SECONDS: u32 = 300;
+
+/// Time for the next [`DATA_BLOCK_BYTES`] of a message or its end (RFC 5321 §4.5.3.2.5: three minutes at the least).
+pub const DATA_BLOCK_SECONDS: u32 = 600;
+
+/// Progress that renews the time of [`DATA_BLOCK_SECONDS`]. Together they ask for about 109 octets a second, so that a
+/// peer that trickles octets cannot hold a transaction open for ever.
+pub const DATA_BLOCK_BYTES: u64 = 64 * 1024;
+
+/// Replies waiting in `wire` beyond which no further command of the same input is read before they are sent: a peer that
+/// pipelines commands and never reads replies costs this much, and one reply.
+pub const WIRE_BYTES_MAX: usize = 8 * 1024;
+
+/// Ranges of body told at once. Lines beginning with a dot cut a body in pieces; a session keeps a handle on each.
+pub const BODY_RANGES_MAX: usize = 64;

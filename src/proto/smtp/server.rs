@@ -1,0 +1,406 @@
+//! The state machine: which event means what in which state.
+//!
+//! Invariants: input is read in [`State::Command`], [`State::Data`] and [`State::Chunk`] only; every other state waits
+//! for the one event it names; after `close` nothing is acted on.
+
+use super::chunking::{Chunk, Chunked};
+use super::command::{Command, SyntaxError};
+use super::hello::Hello;
+use super::reply::{self, BeginRefusal, CommitRefusal, RecipientRefusal, Reply};
+use super::{data, limits};
+use crate::model::{Envelope, ForwardPath};
+use crate::proto::line::{Line, LineReader};
+use crate::proto::{Actions, Consumed, Deadline, Event, Protocol, Receipt};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// What the service does on this port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Receives from other MTAs (port 25). AUTH is not offered here (RFC 8314 §3.3); a role for submission follows.
+    #[default]
+    Mta,
+}
+
+/// What the operator decides. One per listener, shared by its sessions.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What the service does.
+    pub role: Role,
+    /// This server's name in the greeting and in EHLO.
+    pub hostname: String,
+    /// Largest message, octets; announced by SIZE.
+    pub message_bytes_max: u64,
+    /// Whether a certificate is at hand for STARTTLS.
+    pub tls_available: bool,
+    /// Accepted recipients of one transaction.
+    pub recipients_max: usize,
+    /// Refused commands before the session ends with 421.
+    pub errors_max: u32,
+    /// Unknown recipients before the session ends with 421. `None`: no limit, for peers that are known.
+    pub unknown_recipients_max: Option<u32>,
+}
+
+impl Config {
+    /// The defaults of [`limits`].
+    #[must_use]
+    pub fn new(hostname: &str) -> Self {
+        Self {
+            role: Role::Mta,
+            hostname: hostname.to_owned(),
+            message_bytes_max: limits::MESSAGE_BYTES_MAX,
+            tls_available: false,
+            recipients_max: limits::RECIPIENTS_MAX,
+            errors_max: limits::ERRORS_MAX,
+            unknown_recipients_max: Some(limits::UNKNOWN_RECIPIENTS_MAX),
+        }
+    }
+}
+
+/// What the protocol cannot know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Is there room for a message of about this many octets? Asked by MAIL; answered with [`Answer::Begin`].
+    MayBegin {
+        /// What MAIL's SIZE said.
+        declared_size: Option<u64>,
+    },
+    /// Is [`Smtp::candidate`] acceptable as a recipient of [`Smtp::envelope`]? Answered with [`Answer::Recipient`].
+    MayReceive,
+    /// The end of data was reached and the body is whole: commit it for [`Smtp::envelope`] (or
+    /// [`Smtp::take_envelope`]). Answered with [`Answer::Committed`].
+    Commit,
+}
+
+/// May a message begin?
+pub type BeginVerdict = Result<(), BeginRefusal>;
+
+/// May this forward-path receive?
+pub type RecipientVerdict = Result<(), RecipientRefusal>;
+
+/// What the session found out.
+#[derive(Clone, Debug)]
+pub enum Answer<R> {
+    /// To [`Question::MayBegin`].
+    Begin(BeginVerdict),
+    /// To [`Question::MayReceive`].
+    Recipient(RecipientVerdict),
+    /// To [`Question::Commit`]: proof, or why there is none.
+    Committed(Result<R, CommitRefusal>),
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// Before [`Event::Opened`].
+    Unopened,
+    /// The greeting's synchronisation point.
+    Greeting,
+    /// Reading command lines.
+    Command,
+    /// EHLO or HELO was read; its synchronisation point.
+    Hello,
+    /// [`Question::MayBegin`] is open.
+    Begin,
+    /// [`Question::MayReceive`] is open.
+    Recipient,
+    /// DATA was read; its synchronisation point.
+    DataSync,
+    /// Between 354 and the end of data.
+    Data(data::Receiving),
+    /// Inside a BDAT chunk.
+    Chunk(Chunk),
+    /// [`Question::Commit`] is open.
+    Commit,
+    /// STARTTLS was read; its synchronisation point.
+    TlsSync,
+    /// The handshake is under way.
+    Tls,
+    /// `close` was said.
+    Closed,
+}
+
+/// The server's side of one SMTP session. `R` is the proof that a commit is durable.
+pub struct Smtp<R> {
+    pub(super) config: Arc<Config>,
+    pub(super) state: State,
+    lines: LineReader,
+    pub(super) hello: Option<Hello>,
+    /// Whether this side of the last TLS handshake has told the peer that it may pipeline.
+    pub(super) pipelining_was_offered: bool,
+    pub(super) is_tls: bool,
+    /// The mail transaction, from MAIL's 250 on.
+    pub(super) transaction: Option<Envelope>,
+    /// The forward-path that [`Question::MayReceive`] is about.
+    pub(super) candidate: Option<ForwardPath>,
+    /// The message that comes in chunks, from the first BDAT on.
+    pub(super) chunked: Option<Chunked>,
+    pub(super) errors: u32,
+    pub(super) unknown_recipients: u32,
+    pub(super) is_shutting_down: bool,
+    peer_has_closed: bool,
+    receipt: PhantomData<fn(R)>,
+}
+
+impl<R: Receipt> Smtp<R> {
+    /// A session that has not been opened. For implicit TLS give [`Event::TlsReady`] before [`Event::Opened`].
+    #[must_use]
+    pub fn new(config: Arc<Config>) -> Self {
+        Self {
+            config,
+            state: State::Unopened,
+            lines: LineReader::default(),
+            hello: None,
+            pipelining_was_offered: false,
+            is_tls: false,
+            transaction: None,
+            candidate: None,
+            chunked: None,
+            errors: 0,
+            unknown_recipients: 0,
+            is_shutting_down: false,
+            peer_has_closed: false,
+            receipt: PhantomData,
+        }
+    }
+
+    /// What the peer called itself; ASCII without spaces and specials, fit for a trace field.
+    #[must_use]
+    pub fn hello_name(&self) -> Option<&str> {
+        self.hello.as_ref().map(Hello::name)
+    }
+
+    /// Whether the peer said EHLO.
+    #[must_use]
+    pub fn is_extended(&self) -> bool {
+        self.hello.as_ref().is_some_and(|hello| hello.is_extended)
+    }
+
+    /// Whether TLS protects the session.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// The paths and parameters accepted so far.
+    #[must_use]
+    pub fn envelope(&self) -> Option<&Envelope> {
+        self.transaction.as_ref()
+    }
+
+    /// The forward-path that [`Question::MayReceive`] is about.
+    #[must_use]
+    pub fn candidate(&self) -> Option<&ForwardPath> {
+        self.candidate.as_ref()
+    }
+
+    /// The envelope by value, for a commit. To be taken while [`Question::Commit`] is open.
+    pub fn take_envelope(&mut self) -> Option<Envelope> {
+        self.transaction.take()
+    }
+
+    /// Whether the body octets told so far still belong to a message. Once false, the session drops what it collected;
+    /// a next message cannot have begun in the same actions, because a question stands between the two.
+    #[must_use]
+    pub fn holds_body(&self) -> bool {
+        match &self.state {
+            State::Data(receiving) => receiving.is_wanted(),
+            State::Commit => true,
+            _ => self.chunked.as_ref().is_some_and(Chunked::is_wanted),
+        }
+    }
+
+    fn take(&mut self, input: &[u8], out: &mut Actions<Question>) -> usize {
+        let mut at = 0;
+        while !is_paused(out) {
+            let rest = &input[at..];
+            let taken = match self.state {
+                State::Command => self.take_line(rest, out),
+                State::Data(_) => self.take_data(rest, at, out),
+                State::Chunk(_) => self.take_chunk(rest, at, out),
+                _ => 0,
+            };
+            if taken == 0 {
+                break;
+            }
+            at += taken;
+        }
+        at
+    }
+
+    fn take_line(&mut self, rest: &[u8], out: &mut Actions<Question>) -> usize {
+        let (taken, command) = match self.lines.next(rest, limits::COMMAND_LINE_BYTES_MAX) {
+            Line::Partial { taken } => return taken,
+            Line::TooLong { taken } => (taken, None),
+            Line::Whole { content, taken } => (taken, Some(Command::parse(content))),
+        };
+        out.deadline = Some(Deadline::Seconds(limits::COMMAND_SECONDS));
+        match command {
+            None => self.refuse(reply::LINE_TOO_LONG, out),
+            Some(Ok(command)) => self.run(command, out),
+            Some(Err(error)) => self.refuse_syntax(error, out),
+        }
+        taken
+    }
+
+    fn run(&mut self, command: Command<'_>, out: &mut Actions<Question>) {
+        match command {
+            Command::Ehlo(name) => self.hello(name, true, out),
+            Command::Helo(name) => self.hello(name, false, out),
+            Command::Mail(argument) => self.mail(argument, out),
+            Command::Rcpt(argument) => self.rcpt(argument, out),
+            Command::Data => self.data(out),
+            Command::Bdat { bytes, is_last } => self.bdat(bytes, is_last, out),
+            Command::Rset => {
+                self.reset();
+                self.say(reply::OK, out);
+            }
+            Command::Noop => self.say(reply::OK, out),
+            Command::Quit => self.close_with(reply::BYE, out),
+            Command::Vrfy(b"") => self.refuse(reply::BAD_ARGUMENTS, out),
+            Command::Vrfy(_) => self.say(reply::CANNOT_VERIFY, out),
+            Command::Expn => self.refuse(reply::NOT_IMPLEMENTED, out),
+            Command::Help => self.say(reply::HELP, out),
+            Command::StartTls => self.start_tls(out),
+            Command::Http => self.close_with(reply::NO_HTTP, out),
+        }
+    }
+
+    fn refuse_syntax(&mut self, error: SyntaxError, out: &mut Actions<Question>) {
+        match error {
+            SyntaxError::Octets => self.refuse(reply::BAD_OCTETS, out),
+            SyntaxError::Unknown => self.refuse(reply::UNKNOWN_COMMAND, out),
+            SyntaxError::NotImplemented => self.refuse(reply::NOT_IMPLEMENTED, out),
+            SyntaxError::Arguments => self.refuse(reply::BAD_ARGUMENTS, out),
+            SyntaxError::ChunkSize => self.close_with(reply::BAD_CHUNK_SIZE, out),
+            SyntaxError::ChunkArguments { bytes } => self.skip_chunk(bytes, reply::BAD_ARGUMENTS, out),
+        }
+    }
+
+    fn settle_sync(&mut self, is_early: bool, out: &mut Actions<Question>) {
+        let is_due = matches!(
+            self.state,
+            State::Greeting | State::Hello | State::DataSync | State::TlsSync
+        );
+        if !is_due {
+            // Said twice, or never asked for: nothing hangs on it.
+            return;
+        }
+        out.deadline = Some(Deadline::Seconds(limits::COMMAND_SECONDS));
+        if self.is_shutting_down {
+            return self.close_with(reply::SHUTTING_DOWN, out);
+        }
+        match (&self.state, is_early) {
+            (State::TlsSync, true) => self.close_with(reply::INPUT_BEHIND_STARTTLS, out),
+            (_, true) => self.close_with(reply::TALKED_EARLY, out),
+            (State::Greeting, _) => self.greet(out),
+            (State::Hello, _) => self.answer_hello(out),
+            (State::DataSync, _) => self.begin_data(out),
+            _ => self.begin_tls(out),
+        }
+    }
+
+    fn answer(&mut self, answer: Answer<R>, out: &mut Actions<Question>) {
+        out.deadline = Some(Deadline::Seconds(limits::COMMAND_SECONDS));
+        match (&self.state, answer) {
+            (State::Begin, Answer::Begin(verdict)) => self.begin(verdict, out),
+            (State::Recipient, Answer::Recipient(verdict)) => self.recipient(verdict, out),
+            (State::Commit, Answer::Committed(result)) => self.committed(&result, out),
+            // Our own fault. The peer must not be told anything that nobody decided.
+            _ => self.close_with(reply::CONFUSED, out),
+        }
+    }
+
+    /// Says goodbye at a command boundary if the server or the peer wants to end.
+    fn end_if_due(&mut self, out: &mut Actions<Question>) {
+        if !matches!(self.state, State::Command) {
+            return;
+        }
+        if self.is_shutting_down {
+            self.close_with(reply::SHUTTING_DOWN, out);
+        } else if self.peer_has_closed {
+            self.close(out);
+        }
+    }
+
+    pub(super) fn say(&mut self, reply: Reply, out: &mut Actions<Question>) {
+        out.wire.extend_from_slice(reply);
+    }
+
+    /// A refusal that counts against the peer.
+    pub(super) fn refuse(&mut self, reply: Reply, out: &mut Actions<Question>) {
+        self.errors += 1;
+        if self.errors > self.config.errors_max {
+            return self.close_with(reply::TOO_MANY_ERRORS, out);
+        }
+        self.say(reply, out);
+    }
+
+    pub(super) fn close_with(&mut self, reply: Reply, out: &mut Actions<Question>) {
+        self.say(reply, out);
+        self.close(out);
+    }
+
+    fn close(&mut self, out: &mut Actions<Question>) {
+        self.reset();
+        self.state = State::Closed;
+        out.close = true;
+        out.deadline = None;
+    }
+
+    pub(super) fn ask(&mut self, question: Question, state: State, out: &mut Actions<Question>) {
+        self.state = state;
+        out.question = Some(question);
+        // The next deadline is set with the answer: the peer is not to blame for the time that takes.
+        out.deadline = None;
+    }
+
+    pub(super) fn synchronise(&mut self, state: State, out: &mut Actions<Question>) {
+        self.state = state;
+        out.synchronise = true;
+    }
+}
+
+/// True when something must be done before more input is read.
+fn is_paused(out: &Actions<Question>) -> bool {
+    out.question.is_some()
+        || out.synchronise
+        || out.start_tls
+        || out.close
+        || out.wire.len() > limits::WIRE_BYTES_MAX
+        || out.body.len() >= limits::BODY_RANGES_MAX
+}
+
+impl<R: Receipt> Protocol for Smtp<R> {
+    type Question = Question;
+    type Answer = Answer<R>;
+
+    fn handle(&mut self, event: Event<'_, Answer<R>>, out: &mut Actions<Question>) -> Consumed {
+        if matches!(self.state, State::Closed) {
+            // Nothing is acted on any more; octets are dropped, so that they are not offered for ever.
+            return Consumed(if let Event::Bytes(input) = event {
+                input.len()
+            } else {
+                0
+            });
+        }
+        let mut taken = 0;
+        match event {
+            Event::Bytes(input) => taken = self.take(input, out),
+            Event::Opened if matches!(self.state, State::Unopened) => self.synchronise(State::Greeting, out),
+            Event::Opened => {}
+            Event::Early => self.settle_sync(true, out),
+            Event::Quiet => self.settle_sync(false, out),
+            Event::Answer(answer) => self.answer(answer, out),
+            Event::TlsReady => self.tls_is_ready(),
+            Event::Shutdown => self.is_shutting_down = true,
+            Event::Deadline => self.close_with(reply::TIMED_OUT, out),
+            Event::PeerClosed if matches!(self.state, State::Begin | State::Recipient | State::Commit) => {
+                // The question is answered first: a message already handed over is not called back.
+                self.peer_has_closed = true;
+            }
+            Event::PeerClosed => self.close(out),
+        }
+        self.end_if_due(out);
+        Consumed(taken)
+    }
+}

@@ -1,0 +1,462 @@
+//! Dialogues, each a claim about what a peer is told.
+
+use super::*;
+use crate::proto::{Actions, Event, Protocol};
+
+#[test]
+fn ehlo_offers_what_the_server_does() {
+    let mut session = session();
+    session.play(
+        "C: EHLO probe.test
+         S: 250-mx.test
+         S: 250-PIPELINING
+         S: 250-SIZE 52428800
+         S: 250-8BITMIME
+         S: 250-ENHANCEDSTATUSCODES
+         S: 250-STARTTLS
+         S: 250-CHUNKING
+         S: 250 SMTPUTF8
+         C: HELO probe.test
+         S: 250 mx.test",
+    );
+    assert!(!session.core.is_extended());
+    assert_eq!(session.core.hello_name(), Some("probe.test"));
+}
+
+#[test]
+fn hello_needs_a_name_fit_for_a_trace_field() {
+    session().play(
+        "C: HELO
+         S: 501 5.5.4
+         C: EHLO a(b)
+         S: 501 5.5.4
+         C: EHLO a b
+         S: 501 5.5.4
+         C: EHLO ü.test
+         S: 501 5.5.4
+         C: HELO [127.0.0.1]
+         S: 250 mx.test",
+    );
+}
+
+#[test]
+fn commands_out_of_order_are_refused() {
+    session().play(
+        "C: MAIL FROM:<a@y.test>
+         S: 503 5.5.1
+         C: RCPT TO:<u@x.test>
+         S: 503 5.5.1
+         C: EHLO probe.test
+         S: 250-
+         S: 250-
+         S: 250-
+         S: 250-
+         S: 250-
+         S: 250-
+         S: 250-
+         S: 250
+         C: RCPT TO:<u@x.test>
+         S: 503 5.5.1
+         C: DATA
+         S: 503 5.5.1
+         C: MAIL FROM:<a@y.test>
+         S: 250 2.1.0
+         C: DATA
+         S: 503 5.5.1
+         C: MAIL FROM:<b@y.test>
+         S: 503 5.5.1
+         C: RCPT TO:<u@x.test>
+         S: 250 2.1.5
+         C: RSET
+         S: 250 2.0.0
+         C: DATA
+         S: 503 5.5.1",
+    );
+}
+
+#[test]
+fn small_commands_have_their_answers() {
+    greeted().play(
+        "C: NOOP hello world
+         S: 250 2.0.0
+         C: VRFY u
+         S: 252 2.5.0
+         C: VRFY
+         S: 501 5.5.4
+         C: EXPN list
+         S: 502 5.5.1
+         C: HELP
+         S: 214 2.0.0
+         C: AUTH PLAIN
+         S: 502 5.5.1
+         C: FROBNICATE x
+         S: 500 5.5.2
+         C: mAil fRom:<a@y.test>
+         S: 250 2.1.0
+         C: QUIT
+         S: 221 2.0.0
+         S: close",
+    );
+}
+
+#[test]
+fn quit_closes_whatever_lies_behind_it() {
+    let mut session = greeted();
+    session.feed(b"NOOP\r\nQUIT\r\nNOOP\r\nMAIL FROM:<a@y.test>\r\n");
+    session.play("S: 250\nS: 221\nS: close");
+}
+
+#[test]
+fn mail_takes_what_ehlo_offers_and_nothing_else() {
+    for (line, code) in [
+        ("<>", "250 2.1.0"),
+        (" <a@y.test>", "250 2.1.0"),
+        ("<a@y.test>  ", "250 2.1.0"),
+        ("<\"a b\"@y.test>", "250 2.1.0"),
+        ("<@r.test,@s.test:a@y.test>", "250 2.1.0"),
+        ("<a@y.test> BODY=8BITMIME", "250 2.1.0"),
+        ("<a@y.test> SIZE=52428800", "250 2.1.0"),
+        ("<ü@y.test> SMTPUTF8", "250 2.1.0"),
+        ("<ü@y.test>", "553 5.6.7"),
+        ("<a@y.test> SIZE=52428801", "552 5.3.4"),
+        ("<a@y.test> SIZE=99999999999", "552 5.3.4"),
+        ("<a@y.test> SIZE=-1", "501 5.5.4"),
+        ("<a@y.test> BODY=BINARYMIME", "501 5.5.4"),
+        ("<a@y.test> FOO=bar", "555 5.5.4"),
+        ("<a@y.test> AUTH=<>", "555 5.5.4"),
+        ("<a@y.test>x", "501 5.1.7"),
+        ("a@y.test", "501 5.1.7"),
+        ("<a>", "501 5.1.7"),
+        ("<a\\0b@y.test>", "501 5.5.2"),
+        ("<a@y.test>\\nRCPT TO:<u@x.test>", "501 5.5.2"),
+        ("<a@y.test>\\rRCPT TO:<u@x.test>", "501 5.5.2"),
+    ] {
+        greeted().play(&format!("C: MAIL FROM:{line}\nS: {code}"));
+    }
+}
+
+#[test]
+fn recipients_are_refused_each_with_its_reason() {
+    let mut session = greeted();
+    session.play(
+        "C: MAIL FROM:<a@y.test>
+         S: 250
+         C: RCPT TO:<nobody@x.test>
+         S: 550 5.1.1
+         C: RCPT TO:<u@elsewhere.invalid>
+         S: 554 5.7.1
+         C: RCPT TO:<off@x.test>
+         S: 550 5.2.1
+         C: RCPT TO:<full@x.test>
+         S: 452 4.2.2
+         C: RCPT TO:<later@x.test>
+         S: 451 4.3.0
+         C: RCPT TO:<>
+         S: 501 5.1.3
+         C: RCPT TO:<u@x.test> NOTIFY=NEVER
+         S: 555 5.5.4
+         C: DATA
+         S: 503 5.5.1
+         C: RCPT TO:<postmaster>
+         S: 250 2.1.5",
+    );
+    let paths = session
+        .core
+        .envelope()
+        .map(|envelope| envelope.forward_paths.to_vec());
+    assert_eq!(paths, Some(vec![ForwardPath::Postmaster]));
+}
+
+#[test]
+fn recipients_beyond_the_limit_are_put_off_not_refused() {
+    let mut session = greeted();
+    session.feed(b"MAIL FROM:<a@y.test>\r\n");
+    session.feed("RCPT TO:<u@x.test>\r\n".repeat(1001).as_bytes());
+    let replies = session.replies();
+    assert_eq!(replies.len(), 1002);
+    assert!(replies[1000].starts_with("250 2.1.5"));
+    assert!(replies[1001].starts_with("452 4.5.3"));
+}
+
+#[test]
+fn unknown_recipients_end_the_session_unless_the_operator_says_no() {
+    let rcpts = "RCPT TO:<nobody@x.test>\r\n".repeat(11);
+    let mut session = greeted();
+    session.feed(b"MAIL FROM:<a@y.test>\r\n");
+    session.feed(rcpts.as_bytes());
+    let replies = session.replies();
+    assert!(
+        session.is_closed && replies[10].starts_with("550 5.1.1") && replies[11].starts_with("421 4.7.0")
+    );
+    let mut session = session_with(Config {
+        unknown_recipients_max: None,
+        ..config()
+    });
+    session.feed(b"EHLO a\r\n");
+    session.feed(b"MAIL FROM:<a@y.test>\r\n");
+    session.feed(rcpts.as_bytes());
+    assert!(!session.is_closed && session.replies().iter().all(|reply| !reply.starts_with('4')));
+}
+
+#[test]
+fn errors_are_counted_until_mail_gets_through() {
+    let mut session = greeted();
+    session.feed("XYZZY\r\n".repeat(20).as_bytes());
+    assert_eq!(session.replies().len(), 20);
+    session.feed(b"MAIL FROM:<a@y.test>\r\nRCPT TO:<u@x.test>\r\nBDAT 0 LAST\r\n");
+    session.feed("XYZZY\r\n".repeat(21).as_bytes());
+    let replies = session.replies();
+    assert!(session.is_closed && replies.last().is_some_and(|reply| reply.starts_with("421 4.7.0")));
+}
+
+#[test]
+fn a_message_is_taken_with_its_dots_undone() {
+    let mut session = with_envelope();
+    session.play(
+        "C: DATA
+         S: 354
+         C: Subject: d
+         C:
+         C: ..
+         C: .x
+         C: .
+         S: 250 2.0.0 Ok: queued as 1.1",
+    );
+    assert_eq!(session.table.messages[0].body, b"Subject: d\r\n\r\n.\r\nx\r\n");
+    assert_eq!(session.table.messages[0].envelope.forward_paths.len(), 1);
+    session.play("C: DATA\nS: 503");
+}
+
+#[test]
+fn pipelined_commands_are_answered_in_order() {
+    let mut session = greeted();
+    session.feed(b"MAIL FROM:<a@y.test>\r\nRCPT TO:<u@x.test>\r\nRCPT TO:<nobody@x.test>\r\nDATA\r\n");
+    session.play("S: 250 2.1.0\nS: 250 2.1.5\nS: 550 5.1.1\nS: 354");
+    session.feed(b".\r\nMAIL FROM:<b@y.test>\r\nNOOP\r\n");
+    session.play("S: 250 2.0.0 Ok: queued\nS: 250 2.1.0\nS: 250 2.0.0");
+}
+
+#[test]
+fn smuggling_ends_no_message_and_loses_the_connection() {
+    for ending in ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r.\r\n", "\r\n.\r"] {
+        let mut session = with_envelope();
+        session.play("C: DATA\nS: 354");
+        session.feed(format!("Subject: x\r\n\r\nb{ending}MAIL FROM:<z@y.test>\r\n").as_bytes());
+        session.play("");
+        session.feed(b"RCPT TO:<u@x.test>\r\n.\r\nNOOP\r\n");
+        session.play("S: 550 5.5.2\nS: close");
+        assert!(session.table.messages.is_empty());
+    }
+}
+
+#[test]
+fn refusals_of_a_commit_come_from_one_table() {
+    for (refusal, code) in [
+        (CommitRefusal::NoSpace, "452 4.3.1"),
+        (CommitRefusal::Failed, "451 4.3.0"),
+        (CommitRefusal::OverQuota, "452 4.2.2"),
+        (CommitRefusal::Loop, "554 5.4.6"),
+        (CommitRefusal::TooBig, "552 5.3.4"),
+        (
+            CommitRefusal::Rejected {
+                status: (7, 1),
+                text: "no".into(),
+            },
+            "550 5.7.1 no",
+        ),
+    ] {
+        let mut session = with_envelope();
+        session.table.commit_refusal = Some(refusal);
+        session.play(&format!("C: DATA\nS: 354\nC: .\nS: {code}\nC: DATA\nS: 503"));
+    }
+}
+
+#[test]
+fn a_message_over_the_limit_is_read_to_its_end_and_refused() {
+    let mut session = session_with(Config {
+        message_bytes_max: 10,
+        ..config()
+    });
+    session.feed(b"EHLO a\r\n");
+    session.feed(b"MAIL FROM:<>\r\nRCPT TO:<u@x.test>\r\nDATA\r\n");
+    session.replies();
+    session.feed(b"12345678\r\n");
+    assert!(session.core.holds_body());
+    session.feed(b"MAIL");
+    assert!(!session.core.holds_body());
+    session.play("C:  FROM:<b@y.test>\nC: .\nS: 552 5.3.4\nC: NOOP\nS: 250");
+}
+
+#[test]
+fn a_line_beyond_64_kib_is_refused_at_the_end() {
+    let mut session = with_envelope();
+    session.play("C: DATA\nS: 354");
+    session.feed(&vec![b'a'; 65_537]);
+    session.play("C:\nC: .\nS: 500 5.5.2\nC: NOOP\nS: 250");
+}
+
+#[test]
+fn chunks_are_data_whatever_they_hold() {
+    let mut session = with_envelope();
+    session.feed(b"BDAT 19\r\nSubject: b\r\n\r\n.\r\n\r\nBDAT 0 LAST\r\n");
+    session.play("S: 250 2.0.0 Ok: 19 octets\nS: 250 2.0.0 Ok: queued");
+    assert_eq!(session.table.messages[0].body, b"Subject: b\r\n\r\n.\r\n\r\n");
+}
+
+#[test]
+fn chunks_and_data_do_not_mix() {
+    with_envelope().play(
+        "C: BDAT 2
+         B: hi
+         S: 250 2.0.0
+         C: DATA
+         S: 503 5.5.1
+         C: RCPT TO:<v@x.test>
+         S: 503 5.5.1
+         C: BDAT 2 LAST
+         C:
+         S: 250 2.0.0 Ok: queued",
+    );
+}
+
+#[test]
+fn a_refused_chunk_is_read_exactly() {
+    greeted().play(
+        "C: BDAT 6 LAST
+         B: QUIT\\r\\n
+         S: 503 5.5.1
+         C: MAIL FROM:<a@y.test>
+         S: 250
+         C: BDAT 6
+         B: QUIT\\r\\n
+         S: 503 5.5.1
+         C: MAIL FROM:<a@y.test>
+         S: 250
+         C: RCPT TO:<u@x.test>
+         S: 250
+         C: BDAT 6 FIRST
+         B: QUIT\\r\\n
+         S: 501 5.5.4
+         C: NOOP
+         S: 250",
+    );
+}
+
+#[test]
+fn a_chunk_of_unknown_size_ends_the_session() {
+    for line in [
+        "BDAT",
+        "BDAT x",
+        "BDAT -1",
+        "BDAT 18446744073709551616 LAST",
+        "BDAT 5\\0",
+    ] {
+        with_envelope().play(&format!("C: {line}\nS: 501 5.5.4\nS: close"));
+    }
+}
+
+#[test]
+fn chunks_beyond_the_limit_are_dropped_and_refused() {
+    let mut session = session_with(Config {
+        message_bytes_max: 10,
+        ..config()
+    });
+    session.feed(b"EHLO a\r\n");
+    session.feed(b"MAIL FROM:<>\r\nRCPT TO:<u@x.test>\r\n");
+    session.replies();
+    session.feed(b"BDAT 8\r\n12345678BDAT 8 LAST\r\n12345678NOOP\r\nBDAT 2 LAST\r\n\r\nNOOP\r\n");
+    session.play("S: 250 2.0.0\nS: 552 5.3.4\nS: 250\nS: 503\nS: 250");
+    assert!(session.table.messages.is_empty());
+}
+
+#[test]
+fn bare_line_ends_in_chunks_are_refused_at_the_last() {
+    let mut session = with_envelope();
+    session.feed(b"BDAT 3\r\na\r\nBDAT 3\r\nb\ncBDAT 3 LAST\r\nd\r\nNOOP\r\n");
+    session.play("S: 250\nS: 250\nS: 550 5.5.2\nS: 250");
+    assert!(session.table.messages.is_empty());
+    let mut session = with_envelope();
+    session.feed(b"BDAT 2\r\na\rBDAT 1 LAST\r\n\n");
+    session.play("S: 250\nS: 250 2.0.0 Ok: queued");
+    assert_eq!(session.table.messages[0].body, b"a\r\n");
+}
+
+#[test]
+fn talking_too_early_is_a_protocol_error() {
+    let mut session = Session::new(Smtp::new(Arc::new(config())), Table::default());
+    let mut out = Actions::default();
+    session.core.handle(Event::Opened, &mut out);
+    assert!(out.synchronise && out.wire.is_empty());
+    session.event(Event::Early);
+    session.play("S: 554 5.5.1\nS: close");
+
+    let mut session = with_envelope();
+    session.feed(b"DATA\r\nSubject: x\r\n");
+    session.play("S: 554 5.5.1\nS: close");
+
+    let mut session = super::session();
+    session.feed(b"EHLO a\r\nMAIL FROM:<a@y.test>\r\n");
+    session.play("S: 554 5.5.1\nS: close");
+}
+
+#[test]
+fn starttls_forgets_what_was_said_in_plaintext() {
+    let mut session = with_envelope();
+    session.play("C: STARTTLS\nS: 220 2.0.0");
+    assert!(session.handshakes == 1 && session.core.is_tls());
+    assert!(session.core.hello_name().is_none() && session.core.envelope().is_none());
+    session.play("C: MAIL FROM:<a@y.test>\nS: 503 5.5.1\nC: STARTTLS\nS: 503 5.5.1");
+    session.feed(b"EHLO a\r\n");
+    assert!(session.replies().iter().all(|reply| !reply.contains("STARTTLS")));
+}
+
+#[test]
+fn starttls_is_refused_where_there_is_no_certificate() {
+    let mut session = session_with(Config::new("mx.test"));
+    session.feed(b"EHLO a\r\n");
+    assert!(session.replies().iter().all(|reply| !reply.contains("STARTTLS")));
+    session.play("C: STARTTLS\nS: 502 5.5.1");
+}
+
+#[test]
+fn lines_too_long_are_one_error_each() {
+    let mut session = greeted();
+    session.feed(format!("NOOP {}\r\n", "a".repeat(504)).as_bytes());
+    session.play("S: 250");
+    for _ in 0..100 {
+        session.feed(&[b'a'; 1000]);
+    }
+    session.play("C: b\nS: 500 5.5.2\nC: NOOP\nS: 250");
+}
+
+#[test]
+fn a_browser_is_turned_away_at_once() {
+    let mut session = session();
+    session.feed(b"POST / HTTP/1.1\r\nHost: mx.test\r\n\r\nEHLO a\r\n");
+    session.play("S: 421 4.7.0\nS: close");
+}
+
+#[test]
+fn shutdown_waits_for_the_message_under_way() {
+    let mut session = with_envelope();
+    session.play("C: DATA\nS: 354");
+    session.event(Event::Shutdown);
+    session.play("C: .\nS: 250 2.0.0 Ok: queued\nS: 421 4.3.2\nS: close");
+    let mut session = with_envelope();
+    session.event(Event::Shutdown);
+    session.play("S: 421 4.3.2\nS: close");
+}
+
+#[test]
+fn time_runs_out_with_a_word() {
+    let mut session = greeted();
+    session.event(Event::Deadline);
+    session.play("S: 421 4.4.2\nS: close");
+}
+
+#[test]
+fn an_answer_to_another_question_promises_nothing() {
+    let mut session = greeted();
+    session.event(Event::Answer(Answer::Committed(Ok(TestReceipt(1)))));
+    session.play("S: 421 4.3.0\nS: close");
+}

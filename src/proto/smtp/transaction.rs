@@ -1,0 +1,164 @@
+//! MAIL and RCPT: the envelope of a mail transaction (RFC 5321 §3.3).
+//!
+//! Invariants: a path stands in the envelope exactly if its command was answered 250; unknown recipients and errors
+//! are counted apart, because a mailing list with a few dead members is no scanner.
+
+use super::limits;
+use super::parameters::{self, ParameterError};
+use super::path::Path;
+use super::reply::{self, RecipientRefusal, Reply};
+use super::server::{BeginVerdict, Question, RecipientVerdict, Smtp, State};
+use crate::model::{AddressError, Envelope, ForwardPath};
+use crate::proto::{Actions, Receipt};
+
+impl<R: Receipt> Smtp<R> {
+    pub(super) fn mail(&mut self, argument: &[u8], out: &mut Actions<Question>) {
+        match self.parse_mail(argument) {
+            Ok(envelope) => {
+                let declared_size = envelope.declared_size;
+                self.transaction = Some(envelope);
+                self.ask(Question::MayBegin { declared_size }, State::Begin, out);
+            }
+            Err(reply) => self.refuse(reply, out),
+        }
+    }
+
+    fn parse_mail(&self, argument: &[u8]) -> Result<Envelope, Reply> {
+        if self.hello.is_none() {
+            return Err(reply::HELLO_FIRST);
+        }
+        if self.transaction.is_some() {
+            return Err(reply::NESTED_MAIL);
+        }
+        let (path, rest) = Path::split(argument).ok_or(reply::BAD_SENDER)?;
+        let parameters = parameters::parse_mail(rest).map_err(|error| match error {
+            ParameterError::Unknown => reply::UNKNOWN_PARAMETER,
+            ParameterError::Value => reply::BAD_PARAMETER,
+        })?;
+        let reverse_path = path.reverse(parameters.is_utf8).map_err(|error| match error {
+            AddressError::NeedsUtf8 => reply::NEEDS_SMTPUTF8,
+            AddressError::Syntax | AddressError::TooLong => reply::BAD_SENDER,
+        })?;
+        if parameters
+            .size
+            .is_some_and(|size| size > self.config.message_bytes_max)
+        {
+            return Err(reply::TOO_BIG);
+        }
+        Ok(Envelope {
+            reverse_path,
+            body_type: parameters.body.unwrap_or_default(),
+            is_utf8: parameters.is_utf8,
+            declared_size: parameters.size,
+            ..Envelope::default()
+        })
+    }
+
+    pub(super) fn begin(&mut self, verdict: BeginVerdict, out: &mut Actions<Question>) {
+        self.state = State::Command;
+        match verdict {
+            Ok(()) => self.say(reply::SENDER_OK, out),
+            Err(refusal) => {
+                self.reset();
+                self.say(refusal.reply(), out);
+            }
+        }
+    }
+
+    pub(super) fn rcpt(&mut self, argument: &[u8], out: &mut Actions<Question>) {
+        match self.parse_rcpt(argument) {
+            Ok(path) => {
+                self.candidate = Some(path);
+                self.ask(Question::MayReceive, State::Recipient, out);
+            }
+            // The peer sends the rest in another transaction: no error of its.
+            Err(reply::TOO_MANY_RECIPIENTS) => self.say(reply::TOO_MANY_RECIPIENTS, out),
+            Err(reply) => self.refuse(reply, out),
+        }
+    }
+
+    fn parse_rcpt(&self, argument: &[u8]) -> Result<ForwardPath, Reply> {
+        let Some(envelope) = &self.transaction else {
+            return Err(if self.hello.is_none() {
+                reply::HELLO_FIRST
+            } else {
+                reply::MAIL_FIRST
+            });
+        };
+        if self.chunked.is_some() {
+            return Err(reply::MIXED_CHUNKS);
+        }
+        let (path, rest) = Path::split(argument).ok_or(reply::BAD_RECIPIENT)?;
+        if !rest.iter().all(|octet| matches!(octet, b' ' | b'\t')) {
+            return Err(reply::UNKNOWN_PARAMETER);
+        }
+        let forward = path.forward(envelope.is_utf8).map_err(|error| match error {
+            AddressError::NeedsUtf8 => reply::NEEDS_SMTPUTF8,
+            AddressError::Syntax | AddressError::TooLong => reply::BAD_RECIPIENT,
+        })?;
+        if envelope.forward_paths.len() >= self.config.recipients_max {
+            return Err(reply::TOO_MANY_RECIPIENTS);
+        }
+        Ok(forward)
+    }
+
+    pub(super) fn recipient(&mut self, verdict: RecipientVerdict, out: &mut Actions<Question>) {
+        self.state = State::Command;
+        let candidate = self.candidate.take();
+        match verdict {
+            Ok(()) => {
+                let paths = self
+                    .transaction
+                    .as_mut()
+                    .map(|envelope| &mut envelope.forward_paths);
+                if let (Some(paths), Some(candidate)) = (paths, candidate) {
+                    paths.push(candidate);
+                }
+                self.say(reply::RECIPIENT_OK, out);
+            }
+            Err(RecipientRefusal::UnknownUser) => self.refuse_unknown(out),
+            Err(refusal @ RecipientRefusal::RelayDenied) => self.refuse(refusal.reply(), out),
+            Err(refusal) => self.say(refusal.reply(), out),
+        }
+    }
+
+    fn refuse_unknown(&mut self, out: &mut Actions<Question>) {
+        self.unknown_recipients += 1;
+        let max = self.config.unknown_recipients_max;
+        if max.is_some_and(|max| self.unknown_recipients > max) {
+            return self.close_with(reply::TOO_MANY_UNKNOWN, out);
+        }
+        self.say(RecipientRefusal::UnknownUser.reply(), out);
+    }
+
+    /// Forgets the mail transaction.
+    pub(super) fn reset(&mut self) {
+        self.transaction = None;
+        self.candidate = None;
+        self.chunked = None;
+    }
+
+    /// Why DATA or BDAT is out of place, if it is.
+    pub(super) fn check_recipients(&self) -> Result<(), Reply> {
+        let Some(envelope) = &self.transaction else {
+            return Err(if self.hello.is_none() {
+                reply::HELLO_FIRST
+            } else {
+                reply::MAIL_FIRST
+            });
+        };
+        if envelope.forward_paths.is_empty() {
+            return Err(reply::NO_RECIPIENTS);
+        }
+        Ok(())
+    }
+
+    /// Time for the next block of a message, once the last block is complete.
+    pub(super) fn note_progress(block_bytes: &mut u64, taken: usize, out: &mut Actions<Question>) {
+        *block_bytes += taken as u64;
+        if *block_bytes >= limits::DATA_BLOCK_BYTES {
+            *block_bytes %= limits::DATA_BLOCK_BYTES;
+            out.deadline = Some(crate::proto::Deadline::Seconds(limits::DATA_BLOCK_SECONDS));
+        }
+    }
+}

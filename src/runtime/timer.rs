@@ -1,0 +1,34 @@
+//! Waiting for time on this core's reactor.
+//!
+//! Invariants: a wait that is dropped leaves no timer behind; every wait goes through the reactor, so I/O gets in.
+//! Not here: deadlines of connections (`net::conn` keeps one timer for all its waits).
+
+use futures_util::future::{Either, select};
+use glommio::timer::Timer;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+/// How long [`breathe`] waits. glommio visits its reactor only when nothing is runnable or every 100 ms, so a task that
+/// merely yields runs again before any I/O was looked at; a timer of zero is ready at once and does not wait at all.
+/// 2 µs is the shortest wait that reliably reaches the reactor; the wait itself then costs about 5 µs.
+const BREATH: Duration = Duration::from_micros(2);
+
+/// Waits at least `duration`.
+pub async fn sleep(duration: Duration) {
+    Timer::new(duration).await;
+}
+
+/// `None`: the time was up first (`task` is dropped). A task that is ready wins over a limit that is over.
+pub async fn timeout<T>(limit: Duration, task: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(task), Timer::new(limit)).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
+    }
+}
+
+/// Lets I/O and other tasks in during a long computation: waits on the reactor, unlike a bare yield.
+/// Call it after at most 1 ms of computation; `benches/mesh.rs` measures what a neighbour then waits.
+pub async fn breathe() {
+    Timer::new(BREATH).await;
+}

@@ -1,0 +1,148 @@
+//! Telling the client what has changed in the selected mailbox (RFC 9051 §7.4, §7.5.1; RFC 7162 §3.2.4).
+//!
+//! Invariants: FLAGS, EXPUNGE, EXISTS, FETCH in this order, so that a number always means what it did when it was
+//! written; unsolicited FETCH carries the UID, and MODSEQ once CONDSTORE is enabled.
+//! Limits: [`FLAGS_SLICE`] messages are looked at between sends.
+//! Not here: what has changed (`mailbox::view`).
+
+use super::Services;
+use super::link::{Link, Lost};
+use super::state::Session;
+use crate::mailbox::view::{OwnChanges, ViewChanges, row_of};
+use crate::model::{Flags, MailboxId, SeqNum, Uid};
+use crate::proto::imap::encode::code::push_status_line;
+use crate::proto::imap::encode::mailbox::push_count_line;
+use crate::proto::imap::encode::{message, push_number};
+use crate::proto::imap::{Code, Status};
+use crate::session::pipe::Pipe;
+use crate::store::{MailboxState, MessageRow};
+
+/// Messages whose flags are written in one look at the store: about a send buffer full.
+const FLAGS_SLICE: usize = 1_024;
+
+/// Is the selected mailbox (if any) still there?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Selected,
+    Deleted,
+}
+
+impl<S: Services> Session<S> {
+    /// Brings the view up to date and writes what the client must be told.
+    pub async fn tell_changes<P: Pipe>(
+        &mut self,
+        link: &mut Link<P>,
+        may_expunge: bool,
+    ) -> Result<Standing, Lost> {
+        let Some(selected) = &mut self.selected else {
+            return Ok(if self.has_lost_mailbox {
+                Standing::Deleted
+            } else {
+                Standing::Selected
+            });
+        };
+        let mailbox = selected.view.mailbox();
+        let own = std::mem::take(&mut selected.own);
+        let own = OwnChanges {
+            mod_seqs: &own,
+            were_told: selected.own_were_told,
+        };
+        let may_change_flags = !selected.is_read_only;
+        let view = &mut selected.view;
+        let synced = self.services.store().account(self.account.id, |account| {
+            let state = account.mailboxes.get(&mailbox)?;
+            let changes = view.sync(state, may_expunge, own);
+            if changes.keywords_grew {
+                write_flags_lines(state, may_change_flags, link.out());
+            }
+            Some(changes)
+        });
+        let Some(changes) = synced.flatten() else {
+            self.selected = None;
+            self.has_lost_mailbox = true;
+            return Ok(Standing::Deleted);
+        };
+        self.write_changes(link, mailbox, &changes).await?;
+        Ok(Standing::Selected)
+    }
+
+    async fn write_changes<P: Pipe>(
+        &self,
+        link: &mut Link<P>,
+        mailbox: MailboxId,
+        changes: &ViewChanges,
+    ) -> Result<(), Lost> {
+        for number in &changes.expunged {
+            push_count_line(number.value(), "EXPUNGE", link.out());
+            link.flush_if_full(|| self.services.now()).await?;
+        }
+        if let Some(exists) = changes.exists {
+            push_count_line(count(exists), "EXISTS", link.out());
+            push_count_line(0, "RECENT", link.out());
+        }
+        for uids in changes.flags.chunks(FLAGS_SLICE) {
+            self.services.store().account(self.account.id, |account| {
+                let state = account.mailboxes.get(&mailbox)?;
+                self.write_flags_of(state, uids, link.out());
+                Some(())
+            });
+            link.flush_if_full(|| self.services.now()).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a FETCH with the flags of each of `uids` that is there and in the view.
+    pub fn write_flags_of(&self, state: &MailboxState, uids: &[Uid], out: &mut Vec<u8>) {
+        let Some(selected) = &self.selected else { return };
+        for uid in uids {
+            let (Some(index), Some(row)) = (selected.view.index_of(*uid), row_of(&state.rows, *uid)) else {
+                continue;
+            };
+            message::push_fetch_head(SeqNum::from_index(index), out);
+            out.extend_from_slice(b"UID ");
+            push_number(u64::from(uid.value()), out);
+            out.push(b' ');
+            push_flags_item(state, row, out);
+            if self.is_condstore {
+                out.push(b' ');
+                message::push_mod_seq(row.mod_seq, out);
+            }
+            message::push_fetch_end(out);
+        }
+    }
+}
+
+/// Appends `FLAGS (…)`.
+pub fn push_flags_item(state: &MailboxState, row: &MessageRow, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"FLAGS ");
+    let keywords = state
+        .keywords
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| row.keywords & (1 << bit) != 0)
+        .map(|(_, keyword)| keyword);
+    message::push_flags(row.flags, keywords, &[], out);
+}
+
+/// Writes `* FLAGS (…)` and `* OK [PERMANENTFLAGS (… \*)]`, the latter empty for a mailbox opened by EXAMINE.
+pub fn write_flags_lines(state: &MailboxState, may_change_flags: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"* FLAGS ");
+    message::push_flags(Flags::ALL, &state.keywords, &[], out);
+    out.extend_from_slice(b"\r\n");
+    let (flags, keywords) = if may_change_flags {
+        (Flags::ALL, state.keywords.clone())
+    } else {
+        (Flags::default(), Vec::new())
+    };
+    let permanent = Code::PermanentFlags {
+        flags,
+        keywords,
+        may_create: may_change_flags,
+    };
+    push_status_line(b"*", Status::Ok, Some(&permanent), "Flags permitted", out);
+}
+
+/// A number of messages on the wire: a view holds fewer than 2^32.
+pub fn count(messages: usize) -> u32 {
+    u32::try_from(messages).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,107 @@
+//! From a command to the file that does it, and what every command has in common.
+//!
+//! Invariants: after every command the client is told what changed, EXPUNGE only where sequence numbers may change
+//! (RFC 9051 §7.5.1: not during FETCH, STORE or SEARCH by number).
+
+use super::Services;
+use super::changes::Standing;
+use super::link::{Link, Lost};
+use super::state::{Answered, Session, Stop, mailbox_gone};
+use crate::proto::imap::encode::mailbox::push_namespace_line;
+use crate::proto::imap::types::{Command, CommandBody};
+use crate::proto::imap::{Completion, Status, Transition};
+use crate::session::pipe::Pipe;
+
+impl<S: Services> Session<S> {
+    /// Executes a command, tells what changed, and says how it ended.
+    pub async fn command<P: Pipe>(
+        &mut self,
+        link: &mut Link<P>,
+        command: Command,
+    ) -> Result<Completion, Lost> {
+        let may_expunge = allows_expunge(&command.body);
+        let completion = match self.execute(link, command).await {
+            Ok(completion) | Err(Stop::Ended(completion)) => completion,
+            Err(Stop::Lost(lost)) => return Err(lost),
+        };
+        let standing = self.tell_changes(link, may_expunge).await?;
+        Ok(with_standing(completion, standing))
+    }
+
+    async fn execute<P: Pipe>(&mut self, link: &mut Link<P>, command: Command) -> Answered {
+        let tag = command.tag;
+        match command.body {
+            CommandBody::Noop => Ok(Completion::ok("NOOP completed")),
+            CommandBody::Check => Ok(Completion::ok("CHECK completed")),
+            CommandBody::Enable(capabilities) => Ok(self.enable(&capabilities, link.out())),
+            CommandBody::Select { mailbox, parameters } => self.select(link, &mailbox, parameters, false),
+            CommandBody::Examine { mailbox, parameters } => self.select(link, &mailbox, parameters, true),
+            CommandBody::Unselect => Ok(self.unselect()),
+            CommandBody::Close => self.close().await,
+            CommandBody::Create { mailbox, special_use } => self.create(mailbox, &special_use).await,
+            CommandBody::Delete(mailbox) => self.delete(mailbox).await,
+            CommandBody::Rename { from, to } => self.rename(from, to).await,
+            CommandBody::Subscribe(mailbox) => self.subscribe(mailbox, true).await,
+            CommandBody::Unsubscribe(mailbox) => self.subscribe(mailbox, false).await,
+            CommandBody::List(list) => self.list(link, list).await,
+            CommandBody::Lsub { reference, pattern } => self.lsub(link, &reference, &pattern).await,
+            CommandBody::Namespace => {
+                push_namespace_line(link.out());
+                Ok(Completion::ok("NAMESPACE completed"))
+            }
+            CommandBody::Status { mailbox, items } => self.status(&mailbox, &items, link.out()),
+            CommandBody::GetQuota(root) => self.quota(&root, link.out()),
+            CommandBody::GetQuotaRoot(mailbox) => self.quota_root(&mailbox, link.out()),
+            CommandBody::Expunge { uids } => self.expunge(uids).await,
+            CommandBody::Search(search) => self.search(link, &tag, search).await,
+            CommandBody::Fetch(fetch) => self.fetch(link, fetch).await,
+            CommandBody::Store(store) => self.store(link, store).await,
+            CommandBody::Copy { set, mailbox, by_uid } => self.copy(set, mailbox, by_uid).await,
+            CommandBody::Move { set, mailbox, by_uid } => self.r#move(link, set, mailbox, by_uid).await,
+            // The core answers these itself or asks about them in other words.
+            CommandBody::Capability
+            | CommandBody::Logout
+            | CommandBody::Id(_)
+            | CommandBody::StartTls
+            | CommandBody::Authenticate { .. }
+            | CommandBody::Login { .. }
+            | CommandBody::Append(_)
+            | CommandBody::Idle => Ok(Completion::bad("Not now")),
+        }
+    }
+
+    /// ENABLE (RFC 5161): names of what can be enabled and was not are answered, others passed over.
+    fn enable(&mut self, capabilities: &[String], out: &mut Vec<u8>) -> Completion {
+        out.extend_from_slice(b"* ENABLED");
+        let asks_condstore = capabilities
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case("CONDSTORE"));
+        if asks_condstore {
+            self.is_condstore = true;
+            out.extend_from_slice(b" CONDSTORE");
+        }
+        out.extend_from_slice(b"\r\n");
+        Completion::ok("ENABLE completed")
+    }
+}
+
+/// What became of the selected mailbox meanwhile is part of the answer: see the head of [`super`].
+pub fn with_standing(completion: Completion, standing: Standing) -> Completion {
+    if standing == Standing::Selected {
+        return completion;
+    }
+    let completion = match completion.status {
+        Status::Ok => mailbox_gone(),
+        Status::No | Status::Bad => completion,
+    };
+    completion.with_transition(Transition::Closed)
+}
+
+fn allows_expunge(body: &CommandBody) -> bool {
+    match body {
+        CommandBody::Fetch(fetch) => fetch.by_uid,
+        CommandBody::Store(store) => store.by_uid,
+        CommandBody::Search(search) => search.by_uid,
+        _ => true,
+    }
+}

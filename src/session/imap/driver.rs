@@ -1,0 +1,308 @@
+//! The loop of a session: offers input to the core, does what it says, answers what it asks, waits.
+//!
+//! Invariants: one question is answered before more input is offered; what was written is sent before every wait; a
+//! login is answered by the core that owns the account.
+//! Not here: commands (`commands`).
+
+use super::changes::Standing;
+use super::commands::with_standing;
+use super::link::{Link, Lost, Woken};
+use super::state::Session;
+use super::{AuthVerdict, Credentials, Services};
+use crate::base::wait::Waiter;
+use crate::model::Account;
+use crate::proto::imap::encode::code::push_bye_line;
+use crate::proto::imap::{Answer, Channel, Completion, Imap, LoginRefusal, Question};
+use crate::proto::{Deadline, Event, Protocol};
+use crate::session::pipe::Pipe;
+use crate::store::CommitReceipt;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// How a session ended on this core.
+pub enum Served<P: Pipe> {
+    /// The connection is closed.
+    Ended,
+    /// It goes on at [`Moved::core`].
+    Moved(Box<Moved<P>>),
+}
+
+/// A connection on its way to the core that owns its account, its login not answered yet. `Send`.
+pub struct Moved<P: Pipe> {
+    /// Where to.
+    pub core: usize,
+    connection: P::Detached,
+    carry: Vec<u8>,
+    imap: Imap<CommitReceipt>,
+    deadline: Option<Instant>,
+    account: Account,
+}
+
+/// Serves a new connection. `is_tls`: TLS is up already (implicit TLS).
+pub async fn serve<P: Pipe, S: Services>(pipe: P, is_tls: bool, services: Rc<S>) -> Served<P> {
+    let channel = Channel {
+        is_tls,
+        is_plaintext_login_allowed: services.is_plaintext_login_allowed(pipe.peer()),
+    };
+    let driver = Driver {
+        imap: Imap::new(services.config(), channel),
+        link: Link::new(pipe, Vec::new(), None),
+        session: None,
+        services,
+    };
+    driver.run(Some(Event::Opened)).await
+}
+
+/// Takes over a connection on the core [`Moved::core`] names.
+///
+/// # Errors
+/// The connection could not be attached; it is gone.
+pub async fn resume<P: Pipe, S: Services>(moved: Moved<P>, services: Rc<S>) -> io::Result<Served<P>> {
+    let pipe = P::attach(moved.connection)?;
+    let mut driver = Driver {
+        imap: moved.imap,
+        link: Link::new(pipe, moved.carry, moved.deadline),
+        session: None,
+        services,
+    };
+    let answer = driver.begin_session(moved.account).await;
+    Ok(driver.run(Some(Event::Answer(answer))).await)
+}
+
+struct Driver<P: Pipe, S: Services> {
+    imap: Imap<CommitReceipt>,
+    link: Link<P>,
+    /// Once logged in.
+    session: Option<Session<S>>,
+    services: Rc<S>,
+}
+
+/// What the loop does next.
+enum Next {
+    Go,
+    Wait,
+    Move(Account),
+    Close,
+}
+
+impl<P: Pipe, S: Services> Driver<P, S> {
+    async fn run(mut self, first: Option<Event<'_, Answer<CommitReceipt>>>) -> Served<P> {
+        if let Some(event) = first {
+            self.imap.handle(event, &mut self.link.actions);
+        }
+        let mut stopping = self.services.shutdown().waiter();
+        if self.services.shutdown().has_begun() {
+            self.imap.handle(Event::Shutdown, &mut self.link.actions);
+        }
+        loop {
+            let next = match self.step().await {
+                Ok(Next::Wait) => self.wait(&mut stopping).await.map(|()| Next::Go),
+                other => other,
+            };
+            match next {
+                Ok(Next::Go | Next::Wait) => {}
+                Ok(Next::Move(account)) => return self.into_moved(account).await,
+                Ok(Next::Close) => {
+                    // What could not be sent does not matter any more.
+                    let _ = self.link.flush(self.services.now()).await;
+                    self.link.pipe.close().await;
+                    return Served::Ended;
+                }
+                Err(Lost) => {
+                    self.link.pipe.close().await;
+                    return Served::Ended;
+                }
+            }
+        }
+    }
+
+    /// Does what the core said last, then offers it what was received.
+    async fn step(&mut self) -> Result<Next, Lost> {
+        if let Some(Deadline::Seconds(seconds)) = self.link.actions.deadline.take() {
+            self.link.deadline = Some(self.services.now() + Duration::from_secs(u64::from(seconds)));
+        }
+        if self.link.actions.start_tls {
+            self.link.actions.start_tls = false;
+            return self.start_tls().await;
+        }
+        if let Some(question) = self.link.actions.question.take() {
+            return self.answer(question).await;
+        }
+        if self.link.actions.synchronise {
+            self.link.actions.synchronise = false;
+            let is_early = !self.link.input.is_empty() || self.link.pipe.has_input();
+            let event = if is_early { Event::Early } else { Event::Quiet };
+            self.imap.handle(event, &mut self.link.actions);
+            return Ok(Next::Go);
+        }
+        if self.link.actions.close {
+            return Ok(Next::Close);
+        }
+        if self.link.input.is_empty() {
+            return Ok(Next::Wait);
+        }
+        self.offer().await
+    }
+
+    async fn offer(&mut self) -> Result<Next, Lost> {
+        let link = &mut self.link;
+        let input = Event::Bytes(link.input.bytes());
+        let taken = self.imap.handle(input, &mut link.actions).0;
+        let body = std::mem::take(&mut link.actions.body);
+        for range in body {
+            let piece = link.input.slice(range);
+            if let Some(session) = &mut self.session {
+                session.upload_piece(piece).await;
+            }
+        }
+        link.input.consume(taken);
+        if taken > 0 || self.has_something_to_do() {
+            return Ok(Next::Go);
+        }
+        if self.link.actions.wire.is_empty() {
+            return Ok(Next::Wait);
+        }
+        // The core takes no more before its responses are sent.
+        self.link.flush(self.services.now()).await?;
+        Ok(Next::Go)
+    }
+
+    fn has_something_to_do(&self) -> bool {
+        let actions = &self.link.actions;
+        actions.question.is_some() || actions.synchronise || actions.start_tls || actions.close
+    }
+
+    async fn wait(&mut self, stopping: &mut Waiter) -> Result<(), Lost> {
+        self.link.flush(self.services.now()).await?;
+        let mut changes = None;
+        if self.imap.is_idling()
+            && let Some(session) = &mut self.session
+        {
+            // Made before the look, so that nothing falls between the look and the wait.
+            changes = Some(self.services.store().watch(session.account.id));
+            let standing = session.tell_changes(&mut self.link, true).await?;
+            if standing == Standing::Deleted {
+                say_deleted(&mut self.link);
+                return Ok(());
+            }
+            self.link.flush(self.services.now()).await?;
+        }
+        let stopping = (!self.services.shutdown().has_begun()).then_some(stopping);
+        match self.link.wait(changes.as_mut(), stopping).await? {
+            Woken::Received(lease) if lease.is_empty() => {
+                self.imap.handle(Event::PeerClosed, &mut self.link.actions);
+            }
+            Woken::Received(lease) => self.link.input.put(lease),
+            Woken::Late => {
+                // Said once: the core sets the next one.
+                self.link.deadline = None;
+                self.imap.handle(Event::Deadline, &mut self.link.actions);
+            }
+            Woken::Stopping => {
+                self.imap.handle(Event::Shutdown, &mut self.link.actions);
+            }
+            // Looked at where the next wait begins.
+            Woken::Changed => {}
+        }
+        Ok(())
+    }
+
+    async fn start_tls(&mut self) -> Result<Next, Lost> {
+        self.link.flush(self.services.now()).await?;
+        let Some(config) = self.services.tls() else {
+            return Ok(Next::Close);
+        };
+        self.link.pipe.set_deadline(self.link.deadline);
+        self.link.pipe.start_tls(config).await?;
+        self.imap.handle(Event::TlsReady, &mut self.link.actions);
+        Ok(Next::Go)
+    }
+
+    async fn answer(&mut self, question: Question) -> Result<Next, Lost> {
+        let answer = match question {
+            Question::Authenticate {
+                login,
+                secret,
+                authorization,
+            } => {
+                let credentials = Credentials {
+                    login: &login,
+                    password: &secret.0,
+                    authorization: authorization.as_deref(),
+                    peer: self.link.pipe.peer(),
+                };
+                match self.services.authenticate(credentials).await {
+                    AuthVerdict::Refused(refusal) => Answer::Refused(refusal),
+                    AuthVerdict::Account(account) if self.is_local(&account) => {
+                        self.begin_session(account).await
+                    }
+                    AuthVerdict::Account(account) => return Ok(Next::Move(account)),
+                }
+            }
+            question => self.answer_in_session(question).await?,
+        };
+        self.imap.handle(Event::Answer(answer), &mut self.link.actions);
+        Ok(Next::Go)
+    }
+
+    async fn answer_in_session(&mut self, question: Question) -> Result<Answer<CommitReceipt>, Lost> {
+        let link = &mut self.link;
+        // The core asks these only after a login was answered, which made the session.
+        let Some(session) = &mut self.session else {
+            return Ok(Answer::Done(Completion::bad("Not logged in")));
+        };
+        Ok(match question {
+            Question::Authenticate { .. } => Answer::Refused(LoginRefusal::Unavailable),
+            Question::Command(command) => Answer::Done(session.command(link, command).await?),
+            Question::Idle => Answer::Idling,
+            Question::IdleDone => {
+                let standing = session.tell_changes(link, true).await?;
+                Answer::Done(with_standing(Completion::ok("IDLE completed"), standing))
+            }
+            Question::AppendBegin(append) => session.append_begin(append),
+            Question::AppendCommit => session.append_commit(link).await?,
+            Question::AppendAbandon => {
+                session.upload = None;
+                Answer::AppendDropped
+            }
+        })
+    }
+
+    fn is_local(&self, account: &Account) -> bool {
+        let core = self.services.core();
+        account.id.partition().core(core.count) == core.id
+    }
+
+    /// Makes the session of an account this core owns.
+    async fn begin_session(&mut self, account: Account) -> Answer<CommitReceipt> {
+        match self.services.store().ensure_account(account.id).await {
+            Ok(()) => {
+                self.session = Some(Session::new(self.services.clone(), account));
+                Answer::Authenticated
+            }
+            Err(_) => Answer::Refused(LoginRefusal::Unavailable),
+        }
+    }
+
+    async fn into_moved(mut self, account: Account) -> Served<P> {
+        if self.link.flush(self.services.now()).await.is_err() {
+            self.link.pipe.close().await;
+            return Served::Ended;
+        }
+        Served::Moved(Box::new(Moved {
+            core: account.id.partition().core(self.services.core().count),
+            carry: self.link.input.into_carry(),
+            connection: self.link.pipe.detach(),
+            imap: self.imap,
+            deadline: self.link.deadline,
+            account,
+        }))
+    }
+}
+
+/// Ends the session because its mailbox is gone: see the head of [`super`].
+fn say_deleted<P: Pipe>(link: &mut Link<P>) {
+    push_bye_line(None, "The selected mailbox was deleted", link.out());
+    link.actions.close = true;
+}

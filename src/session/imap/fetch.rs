@@ -1,0 +1,381 @@
+//! FETCH and UID FETCH (RFC 9051 §6.4.5, §7.5.2; RFC 7162 §3.1.4; RFC 3516; RFC 8474; RFC 8514).
+//!
+//! Owns: the plan of a FETCH, the implicit `\Seen`, the order of messages, what became of those that could not be given.
+//! Invariants: items of the rows are written in one look at the store; contents are read between looks; a message's
+//! response is either written whole or not begun, or the connection ends. `\Seen` is durable before the FETCH that shows
+//! it, one change for [`SEEN_BATCH`] messages, so a client that goes away has marked little it never got.
+//! An expunged message is passed over; a FETCH by number then ends `NO [EXPUNGEISSUED]` (RFC 2180 §4.1.2).
+//! Limits: [`ROWS_SLICE`], [`AHEAD_MESSAGES`] and [`AHEAD_BYTES`] of messages read at the same time; the send buffer's.
+//! Failure: a message that cannot be read is left out and the command ends with NO and the store's code; if `\Seen`
+//! cannot be stored, mail is shown without it.
+//! Not here: single items of contents (`fetch_content`).
+
+use super::Services;
+use super::changes::push_flags_item;
+use super::fetch_content::{self, Warmth, is_of_content};
+use super::link::Link;
+use super::state::{Answered, Session, Stop, no};
+use crate::mailbox::reader::{MessageReader, ReadError};
+use crate::mailbox::view::row_of;
+use crate::model::{Flags, ModSeq, SeqNum, Uid};
+use crate::proto::imap::encode::{message, push_number};
+use crate::proto::imap::types::{Fetch, FetchItem, InternalDate, StoreOperation};
+use crate::proto::imap::{Code, Completion, dates};
+use crate::proto::message::structure::Structure;
+use crate::session::pipe::Pipe;
+use crate::store::{Change, MailboxState, MessageRow, Outcome};
+use futures_util::future::join_all;
+use smallvec::SmallVec;
+use std::collections::HashSet;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// Messages whose rows are written in one look at the store.
+const ROWS_SLICE: usize = 512;
+
+/// Messages marked `\Seen` by one change before they are sent.
+const SEEN_BATCH: usize = 64;
+
+/// Messages whose contents are read at the same time, so that a fetch of many small ones does not wait for each in turn.
+const AHEAD_MESSAGES: usize = 16;
+
+/// Octets of all messages read at the same time, except that one is always read.
+const AHEAD_BYTES: u64 = 512 * 1024;
+
+/// Structures with more parts are not kept for the next command.
+const KEPT_STRUCTURE_PARTS_MAX: usize = 100;
+
+/// What a FETCH asks, taken apart.
+struct Plan {
+    /// Answered from the row, UID first.
+    of_row: SmallVec<[FetchItem; 4]>,
+    /// Answered from the message.
+    of_content: SmallVec<[FetchItem; 4]>,
+    warmth: Warmth,
+    sets_seen: bool,
+    changed_since: Option<ModSeq>,
+}
+
+impl Plan {
+    fn new(fetch: &Fetch, is_read_only: bool) -> Self {
+        let mut plan = Self {
+            of_row: SmallVec::new(),
+            of_content: SmallVec::new(),
+            warmth: Warmth::Record,
+            sets_seen: false,
+            changed_since: fetch.changed_since,
+        };
+        if fetch.by_uid {
+            plan.add(&FetchItem::Uid);
+        }
+        for item in &fetch.items {
+            plan.add(item);
+            plan.sets_seen |= !is_read_only && sets_seen(item);
+        }
+        // RFC 7162 §3.1.4.1
+        if fetch.changed_since.is_some() {
+            plan.add(&FetchItem::ModSeq);
+        }
+        plan
+    }
+
+    fn add(&mut self, item: &FetchItem) {
+        let items = if is_of_content(item) {
+            self.warmth = self.warmth.max(fetch_content::warmth(item));
+            &mut self.of_content
+        } else {
+            &mut self.of_row
+        };
+        if !items.contains(item) {
+            items.push(item.clone());
+        }
+    }
+}
+
+fn sets_seen(item: &FetchItem) -> bool {
+    match item {
+        FetchItem::BodySection { peek, .. } | FetchItem::Binary { peek, .. } => !peek,
+        FetchItem::Rfc822 | FetchItem::Rfc822Text => true,
+        _ => false,
+    }
+}
+
+/// What could not be given.
+#[derive(Default)]
+pub struct Trouble {
+    has_gone: bool,
+    /// The first failure.
+    failure: Option<Completion>,
+}
+
+impl Trouble {
+    pub fn read(&mut self, error: ReadError) {
+        if let Stop::Ended(completion) = Stop::from(error) {
+            self.failure.get_or_insert(completion);
+        }
+    }
+
+    pub fn unknown_encoding(&mut self) {
+        let refused = no(Code::UnknownCte, "A part's transfer encoding cannot be decoded");
+        self.failure.get_or_insert(refused);
+    }
+
+    fn completion(self, by_uid: bool) -> Completion {
+        match self.failure {
+            Some(failure) => failure,
+            None if self.has_gone && !by_uid => no(Code::ExpungeIssued, "Some of the messages are expunged"),
+            None => Completion::ok("FETCH completed"),
+        }
+    }
+}
+
+/// A message to be shown with contents.
+struct Target {
+    index: usize,
+    row: MessageRow,
+    /// The flags are shown though they were not asked for: `\Seen` is new.
+    is_newly_seen: bool,
+}
+
+impl<S: Services> Session<S> {
+    pub async fn fetch<P: Pipe>(&mut self, link: &mut Link<P>, fetch: Fetch) -> Answered {
+        let plan = Plan::new(&fetch, self.selected()?.is_read_only);
+        self.is_condstore |= plan.of_row.contains(&FetchItem::ModSeq);
+        let ranges = self.selected()?.resolve(&fetch.set, fetch.by_uid)?;
+        let mut trouble = Trouble::default();
+        for range in ranges {
+            if plan.of_content.is_empty() {
+                self.fetch_rows(link, &plan, range, &mut trouble).await?;
+            } else {
+                self.fetch_messages(link, &plan, range, &mut trouble).await?;
+            }
+        }
+        Ok(trouble.completion(fetch.by_uid))
+    }
+
+    async fn fetch_rows<P: Pipe>(
+        &self,
+        link: &mut Link<P>,
+        plan: &Plan,
+        range: Range<usize>,
+        trouble: &mut Trouble,
+    ) -> Result<(), Stop> {
+        for slice in slices(range, ROWS_SLICE) {
+            self.with_selected(|state, selected| {
+                for index in slice {
+                    let Some(row) = row_of(&state.rows, selected.view.uids()[index]) else {
+                        trouble.has_gone = true;
+                        continue;
+                    };
+                    if is_wanted(plan, row) {
+                        let out = link.out();
+                        message::push_fetch_head(SeqNum::from_index(index), out);
+                        push_row_items(state, row, &plan.of_row, out);
+                        message::push_fetch_end(out);
+                    }
+                }
+            })?;
+            link.flush_if_full(|| self.services.now()).await?;
+        }
+        Ok(())
+    }
+
+    async fn fetch_messages<P: Pipe>(
+        &mut self,
+        link: &mut Link<P>,
+        plan: &Plan,
+        range: Range<usize>,
+        trouble: &mut Trouble,
+    ) -> Result<(), Stop> {
+        for slice in slices(range, SEEN_BATCH) {
+            let mut targets = self.targets(plan, slice, trouble)?;
+            if plan.sets_seen {
+                self.mark_seen(&mut targets).await?;
+            }
+            let mut rest = &targets[..];
+            while !rest.is_empty() {
+                let (group, later) = rest.split_at(ahead(rest));
+                rest = later;
+                self.fetch_group(link, plan, group, trouble).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn targets(&self, plan: &Plan, slice: Range<usize>, trouble: &mut Trouble) -> Result<Vec<Target>, Stop> {
+        self.with_selected(|state, selected| {
+            let mut targets = Vec::with_capacity(slice.len());
+            for index in slice {
+                match row_of(&state.rows, selected.view.uids()[index]) {
+                    None => trouble.has_gone = true,
+                    Some(row) if is_wanted(plan, row) => targets.push(Target {
+                        index,
+                        row: *row,
+                        is_newly_seen: false,
+                    }),
+                    Some(_) => {}
+                }
+            }
+            targets
+        })
+    }
+
+    /// Sets `\Seen` where it is missing; durable on return, unless the store takes no changes.
+    async fn mark_seen(&mut self, targets: &mut [Target]) -> Result<(), Stop> {
+        let unseen = targets
+            .iter()
+            .filter(|target| !target.row.flags.contains(Flags::SEEN));
+        let uids: Vec<Uid> = unseen.map(|target| target.row.uid).collect();
+        if uids.is_empty() {
+            return Ok(());
+        }
+        let change = Change::StoreFlags {
+            mailbox: self.selected()?.view.mailbox(),
+            uids,
+            operation: StoreOperation::Add,
+            flags: Flags::SEEN,
+            keywords: SmallVec::new(),
+        };
+        // A store that cannot write still shows mail.
+        if let Ok(Outcome::Flags { changed, mod_seq }) = self.change(change).await {
+            let selected = self.selected_mut()?;
+            selected.own.push(mod_seq);
+            selected.own_were_told = true;
+            let changed: HashSet<Uid> = changed.into_iter().collect();
+            for target in targets {
+                target.is_newly_seen = changed.contains(&target.row.uid);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a group of messages at the same time and writes them one after the other.
+    async fn fetch_group<P: Pipe>(
+        &mut self,
+        link: &mut Link<P>,
+        plan: &Plan,
+        group: &[Target],
+        trouble: &mut Trouble,
+    ) -> Result<(), Stop> {
+        let known = self.selected()?.structure.clone();
+        let opening = group.iter().map(|target| {
+            let known = known.as_ref().filter(|(uid, _)| *uid == target.row.uid);
+            self.open(plan, &target.row, known.map(|(_, structure)| structure.clone()))
+        });
+        let opened = join_all(opening).await;
+        for (target, reader) in group.iter().zip(opened) {
+            let mut reader = match reader {
+                Ok(reader) => reader,
+                Err(error) => {
+                    trouble.read(error);
+                    continue;
+                }
+            };
+            self.write_head(link.out(), plan, target)?;
+            for item in &plan.of_content {
+                link.out().push(b' ');
+                fetch_content::write(link, &*self.services, &mut reader, item, trouble).await?;
+                link.flush_if_full(|| self.services.now()).await?;
+            }
+            message::push_fetch_end(link.out());
+            link.flush_if_full(|| self.services.now()).await?;
+            if let Some(structure) = reader.known_structure()
+                && structure.parts().len() <= KEPT_STRUCTURE_PARTS_MAX
+            {
+                self.selected_mut()?.structure = Some((target.row.uid, structure));
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(
+        &self,
+        plan: &Plan,
+        row: &MessageRow,
+        known: Option<Rc<Structure>>,
+    ) -> Result<MessageReader<S::Environment>, ReadError> {
+        let mut reader = MessageReader::open(self.services.store(), self.account.id, row).await?;
+        if let Some(structure) = known {
+            reader.adopt_structure(structure);
+        }
+        fetch_content::warm(&mut reader, plan.warmth).await?;
+        Ok(reader)
+    }
+
+    /// Writes `* n FETCH (` and the items of the row, as the row is now.
+    fn write_head(&self, out: &mut Vec<u8>, plan: &Plan, target: &Target) -> Result<(), Stop> {
+        self.with_selected(|state, _| {
+            message::push_fetch_head(SeqNum::from_index(target.index), out);
+            // Expunged since it was opened: what was read then is still true of it.
+            let row = row_of(&state.rows, target.row.uid).unwrap_or(&target.row);
+            let mut items = plan.of_row.clone();
+            if target.is_newly_seen && !items.contains(&FetchItem::Flags) {
+                items.push(FetchItem::Flags);
+            }
+            if target.is_newly_seen && self.is_condstore && !items.contains(&FetchItem::ModSeq) {
+                items.push(FetchItem::ModSeq);
+            }
+            // RFC 3501 clients count on one item at least before the first space.
+            if items.is_empty() {
+                items.push(FetchItem::Uid);
+            }
+            push_row_items(state, row, &items, out);
+        })
+    }
+}
+
+fn is_wanted(plan: &Plan, row: &MessageRow) -> bool {
+    plan.changed_since.is_none_or(|since| row.mod_seq > since)
+}
+
+fn slices(range: Range<usize>, length: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range
+        .step_by(length)
+        .map(move |start| start..end.min(start + length))
+}
+
+/// How many of the next messages are read at the same time.
+fn ahead(targets: &[Target]) -> usize {
+    let mut bytes = 0;
+    let fits = targets.iter().take(AHEAD_MESSAGES).take_while(|target| {
+        bytes += u64::from(target.row.size);
+        bytes <= AHEAD_BYTES
+    });
+    fits.count().max(1)
+}
+
+/// Appends the items of a row with spaces between them.
+fn push_row_items(state: &MailboxState, row: &MessageRow, items: &[FetchItem], out: &mut Vec<u8>) {
+    for (place, item) in items.iter().enumerate() {
+        if place > 0 {
+            out.push(b' ');
+        }
+        match item {
+            FetchItem::Uid => push_named(b"UID ", u64::from(row.uid.value()), out),
+            FetchItem::Rfc822Size => push_named(b"RFC822.SIZE ", u64::from(row.size), out),
+            FetchItem::Flags => push_flags_item(state, row, out),
+            FetchItem::ModSeq => message::push_mod_seq(row.mod_seq, out),
+            FetchItem::InternalDate => {
+                out.extend_from_slice(b"INTERNALDATE ");
+                dates::push_date_time(row.internal_date, out);
+            }
+            FetchItem::SaveDate => {
+                out.extend_from_slice(b"SAVEDATE ");
+                let date = InternalDate {
+                    at: row.save_date,
+                    zone_minutes: 0,
+                };
+                dates::push_date_time(date, out);
+            }
+            // RFC 8474 §5.2: a server without threads says NIL.
+            FetchItem::ThreadId => out.extend_from_slice(b"THREADID NIL"),
+            _ => {}
+        }
+    }
+}
+
+fn push_named(name: &[u8], value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
+    push_number(value, out);
+}

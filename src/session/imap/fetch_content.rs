@@ -1,0 +1,345 @@
+//! One FETCH item that is answered from the message itself.
+//!
+//! Invariants: a literal's head is written only when its first octets are at hand; once written, its octets follow
+//! exactly, or the connection ends. A section that does not exist is NIL, a partial beyond the end is empty.
+//! Limits: a body streams in pieces of [`READ_BYTES_MAX`]; items that need the message's structure hold the message once
+//! ([`crate::mailbox::reader::PARSE_BYTES_MAX`]); a decoded BINARY part is held beside it.
+//! Not here: reading (`mailbox::reader`), MIME (`proto::message`).
+
+use super::Services;
+use super::fetch::Trouble;
+use super::link::{Link, Lost};
+use crate::mailbox::reader::{MessageReader, READ_BYTES_MAX, ReadError};
+use crate::mailbox::search::email_id_text;
+use crate::proto::imap::encode::{message, push_literal_head};
+use crate::proto::imap::types::{FetchItem, Partial, Section, SectionText};
+use crate::proto::message::section::{self, SectionBytes};
+use crate::proto::message::{binary, bodystructure, envelope};
+use crate::session::pipe::Pipe;
+use crate::store::Environment;
+use std::ops::Range;
+
+/// How much of a message is read before its response is begun, so that what fails, fails there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Warmth {
+    /// The message record.
+    Record,
+    /// The first octets; all of a short message.
+    Start,
+    Header,
+    /// The MIME structure; of a message taken apart before not even the octets.
+    Structure,
+    Whole,
+}
+
+/// True when the row does not answer it.
+pub fn is_of_content(item: &FetchItem) -> bool {
+    !matches!(
+        item,
+        FetchItem::Uid
+            | FetchItem::Flags
+            | FetchItem::InternalDate
+            | FetchItem::Rfc822Size
+            | FetchItem::ModSeq
+            | FetchItem::SaveDate
+            | FetchItem::ThreadId
+    )
+}
+
+/// What an item needs.
+pub fn warmth(item: &FetchItem) -> Warmth {
+    match item {
+        FetchItem::Envelope | FetchItem::Rfc822Header | FetchItem::Rfc822Text => Warmth::Header,
+        FetchItem::BodyStructure | FetchItem::Body => Warmth::Whole,
+        FetchItem::Binary { part, .. } | FetchItem::BinarySize { part } if part.is_empty() => Warmth::Start,
+        FetchItem::Binary { .. } | FetchItem::BinarySize { .. } => Warmth::Whole,
+        FetchItem::Rfc822 => Warmth::Start,
+        FetchItem::BodySection { section, .. } => match (&section.text, section.part.is_empty()) {
+            (None, true) => Warmth::Start,
+            (_, true) => Warmth::Header,
+            (Some(SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_)), false) => Warmth::Whole,
+            (_, false) => Warmth::Structure,
+        },
+        _ => Warmth::Record,
+    }
+}
+
+/// Reads what `warmth` says.
+pub async fn warm<E: Environment>(reader: &mut MessageReader<E>, warmth: Warmth) -> Result<(), ReadError> {
+    match warmth {
+        Warmth::Record => {}
+        Warmth::Start => reader.start().await?,
+        Warmth::Header => {
+            reader.header().await?;
+        }
+        Warmth::Structure => {
+            reader.structure().await?;
+        }
+        Warmth::Whole => {
+            reader.whole().await?;
+            reader.structure().await?;
+        }
+    }
+    Ok(())
+}
+
+/// What an item's value is.
+enum Value {
+    Nil,
+    Range(Range<u64>),
+    Owned(Vec<u8>),
+}
+
+/// Writes one item, name and value.
+pub async fn write<P: Pipe, S: Services>(
+    link: &mut Link<P>,
+    services: &S,
+    reader: &mut MessageReader<S::Environment>,
+    item: &FetchItem,
+    trouble: &mut Trouble,
+) -> Result<(), Lost> {
+    match item {
+        FetchItem::Envelope | FetchItem::BodyStructure | FetchItem::Body => {
+            write_digest(link.out(), reader, item, trouble).await;
+            return Ok(());
+        }
+        FetchItem::EmailId => {
+            let text = format!("EMAILID ({})", email_id_text(reader.email_id()));
+            link.out().extend_from_slice(text.as_bytes());
+            return Ok(());
+        }
+        FetchItem::BinarySize { part } => {
+            let size = match binary_value(reader, part, trouble).await {
+                Value::Owned(bytes) => bytes.len() as u64,
+                Value::Range(range) => range.end - range.start,
+                Value::Nil => 0,
+            };
+            message::push_binary_size(part, size, link.out());
+            return Ok(());
+        }
+        _ => {}
+    }
+    push_name(item, link.out());
+    let value = match item {
+        FetchItem::Binary { part, .. } => binary_value(reader, part, trouble).await,
+        _ => match section_value(reader, &section_of(item)).await {
+            Ok(value) => value,
+            Err(error) => {
+                trouble.read(error);
+                Value::Nil
+            }
+        },
+    };
+    match cut(value, partial_of(item)) {
+        Value::Nil => link.out().extend_from_slice(b"NIL"),
+        Value::Owned(bytes) => {
+            let is_binary = matches!(item, FetchItem::Binary { .. }) && bytes.contains(&0);
+            if is_binary {
+                // literal8 (RFC 3516 §4.2): only it may hold NUL.
+                link.out().push(b'~');
+            }
+            push_literal_head(bytes.len() as u64, link.out());
+            link.out().extend_from_slice(&bytes);
+        }
+        Value::Range(range) => write_range(link, services, reader, range, trouble).await?,
+    }
+    Ok(())
+}
+
+fn push_name(item: &FetchItem, out: &mut Vec<u8>) {
+    match item {
+        FetchItem::Rfc822 => out.extend_from_slice(b"RFC822 "),
+        FetchItem::Rfc822Header => out.extend_from_slice(b"RFC822.HEADER "),
+        FetchItem::Rfc822Text => out.extend_from_slice(b"RFC822.TEXT "),
+        FetchItem::BodySection { section, partial, .. } => {
+            message::push_body_section_head(section, partial.map(|p| p.offset), out);
+        }
+        FetchItem::Binary { part, partial, .. } => {
+            message::push_binary_head(part, partial.map(|p| p.offset), out);
+        }
+        _ => {}
+    }
+}
+
+fn section_of(item: &FetchItem) -> Section {
+    match item {
+        FetchItem::BodySection { section, .. } => section.clone(),
+        FetchItem::Rfc822Header => Section {
+            text: Some(SectionText::Header),
+            ..Section::default()
+        },
+        FetchItem::Rfc822Text => Section {
+            text: Some(SectionText::Text),
+            ..Section::default()
+        },
+        _ => Section::default(),
+    }
+}
+
+fn partial_of(item: &FetchItem) -> Option<Partial> {
+    match item {
+        FetchItem::BodySection { partial, .. } | FetchItem::Binary { partial, .. } => *partial,
+        _ => None,
+    }
+}
+
+/// ENVELOPE, BODY, BODYSTRUCTURE. One that cannot be made is left as NIL, and the command ends with NO.
+async fn write_digest<E: Environment>(
+    out: &mut Vec<u8>,
+    reader: &mut MessageReader<E>,
+    item: &FetchItem,
+    trouble: &mut Trouble,
+) {
+    let is_extended = *item == FetchItem::BodyStructure;
+    let result = if *item == FetchItem::Envelope {
+        out.extend_from_slice(b"ENVELOPE ");
+        reader
+            .header()
+            .await
+            .map(|header| envelope::write(header, out))
+            .map_err(ReadError::from)
+    } else {
+        out.extend_from_slice(if is_extended { b"BODYSTRUCTURE " } else { b"BODY " });
+        write_structure(reader, is_extended, out).await
+    };
+    if let Err(error) = result {
+        trouble.read(error);
+        out.extend_from_slice(b"NIL");
+    }
+}
+
+async fn write_structure<E: Environment>(
+    reader: &mut MessageReader<E>,
+    is_extended: bool,
+    out: &mut Vec<u8>,
+) -> Result<(), ReadError> {
+    let structure = reader.structure().await?;
+    bodystructure::write(&structure, reader.whole().await?, is_extended, out);
+    Ok(())
+}
+
+async fn section_value<E: Environment>(
+    reader: &mut MessageReader<E>,
+    section: &Section,
+) -> Result<Value, ReadError> {
+    if section.part.is_empty() {
+        return Ok(match &section.text {
+            None => Value::Range(0..reader.size()),
+            Some(SectionText::Header) => Value::Range(0..reader.header_bytes().await?),
+            Some(SectionText::Text) => Value::Range(reader.header_bytes().await?..reader.size()),
+            Some(SectionText::HeaderFields(names)) => {
+                Value::Owned(section::header_fields(reader.header().await?, names, true))
+            }
+            Some(SectionText::HeaderFieldsNot(names)) => {
+                Value::Owned(section::header_fields(reader.header().await?, names, false))
+            }
+            Some(SectionText::Mime) => Value::Nil,
+        });
+    }
+    let structure = reader.structure().await?;
+    let needs_octets = matches!(
+        section.text,
+        Some(SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_))
+    );
+    // Ranges come from the structure alone, so a part of a message taken apart before is read by itself.
+    let octets = if needs_octets { reader.whole().await? } else { &[] };
+    Ok(match section::find(&structure, octets, section) {
+        Some(SectionBytes::Range(range)) => Value::Range(range.start as u64..range.end as u64),
+        Some(SectionBytes::Owned(bytes)) => Value::Owned(bytes),
+        None => Value::Nil,
+    })
+}
+
+async fn binary_value<E: Environment>(
+    reader: &mut MessageReader<E>,
+    part: &[u32],
+    trouble: &mut Trouble,
+) -> Value {
+    if part.is_empty() {
+        return Value::Range(0..reader.size());
+    }
+    let structure = match reader.structure().await {
+        Ok(structure) => structure,
+        Err(error) => {
+            trouble.read(error);
+            return Value::Nil;
+        }
+    };
+    let octets = match reader.whole().await {
+        Ok(octets) => octets,
+        Err(error) => {
+            trouble.read(error);
+            return Value::Nil;
+        }
+    };
+    match binary::find(&structure, octets, part) {
+        None => Value::Nil,
+        Some(Ok(bytes)) => Value::Owned(bytes.into_owned()),
+        Some(Err(_)) => {
+            trouble.unknown_encoding();
+            Value::Nil
+        }
+    }
+}
+
+fn cut(value: Value, partial: Option<Partial>) -> Value {
+    let Some(partial) = partial else { return value };
+    let (offset, length) = (u64::from(partial.offset), u64::from(partial.length));
+    match value {
+        Value::Nil => Value::Nil,
+        Value::Range(range) => {
+            let start = range.end.min(range.start + offset);
+            Value::Range(start..range.end.min(start + length))
+        }
+        Value::Owned(mut bytes) => {
+            let start = bytes.len().min(partial.offset as usize);
+            bytes.drain(..start);
+            bytes.truncate(partial.length as usize);
+            Value::Owned(bytes)
+        }
+    }
+}
+
+/// Streams octets of the message as a literal.
+async fn write_range<P: Pipe, S: Services>(
+    link: &mut Link<P>,
+    services: &S,
+    reader: &mut MessageReader<S::Environment>,
+    range: Range<u64>,
+    trouble: &mut Trouble,
+) -> Result<(), Lost> {
+    let length = range.end - range.start;
+    if let Some(kept) = reader.kept(range.clone()) {
+        push_literal_head(length, link.out());
+        link.out().extend_from_slice(kept);
+        return Ok(());
+    }
+    let mut at = range.start;
+    while at < range.end {
+        let next = range.end.min(at + READ_BYTES_MAX);
+        let pieces = match reader.read(at..next).await {
+            Ok(pieces) => pieces,
+            Err(error) => {
+                trouble.read(error.into());
+                if at > range.start {
+                    // The literal is promised and cannot be kept.
+                    return Err(Lost);
+                }
+                link.out().extend_from_slice(b"NIL");
+                return Ok(());
+            }
+        };
+        if at == range.start {
+            push_literal_head(length, link.out());
+        }
+        for piece in pieces {
+            link.out().extend_from_slice(&piece);
+            link.flush_if_full(|| services.now()).await?;
+        }
+        at = next;
+    }
+    if length == 0 {
+        push_literal_head(0, link.out());
+    }
+    Ok(())
+}

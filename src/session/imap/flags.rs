@@ -1,0 +1,127 @@
+//! STORE (RFC 9051 §6.4.6, RFC 7162 §3.1.3).
+//!
+//! Invariants: one durable change a command; the flags shown are the durable ones after it.
+//! An expunged message is passed over, and a STORE by number then ends
+//! `NO [EXPUNGEISSUED]` (RFC 2180 §4.2).
+//! LIMITATION: UNCHANGEDSINCE is checked against the durable state when the command begins; a change of another session
+//! that is being committed at that moment is not seen.
+
+use super::Services;
+use super::link::Link;
+use super::state::{Answered, Session, Stop, no};
+use crate::mailbox::view::row_of;
+use crate::model::flags::partition_flags;
+use crate::model::{SeqNum, Uid};
+use crate::proto::imap::encode::{message, push_number};
+use crate::proto::imap::types::Store;
+use crate::proto::imap::{Code, Completion};
+use crate::session::pipe::Pipe;
+use crate::store::{Change, Outcome};
+
+/// Messages answered in one look at the store.
+const ANSWER_SLICE: usize = 1_024;
+
+/// What a STORE comes to for each message it names.
+#[derive(Default)]
+struct Targets {
+    uids: Vec<Uid>,
+    /// Changed later than UNCHANGEDSINCE: numbers or UIDs, as the command counts.
+    modified: Vec<u32>,
+    has_gone: bool,
+}
+
+impl<S: Services> Session<S> {
+    pub async fn store<P: Pipe>(&mut self, link: &mut Link<P>, store: Store) -> Answered {
+        let mailbox = self.writable()?;
+        self.is_condstore |= store.unchanged_since.is_some();
+        let targets = self.store_targets(&store)?;
+        if !targets.uids.is_empty() {
+            let (flags, keywords) = partition_flags(&store.flags);
+            let outcome = self
+                .change(Change::StoreFlags {
+                    mailbox,
+                    uids: targets.uids.clone(),
+                    operation: store.operation,
+                    flags,
+                    keywords,
+                })
+                .await?;
+            let changed = match outcome {
+                Outcome::Flags { changed, mod_seq } => {
+                    let selected = self.selected_mut()?;
+                    selected.own.push(mod_seq);
+                    selected.own_were_told = !store.silent;
+                    changed
+                }
+                _ => Vec::new(),
+            };
+            if !store.silent {
+                self.answer_flags(link, &targets.uids).await?;
+            } else if self.is_condstore {
+                self.answer_mod_seqs(link, &changed).await?;
+            }
+        }
+        Ok(if !targets.modified.is_empty() {
+            let code = Code::Modified(targets.modified);
+            Completion::ok("Some messages were changed meanwhile").with_code(code)
+        } else if targets.has_gone && !store.by_uid {
+            no(Code::ExpungeIssued, "Some of the messages are expunged")
+        } else {
+            Completion::ok("STORE completed")
+        })
+    }
+
+    fn store_targets(&self, store: &Store) -> Result<Targets, Stop> {
+        let ranges = self.selected()?.resolve(&store.set, store.by_uid)?;
+        self.with_selected(|state, selected| {
+            let mut targets = Targets::default();
+            for index in ranges.into_iter().flatten() {
+                let uid = selected.view.uids()[index];
+                let Some(row) = row_of(&state.rows, uid) else {
+                    targets.has_gone = true;
+                    continue;
+                };
+                if store.unchanged_since.is_some_and(|since| row.mod_seq > since) {
+                    let number = SeqNum::from_index(index).value();
+                    targets
+                        .modified
+                        .push(if store.by_uid { uid.value() } else { number });
+                } else {
+                    targets.uids.push(uid);
+                }
+            }
+            targets
+        })
+    }
+
+    async fn answer_flags<P: Pipe>(&self, link: &mut Link<P>, uids: &[Uid]) -> Result<(), Stop> {
+        for uids in uids.chunks(ANSWER_SLICE) {
+            self.with_selected(|state, _| self.write_flags_of(state, uids, link.out()))?;
+            link.flush_if_full(|| self.services.now()).await?;
+        }
+        Ok(())
+    }
+
+    /// RFC 7162 §3.1.3: with CONDSTORE a client learns the new MODSEQ even when it asked for silence.
+    async fn answer_mod_seqs<P: Pipe>(&self, link: &mut Link<P>, uids: &[Uid]) -> Result<(), Stop> {
+        for uids in uids.chunks(ANSWER_SLICE) {
+            self.with_selected(|state, selected| {
+                for uid in uids {
+                    let index = selected.view.index_of(*uid);
+                    let (Some(index), Some(row)) = (index, row_of(&state.rows, *uid)) else {
+                        continue;
+                    };
+                    let out = link.out();
+                    message::push_fetch_head(SeqNum::from_index(index), out);
+                    out.extend_from_slice(b"UID ");
+                    push_number(u64::from(uid.value()), out);
+                    out.push(b' ');
+                    message::push_mod_seq(row.mod_seq, out);
+                    message::push_fetch_end(out);
+                }
+            })?;
+            link.flush_if_full(|| self.services.now()).await?;
+        }
+        Ok(())
+    }
+}

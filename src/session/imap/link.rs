@@ -1,0 +1,143 @@
+//! The connection, what was received on it and what is to be sent: one per session.
+//!
+//! Invariants: responses leave in the order they were written, the session's before the core's tagged one; a wait holds
+//! no receive buffer.
+//! Limits: [`SEND_BUFFER_BYTES`] of responses before the peer must take some of them; [`SEND_TIMEOUT`] for it to do so.
+//! Not here: what is written (the files beside this one).
+
+use crate::base::buffer::BufLease;
+use crate::base::wait::Waiter;
+use crate::proto::Actions;
+use crate::proto::imap::Question;
+use crate::session::input::Input;
+use crate::session::pipe::Pipe;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// Responses are sent once this many octets are written: enough to fill TLS records and segments, small beside the
+/// buffers of the socket. One item more (a header, at most 1 MiB) may lie behind it.
+pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// A peer that takes nothing of one buffer for so long is gone (the time a command may take to be sent, the other way).
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The send buffer's memory that an idle session keeps.
+const SEND_BUFFER_KEPT_BYTES: usize = 4 * 1024;
+
+/// The connection is gone; nothing more can be said on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost;
+
+impl From<io::Error> for Lost {
+    /// Which of the ways it was lost in matters to nobody: `net` counts them.
+    fn from(_: io::Error) -> Self {
+        Self
+    }
+}
+
+/// What a wait ended with.
+#[derive(Debug)]
+pub enum Woken {
+    /// Bytes; none at the end of the stream.
+    Received(BufLease),
+    /// The deadline has passed.
+    Late,
+    /// The account changed.
+    Changed,
+    /// The server stops.
+    Stopping,
+}
+
+/// A connection with its buffers.
+#[derive(Debug)]
+pub struct Link<P> {
+    pub pipe: P,
+    pub input: Input,
+    pub actions: Actions<Question>,
+    /// The core's deadline.
+    pub deadline: Option<Instant>,
+}
+
+impl<P: Pipe> Link<P> {
+    /// A connection on which `carry` was received before.
+    pub fn new(pipe: P, carry: Vec<u8>, deadline: Option<Instant>) -> Self {
+        Self {
+            pipe,
+            input: Input::with_carry(carry),
+            actions: Actions::default(),
+            deadline,
+        }
+    }
+
+    /// Where responses are written.
+    pub fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.actions.wire
+    }
+
+    /// Sends everything written so far. `now` is the monotonic clock's.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn flush(&mut self, now: Instant) -> Result<(), Lost> {
+        if self.actions.wire.is_empty() {
+            return Ok(());
+        }
+        let wire = std::mem::take(&mut self.actions.wire);
+        self.pipe.set_deadline(Some(now + SEND_TIMEOUT));
+        self.actions.wire = self.pipe.send(wire).await?;
+        self.actions.wire.clear();
+        Ok(())
+    }
+
+    /// Sends when [`SEND_BUFFER_BYTES`] are written.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn flush_if_full(&mut self, now: impl FnOnce() -> Instant) -> Result<(), Lost> {
+        if self.actions.wire.len() < SEND_BUFFER_BYTES {
+            return Ok(());
+        }
+        self.flush(now()).await
+    }
+
+    /// Waits for bytes, for the deadline, for `changes` and for `stopping`, whichever comes first.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn wait(
+        &mut self,
+        changes: Option<&mut Waiter>,
+        stopping: Option<&mut Waiter>,
+    ) -> Result<Woken, Lost> {
+        self.input.park();
+        self.actions.wire.shrink_to(SEND_BUFFER_KEPT_BYTES);
+        self.pipe.set_deadline(self.deadline);
+        let mut received = pin!(self.pipe.recv());
+        let mut changed = changes.map(Waiter::changed);
+        let mut stopped = stopping.map(Waiter::changed);
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = received.as_mut().poll(cx) {
+                return Poll::Ready(match result {
+                    Ok(lease) => Ok(Woken::Received(lease)),
+                    Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(Woken::Late),
+                    Err(error) => Err(error.into()),
+                });
+            }
+            if let Some(stopped) = &mut stopped
+                && pin!(stopped).poll(cx).is_ready()
+            {
+                return Poll::Ready(Ok(Woken::Stopping));
+            }
+            if let Some(changed) = &mut changed
+                && pin!(changed).poll(cx).is_ready()
+            {
+                return Poll::Ready(Ok(Woken::Changed));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}

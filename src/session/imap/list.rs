@@ -1,0 +1,112 @@
+//! LIST and LSUB (RFC 9051 §6.3.9, RFC 3501 §6.3.9, RFC 5258, 5819, 6154).
+//!
+//! Invariants: `\HasChildren` or `\HasNoChildren` is always given (RFC 3348), special uses too (RFC 6154 §2 allows it).
+//! Not here: which names match (`mailbox::list`).
+
+use super::Services;
+use super::link::Link;
+use super::mailboxes::push_status_of;
+use super::state::{Answered, Session, Stop};
+use crate::mailbox::list::{ListEntry, ListQuery};
+use crate::mailbox::searching::SLICE_TIME;
+use crate::proto::imap::Completion;
+use crate::proto::imap::encode::mailbox::{push_list, push_list_delimiter_line};
+use crate::proto::imap::types::{List, StatusItem};
+use crate::session::pipe::Pipe;
+use smallvec::SmallVec;
+
+/// What the two commands differ in.
+struct Style<'a> {
+    word: &'static str,
+    shows_subscribed: bool,
+    status: &'a [StatusItem],
+}
+
+impl<S: Services> Session<S> {
+    pub async fn list<P: Pipe>(&mut self, link: &mut Link<P>, list: List) -> Answered {
+        let is_delimiter_asked = !list.is_extended && list.patterns.iter().all(String::is_empty);
+        if is_delimiter_asked {
+            push_list_delimiter_line("LIST", link.out());
+            return Ok(Completion::ok("LIST completed"));
+        }
+        self.is_condstore |= list.return_status.contains(&StatusItem::HighestModSeq);
+        let style = Style {
+            word: "LIST",
+            shows_subscribed: list.return_subscribed || list.select_subscribed,
+            status: &list.return_status,
+        };
+        self.write_list(link, ListQuery::list(&list), &style).await?;
+        Ok(Completion::ok("LIST completed"))
+    }
+
+    pub async fn lsub<P: Pipe>(&self, link: &mut Link<P>, reference: &str, pattern: &str) -> Answered {
+        if pattern.is_empty() {
+            push_list_delimiter_line("LSUB", link.out());
+            return Ok(Completion::ok("LSUB completed"));
+        }
+        let style = Style {
+            word: "LSUB",
+            shows_subscribed: false,
+            status: &[],
+        };
+        self.write_list(link, ListQuery::lsub(reference, pattern), &style)
+            .await?;
+        Ok(Completion::ok("LSUB completed"))
+    }
+
+    async fn write_list<P: Pipe>(
+        &self,
+        link: &mut Link<P>,
+        mut query: ListQuery,
+        style: &Style<'_>,
+    ) -> Result<(), Stop> {
+        let mut entries = Vec::new();
+        let mut breathed = self.services.now();
+        loop {
+            let is_more = self.with_account(|account| {
+                let is_more = query.next_slice(account, &mut entries);
+                for entry in entries.drain(..) {
+                    push_entry(&entry, style, link.out());
+                    let state = entry.mailbox.and_then(|id| account.mailboxes.get(&id));
+                    if let (Some(state), false) = (state, style.status.is_empty()) {
+                        push_status_of(state, style.status, link.out());
+                    }
+                }
+                is_more
+            })?;
+            link.flush_if_full(|| self.services.now()).await?;
+            if !is_more {
+                return Ok(());
+            }
+            if self.services.now().saturating_duration_since(breathed) > SLICE_TIME {
+                self.services.breathe().await;
+                breathed = self.services.now();
+            }
+        }
+    }
+}
+
+fn push_entry(entry: &ListEntry, style: &Style<'_>, out: &mut Vec<u8>) {
+    let mut attributes: SmallVec<[&str; 4]> = SmallVec::new();
+    let is_lsub = style.word == "LSUB";
+    if is_lsub && entry.is_placeholder {
+        attributes.push("\\Noselect");
+    } else if entry.mailbox.is_none() && !is_lsub {
+        // RFC 5258 §3: \NonExistent implies \Noselect; clients that know only the latter need it said.
+        attributes.extend(["\\NonExistent", "\\Noselect"]);
+    }
+    attributes.push(if entry.has_children {
+        "\\HasChildren"
+    } else {
+        "\\HasNoChildren"
+    });
+    if style.shows_subscribed && entry.is_subscribed {
+        attributes.push("\\Subscribed");
+    }
+    attributes.extend(entry.special_use.map(|role| role.attribute()));
+    push_list(style.word, &attributes, &entry.name, out);
+    if entry.child_is_subscribed {
+        out.extend_from_slice(b" (\"CHILDINFO\" (\"SUBSCRIBED\"))");
+    }
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,109 @@
+//! CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE, STATUS, GETQUOTA, GETQUOTAROOT (RFC 9051 §6.3.4–8, §6.3.11; RFC 6154
+//! §3; RFC 9208).
+//!
+//! The rules for names are the store's ([`Change`]); here they become responses. An account is one quota root, named "".
+
+use super::Services;
+use super::state::{Answered, Session, no};
+use crate::mailbox::status::status;
+use crate::model::{MailboxName, SpecialUse};
+use crate::proto::imap::encode::mailbox::{
+    StatusValue, push_quota_line, push_quota_root_line, push_status_data_line,
+};
+use crate::proto::imap::types::StatusItem;
+use crate::proto::imap::{Code, Completion, Transition};
+use crate::store::{Change, MailboxState, Outcome};
+
+/// The name of an account's only quota root.
+const QUOTA_ROOT: &str = "";
+
+impl<S: Services> Session<S> {
+    pub async fn create(&self, name: MailboxName, special_use: &[SpecialUse]) -> Answered {
+        if special_use.len() > 1 {
+            return Ok(no(Code::UseAttr, "A mailbox has one special use here"));
+        }
+        let special_use = special_use.first().copied();
+        let outcome = self.change(Change::CreateMailbox { name, special_use }).await?;
+        let done = Completion::ok("CREATE completed");
+        Ok(match outcome {
+            Outcome::Created(id) => done.with_code(Code::MailboxId(id)),
+            _ => done,
+        })
+    }
+
+    /// A session that deletes the mailbox it has selected goes on with none.
+    pub async fn delete(&mut self, name: MailboxName) -> Answered {
+        let id = self.mailbox_id(&name, Code::NonExistent)?;
+        let has_children = self.with_account(|account| account.names.keys().any(|n| n.is_below(&name)))?;
+        if has_children {
+            return Ok(no(
+                Code::HasChildren,
+                "Delete or rename the mailboxes below it first",
+            ));
+        }
+        self.change(Change::DeleteMailbox { name }).await?;
+        let done = Completion::ok("DELETE completed");
+        if self.selected.as_ref().is_some_and(|s| s.view.mailbox() == id) {
+            self.selected = None;
+            return Ok(done.with_transition(Transition::Unselected));
+        }
+        Ok(done)
+    }
+
+    pub async fn rename(&self, from: MailboxName, to: MailboxName) -> Answered {
+        self.change(Change::RenameMailbox { from, to }).await?;
+        Ok(Completion::ok("RENAME completed"))
+    }
+
+    /// A name may be subscribed to whether there is such a mailbox or not (RFC 9051 §6.3.7).
+    pub async fn subscribe(&self, name: MailboxName, subscribed: bool) -> Answered {
+        self.change(Change::Subscribe { name, subscribed }).await?;
+        Ok(Completion::ok(if subscribed {
+            "SUBSCRIBE completed"
+        } else {
+            "UNSUBSCRIBE completed"
+        }))
+    }
+
+    pub fn status(&mut self, name: &MailboxName, items: &[StatusItem], out: &mut Vec<u8>) -> Answered {
+        // RFC 7162 §3.1.2: asking for HIGHESTMODSEQ enables CONDSTORE.
+        self.is_condstore |= items.contains(&StatusItem::HighestModSeq);
+        let found = self.with_account(|account| {
+            let state = account.mailboxes.get(account.names.get(name)?)?;
+            push_status_of(state, items, out);
+            Some(())
+        })?;
+        Ok(match found {
+            Some(()) => Completion::ok("STATUS completed"),
+            None => no(Code::NonExistent, "No such mailbox"),
+        })
+    }
+
+    pub fn quota(&self, root: &str, out: &mut Vec<u8>) -> Answered {
+        if root != QUOTA_ROOT {
+            return Ok(no(Code::NonExistent, "No such quota root"));
+        }
+        let used = self.with_account(|account| account.bytes_used)?;
+        push_quota_line(QUOTA_ROOT, used, self.account.quota_bytes, out);
+        Ok(Completion::ok("GETQUOTA completed"))
+    }
+
+    pub fn quota_root(&self, name: &MailboxName, out: &mut Vec<u8>) -> Answered {
+        self.mailbox_id(name, Code::NonExistent)?;
+        push_quota_root_line(name, QUOTA_ROOT, out);
+        let used = self.with_account(|account| account.bytes_used)?;
+        push_quota_line(QUOTA_ROOT, used, self.account.quota_bytes, out);
+        Ok(Completion::ok("GETQUOTAROOT completed"))
+    }
+}
+
+/// Writes `* STATUS` of one mailbox.
+pub fn push_status_of(state: &MailboxState, items: &[StatusItem], out: &mut Vec<u8>) {
+    let values: Vec<_> = status(state, items)
+        .map(|(item, value)| match item {
+            StatusItem::MailboxId => (item, StatusValue::Id(state.id)),
+            _ => (item, StatusValue::Number(value)),
+        })
+        .collect();
+    push_status_data_line(&state.name, &values, out);
+}

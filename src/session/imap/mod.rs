@@ -1,0 +1,89 @@
+//! IMAP sessions: the protocol core, a connection and the store, joined.
+//!
+//! Owns: what is answered when; pushing changes; the move of a connection to the core that owns its account.
+//! A connection is served by [`serve`] on the core that accepted it. When it has logged in and another core owns the
+//! account, `serve` ends with [`Served::Moved`]; the integrator sends that value to the core it names, where [`resume`]
+//! takes over with the login still unanswered, so that the `OK` is given by the core that will serve the account.
+//!
+//! Invariants: the view is told of changes only between commands, in IDLE and where RFC 9051 §5.5 and §7.5.1 allow it;
+//! only durable state is shown; a tagged OK to a change is written after the store's receipt; nothing of the store is
+//! borrowed over a wait.
+//! A mailbox that another session deletes: commands that need it are answered `NO [NONEXISTENT]`, and after the command
+//! that notices it (or at once in IDLE) the session ends with BYE, as RFC 2180 §3.3 lets a server do.
+//! Limits: [`link::SEND_BUFFER_BYTES`] of responses a connection; those of each file; the core's own.
+//! Failure: a lost connection ends the session; errors of the store are `NO` with a code (`state`); octets that turn out
+//! damaged in the middle of a literal end the connection, since no response can be put there.
+//! Not here: grammar and states (`proto::imap`), semantics that need no wire (`mailbox`), accounts (`directory`).
+
+mod append;
+mod changes;
+mod commands;
+mod driver;
+mod fetch;
+mod fetch_content;
+mod flags;
+pub mod link;
+mod list;
+mod mailboxes;
+mod search;
+mod select;
+mod state;
+mod transfer;
+
+#[cfg(test)]
+mod tests;
+
+pub use driver::{Moved, Served, resume, serve};
+
+use super::shutdown::Shutdown;
+use crate::mailbox::searching::Pace;
+use crate::model::Account;
+use crate::proto::imap::{Config, LoginRefusal};
+use crate::runtime::Core;
+use crate::store::{Environment, Store};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What the sessions of one core need of the server around them. One value a core, shared by its sessions as an `Rc`.
+///
+/// [`Pace`] beside it gives the monotonic clock and `runtime::breathe`.
+pub trait Services: Pace + 'static {
+    /// Disk, clock and entropy of the store.
+    type Environment: Environment;
+
+    /// This core's store.
+    fn store(&self) -> &Store<Self::Environment>;
+    /// The wall clock, for INTERNALDATE and for SEARCH's YOUNGER and OLDER.
+    fn clock(&self) -> &<Self::Environment as Environment>::Clock;
+    /// Which core this is, of how many.
+    fn core(&self) -> Core;
+    /// The settings of new connections.
+    fn config(&self) -> Arc<Config>;
+    /// What STARTTLS uses; `None`: it must not be offered ([`Config::is_starttls_offered`]).
+    fn tls(&self) -> Option<Arc<rustls::ServerConfig>>;
+    /// May this peer send its password in clear?
+    fn is_plaintext_login_allowed(&self, peer: SocketAddr) -> bool;
+    /// Are these right? Takes its time when they are not (delays and limits are its own), never blocks the core.
+    fn authenticate(&self, credentials: Credentials<'_>) -> impl Future<Output = AuthVerdict>;
+    /// Told once, when the server stops.
+    fn shutdown(&self) -> &Shutdown;
+}
+
+/// What a peer says of itself.
+#[derive(Clone, Copy)]
+pub struct Credentials<'a> {
+    /// Authentication identity, octets as sent.
+    pub login: &'a [u8],
+    pub password: &'a [u8],
+    /// Whose mail it wants to see, if not its own.
+    pub authorization: Option<&'a [u8]>,
+    pub peer: SocketAddr,
+}
+
+/// What the directory says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthVerdict {
+    Account(Account),
+    Refused(LoginRefusal),
+}

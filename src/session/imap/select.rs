@@ -1,0 +1,96 @@
+//! SELECT, EXAMINE, CLOSE, UNSELECT (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2; RFC 7162 §3.1; RFC 8474 §4).
+
+use super::Services;
+use super::changes::{count, write_flags_lines};
+use super::link::Link;
+use super::state::{Answered, Selected, Session, no};
+use crate::mailbox::status::select_summary;
+use crate::mailbox::view::View;
+use crate::model::MailboxName;
+use crate::proto::imap::encode::code::push_status_line;
+use crate::proto::imap::encode::mailbox::push_count_line;
+use crate::proto::imap::types::SelectParameters;
+use crate::proto::imap::{Code, Completion, Status, Transition};
+use crate::session::pipe::Pipe;
+use crate::store::{Change, MailboxState};
+
+impl<S: Services> Session<S> {
+    /// SELECT, or EXAMINE when `is_read_only`. A mailbox selected before is closed first, also when this one fails.
+    pub fn select<P: Pipe>(
+        &mut self,
+        link: &mut Link<P>,
+        name: &MailboxName,
+        parameters: SelectParameters,
+        is_read_only: bool,
+    ) -> Answered {
+        if self.selected.take().is_some() {
+            push_status_line(
+                b"*",
+                Status::Ok,
+                Some(&Code::Closed),
+                "Previous mailbox closed",
+                link.out(),
+            );
+        }
+        self.is_condstore |= parameters.condstore;
+        let view = self.with_account(|account| {
+            let state = account.mailboxes.get(account.names.get(name)?)?;
+            write_summary(state, !is_read_only, link.out());
+            Some(View::new(state))
+        })?;
+        let Some(view) = view else {
+            let refused = no(Code::NonExistent, "No such mailbox");
+            return Ok(refused.with_transition(Transition::Unselected));
+        };
+        self.selected = Some(Selected::new(view, is_read_only));
+        let (code, text) = if is_read_only {
+            (Code::ReadOnly, "EXAMINE completed")
+        } else {
+            (Code::ReadWrite, "SELECT completed")
+        };
+        Ok(Completion::ok(text)
+            .with_code(code)
+            .with_transition(Transition::Selected))
+    }
+
+    /// UNSELECT: nothing is expunged.
+    pub fn unselect(&mut self) -> Completion {
+        self.selected = None;
+        Completion::ok("UNSELECT completed").with_transition(Transition::Unselected)
+    }
+
+    /// CLOSE: expunges without telling, unless the mailbox was opened by EXAMINE.
+    pub async fn close(&mut self) -> Answered {
+        let selected = self.selected()?;
+        let (mailbox, is_read_only) = (selected.view.mailbox(), selected.is_read_only);
+        let uids = self.deleted_uids()?;
+        if !is_read_only && !uids.is_empty() {
+            let only_deleted = true;
+            let expunge = Change::Expunge {
+                mailbox,
+                uids,
+                only_deleted,
+            };
+            self.change(expunge).await?;
+        }
+        self.selected = None;
+        Ok(Completion::ok("CLOSE completed").with_transition(Transition::Unselected))
+    }
+}
+
+fn write_summary(state: &MailboxState, may_change_flags: bool, out: &mut Vec<u8>) {
+    let summary = select_summary(state);
+    let ok = |code: Code, text: &str, out: &mut Vec<u8>| {
+        push_status_line(b"*", Status::Ok, Some(&code), text, out);
+    };
+    write_flags_lines(state, may_change_flags, out);
+    push_count_line(count(summary.exists), "EXISTS", out);
+    push_count_line(0, "RECENT", out);
+    if let Some(first) = summary.first_unseen {
+        ok(Code::Unseen(first), "First unseen message", out);
+    }
+    ok(Code::UidValidity(summary.uid_validity), "UIDs are valid", out);
+    ok(Code::UidNext(summary.uid_next), "Predicted next UID", out);
+    ok(Code::HighestModSeq(summary.highest_mod_seq), "Highest", out);
+    ok(Code::MailboxId(summary.mailbox), "Mailbox id", out);
+}

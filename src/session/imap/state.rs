@@ -1,0 +1,201 @@
+//! What an authenticated session holds, and how a command can end early.
+
+use super::Services;
+use super::append::Upload;
+use super::link::Lost;
+use crate::mailbox::reader::ReadError;
+use crate::mailbox::view::View;
+use crate::model::{Account, MailboxId, MailboxName, ModSeq, Uid};
+use crate::proto::imap::types::SequenceSet;
+use crate::proto::imap::{Code, Completion};
+use crate::proto::message::structure::Structure;
+use crate::store::{AccountState, Change, MailboxState, Outcome, StoreError};
+use smallvec::SmallVec;
+use std::borrow::Cow;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// A session's side of one logged-in connection.
+pub struct Session<S: Services> {
+    pub services: Rc<S>,
+    pub account: Account,
+    pub selected: Option<Selected>,
+    /// The selected mailbox was deleted by another session: the end of this command ends the session.
+    pub has_lost_mailbox: bool,
+    /// A CONDSTORE enabling command was given (RFC 7162 §3.1): FETCH responses that tell of changes carry MODSEQ.
+    pub is_condstore: bool,
+    /// The message of the APPEND in progress.
+    pub upload: Option<Upload<S::Environment>>,
+}
+
+/// The selected mailbox.
+pub struct Selected {
+    pub view: View,
+    /// By EXAMINE.
+    pub is_read_only: bool,
+    /// What `$` stands for (RFC 5182), ascending.
+    pub saved: Vec<Uid>,
+    /// MODSEQs of this session's own flag changes that [`super::changes`] has not passed over yet.
+    pub own: SmallVec<[ModSeq; 2]>,
+    /// The flags of those changes are in FETCH responses, not `.SILENT`.
+    pub own_were_told: bool,
+    /// The structure of the message taken apart last: its sections are often asked for one after the other.
+    pub structure: Option<(Uid, Rc<Structure>)>,
+}
+
+impl Selected {
+    pub fn new(view: View, is_read_only: bool) -> Self {
+        Self {
+            view,
+            is_read_only,
+            saved: Vec::new(),
+            own: SmallVec::new(),
+            own_were_told: false,
+            structure: None,
+        }
+    }
+
+    /// The messages a set names, as index ranges of the view.
+    pub fn resolve(&self, set: &SequenceSet, by_uid: bool) -> Result<SmallVec<[Range<usize>; 4]>, Stop> {
+        let resolved = set.resolve(self.view.uids(), &self.saved, by_uid);
+        match resolved.first_invalid {
+            None => Ok(resolved.ranges),
+            Some(number) => Err(Completion::bad(format!("There is no message {number}")).into()),
+        }
+    }
+}
+
+/// Why a command does not go on.
+pub enum Stop {
+    /// Answered with this.
+    Ended(Completion),
+    /// Nothing can be answered.
+    Lost(Lost),
+}
+
+/// What most commands come to.
+pub type Answered = Result<Completion, Stop>;
+
+impl From<Lost> for Stop {
+    fn from(lost: Lost) -> Self {
+        Self::Lost(lost)
+    }
+}
+
+impl From<Completion> for Stop {
+    fn from(completion: Completion) -> Self {
+        Self::Ended(completion)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Ended(completion_of(&error))
+    }
+}
+
+impl From<ReadError> for Stop {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Store(error) => error.into(),
+            ReadError::TooLong => no(Code::Limit, "The message is too long to be taken apart").into(),
+        }
+    }
+}
+
+/// `NO [code] text`
+pub fn no(code: Code, text: impl Into<Cow<'static, str>>) -> Completion {
+    Completion::no(text).with_code(code)
+}
+
+/// The one table from errors of the store to response codes (RFC 5530, 9208).
+pub fn code_of(error: &StoreError) -> (Code, Cow<'static, str>) {
+    match error {
+        StoreError::NoSpace(_) | StoreError::Failed(_) | StoreError::Disk(_) => (
+            Code::Unavailable,
+            "The store cannot do that now, try again later".into(),
+        ),
+        StoreError::ShuttingDown => (Code::Unavailable, "The server is shutting down".into()),
+        // What was read is not served; the log says where.
+        StoreError::Damaged { .. } => (Code::Corruption, "The message is damaged on disk".into()),
+        StoreError::OverQuota => (Code::OverQuota, "The account is over its quota".into()),
+        StoreError::NoSuchMailbox => (Code::NonExistent, "No such mailbox".into()),
+        StoreError::MailboxExists => (Code::AlreadyExists, "There is such a mailbox already".into()),
+        StoreError::Cannot(reason) => (Code::Cannot, (*reason).into()),
+        StoreError::Limit(limit) => (Code::Limit, format!("Limit reached: {limit}").into()),
+    }
+}
+
+fn completion_of(error: &StoreError) -> Completion {
+    let (code, text) = code_of(error);
+    no(code, text)
+}
+
+/// The answer when the selected mailbox is not there any more.
+pub fn mailbox_gone() -> Completion {
+    no(Code::NonExistent, "The selected mailbox was deleted")
+}
+
+impl<S: Services> Session<S> {
+    pub fn new(services: Rc<S>, account: Account) -> Self {
+        Self {
+            services,
+            account,
+            selected: None,
+            has_lost_mailbox: false,
+            is_condstore: false,
+            upload: None,
+        }
+    }
+
+    /// Looks at the account's durable state.
+    pub fn with_account<R>(&self, look: impl FnOnce(&AccountState) -> R) -> Result<R, Stop> {
+        let seen = self.services.store().account(self.account.id, look);
+        // The login made sure of the account; without it the store was told to forget it meanwhile.
+        seen.ok_or_else(|| no(Code::Unavailable, "The account is not there").into())
+    }
+
+    /// The selected mailbox; the core lets commands that need one through in no other state.
+    pub fn selected(&self) -> Result<&Selected, Stop> {
+        self.selected.as_ref().ok_or_else(nothing_selected)
+    }
+
+    /// As [`Self::selected`].
+    pub fn selected_mut(&mut self) -> Result<&mut Selected, Stop> {
+        self.selected.as_mut().ok_or_else(nothing_selected)
+    }
+
+    /// Looks at the selected mailbox and the session's view of it.
+    pub fn with_selected<R>(&self, look: impl FnOnce(&MailboxState, &Selected) -> R) -> Result<R, Stop> {
+        let selected = self.selected()?;
+        let id = selected.view.mailbox();
+        let seen = self.with_account(|account| account.mailboxes.get(&id).map(|m| look(m, selected)))?;
+        seen.ok_or_else(|| mailbox_gone().into())
+    }
+
+    /// The selected mailbox for a command that changes it.
+    pub fn writable(&self) -> Result<MailboxId, Stop> {
+        let selected = self.selected()?;
+        if selected.is_read_only {
+            return Err(no(Code::ReadOnly, "The mailbox is selected read-only").into());
+        }
+        Ok(selected.view.mailbox())
+    }
+
+    /// The mailbox of this name, or `code`.
+    pub fn mailbox_id(&self, name: &MailboxName, code: Code) -> Result<MailboxId, Stop> {
+        let found = self.with_account(|account| account.names.get(name).copied())?;
+        found.ok_or_else(|| no(code, "No such mailbox").into())
+    }
+
+    /// Commits a change of the account; durable on return.
+    pub async fn change(&self, change: Change) -> Result<Outcome, Stop> {
+        let (_receipt, outcome) = self.services.store().change(self.account.id, change).await?;
+        Ok(outcome)
+    }
+}
+
+/// The core lets no command through that needs a mailbox when none was selected: it was deleted meanwhile.
+fn nothing_selected() -> Stop {
+    mailbox_gone().into()
+}

@@ -1,0 +1,219 @@
+//! What sessions are told of each other's changes.
+
+use super::world::World;
+
+#[test]
+fn others_are_told_after_their_next_command() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    let mut b = world.selected(1);
+    a.fill(&mut world, "INBOX", 3);
+    let noop = b.ok(&mut world, "NOOP");
+    assert!(noop.has("* 3 EXISTS"), "{noop:?}");
+
+    a.ok(&mut world, "STORE 2 +FLAGS (\\Flagged $Work)");
+    let noop = b.ok(&mut world, "NOOP");
+    assert!(
+        noop.untagged
+            .contains("* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Work)")
+    );
+    assert!(noop.has("* 2 FETCH (UID 2 FLAGS (\\Flagged $Work))"), "{noop:?}");
+    assert_eq!(b.ok(&mut world, "NOOP").untagged, "");
+    assert_eq!(a.ok(&mut world, "NOOP").untagged, "");
+}
+
+#[test]
+fn expunge_is_not_told_during_fetch_store_and_search_by_number() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 3);
+    let mut b = world.selected(1);
+    a.ok(&mut world, "STORE 2 +FLAGS.SILENT (\\Deleted)");
+    assert!(a.ok(&mut world, "EXPUNGE").has("* 2 EXPUNGE"));
+
+    let fetch = b.command(&mut world, "FETCH 1:3 FLAGS");
+    assert!(fetch.tagged.starts_with("NO [EXPUNGEISSUED]"), "{fetch:?}");
+    assert_eq!(fetch.lines(), ["* 1 FETCH (FLAGS ())", "* 3 FETCH (FLAGS ())"]);
+    assert!(
+        b.tagged(&mut world, "STORE 2 +FLAGS (\\Seen)")
+            .starts_with("NO [EXPUNGEISSUED]")
+    );
+    assert_eq!(b.ok(&mut world, "SEARCH ALL").lines(), ["* SEARCH 1 3"]);
+    assert!(
+        b.tagged(&mut world, "COPY 1:3 Trash")
+            .starts_with("NO [EXPUNGEISSUED]")
+    );
+    assert_eq!(
+        b.ok(&mut world, "FETCH 1:2 UID").lines(),
+        ["* 1 FETCH (UID 1)", "* 2 FETCH (UID 3)"]
+    );
+}
+
+#[test]
+fn uid_commands_do_tell_expunge_and_pass_over_missing_messages() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 3);
+    let mut b = world.selected(1);
+    a.ok(&mut world, "STORE 1:2 +FLAGS (\\Deleted)");
+    a.ok(&mut world, "UID EXPUNGE 1");
+    let fetch = b.ok(&mut world, "UID FETCH 1:* FLAGS");
+    assert_eq!(
+        fetch.lines(),
+        [
+            "* 2 FETCH (UID 2 FLAGS (\\Deleted))",
+            "* 3 FETCH (UID 3 FLAGS ())",
+            "* 1 EXPUNGE",
+            "* 1 FETCH (UID 2 FLAGS (\\Deleted))",
+        ]
+    );
+    assert!(b.ok(&mut world, "UID FETCH 77 FLAGS").untagged.is_empty());
+}
+
+#[test]
+fn idle_pushes_at_once_and_ends_with_done() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    let mut b = world.selected(1);
+    b.send("i IDLE\r\n");
+    world.run();
+    assert!(b.read().starts_with("+ "));
+    a.fill(&mut world, "INBOX", 1);
+    assert_eq!(b.read(), "* 1 EXISTS\r\n* 0 RECENT\r\n");
+    a.ok(&mut world, "NOOP");
+    a.ok(&mut world, "STORE 1 FLAGS (\\Deleted)");
+    assert_eq!(b.read(), "* 1 FETCH (UID 1 FLAGS (\\Deleted))\r\n");
+    a.ok(&mut world, "EXPUNGE");
+    assert_eq!(b.read(), "* 1 EXPUNGE\r\n");
+    b.send("DONE\r\n");
+    world.run();
+    assert_eq!(b.read(), "i OK IDLE completed\r\n");
+}
+
+#[test]
+fn silent_store_is_silent_unless_others_changed_the_message_too() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 1);
+    let mut b = world.selected(1);
+    assert_eq!(
+        a.ok(&mut world, "STORE 1 +FLAGS.SILENT (\\Seen)").untagged,
+        "* 1 EXISTS\r\n* 0 RECENT\r\n".replace("* 1 EXISTS\r\n* 0 RECENT\r\n", "")
+    );
+    let store = b.ok(&mut world, "STORE 1 +FLAGS.SILENT (\\Flagged)");
+    assert_eq!(store.lines(), ["* 1 FETCH (UID 1 FLAGS (\\Flagged \\Seen))"]);
+}
+
+#[test]
+fn a_conditional_store_names_what_was_modified() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 2);
+    let fetch = a.ok(&mut world, "FETCH 1 MODSEQ");
+    let mod_seq = fetch.untagged.split(['(', ')']).nth(2).unwrap().to_owned();
+    let mut b = world.selected(1);
+    b.ok(&mut world, "STORE 1 +FLAGS (\\Seen)");
+    let store = a.command(
+        &mut world,
+        &format!("STORE 1 (UNCHANGEDSINCE {mod_seq}) +FLAGS.SILENT (\\Flagged)"),
+    );
+    assert!(store.tagged.starts_with("OK [MODIFIED 1]"), "{store:?}");
+    assert!(
+        store
+            .untagged
+            .contains("* 1 FETCH (UID 1 FLAGS (\\Seen) MODSEQ ("),
+        "{store:?}"
+    );
+    let changed = a.ok(&mut world, &format!("FETCH 1:2 FLAGS (CHANGEDSINCE {mod_seq})"));
+    assert_eq!(changed.lines().len(), 2, "{changed:?}");
+}
+
+#[test]
+fn a_session_whose_mailbox_is_deleted_is_told_and_ended() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.ok(&mut world, "CREATE box");
+    a.append(&mut world, "box", "", "Subject: x\r\n\r\n");
+    let mut b = world.login(1);
+    b.ok(&mut world, "SELECT box");
+    let mut idler = world.login(1);
+    idler.ok(&mut world, "SELECT box");
+    idler.send("i IDLE\r\n");
+    world.run();
+    idler.read();
+    a.ok(&mut world, "DELETE box");
+    let fetch = b.command(&mut world, "FETCH 1 FLAGS");
+    assert!(fetch.tagged.starts_with("NO [NONEXISTENT]"), "{fetch:?}");
+    assert!(fetch.tagged.contains("* BYE") && b.is_closed(), "{fetch:?}");
+    assert!(idler.read().starts_with("* BYE") && idler.is_closed());
+}
+
+#[test]
+fn a_session_may_delete_the_mailbox_it_has_selected() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.ok(&mut world, "CREATE box");
+    a.ok(&mut world, "SELECT box");
+    a.ok(&mut world, "DELETE box");
+    assert!(a.tagged(&mut world, "FETCH 1 FLAGS").starts_with("BAD"));
+    a.ok(&mut world, "SELECT INBOX");
+}
+
+#[test]
+fn move_tells_copyuid_before_expunge() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 3);
+    let moved = a.ok(&mut world, "MOVE 1,3 Archive");
+    let lines = moved.lines();
+    assert!(
+        lines[0].starts_with("* OK [COPYUID ") && lines[0].contains(" 1,3 1:2]"),
+        "{moved:?}"
+    );
+    assert_eq!(lines[1..], ["* 3 EXPUNGE", "* 1 EXPUNGE"]);
+    let copied = a.ok(&mut world, "COPY 1 Archive");
+    assert!(copied.tagged.contains(" 2 3]"), "{copied:?}");
+    assert!(
+        a.tagged(&mut world, "COPY 1 nowhere")
+            .starts_with("NO [TRYCREATE]")
+    );
+    a.ok(&mut world, "SELECT Archive");
+    let subjects = a.ok(&mut world, "FETCH 1:* BODY.PEEK[HEADER.FIELDS (SUBJECT)]");
+    let order: Vec<_> = subjects
+        .lines()
+        .into_iter()
+        .filter(|l| l.starts_with("Subject"))
+        .collect();
+    assert_eq!(order, ["Subject: 1", "Subject: 3", "Subject: 2"]);
+}
+
+#[test]
+fn a_shutdown_says_bye_to_those_who_wait() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    world.services.shutdown.begin();
+    world.run();
+    assert!(a.read().starts_with("* BYE") && a.is_closed());
+}
+
+#[test]
+fn a_login_on_another_core_moves_with_what_was_pipelined_behind_it() {
+    use crate::model::AccountId;
+    use crate::runtime::Core;
+    let other = (1..).find(|id| AccountId(*id).partition().core(2) == 1).unwrap();
+    let mut world = World::on_core(Core { id: 0, count: 2 });
+    let mut a = world.connect();
+    a.send(format!("a LOGIN {other} secret\r\nb SELECT INBOX\r\nc NO"));
+    world.run();
+    a.send("OP\r\n");
+    world.run();
+    let all = a.read();
+    assert!(all.starts_with("a OK "), "{all}");
+    assert!(
+        all.contains("\r\nb OK [READ-WRITE]") && all.ends_with("c OK NOOP completed\r\n"),
+        "{all}"
+    );
+    a.hang_up();
+    world.run();
+    assert!(a.is_closed());
+}

@@ -1,0 +1,157 @@
+//! FETCH of what is in messages.
+
+use super::world::World;
+
+const MIME: &str = "From: a@example.org\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMIME-Version: 1.0\r\n\
+    Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\none\r\n--b\r\n\
+    Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\nAAEC\r\n--b--\r\n";
+
+#[test]
+fn rows_are_shown_without_reading_messages() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.ok(
+        &mut world,
+        "APPEND INBOX (\\Flagged) \"02-Jan-2026 04:04:05 +0100\" {14+}\r\nSubject: x\r\n\r\n",
+    );
+    let fetch = a.ok(&mut world, "FETCH 1 (FLAGS INTERNALDATE RFC822.SIZE SAVEDATE)");
+    assert_eq!(
+        fetch.lines(),
+        [
+            "* 1 FETCH (FLAGS (\\Flagged) INTERNALDATE \" 2-Jan-2026 04:04:05 +0100\" RFC822.SIZE 14 \
+          SAVEDATE \" 2-Jan-2026 03:04:05 +0000\")"
+        ]
+    );
+}
+
+#[test]
+fn body_sets_seen_and_shows_it_and_peek_does_not() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 2);
+    let peek = a.ok(&mut world, "FETCH 1 BODY.PEEK[TEXT]");
+    assert_eq!(
+        peek.untagged,
+        "* 1 FETCH (UID 1 BODY[TEXT] {8}\r\nbody 1\r\n)\r\n"
+    );
+    let body = a.ok(&mut world, "FETCH 1 BODY[]");
+    assert_eq!(
+        body.untagged,
+        "* 1 FETCH (FLAGS (\\Seen) BODY[] {22}\r\nSubject: 1\r\n\r\nbody 1\r\n)\r\n"
+    );
+    assert_eq!(
+        a.ok(&mut world, "FETCH 1 FLAGS").lines(),
+        ["* 1 FETCH (FLAGS (\\Seen))"]
+    );
+    a.ok(&mut world, "EXAMINE INBOX");
+    a.ok(&mut world, "FETCH 2 RFC822.TEXT");
+    assert_eq!(
+        a.ok(&mut world, "FETCH 2 FLAGS").lines(),
+        ["* 2 FETCH (FLAGS ())"]
+    );
+}
+
+#[test]
+fn sections_partials_and_binary() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.append(&mut world, "INBOX", "", MIME);
+    for (item, value) in [
+        ("BODY.PEEK[1]", "BODY[1] {3}\r\none"),
+        (
+            "BODY.PEEK[1.MIME]",
+            "BODY[1.MIME] {28}\r\nContent-Type: text/plain\r\n\r\n",
+        ),
+        ("BODY.PEEK[2]<1.2>", "BODY[2]<1> {2}\r\nAE"),
+        ("BODY.PEEK[]<100000.5>", "BODY[]<100000> {0}\r\n"),
+        ("BODY.PEEK[9]", "BODY[9] NIL"),
+        ("BINARY.PEEK[2]", "BINARY[2] ~{3}\r\n\u{0}\u{1}\u{2}"),
+        ("BINARY.SIZE[2]", "BINARY.SIZE[2] 3"),
+        ("BINARY.PEEK[1]<0.2>", "BINARY[1]<0> {2}\r\non"),
+        (
+            "BODY.PEEK[HEADER.FIELDS (from)]",
+            "BODY[HEADER.FIELDS (from)] {23}\r\nFrom: a@example.org\r\n\r\n",
+        ),
+    ] {
+        let fetch = a.ok(&mut world, &format!("FETCH 1 {item}"));
+        assert_eq!(fetch.untagged, format!("* 1 FETCH (UID 1 {value})\r\n"), "{item}");
+    }
+    let digest = a.ok(&mut world, "FETCH 1 (ENVELOPE BODYSTRUCTURE)");
+    assert!(
+        digest
+            .untagged
+            .contains("ENVELOPE (NIL \"=?utf-8?q?Gr=C3=BC=C3=9Fe?=\" ((NIL NIL \"a\" \"example.org\"))")
+    );
+    assert!(
+        digest.untagged.contains("\"mixed\" (\"boundary\" \"b\")"),
+        "{digest:?}"
+    );
+    let id = a.ok(&mut world, "FETCH 1 (EMAILID THREADID)").untagged;
+    a.ok(&mut world, "COPY 1 INBOX");
+    let copy = a.ok(&mut world, "FETCH 2 (EMAILID THREADID)").untagged;
+    assert_eq!(copy, id.replace("* 1 ", "* 2 ").replace("UID 1", "UID 2"));
+}
+
+#[test]
+fn bad_base64_is_refused_as_such() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.append(
+        &mut world,
+        "INBOX",
+        "",
+        "Content-Transfer-Encoding: base64\r\n\r\n!!!!\r\n",
+    );
+    let fetch = a.command(&mut world, "FETCH 1 BINARY.PEEK[1]");
+    assert!(fetch.tagged.starts_with("NO [UNKNOWN-CTE]"), "{fetch:?}");
+}
+
+#[test]
+fn a_large_message_streams_in_bounded_pieces() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    let line = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n";
+    let message = format!("Subject: large\r\n\r\n{}", line.repeat(20_000));
+    a.append(&mut world, "INBOX", "", &message);
+    let fetch = a.ok(&mut world, "FETCH 1 BODY.PEEK[]");
+    assert_eq!(
+        fetch.untagged,
+        format!("* 1 FETCH (UID 1 BODY[] {{{}}}\r\n{message})\r\n", message.len())
+    );
+    let part = a.ok(&mut world, "FETCH 1 BODY.PEEK[TEXT]<600000.300000>");
+    let body = &message["Subject: large\r\n\r\n".len()..];
+    assert!(part.untagged.contains(&body[600_000..900_000]));
+    let structure = a.ok(&mut world, "FETCH 1 (BODYSTRUCTURE BODY.PEEK[1]<1000000.64>)");
+    assert!(structure.untagged.contains(&body[1_000_000..1_000_064]));
+    let longest = a.wire().longest_send;
+    assert!(
+        longest <= 2 * crate::session::imap::link::SEND_BUFFER_BYTES,
+        "{longest}"
+    );
+}
+
+#[test]
+fn many_messages_come_in_order_and_each_once() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 150);
+    let fetch = a.ok(&mut world, "FETCH 3:*,1:10 BODY[HEADER.FIELDS (SUBJECT)]");
+    let subjects: Vec<_> = fetch
+        .lines()
+        .into_iter()
+        .filter(|l| l.starts_with("Subject"))
+        .collect();
+    let expected: Vec<_> = (1..=150).map(|n| format!("Subject: {n}")).collect();
+    assert_eq!(subjects, expected);
+    assert_eq!(fetch.untagged.matches("FLAGS (\\Seen)").count(), 150);
+    assert_eq!(a.ok(&mut world, "NOOP").untagged, "");
+}
+
+#[test]
+fn numbers_beyond_the_view_are_bad_and_uids_are_passed_over() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    assert_eq!(a.ok(&mut world, "FETCH 1:* FLAGS").untagged, "");
+    assert!(a.tagged(&mut world, "FETCH 1 FLAGS").starts_with("BAD"));
+    assert_eq!(a.ok(&mut world, "UID FETCH 1:4294967295 FLAGS").untagged, "");
+}

@@ -1,0 +1,209 @@
+//! SELECT, LIST and the commands on mailboxes.
+
+use super::world::World;
+
+#[test]
+fn select_announces_the_mailbox() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.append(&mut world, "INBOX", "\\Seen", "Subject: 1\r\n\r\n");
+    a.append(&mut world, "INBOX", "$Work", "Subject: 2\r\n\r\n");
+    let select = a.ok(&mut world, "SELECT INBOX");
+    assert!(select.tagged.starts_with("OK [READ-WRITE]"));
+    assert!(select.has("* 2 EXISTS") && select.has("* 0 RECENT"), "{select:?}");
+    assert!(select.has("* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Work)"));
+    for code in [
+        "[PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Work \\*)]",
+        "[UNSEEN 2]",
+        "[UIDNEXT 3]",
+        "[UIDVALIDITY ",
+        "[HIGHESTMODSEQ ",
+        "[MAILBOXID (M1)]",
+    ] {
+        assert!(select.untagged.contains(code), "{code} in {select:?}");
+    }
+    let examine = a.ok(&mut world, "EXAMINE INBOX");
+    assert!(examine.lines()[0].starts_with("* OK [CLOSED]"));
+    assert!(examine.tagged.starts_with("OK [READ-ONLY]"));
+    assert!(examine.untagged.contains("[PERMANENTFLAGS ()]"));
+    for refused in ["STORE 1 +FLAGS (\\Seen)", "EXPUNGE", "MOVE 1 Trash"] {
+        assert!(
+            a.tagged(&mut world, refused).starts_with("NO [READ-ONLY]"),
+            "{refused}"
+        );
+    }
+    assert!(
+        a.tagged(&mut world, "SELECT nowhere")
+            .starts_with("NO [NONEXISTENT]")
+    );
+    assert!(
+        a.tagged(&mut world, "FETCH 1 FLAGS").starts_with("BAD"),
+        "no mailbox is selected any more"
+    );
+}
+
+#[test]
+fn close_expunges_silently_and_unselect_does_not() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 2);
+    a.ok(&mut world, "STORE 1 +FLAGS (\\Deleted)");
+    a.ok(&mut world, "UNSELECT");
+    assert!(
+        a.ok(&mut world, "STATUS INBOX (MESSAGES)")
+            .has("* STATUS INBOX (MESSAGES 2)")
+    );
+    a.ok(&mut world, "EXAMINE INBOX");
+    a.ok(&mut world, "CLOSE");
+    assert!(
+        a.ok(&mut world, "STATUS INBOX (MESSAGES)")
+            .has("* STATUS INBOX (MESSAGES 2)")
+    );
+    a.ok(&mut world, "SELECT INBOX");
+    assert_eq!(a.ok(&mut world, "CLOSE").untagged, "");
+    assert!(
+        a.ok(&mut world, "STATUS INBOX (MESSAGES)")
+            .has("* STATUS INBOX (MESSAGES 1)")
+    );
+}
+
+#[test]
+fn list_shows_what_there_is() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.ok(&mut world, "CREATE a/b/c");
+    let delimiter = a.ok(&mut world, "LIST \"\" \"\"");
+    assert_eq!(delimiter.lines(), ["* LIST (\\Noselect) \"/\" \"\""]);
+    let list = a.ok(&mut world, "LIST \"\" *");
+    assert!(list.has("* LIST (\\HasNoChildren) \"/\" INBOX"), "{list:?}");
+    assert!(list.has("* LIST (\\HasNoChildren \\Sent) \"/\" Sent"), "{list:?}");
+    assert!(list.has("* LIST (\\HasChildren) \"/\" a"), "{list:?}");
+    assert_eq!(
+        a.ok(&mut world, "LIST a/ %").lines(),
+        ["* LIST (\\HasChildren) \"/\" a/b"]
+    );
+    let status = a.ok(
+        &mut world,
+        "LIST \"\" inbox RETURN (STATUS (MESSAGES UIDNEXT) SUBSCRIBED)",
+    );
+    assert_eq!(
+        status.lines(),
+        [
+            "* LIST (\\HasNoChildren \\Subscribed) \"/\" INBOX",
+            "* STATUS INBOX (MESSAGES 0 UIDNEXT 1)"
+        ]
+    );
+}
+
+#[test]
+fn subscriptions_outlive_mailboxes() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.ok(&mut world, "CREATE old/one");
+    a.ok(&mut world, "SUBSCRIBE old/one");
+    a.ok(&mut world, "DELETE old/one");
+    a.ok(&mut world, "DELETE old");
+    assert_eq!(
+        a.ok(&mut world, "LSUB \"\" old/*").lines(),
+        ["* LSUB (\\HasNoChildren) \"/\" old/one"]
+    );
+    assert!(
+        a.ok(&mut world, "LSUB \"\" %")
+            .untagged
+            .contains("* LSUB (\\Noselect \\HasNoChildren) \"/\" old\r\n")
+    );
+    let list = a.ok(&mut world, "LIST (SUBSCRIBED) \"\" old*");
+    assert_eq!(
+        list.lines(),
+        ["* LIST (\\NonExistent \\Noselect \\HasNoChildren \\Subscribed) \"/\" old/one"]
+    );
+    let list = a.ok(&mut world, "LIST (SUBSCRIBED RECURSIVEMATCH) \"\" old");
+    assert!(
+        list.untagged.contains("old (\"CHILDINFO\" (\"SUBSCRIBED\"))"),
+        "{list:?}"
+    );
+    a.ok(&mut world, "UNSUBSCRIBE old/one");
+    assert_eq!(a.ok(&mut world, "LSUB \"\" old/*").untagged, "");
+}
+
+#[test]
+fn refusals_carry_their_codes() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.ok(&mut world, "CREATE a/b");
+    for (command, answer) in [
+        ("CREATE a", "NO [ALREADYEXISTS]"),
+        ("CREATE INBOX", "NO [ALREADYEXISTS]"),
+        ("DELETE INBOX", "NO [CANNOT]"),
+        ("DELETE a", "NO [HASCHILDREN]"),
+        ("DELETE nowhere", "NO [NONEXISTENT]"),
+        ("RENAME nowhere x", "NO [NONEXISTENT]"),
+        ("RENAME a INBOX", "NO [ALREADYEXISTS]"),
+        ("STATUS nowhere (MESSAGES)", "NO [NONEXISTENT]"),
+        ("APPEND nowhere {3+}\r\nabc", "NO [TRYCREATE]"),
+        ("GETQUOTA other", "NO [NONEXISTENT]"),
+    ] {
+        let tagged = a.tagged(&mut world, command);
+        assert!(tagged.starts_with(answer), "{command}: {tagged}");
+    }
+}
+
+#[test]
+fn rename_moves_children_and_empties_inbox() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 2);
+    let renamed = a.ok(&mut world, "RENAME INBOX saved");
+    assert_eq!(renamed.lines(), ["* 2 EXPUNGE", "* 1 EXPUNGE"]);
+    assert!(
+        a.ok(&mut world, "STATUS saved (MESSAGES)")
+            .has("* STATUS saved (MESSAGES 2)")
+    );
+    a.ok(&mut world, "CREATE saved/below");
+    a.ok(&mut world, "RENAME saved kept");
+    assert!(
+        a.ok(&mut world, "LIST \"\" kept*")
+            .untagged
+            .contains("kept/below")
+    );
+}
+
+#[test]
+fn quota_is_shown_and_kept() {
+    let mut world = World::new();
+    let mut a = world.selected(3);
+    let root = a.ok(&mut world, "GETQUOTAROOT INBOX");
+    assert_eq!(
+        root.lines(),
+        ["* QUOTAROOT INBOX \"\"", "* QUOTA \"\" (STORAGE 0 0)"]
+    );
+    let message = format!("Subject: big\r\n\r\n{}", "x".repeat(700));
+    a.append(&mut world, "INBOX", "", &message);
+    let again = format!("APPEND INBOX {{{}+}}\r\n{message}", message.len());
+    assert!(a.tagged(&mut world, &again).starts_with("NO [OVERQUOTA]"));
+    assert!(a.tagged(&mut world, "COPY 1 Trash").starts_with("NO [OVERQUOTA]"));
+    a.ok(&mut world, "MOVE 1 Trash");
+}
+
+#[test]
+fn namespace_enable_and_status_answer() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    assert_eq!(
+        a.ok(&mut world, "NAMESPACE").lines(),
+        ["* NAMESPACE ((\"\" \"/\")) NIL NIL"]
+    );
+    assert_eq!(
+        a.ok(&mut world, "ENABLE CONDSTORE X-NEW").lines(),
+        ["* ENABLED CONDSTORE"]
+    );
+    a.append(&mut world, "INBOX", "\\Deleted", "Subject: x\r\n\r\n");
+    let status = a.ok(
+        &mut world,
+        "STATUS INBOX (MESSAGES RECENT UNSEEN DELETED SIZE UIDNEXT)",
+    );
+    assert_eq!(
+        status.lines(),
+        ["* STATUS INBOX (MESSAGES 1 RECENT 0 UNSEEN 1 DELETED 1 SIZE 14 UIDNEXT 2)"]
+    );
+}

@@ -1,0 +1,8 @@
+//! Whole sessions over a store on a simulated disk: commands in, responses out, nothing of the network.
+
+mod changes;
+mod content;
+mod mailboxes;
+mod searching;
+mod stress;
+mod world;

@@ -1,0 +1,123 @@
+//! SEARCH over the wire.
+
+use super::world::{Client, World};
+
+fn search(a: &mut Client, world: &mut World, keys: &str) -> Vec<u32> {
+    let reply = a.ok(world, &format!("SEARCH {keys}"));
+    let line = reply
+        .untagged
+        .lines()
+        .find(|l| l.starts_with("* SEARCH"))
+        .unwrap()
+        .to_owned();
+    line["* SEARCH".len()..]
+        .split_whitespace()
+        .map(|n| n.parse().unwrap())
+        .collect()
+}
+
+fn mailbox(world: &mut World) -> Client {
+    let mut a = world.selected(1);
+    a.append(world, "INBOX", "\\Seen", "From: Ann <ann@x.org>\r\nSubject: red apple\r\nDate: Mon, 5 Jan 2026 23:00:00 -0500\r\n\r\nsweet\r\n");
+    a.append(
+        world,
+        "INBOX",
+        "\\Flagged $Fruit",
+        "From: Bob <bob@y.org>\r\nSubject: =?utf-8?q?gr=C3=BCne_Birne?=\r\n\r\nsauer\r\n",
+    );
+    a.append(world, "INBOX", "", "From: ann@x.org\r\nTo: bob@y.org\r\nSubject: long\r\n\r\nsweet and long, longer than the others are\r\n");
+    a
+}
+
+#[test]
+fn keys_find_what_they_say() {
+    let mut world = World::new();
+    let mut a = mailbox(&mut world);
+    for (keys, found) in [
+        ("ALL", vec![1, 2, 3]),
+        ("SEEN", vec![1]),
+        ("UNSEEN", vec![2, 3]),
+        ("KEYWORD $fruit", vec![2]),
+        ("UNKEYWORD $Fruit", vec![1, 3]),
+        ("KEYWORD $none", vec![]),
+        ("NEW", vec![]),
+        ("RECENT", vec![]),
+        ("OLD", vec![1, 2, 3]),
+        ("FROM ann", vec![1, 3]),
+        ("FROM ANN SUBJECT apple", vec![1]),
+        ("OR FROM bob TO bob", vec![2, 3]),
+        ("NOT FROM ann", vec![2]),
+        ("BODY sweet", vec![1, 3]),
+        ("BODY apple", vec![]),
+        ("TEXT apple", vec![1]),
+        ("OR BODY sauer SEEN", vec![1, 2]),
+        ("NOT (BODY sweet SEEN)", vec![2, 3]),
+        ("HEADER To \"\"", vec![3]),
+        ("SENTON 5-Jan-2026", vec![1]),
+        ("SENTBEFORE 1-Jan-2026", vec![]),
+        ("ON 2-Jan-2026", vec![1, 2, 3]),
+        ("BEFORE 2-Jan-2026", vec![]),
+        ("SINCE 2-Jan-2026", vec![1, 2, 3]),
+        ("SMALLER 90", vec![2]),
+        ("YOUNGER 60", vec![1, 2, 3]),
+        ("OLDER 60", vec![]),
+        ("2:* UNSEEN", vec![2, 3]),
+        ("UID 1,3:9", vec![1, 3]),
+        ("NOT 2", vec![1, 3]),
+        ("CHARSET UTF-8 SUBJECT {6+}\r\nGR\u{dc}NE", vec![2]),
+    ] {
+        assert_eq!(search(&mut a, &mut world, keys), found, "{keys}");
+    }
+}
+
+#[test]
+fn extended_results_and_saved_ones() {
+    let mut world = World::new();
+    let mut a = mailbox(&mut world);
+    let all = a.ok(&mut world, "UID SEARCH RETURN (MIN MAX COUNT ALL) UNSEEN");
+    assert!(
+        all.untagged.contains(" UID MIN 2 MAX 3 COUNT 2 ALL 2:3\r\n"),
+        "{all:?}"
+    );
+    assert!(
+        a.ok(&mut world, "SEARCH RETURN () ALL")
+            .untagged
+            .contains(" ALL 1:3\r\n")
+    );
+    assert!(
+        a.ok(&mut world, "SEARCH RETURN (COUNT) KEYWORD $none")
+            .untagged
+            .contains(" COUNT 0\r\n")
+    );
+    assert_eq!(a.ok(&mut world, "SEARCH RETURN (SAVE) FROM ann").untagged, "");
+    let fetch = a.ok(&mut world, "FETCH $ UID");
+    assert_eq!(fetch.lines(), ["* 1 FETCH (UID 1)", "* 3 FETCH (UID 3)"]);
+    assert_eq!(search(&mut a, &mut world, "$ UNSEEN"), [3]);
+    a.ok(&mut world, "SEARCH RETURN (SAVE MAX) ALL");
+    assert_eq!(a.ok(&mut world, "FETCH $ UID").lines(), ["* 3 FETCH (UID 3)"]);
+}
+
+#[test]
+fn refusals() {
+    let mut world = World::new();
+    let mut a = mailbox(&mut world);
+    assert!(
+        a.tagged(&mut world, "SEARCH CHARSET x-none ALL")
+            .starts_with("NO [BADCHARSET (UTF-8")
+    );
+    assert!(a.tagged(&mut world, "SEARCH 7").starts_with("BAD"));
+    a.ok(&mut world, "SEARCH RETURN (SAVE) ALL");
+    assert!(
+        a.tagged(&mut world, "SEARCH RETURN (SAVE) CHARSET x-none ALL")
+            .starts_with("NO")
+    );
+    assert_eq!(a.ok(&mut world, "FETCH $ UID").untagged, "");
+}
+
+#[test]
+fn modseq_is_given_with_the_result() {
+    let mut world = World::new();
+    let mut a = mailbox(&mut world);
+    let reply = a.ok(&mut world, "SEARCH MODSEQ 1");
+    assert!(reply.untagged.starts_with("* SEARCH 1 2 3 (MODSEQ "), "{reply:?}");
+}

@@ -1,0 +1,288 @@
+//! Several clients at one mailbox, each of which believes what it is told by the rules of RFC 9051 §7 and nothing else.
+//! In the end each must know the mailbox as it is. Commands of all clients interleave; some are in flight together.
+
+use super::world::{Client, World};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(usize),
+    /// Client, message, operation, flags, silent.
+    Store(usize, u8, u8, u8, bool),
+    Expunge(usize),
+    UidExpunge(usize, u8),
+    Copy(usize, u8),
+    Move(usize, u8),
+    Noop(usize),
+    Read(usize, u8),
+    Search(usize),
+    Reselect(usize),
+    Idle(usize),
+    /// Two clients store at the same time.
+    Together(u8),
+}
+
+const CLIENTS: usize = 3;
+const FLAGS: [&str; 4] = ["\\Seen", "\\Deleted", "$a", "\\Deleted \\Flagged"];
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = 0..CLIENTS;
+    prop_oneof![
+        4 => who.clone().prop_map(Step::Append),
+        5 => (who.clone(), any::<u8>(), 0..3_u8, 0..4_u8, any::<bool>())
+            .prop_map(|(c, m, o, f, s)| Step::Store(c, m, o, f, s)),
+        2 => who.clone().prop_map(Step::Expunge),
+        1 => (who.clone(), any::<u8>()).prop_map(|(c, m)| Step::UidExpunge(c, m)),
+        1 => (who.clone(), any::<u8>()).prop_map(|(c, m)| Step::Copy(c, m)),
+        1 => (who.clone(), any::<u8>()).prop_map(|(c, m)| Step::Move(c, m)),
+        3 => who.clone().prop_map(Step::Noop),
+        2 => (who.clone(), any::<u8>()).prop_map(|(c, m)| Step::Read(c, m)),
+        1 => who.clone().prop_map(Step::Search),
+        1 => who.clone().prop_map(Step::Reselect),
+        1 => who.prop_map(Step::Idle),
+        1 => any::<u8>().prop_map(Step::Together),
+    ]
+}
+
+/// What a client knows of one message.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Known {
+    uid: Option<u32>,
+    flags: Option<BTreeSet<String>>,
+}
+
+struct Mua {
+    client: Client,
+    messages: Vec<Known>,
+    /// Keywords that FLAGS has named.
+    keywords: BTreeSet<String>,
+}
+
+impl Mua {
+    fn new(world: &mut World) -> Self {
+        let mut mua = Self {
+            client: world.login(1),
+            messages: Vec::new(),
+            keywords: BTreeSet::new(),
+        };
+        mua.select(world);
+        mua
+    }
+
+    fn select(&mut self, world: &mut World) {
+        self.messages.clear();
+        let reply = self.client.ok(world, "SELECT INBOX");
+        self.learn(&reply.untagged, true);
+        self.fetch_unknown(world);
+    }
+
+    fn run(&mut self, world: &mut World, command: &str, may_expunge: bool) -> String {
+        let reply = self.client.command(world, command);
+        self.learn(&reply.untagged, may_expunge);
+        self.fetch_unknown(world);
+        reply.tagged
+    }
+
+    /// A client asks for what EXISTS announced.
+    fn fetch_unknown(&mut self, world: &mut World) {
+        while let Some(first) = self.messages.iter().position(|known| known.uid.is_none()) {
+            let reply = self
+                .client
+                .command(world, &format!("FETCH {}:* (UID FLAGS)", first + 1));
+            self.learn(&reply.untagged, false);
+            if reply.tagged.starts_with("NO [EXPUNGEISSUED]") {
+                let reply = self.client.ok(world, "NOOP");
+                self.learn(&reply.untagged, true);
+            }
+        }
+    }
+
+    fn learn(&mut self, untagged: &str, may_expunge: bool) {
+        for line in untagged.split("\r\n") {
+            if let Some(list) = line.strip_prefix("* FLAGS (") {
+                self.keywords = list.trim_end_matches(')').split(' ').map(str::to_owned).collect();
+            }
+            let mut words = line.strip_prefix("* ").unwrap_or_default().splitn(3, ' ');
+            let (Some(Ok(number)), Some(kind)) = (words.next().map(str::parse::<usize>), words.next()) else {
+                continue;
+            };
+            match kind {
+                "EXISTS" => {
+                    assert!(
+                        number >= self.messages.len(),
+                        "EXISTS may not shrink the mailbox: {line}"
+                    );
+                    self.messages.resize(number, Known::default());
+                }
+                "EXPUNGE" => {
+                    assert!(may_expunge, "EXPUNGE at the wrong time: {untagged}");
+                    self.messages.remove(number - 1);
+                }
+                "FETCH" => self.learn_fetch(number, words.next().unwrap_or_default()),
+                _ => {}
+            }
+        }
+    }
+
+    fn learn_fetch(&mut self, number: usize, items: &str) {
+        let known = &mut self.messages[number - 1];
+        if let Some((_, rest)) = items.split_once("UID ") {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            let uid = digits.parse().unwrap();
+            assert!(
+                known.uid.is_none_or(|before| before == uid),
+                "a number changed its message"
+            );
+            known.uid = Some(uid);
+        }
+        if let Some((_, rest)) = items.split_once("FLAGS (") {
+            let flags = rest
+                .split(')')
+                .next()
+                .unwrap()
+                .split(' ')
+                .filter(|f| !f.is_empty());
+            let flags: BTreeSet<String> = flags.map(str::to_owned).collect();
+            assert!(
+                flags.is_subset(&self.keywords),
+                "{flags:?} not all in FLAGS {:?}",
+                self.keywords
+            );
+            known.flags = Some(flags);
+        }
+    }
+
+    /// A message the client knows, by number.
+    fn pick(&self, which: u8) -> Option<usize> {
+        (!self.messages.is_empty()).then(|| usize::from(which) % self.messages.len() + 1)
+    }
+}
+
+/// What a client makes of its own silent STORE.
+fn apply_silent(known: &mut Known, operation: u8, flags: &str) {
+    let Some(have) = &mut known.flags else { return };
+    let named: BTreeSet<String> = flags.split(' ').map(str::to_owned).collect();
+    match operation {
+        0 => *have = named,
+        1 => have.extend(named),
+        _ => have.retain(|flag| !named.contains(flag)),
+    }
+}
+
+fn take(world: &mut World, muas: &mut [Mua], step: &Step) {
+    match step {
+        Step::Append(c) => {
+            muas[*c].run(
+                world,
+                "APPEND INBOX (\\Draft) {17+}\r\nSubject: x\r\n\r\nhi\r\n",
+                true,
+            );
+        }
+        Step::Store(c, which, operation, flags, silent) => {
+            let mua = &mut muas[*c];
+            let Some(number) = mua.pick(*which) else { return };
+            let sign = ["", "+", "-"][usize::from(*operation)];
+            let suffix = if *silent { ".SILENT" } else { "" };
+            let flags = FLAGS[usize::from(*flags)];
+            let uid = mua.messages[number - 1].uid;
+            let reply = mua
+                .client
+                .command(world, &format!("STORE {number} {sign}FLAGS{suffix} ({flags})"));
+            if *silent && reply.tagged.starts_with("OK") {
+                assert_eq!(mua.messages[number - 1].uid, uid);
+                apply_silent(&mut mua.messages[number - 1], *operation, flags);
+            }
+            mua.learn(&reply.untagged, false);
+            mua.fetch_unknown(world);
+        }
+        Step::Expunge(c) => {
+            muas[*c].run(world, "EXPUNGE", true);
+        }
+        Step::UidExpunge(c, which) => {
+            muas[*c].run(
+                world,
+                &format!("UID EXPUNGE {}:*", u32::from(*which) % 16 + 1),
+                true,
+            );
+        }
+        Step::Copy(c, which) => {
+            if let Some(number) = muas[*c].pick(*which) {
+                muas[*c].run(world, &format!("COPY {number} INBOX"), true);
+            }
+        }
+        Step::Move(c, which) => {
+            if let Some(number) = muas[*c].pick(*which) {
+                muas[*c].run(world, &format!("MOVE {number}:* INBOX"), true);
+            }
+        }
+        Step::Noop(c) => {
+            muas[*c].run(world, "NOOP", true);
+        }
+        Step::Read(c, which) => {
+            if let Some(number) = muas[*c].pick(*which) {
+                muas[*c].run(world, &format!("FETCH {number}:* BODY[]"), false);
+            }
+        }
+        Step::Search(c) => {
+            muas[*c].run(world, "SEARCH UNSEEN", false);
+        }
+        Step::Reselect(c) => muas[*c].select(world),
+        Step::Idle(c) => {
+            let mua = &mut muas[*c];
+            mua.client.send("i IDLE\r\n");
+            world.run();
+            mua.client.send("DONE\r\n");
+            world.run();
+            let told = mua.client.read();
+            mua.learn(&told, true);
+            mua.fetch_unknown(world);
+        }
+        Step::Together(which) => together(world, muas, *which),
+    }
+}
+
+/// Commands of all clients are in flight at the same time; nobody waits for the others' commits.
+fn together(world: &mut World, muas: &mut [Mua], which: u8) {
+    for (place, mua) in muas.iter().enumerate() {
+        let number = mua
+            .pick(which.wrapping_add(u8::try_from(place).unwrap()))
+            .unwrap_or(1);
+        mua.client.send(match place {
+            0 => format!("x STORE {number} +FLAGS (\\Answered)\r\n"),
+            1 => format!("x STORE {number} FLAGS (\\Deleted)\r\n"),
+            _ => "x UID EXPUNGE 1:*\r\n".to_owned(),
+        });
+    }
+    world.run();
+    for (place, mua) in muas.iter_mut().enumerate() {
+        let told = mua.client.read();
+        assert!(
+            told.contains("x OK") || told.contains("x NO") || told.contains("x BAD"),
+            "{told}"
+        );
+        mua.learn(&told, place >= 2);
+        mua.fetch_unknown(world);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn every_client_knows_the_mailbox_in_the_end(steps in prop::collection::vec(step(), 0..40)) {
+        let mut world = World::new();
+        let mut muas: Vec<Mua> = (0..CLIENTS).map(|_| Mua::new(&mut world)).collect();
+        for step in &steps {
+            take(&mut world, &mut muas, step);
+        }
+        for mua in &mut muas {
+            mua.run(&mut world, "NOOP", true);
+        }
+        let fresh = Mua::new(&mut world);
+        let uids: BTreeMap<_, _> = fresh.messages.iter().map(|known| (known.uid, ())).collect();
+        prop_assert_eq!(uids.len(), fresh.messages.len());
+        for mua in &muas {
+            prop_assert_eq!(&mua.messages, &fresh.messages);
+        }
+    }
+}

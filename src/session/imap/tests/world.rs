@@ -1,0 +1,365 @@
+//! A store, the services around it, and clients on pipes.
+
+use crate::base::buffer::{BufLease, RECEIVE_BUFFER_BYTES};
+use crate::base::clock::{ManualClock, UnixMillis};
+use crate::mailbox::searching::Pace;
+use crate::model::{Account, AccountId, AddrSpec};
+use crate::net::TlsInfo;
+use crate::proto::imap::{Config, LoginRefusal};
+use crate::runtime::Core;
+use crate::session::imap::{AuthVerdict, Credentials, Served, Services, resume, serve};
+use crate::session::pipe::Pipe;
+use crate::session::shutdown::Shutdown;
+use crate::sim::SimDisk;
+use crate::store::{Environment, Store, recover};
+use futures::executor::{LocalPool, LocalSpawner};
+use futures::task::LocalSpawnExt;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+/// 2026-01-02 03:04:05 UTC.
+pub const NOW: UnixMillis = UnixMillis(1_767_323_045_000);
+
+/// The quota of account 3, octets.
+pub const SMALL_QUOTA: u64 = 1_000;
+
+#[derive(Clone)]
+pub struct TestEnvironment {
+    disk: SimDisk,
+    clock: ManualClock,
+}
+
+impl Environment for TestEnvironment {
+    type Disk = SimDisk;
+    type Clock = ManualClock;
+
+    fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+    fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+    fn random_u64(&self) -> u64 {
+        7
+    }
+}
+
+pub struct TestServices {
+    store: Store<TestEnvironment>,
+    pub clock: ManualClock,
+    pub shutdown: Shutdown,
+    core: Core,
+}
+
+impl Pace for TestServices {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+    async fn breathe(&self) {}
+}
+
+impl Services for TestServices {
+    type Environment = TestEnvironment;
+
+    fn store(&self) -> &Store<TestEnvironment> {
+        &self.store
+    }
+    fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+    fn core(&self) -> Core {
+        self.core
+    }
+    fn config(&self) -> Arc<Config> {
+        Arc::default()
+    }
+    fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
+        None
+    }
+    fn is_plaintext_login_allowed(&self, _peer: SocketAddr) -> bool {
+        true
+    }
+    async fn authenticate(&self, credentials: Credentials<'_>) -> AuthVerdict {
+        let login = std::str::from_utf8(credentials.login).unwrap_or_default();
+        match (login.parse(), credentials.password) {
+            (Ok(id), b"secret") => AuthVerdict::Account(account(id)),
+            _ => AuthVerdict::Refused(LoginRefusal::AuthenticationFailed),
+        }
+    }
+    fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+}
+
+fn account(id: u64) -> Account {
+    Account {
+        id: AccountId(id),
+        address: AddrSpec::parse("someone@example.org").unwrap(),
+        quota_bytes: (id == 3).then_some(SMALL_QUOTA),
+    }
+}
+
+pub struct World {
+    pool: LocalPool,
+    pub services: Rc<TestServices>,
+    pub disk: SimDisk,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::on_core(Core { id: 0, count: 1 })
+    }
+
+    /// A world whose core is one of several.
+    pub fn on_core(core: Core) -> Self {
+        let disk = SimDisk::new(1);
+        let clock = ManualClock::at(NOW);
+        let environment = TestEnvironment {
+            disk: disk.clone(),
+            clock: clock.clone(),
+        };
+        let mut pool = LocalPool::new();
+        let store = pool.run_until(async {
+            let recovered = recover(&environment, 1).await.unwrap();
+            let seed = recovered.seeds.into_iter().next().unwrap();
+            Store::start(environment.clone(), seed).await.unwrap()
+        });
+        pool.spawner().spawn_local(store.clone().run_writer()).unwrap();
+        let services = Rc::new(TestServices {
+            store,
+            clock,
+            shutdown: Shutdown::default(),
+            core,
+        });
+        Self { pool, services, disk }
+    }
+
+    pub fn run(&mut self) {
+        self.pool.run_until_stalled();
+    }
+
+    /// A client that has been greeted.
+    pub fn connect(&mut self) -> Client {
+        let wire = Arc::new(Mutex::new(Wire::default()));
+        let pipe = TestPipe(wire.clone());
+        let services = self.services.clone();
+        let spawner = self.pool.spawner();
+        let session = async move { follow(serve(pipe, false, services.clone()).await, services, spawner) };
+        self.pool.spawner().spawn_local(session).unwrap();
+        self.run();
+        let mut client = Client {
+            wire,
+            tags: 0,
+            greeting: String::new(),
+        };
+        client.greeting = client.read();
+        client
+    }
+
+    /// A client that is logged in as the account of this number.
+    pub fn login(&mut self, account: u64) -> Client {
+        let mut client = self.connect();
+        client.ok(self, &format!("LOGIN {account} secret"));
+        client
+    }
+
+    /// A client that has selected INBOX.
+    pub fn selected(&mut self, account: u64) -> Client {
+        let mut client = self.login(account);
+        client.ok(self, "SELECT INBOX");
+        client
+    }
+}
+
+/// In these worlds a connection moves from a core to itself.
+fn follow(served: Served<TestPipe>, services: Rc<TestServices>, spawner: LocalSpawner) {
+    if let Served::Moved(moved) = served {
+        fn assert_send<T: Send>(_: &T) {}
+        assert_send(&moved);
+        let session = async move {
+            let _ = resume(*moved, services).await.map(|_| ());
+        };
+        spawner.spawn_local(session).unwrap();
+    }
+}
+
+/// Both directions of a connection.
+#[derive(Default)]
+pub struct Wire {
+    to_server: VecDeque<u8>,
+    to_client: Vec<u8>,
+    is_client_gone: bool,
+    is_closed: bool,
+    /// Octets of the longest single send.
+    pub longest_send: usize,
+    waker: Option<Waker>,
+}
+
+pub struct TestPipe(Arc<Mutex<Wire>>);
+
+impl TestPipe {
+    fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Pipe for TestPipe {
+    type Detached = Self;
+
+    fn peer(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 4242))
+    }
+    fn local(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 143))
+    }
+    fn set_deadline(&mut self, _at: Option<Instant>) {}
+    async fn recv(&mut self) -> io::Result<BufLease> {
+        poll_fn(|cx| {
+            let mut wire = self.wire();
+            if wire.to_server.is_empty() && !wire.is_client_gone {
+                wire.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            let count = wire.to_server.len().min(RECEIVE_BUFFER_BYTES);
+            let mut lease = BufLease::take();
+            for (place, octet) in lease.space().iter_mut().zip(wire.to_server.drain(..count)) {
+                *place = octet;
+            }
+            lease.set_filled(count);
+            Poll::Ready(Ok(lease))
+        })
+        .await
+    }
+    fn has_input(&mut self) -> bool {
+        !self.wire().to_server.is_empty()
+    }
+    async fn send(&mut self, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        let mut wire = self.wire();
+        wire.longest_send = wire.longest_send.max(bytes.len());
+        wire.to_client.append(&mut bytes);
+        Ok(bytes)
+    }
+    async fn start_tls(&mut self, _config: Arc<rustls::ServerConfig>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn tls(&self) -> Option<&TlsInfo> {
+        None
+    }
+    fn detach(self) -> Self {
+        self
+    }
+    fn attach(detached: Self) -> io::Result<Self> {
+        Ok(detached)
+    }
+    async fn close(self) {
+        self.wire().is_closed = true;
+    }
+}
+
+pub struct Client {
+    wire: Arc<Mutex<Wire>>,
+    tags: u32,
+    pub greeting: String,
+}
+
+/// What a command was answered: everything before the tagged line, and that line without its tag.
+#[derive(Debug)]
+pub struct Reply {
+    pub untagged: String,
+    pub tagged: String,
+}
+
+impl Reply {
+    pub fn lines(&self) -> Vec<&str> {
+        self.untagged
+            .split("\r\n")
+            .filter(|line| !line.is_empty())
+            .collect()
+    }
+
+    pub fn has(&self, line: &str) -> bool {
+        self.lines().contains(&line)
+    }
+}
+
+impl Client {
+    pub fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.wire.lock().unwrap()
+    }
+
+    pub fn send(&self, bytes: impl AsRef<[u8]>) {
+        let mut wire = self.wire();
+        wire.to_server.extend(bytes.as_ref());
+        if let Some(waker) = wire.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Takes what the server has sent, as Latin-1.
+    pub fn read(&mut self) -> String {
+        let octets = std::mem::take(&mut self.wire().to_client);
+        octets.into_iter().map(char::from).collect()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.wire().is_closed
+    }
+
+    pub fn hang_up(&self) {
+        self.wire().is_client_gone = true;
+        self.send("");
+    }
+
+    pub fn command(&mut self, world: &mut World, command: &str) -> Reply {
+        self.tags += 1;
+        let tag = format!("t{}", self.tags);
+        self.send(format!("{tag} {command}\r\n"));
+        world.run();
+        let all = self.read();
+        let mark = format!("{tag} ");
+        let at = if all.starts_with(&mark) {
+            Some(0)
+        } else {
+            all.rfind(&format!("\r\n{mark}")).map(|at| at + 2)
+        };
+        let Some(at) = at else {
+            panic!("{command} was not answered: {all:?}")
+        };
+        let (untagged, tagged) = all.split_at(at);
+        Reply {
+            untagged: untagged.to_owned(),
+            tagged: tagged[mark.len()..].trim_end().to_owned(),
+        }
+    }
+
+    /// A command that succeeds.
+    pub fn ok(&mut self, world: &mut World, command: &str) -> Reply {
+        let reply = self.command(world, command);
+        assert!(reply.tagged.starts_with("OK"), "{command}: {reply:?}");
+        reply
+    }
+
+    /// The tagged response of a command.
+    pub fn tagged(&mut self, world: &mut World, command: &str) -> String {
+        self.command(world, command).tagged
+    }
+
+    pub fn append(&mut self, world: &mut World, mailbox: &str, flags: &str, message: &str) -> Reply {
+        let command = format!("APPEND {mailbox} ({flags}) {{{}+}}\r\n{message}", message.len());
+        self.ok(world, &command)
+    }
+
+    /// Appends `count` messages whose subjects are their numbers.
+    pub fn fill(&mut self, world: &mut World, mailbox: &str, count: usize) {
+        for number in 1..=count {
+            let message = format!("Subject: {number}\r\n\r\nbody {number}\r\n");
+            self.append(world, mailbox, "", &message);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What IMAP sessions need of the node, and their move to the account's core.
+
+use super::imap::{self, AuthVerdict, Credentials, Served, Services};
+use super::shutdown::Shutdown;
+use super::{Moved, Moves};
+use crate::auth::Login;
+use crate::base::clock::SystemClock;
+use crate::mailbox::searching::Pace;
+use crate::net::Conn;
+use crate::node::{CLOCK, Node, NodeEnvironment, NodeStore};
+use crate::proto::imap::{Config, LoginRefusal};
+use crate::runtime::{self, Core};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Runs a session from its greeting until it ends or moves away.
+pub async fn serve(conn: Conn, node: Rc<Node>, moves: Moves) {
+    let is_tls = conn.tls().is_some();
+    if let Served::Moved(moved) = imap::serve(conn, is_tls, node).await {
+        // The other core has ended only when the whole process is stopping; then the connection simply closes.
+        let _ = moves.call(moved.core, Moved::Imap(moved)).await;
+    }
+}
+
+/// Goes on with a session on the core that owns its account.
+pub async fn resume(moved: imap::Moved<Conn>, node: Rc<Node>) {
+    if let Err(error) = imap::resume(moved, node).await {
+        tracing::debug!(%error, "moved IMAP connection lost");
+    }
+}
+
+impl Pace for Node {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    async fn breathe(&self) {
+        runtime::breathe().await;
+    }
+}
+
+impl Services for Node {
+    type Environment = NodeEnvironment;
+
+    fn store(&self) -> &NodeStore {
+        self.router.store()
+    }
+
+    fn clock(&self) -> &SystemClock {
+        &CLOCK
+    }
+
+    fn core(&self) -> Core {
+        self.core
+    }
+
+    fn config(&self) -> Arc<Config> {
+        self.imap.clone()
+    }
+
+    fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
+        Some(self.tls.clone())
+    }
+
+    fn is_plaintext_login_allowed(&self, peer: SocketAddr) -> bool {
+        self.allows_plaintext(peer.ip())
+    }
+
+    async fn authenticate(&self, credentials: Credentials<'_>) -> AuthVerdict {
+        let acts_as_another = credentials
+            .authorization
+            .is_some_and(|wanted| wanted != credentials.login);
+        // Acting for somebody else is a right that nobody has been given.
+        if acts_as_another {
+            return AuthVerdict::Refused(LoginRefusal::AuthorizationFailed);
+        }
+        match self
+            .authenticator
+            .verify(credentials.login, credentials.password)
+            .await
+        {
+            Login::Authenticated(proof) => AuthVerdict::Account(proof.account().as_ref().clone()),
+            Login::Refused => AuthVerdict::Refused(LoginRefusal::AuthenticationFailed),
+            Login::Unavailable => AuthVerdict::Refused(LoginRefusal::Unavailable),
+        }
+    }
+
+    fn shutdown(&self) -> &Shutdown {
+        self.drain.shutdown()
+    }
+}

@@ -1,0 +1,78 @@
+//! Sessions: each joins one protocol core, one connection and the services it needs.
+//!
+//! A session begins on the core that accepted its connection. A POP3 or IMAP session moves to the core that owns its
+//! account once it has logged in, connection, TLS state, undecoded bytes and protocol state together, so that everything
+//! it does from then on is local.
+//! Invariants: what a protocol may do is decided by its core; a session only feeds it, answers its questions and sends
+//! what it says; nothing of the store is borrowed over a wait.
+//! Not here: accepting connections and the limits on them (`net`, `boot`).
+
+pub mod dialogue;
+pub mod imap;
+mod imap_services;
+pub mod input;
+pub mod pipe;
+pub mod pop3;
+pub mod service;
+pub mod shutdown;
+pub mod smtp;
+
+pub use service::Service;
+
+use crate::net::Conn;
+use crate::node::Node;
+use crate::runtime::{self, Endpoint};
+use std::rc::Rc;
+
+/// A session between two cores.
+pub enum Moved {
+    /// After LOGIN or AUTHENTICATE.
+    Imap(Box<imap::Moved<Conn>>),
+    /// After PASS or AUTH.
+    Pop3(Box<pop3::Moved>),
+}
+
+/// The way to the core that owns an account.
+pub type Moves = Rc<Endpoint<Moved, ()>>;
+
+/// Starts the session of a connection just accepted. Returns at once.
+pub fn start(service: Service, conn: Conn, node: &Rc<Node>, moves: &Moves) {
+    let (node, moves, seat) = (node.clone(), moves.clone(), node.drain.seat());
+    runtime::spawn_detached(service.name(), async move {
+        let _seat = seat;
+        let Some(conn) = secured(service, conn, &node).await else {
+            return;
+        };
+        match service {
+            Service::Smtp => smtp::serve(conn, node).await,
+            Service::Pop3 | Service::Pop3s => pop3::serve(conn, node, moves).await,
+            Service::Imap | Service::Imaps => imap_services::serve(conn, node, moves).await,
+        }
+    });
+}
+
+/// Goes on with a session that began on another core. Returns at once.
+pub fn adopt(node: &Rc<Node>, moved: Moved) {
+    let (node, seat) = (node.clone(), node.drain.seat());
+    runtime::spawn_detached("moved session", async move {
+        let _seat = seat;
+        match moved {
+            Moved::Imap(moved) => imap_services::resume(*moved, node).await,
+            Moved::Pop3(moved) => pop3::resume(*moved, node).await,
+        }
+    });
+}
+
+/// The connection, after its TLS handshake where the service begins with one.
+async fn secured(service: Service, mut conn: Conn, node: &Node) -> Option<Conn> {
+    if !service.is_implicit_tls() {
+        return Some(conn);
+    }
+    match conn.start_tls(node.tls.clone()).await {
+        Ok(()) => Some(conn),
+        Err(error) => {
+            tracing::debug!(peer = %conn.peer(), %error, "TLS handshake failed");
+            None
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The services a connection may be for, and the port each stands on.
+
+/// A service and the dialogue its connections speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// RFC 5321, port 25.
+    Smtp,
+    /// RFC 1939, port 110.
+    Pop3,
+    /// RFC 8314 §3.3, port 995.
+    Pop3s,
+    /// RFC 9051, port 143.
+    Imap,
+    /// RFC 8314 §3.2, port 993.
+    Imaps,
+}
+
+impl Service {
+    /// Every service of the demo.
+    pub const ALL: [Self; 5] = [Self::Smtp, Self::Pop3, Self::Pop3s, Self::Imap, Self::Imaps];
+
+    /// The port IANA gave it.
+    #[must_use]
+    pub fn standard_port(self) -> u16 {
+        match self {
+            Self::Smtp => 25,
+            Self::Pop3 => 110,
+            Self::Pop3s => 995,
+            Self::Imap => 143,
+            Self::Imaps => 993,
+        }
+    }
+
+    /// Its name in the log and in the `ready` line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Pop3 => "pop3",
+            Self::Pop3s => "pop3s",
+            Self::Imap => "imap",
+            Self::Imaps => "imaps",
+        }
+    }
+
+    /// True when TLS comes before the greeting.
+    #[must_use]
+    pub fn is_implicit_tls(self) -> bool {
+        matches!(self, Self::Pop3s | Self::Imaps)
+    }
+}

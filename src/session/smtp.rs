@@ -1,0 +1,297 @@
+//! An SMTP session on port 25: the dialogue of `proto::smtp`, recipients from the directory, one commit per message.
+//!
+//! Invariants: a message is acknowledged with the store's receipt; a recipient list and the body it goes with belong to
+//! one mail transaction; an account named twice gets one copy.
+//! Limits: those of `proto::smtp::limits`; a message beyond [`HOPS_MAX`] trace fields is a loop (RFC 5321 §6.3).
+//! Failure: what kept the body from being stored is remembered and answered at the end of data, because the dialogue
+//! has no earlier place for it.
+//! Not here: replies and codes (`proto::smtp::reply`), which core commits (`delivery`).
+
+use super::dialogue::{Dialogue, Step};
+use super::pipe::Pipe;
+use crate::delivery::{AcceptedMessage, Recipient};
+use crate::directory::Verdict;
+use crate::model::{Account, Envelope, ForwardPath};
+use crate::node::{DiscardPermit, Node, NodeEnvironment};
+use crate::proto::imap::types::InternalDate;
+use crate::proto::message::trace::{self, Received, Transport};
+use crate::proto::smtp::reply::{BeginRefusal, CommitRefusal, RecipientRefusal};
+use crate::proto::smtp::{Answer, Config, Question, RecipientVerdict, Smtp};
+use crate::proto::{Receipt, ReceiptId};
+use crate::store::{Body, BodyWriter, CommitReceipt, StoreError};
+use bytes::Bytes;
+use smallvec::SmallVec;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Received fields a message may bring along. RFC 5321 §6.3 asks for at least 100.
+pub const HOPS_MAX: usize = 100;
+
+/// Octets of a message's beginning in which trace fields are counted; a header longer than this is not searched further.
+const HEADER_SCAN_BYTES_MAX: usize = 256 * 1024;
+
+/// Why the peer may be told 250.
+#[derive(Clone, Copy, Debug)]
+enum Acceptance {
+    /// It is durable.
+    Stored(CommitReceipt),
+    /// The operator asked for a server that throws mail away.
+    Discarded(DiscardPermit),
+}
+
+impl Receipt for Acceptance {
+    fn id(&self) -> ReceiptId {
+        match self {
+            Self::Stored(receipt) => receipt.id(),
+            Self::Discarded(_) => ReceiptId { log: 0, sequence: 0 },
+        }
+    }
+}
+
+/// The recipients and the body of the mail transaction under way.
+struct Transaction {
+    /// One for each accepted forward-path, in order.
+    accounts: SmallVec<[Arc<Account>; 1]>,
+    body: Option<BodyWriter<NodeEnvironment>>,
+    /// The message's beginning, as long as it may still be header.
+    head: SmallVec<[Bytes; 1]>,
+    head_bytes: usize,
+    failure: Option<StoreError>,
+}
+
+/// One session.
+struct Session<P> {
+    node: Rc<Node>,
+    dialogue: Dialogue<P, Smtp<Acceptance>>,
+    transaction: Transaction,
+}
+
+/// Runs a session until it ends.
+pub async fn serve<P: Pipe>(pipe: P, node: Rc<Node>) {
+    let core = Smtp::new(node.smtp.clone());
+    let dialogue = Dialogue::open(pipe, core, node.tls.clone(), node.drain.shutdown());
+    let mut session = Session {
+        node,
+        dialogue,
+        transaction: Transaction::new(),
+    };
+    if let Err(error) = session.run().await {
+        tracing::debug!(peer = %session.dialogue.pipe.peer(), %error, "SMTP connection lost");
+    }
+    session.dialogue.into_parts().0.close().await;
+}
+
+/// What the operator's settings mean for the protocol.
+#[must_use]
+pub fn config(hostname: &str, message_bytes_max: u64, limit_peers: bool) -> Config {
+    let mut config = Config::new(hostname);
+    config.message_bytes_max = message_bytes_max;
+    config.tls_available = true;
+    if !limit_peers {
+        config.unknown_recipients_max = None;
+    }
+    config
+}
+
+impl<P: Pipe> Session<P> {
+    async fn run(&mut self) -> io::Result<()> {
+        loop {
+            match self.dialogue.next().await? {
+                Step::Body(pieces) => self.take_body(pieces).await,
+                Step::Ask(question) => {
+                    let answer = self.answer(question).await;
+                    self.dialogue.answer(answer);
+                }
+                Step::Ended => return Ok(()),
+            }
+        }
+    }
+
+    async fn take_body(&mut self, pieces: SmallVec<[Bytes; 4]>) {
+        if !self.dialogue.core.holds_body() {
+            self.transaction.drop_body();
+            return;
+        }
+        let store = self.node.store();
+        for piece in pieces {
+            self.transaction.push(piece, || store.body_writer()).await;
+        }
+    }
+
+    async fn answer(&mut self, question: Question) -> Answer<Acceptance> {
+        match question {
+            Question::MayBegin { declared_size } => {
+                self.transaction = Transaction::new();
+                Answer::Begin(
+                    self.node
+                        .store()
+                        .check_room(declared_size.unwrap_or(0))
+                        .map_err(begin_refusal),
+                )
+            }
+            Question::MayReceive => Answer::Recipient(self.receive()),
+            Question::Commit => Answer::Committed(self.commit().await),
+        }
+    }
+
+    fn receive(&mut self) -> RecipientVerdict {
+        let path = self
+            .dialogue
+            .core
+            .candidate()
+            .ok_or(RecipientRefusal::Temporary)?;
+        match self.node.directory.resolve(path) {
+            Verdict::Local(account) => {
+                self.transaction.accounts.push(account);
+                Ok(())
+            }
+            Verdict::UnknownUser => Err(RecipientRefusal::UnknownUser),
+            Verdict::NotLocal => Err(RecipientRefusal::RelayDenied),
+            Verdict::Temporary => Err(RecipientRefusal::Temporary),
+        }
+    }
+
+    async fn commit(&mut self) -> Result<Acceptance, CommitRefusal> {
+        let transaction = std::mem::replace(&mut self.transaction, Transaction::new());
+        let envelope = self.dialogue.core.take_envelope().ok_or(CommitRefusal::Failed)?;
+        if let Some(failure) = transaction.failure {
+            return Err(commit_refusal(&failure));
+        }
+        if count_hops(&transaction.head) > HOPS_MAX {
+            return Err(CommitRefusal::Loop);
+        }
+        if let Some(permit) = self.node.settings.discard {
+            return Ok(Acceptance::Discarded(permit));
+        }
+        let recipients = self.recipients(&envelope, &transaction.accounts);
+        let body = match transaction.body {
+            Some(writer) => writer.finish().await.map_err(|e| commit_refusal(&e))?,
+            None => Body::from_memory(SmallVec::new()),
+        };
+        let internal_date = InternalDate {
+            at: self.node.now(),
+            zone_minutes: 0,
+        };
+        let message = AcceptedMessage {
+            recipients,
+            body,
+            internal_date,
+        };
+        let receipt = self
+            .node
+            .router
+            .accept(message)
+            .await
+            .map_err(|e| commit_refusal(&e))?;
+        tracing::debug!(id = %receipt.id(), recipients = transaction.accounts.len(), "message accepted");
+        Ok(Acceptance::Stored(receipt))
+    }
+
+    /// Each account once, with the trace fields of its copy.
+    fn recipients(&self, envelope: &Envelope, accounts: &[Arc<Account>]) -> Vec<Recipient> {
+        let mut recipients: Vec<Recipient> = Vec::with_capacity(accounts.len());
+        let received = self.received(envelope);
+        for (account, path) in accounts.iter().zip(&envelope.forward_paths) {
+            if recipients.iter().any(|r| r.account.id == account.id) {
+                continue;
+            }
+            let mut prefix = Vec::with_capacity(received.len() + 128);
+            trace::write_return_path(&envelope.reverse_path, &mut prefix);
+            trace::write_delivered_to(delivered_to(path, account), &mut prefix);
+            prefix.extend_from_slice(&received);
+            recipients.push(Recipient {
+                account: account.clone(),
+                prefix,
+            });
+        }
+        recipients
+    }
+
+    fn received(&self, envelope: &Envelope) -> Vec<u8> {
+        let core = &self.dialogue.core;
+        let id = self.node.next_transaction_id();
+        let mut received = Vec::with_capacity(256);
+        let facts = Received {
+            helo: core.hello_name().unwrap_or_default().as_bytes(),
+            peer: self.dialogue.pipe.peer().ip(),
+            by: &self.node.settings.hostname,
+            transport: Transport {
+                is_extended: core.is_extended(),
+                is_encrypted: core.is_tls(),
+                is_utf8: envelope.is_utf8,
+                ..Transport::default()
+            },
+            id: &id,
+            sole_recipient: match &envelope.forward_paths[..] {
+                [only] => Some(only),
+                _ => None,
+            },
+            at: self.node.now(),
+        };
+        trace::write_received(&facts, &mut received);
+        received
+    }
+}
+
+impl Transaction {
+    fn new() -> Self {
+        Self {
+            accounts: SmallVec::new(),
+            body: None,
+            head: SmallVec::new(),
+            head_bytes: 0,
+            failure: None,
+        }
+    }
+
+    fn drop_body(&mut self) {
+        self.body = None;
+        self.head.clear();
+    }
+
+    async fn push(&mut self, piece: Bytes, begin: impl FnOnce() -> BodyWriter<NodeEnvironment>) {
+        if self.failure.is_some() {
+            return;
+        }
+        if self.head_bytes < HEADER_SCAN_BYTES_MAX {
+            self.head_bytes += piece.len();
+            self.head.push(piece.clone());
+        }
+        if let Err(failure) = self.body.get_or_insert_with(begin).push(piece).await {
+            self.failure = Some(failure);
+            self.drop_body();
+        }
+    }
+}
+
+/// What Delivered-To says: the address the peer used, or the account's own for a bare `<postmaster>`.
+fn delivered_to<'a>(path: &'a ForwardPath, account: &'a Account) -> &'a crate::model::AddrSpec {
+    match path {
+        ForwardPath::Address(address) => address,
+        ForwardPath::Postmaster => &account.address,
+    }
+}
+
+fn count_hops(head: &[Bytes]) -> usize {
+    match head {
+        [] => 0,
+        [whole] => trace::hops(whole, None).received,
+        pieces => trace::hops(&pieces.concat(), None).received,
+    }
+}
+
+fn begin_refusal(error: StoreError) -> BeginRefusal {
+    match error {
+        StoreError::NoSpace(_) => BeginRefusal::NoSpace,
+        _ => BeginRefusal::Failed,
+    }
+}
+
+fn commit_refusal(error: &StoreError) -> CommitRefusal {
+    match error {
+        StoreError::NoSpace(_) => CommitRefusal::NoSpace,
+        StoreError::OverQuota => CommitRefusal::OverQuota,
+        _ => CommitRefusal::Failed,
+    }
+}

@@ -1,0 +1,496 @@
+//! What each record does to the durable state: the one fold that run time and replay share.
+//!
+//! Invariants: deterministic (no clock, no chance, no order of a hash map); conditional where the state may have moved
+//! on since the change was asked for (a missing UID is passed over); afterwards every number lies behind those the
+//! record carries, so pending and durable heads meet.
+//! Failure: a record that contradicts the state (an unknown mailbox, a UID given twice) is an error that says so. At
+//! run time the process ends on it; in recovery it is damage.
+//! Not here: whether a change is allowed (`plan`).
+
+use super::codec::{Malformed, UidSet};
+use super::record::{MessageRecord, Record, body_bytes};
+use super::state::{AccountState, CoreState, INBOX_ID, MailboxState, MessageRow};
+use super::{Body, LocalRecipient, MailboxChange, Outcome, SpoolEntry, SpoolKey};
+use crate::model::{
+    AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, Uid, UidValidity,
+};
+use crate::proto::imap::types::StoreOperation;
+use std::collections::HashMap;
+
+/// Where a record lies and which one of its partition it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Of the record's header.
+    pub position: LogPosition,
+    /// Header and payload.
+    pub bytes: u32,
+    /// Rises within the partition.
+    pub sequence: u64,
+}
+
+/// Applies one record. An error leaves the state half changed: nobody may use it any more.
+pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Outcome, Malformed> {
+    match record {
+        Record::AccountCreated {
+            account,
+            uid_validity,
+        } => {
+            let new = AccountState::new(*account, *uid_validity);
+            if state.accounts.insert(*account, new).is_some() {
+                return Err(Malformed("an account is created twice"));
+            }
+            Ok(Outcome::Done)
+        }
+        Record::MailboxCreated {
+            account,
+            mailbox,
+            uid_validity,
+            special_use,
+            name,
+        } => {
+            let account = account_of(state, *account)?;
+            if account.mailboxes.contains_key(mailbox) || account.names.contains_key(name) {
+                return Err(Malformed("a mailbox is created twice"));
+            }
+            let validity = UidValidity(*uid_validity);
+            account.add_mailbox(MailboxState::new(*mailbox, name.clone(), validity, *special_use));
+            Ok(Outcome::Created(*mailbox))
+        }
+        Record::MailboxDeleted { account, mailbox } => delete_mailbox(account_of(state, *account)?, *mailbox),
+        Record::MailboxRenamed {
+            account,
+            mailbox,
+            name,
+        } => rename_mailbox(account_of(state, *account)?, *mailbox, name),
+        Record::InboxRenamed { account, to, mod_seq } => {
+            rename_inbox(account_of(state, *account)?, *to, *mod_seq)
+        }
+        Record::Subscription {
+            account,
+            name,
+            subscribed,
+        } => {
+            let account = account_of(state, *account)?;
+            if *subscribed {
+                account.subscriptions.insert(name.clone());
+            } else {
+                account.subscriptions.remove(name);
+            }
+            Ok(Outcome::Done)
+        }
+        Record::Message(message) => add_message(state, place, message),
+        Record::StoreFlags {
+            account,
+            mailbox,
+            mod_seq,
+            operation,
+            flags,
+            keywords,
+            uids,
+        } => {
+            let account = account_of(state, *account)?;
+            raise(&mut account.highest_mod_seq, *mod_seq);
+            store_flags(
+                mailbox_of(account, *mailbox)?,
+                *mod_seq,
+                *operation,
+                *flags,
+                keywords,
+                uids,
+            )
+        }
+        Record::Expunge {
+            account,
+            mailbox,
+            mod_seq,
+            only_deleted,
+            uids,
+        } => expunge(
+            account_of(state, *account)?,
+            *mailbox,
+            *mod_seq,
+            *only_deleted,
+            uids,
+        ),
+        Record::Transfer {
+            account,
+            from,
+            to,
+            mod_seq,
+            moves,
+            first_uid,
+            uids,
+        } => {
+            let account = account_of(state, *account)?;
+            transfer(account, *from, *to, *mod_seq, *moves, *first_uid, uids)
+        }
+        Record::Spool { partition, .. } => {
+            let key = SpoolKey {
+                partition: *partition,
+                sequence: place.sequence,
+            };
+            let entry = spool_entry(key, record).expect("it is a spool record");
+            state.spool.insert(key, entry);
+            Ok(Outcome::Done)
+        }
+        Record::SpoolDone { key } => {
+            state.spool.remove(key);
+            Ok(Outcome::Done)
+        }
+        Record::SpoolForget { partition, key } => {
+            if let Some(served) = state.served.get_mut(key) {
+                served.retain(|(of, _)| of != partition);
+                if served.is_empty() {
+                    state.served.remove(key);
+                }
+            }
+            Ok(Outcome::Done)
+        }
+        Record::Seal { .. } => Ok(Outcome::Done),
+    }
+}
+
+/// The entry that a spool record makes.
+#[must_use]
+pub fn spool_entry(key: SpoolKey, record: &Record) -> Option<SpoolEntry> {
+    let Record::Spool {
+        internal_date,
+        chunks,
+        recipients,
+        ..
+    } = record
+    else {
+        return None;
+    };
+    let recipients = recipients.iter().map(|recipient| LocalRecipient {
+        account: recipient.account,
+        mailbox: recipient.mailbox.clone(),
+        prefix: recipient.prefix.to_vec(),
+        // What was accepted is delivered: room was asked for before.
+        quota_bytes: None,
+    });
+    Some(SpoolEntry {
+        key,
+        recipients: recipients.collect(),
+        body: Body::stored(chunks.to_vec()),
+        internal_date: *internal_date,
+    })
+}
+
+fn account_of(state: &mut CoreState, id: AccountId) -> Result<&mut AccountState, Malformed> {
+    state
+        .accounts
+        .get_mut(&id)
+        .ok_or(Malformed("an account that was never created"))
+}
+
+fn mailbox_of(account: &mut AccountState, id: MailboxId) -> Result<&mut MailboxState, Malformed> {
+    account
+        .mailboxes
+        .get_mut(&id)
+        .ok_or(Malformed("a mailbox that does not exist"))
+}
+
+fn raise(highest: &mut ModSeq, to: ModSeq) {
+    *highest = (*highest).max(to);
+}
+
+fn delete_mailbox(account: &mut AccountState, id: MailboxId) -> Result<Outcome, Malformed> {
+    let mailbox = account
+        .mailboxes
+        .remove(&id)
+        .ok_or(Malformed("a mailbox that does not exist"))?;
+    account.names.remove(&mailbox.name);
+    account.bytes_used -= mailbox.rows.iter().map(|row| u64::from(row.size)).sum::<u64>();
+    Ok(Outcome::Done)
+}
+
+/// The mailbox and everything below its name.
+fn rename_mailbox(account: &mut AccountState, id: MailboxId, to: &MailboxName) -> Result<Outcome, Malformed> {
+    let from = mailbox_of(account, id)?.name.clone();
+    let moving: Vec<_> = account
+        .names
+        .iter()
+        .filter(|(name, _)| **name == from || name.is_below(&from))
+        .map(|(name, id)| (name.clone(), *id))
+        .collect();
+    for (name, _) in &moving {
+        account.names.remove(name);
+    }
+    for (name, id) in moving {
+        let name = renamed(&name, &from, to).ok_or(Malformed("a renamed mailbox has no valid name"))?;
+        if account.names.insert(name.clone(), id).is_some() {
+            return Err(Malformed("a mailbox gets a name that is taken"));
+        }
+        mailbox_of(account, id)?.name = name;
+    }
+    Ok(Outcome::Done)
+}
+
+/// What `name`, which is `from` or below it, is called when `from` becomes `to`.
+#[must_use]
+pub fn renamed(name: &MailboxName, from: &MailboxName, to: &MailboxName) -> Option<MailboxName> {
+    let rest = name.as_str().strip_prefix(from.as_str())?;
+    MailboxName::new(&format!("{to}{rest}")).ok()
+}
+
+fn rename_inbox(account: &mut AccountState, to: MailboxId, mod_seq: ModSeq) -> Result<Outcome, Malformed> {
+    raise(&mut account.highest_mod_seq, mod_seq);
+    let inbox = mailbox_of(account, INBOX_ID)?;
+    let mut rows = std::mem::take(&mut inbox.rows);
+    for row in &mut rows {
+        inbox.changes.push(MailboxChange::Expunged(row.uid));
+        row.mod_seq = mod_seq;
+    }
+    if !rows.is_empty() {
+        inbox.highest_mod_seq = mod_seq;
+    }
+    let (uid_next, keywords) = (inbox.uid_next, inbox.keywords.clone());
+    let target = mailbox_of(account, to)?;
+    if !target.rows.is_empty() || target.uid_next != 1 {
+        return Err(Malformed("INBOX is renamed to a mailbox that is not new"));
+    }
+    target.highest_mod_seq = if rows.is_empty() {
+        target.highest_mod_seq
+    } else {
+        mod_seq
+    };
+    for row in &rows {
+        target.changes.push(MailboxChange::Added(row.uid));
+    }
+    (target.rows, target.uid_next, target.keywords) = (rows, uid_next, keywords);
+    Ok(Outcome::Done)
+}
+
+fn add_message(state: &mut CoreState, place: Place, message: &MessageRecord) -> Result<Outcome, Malformed> {
+    if let Some((key, index)) = message.key {
+        let served = state.served.entry(key).or_default();
+        let entry = (message.account.partition().0, index);
+        if !served.contains(&entry) {
+            served.push(entry);
+        }
+    }
+    let size = u32::try_from(message.size()).map_err(|_| Malformed("a message beyond 4 GiB"))?;
+    if message.chunks.is_empty() || body_bytes(&message.chunks) > u64::from(u32::MAX) {
+        return Err(Malformed("a message without a body"));
+    }
+    let account = account_of(state, message.account)?;
+    raise(&mut account.highest_mod_seq, message.mod_seq);
+    account.bytes_used += u64::from(size);
+    let mailbox = mailbox_of(account, message.mailbox)?;
+    let keywords = mailbox
+        .keyword_bits(&message.keywords)
+        .ok_or(Malformed("too many keywords"))?;
+    let row = MessageRow {
+        uid: message.uid,
+        flags: message.flags,
+        keywords,
+        size,
+        internal_date: message.internal_date,
+        save_date: message.save_date,
+        mod_seq: message.mod_seq,
+        record: place.position,
+        record_bytes: place.bytes,
+    };
+    append_row(mailbox, row)?;
+    Ok(Outcome::Appended {
+        uid_validity: mailbox.uid_validity,
+        uids: vec![message.uid],
+    })
+}
+
+fn append_row(mailbox: &mut MailboxState, row: MessageRow) -> Result<(), Malformed> {
+    if row.uid.value() < mailbox.uid_next {
+        return Err(Malformed("a UID is given twice"));
+    }
+    mailbox.uid_next = row
+        .uid
+        .value()
+        .checked_add(1)
+        .ok_or(Malformed("a UID too large"))?;
+    raise(&mut mailbox.highest_mod_seq, row.mod_seq);
+    mailbox.rows.push(row);
+    mailbox.changes.push(MailboxChange::Added(row.uid));
+    Ok(())
+}
+
+/// The indexes of the rows whose UID lies in `first..=last`.
+fn rows_between(rows: &[MessageRow], first: u32, last: u32) -> std::ops::Range<usize> {
+    let start = rows.partition_point(|row| row.uid.value() < first);
+    let end = rows.partition_point(|row| row.uid.value() <= last);
+    start..end
+}
+
+fn store_flags(
+    mailbox: &mut MailboxState,
+    mod_seq: ModSeq,
+    operation: StoreOperation,
+    flags: Flags,
+    keywords: &[Keyword],
+    uids: &UidSet,
+) -> Result<Outcome, Malformed> {
+    let bits = match operation {
+        StoreOperation::Remove => mailbox.known_keyword_bits(keywords),
+        _ => mailbox
+            .keyword_bits(keywords)
+            .ok_or(Malformed("too many keywords"))?,
+    };
+    let mut changed = Vec::new();
+    for (first, last) in uids.ranges() {
+        let range = rows_between(&mailbox.rows, *first, *last);
+        for row in &mut mailbox.rows[range] {
+            let (new_flags, new_bits) = match operation {
+                StoreOperation::Replace => (flags, bits),
+                StoreOperation::Add => (row.flags.with(flags), row.keywords | bits),
+                StoreOperation::Remove => (row.flags.without(flags), row.keywords & !bits),
+            };
+            if (new_flags, new_bits) == (row.flags, row.keywords) {
+                continue;
+            }
+            (row.flags, row.keywords, row.mod_seq) = (new_flags, new_bits, mod_seq);
+            mailbox.changes.push(MailboxChange::FlagsChanged(row.uid));
+            changed.push(row.uid);
+        }
+    }
+    if !changed.is_empty() {
+        raise(&mut mailbox.highest_mod_seq, mod_seq);
+    }
+    Ok(Outcome::Flags { changed, mod_seq })
+}
+
+/// Takes out the rows of `uids` that `wanted` picks, in one pass.
+fn take_rows(
+    mailbox: &mut MailboxState,
+    uids: &UidSet,
+    wanted: impl Fn(&MessageRow) -> bool,
+) -> Vec<MessageRow> {
+    let mut taken = Vec::new();
+    let mut ranges = uids.ranges().iter().peekable();
+    mailbox.rows.retain(|row| {
+        let uid = row.uid.value();
+        while ranges.next_if(|(_, last)| *last < uid).is_some() {}
+        let is_listed = ranges.peek().is_some_and(|(first, _)| *first <= uid);
+        let goes = is_listed && wanted(row);
+        if goes {
+            taken.push(*row);
+        }
+        !goes
+    });
+    for row in &taken {
+        mailbox.changes.push(MailboxChange::Expunged(row.uid));
+    }
+    taken
+}
+
+fn expunge(
+    account: &mut AccountState,
+    mailbox: MailboxId,
+    mod_seq: ModSeq,
+    only_deleted: bool,
+    uids: &UidSet,
+) -> Result<Outcome, Malformed> {
+    raise(&mut account.highest_mod_seq, mod_seq);
+    let mailbox = mailbox_of(account, mailbox)?;
+    let wanted = |row: &MessageRow| !only_deleted || row.flags.contains(Flags::DELETED);
+    let gone = take_rows(mailbox, uids, wanted);
+    if !gone.is_empty() {
+        raise(&mut mailbox.highest_mod_seq, mod_seq);
+    }
+    account.bytes_used -= gone.iter().map(|row| u64::from(row.size)).sum::<u64>();
+    Ok(Outcome::Expunged(gone.iter().map(|row| row.uid).collect()))
+}
+
+fn transfer(
+    account: &mut AccountState,
+    from: MailboxId,
+    to: MailboxId,
+    mod_seq: ModSeq,
+    moves: bool,
+    first_uid: Uid,
+    uids: &UidSet,
+) -> Result<Outcome, Malformed> {
+    raise(&mut account.highest_mod_seq, mod_seq);
+    let source = mailbox_of(account, from)?;
+    let rows: Vec<MessageRow> = if moves {
+        take_rows(source, uids, |_| true)
+    } else {
+        let ranges = uids.ranges().iter();
+        ranges
+            .flat_map(|(a, b)| source.rows[rows_between(&source.rows, *a, *b)].to_vec())
+            .collect()
+    };
+    if moves && !rows.is_empty() {
+        raise(&mut source.highest_mod_seq, mod_seq);
+    }
+    let source_keywords = source.keywords.clone();
+    if !moves {
+        account.bytes_used += rows.iter().map(|row| u64::from(row.size)).sum::<u64>();
+    }
+    let target = mailbox_of(account, to)?;
+    let mut bits = KeywordMap::new(&source_keywords);
+    let mut pairs = Vec::with_capacity(rows.len());
+    for mut row in rows {
+        let place = place_in(uids, row.uid.value());
+        let new = u64::from(first_uid.value()) + place;
+        let new = u32::try_from(new)
+            .ok()
+            .and_then(Uid::new)
+            .ok_or(Malformed("a UID too large"))?;
+        pairs.push((row.uid, new));
+        (row.uid, row.mod_seq) = (new, mod_seq);
+        row.keywords = bits
+            .translate(row.keywords, target)
+            .ok_or(Malformed("too many keywords"))?;
+        append_row(target, row)?;
+    }
+    let end = u64::from(first_uid.value()) + uids.count();
+    target.uid_next = u32::try_from(end)
+        .map_err(|_| Malformed("a UID too large"))?
+        .max(target.uid_next);
+    Ok(Outcome::Copied {
+        uid_validity: target.uid_validity,
+        uids: pairs,
+    })
+}
+
+/// How many UIDs of the set come before `uid`, which is in it.
+fn place_in(uids: &UidSet, uid: u32) -> u64 {
+    let ranges = uids.ranges().iter().take_while(|(first, _)| *first <= uid);
+    ranges
+        .map(|(first, last)| u64::from((*last).min(uid) - first) + 1)
+        .sum::<u64>()
+        - 1
+}
+
+/// Keyword bits of one mailbox as bits of another, each combination looked up once.
+struct KeywordMap<'a> {
+    names: &'a [Keyword],
+    known: HashMap<u64, u64>,
+}
+
+impl<'a> KeywordMap<'a> {
+    fn new(names: &'a [Keyword]) -> Self {
+        Self {
+            names,
+            known: HashMap::new(),
+        }
+    }
+
+    fn translate(&mut self, bits: u64, target: &mut MailboxState) -> Option<u64> {
+        if bits == 0 {
+            return Some(0);
+        }
+        if let Some(known) = self.known.get(&bits) {
+            return Some(*known);
+        }
+        let names = self
+            .names
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| bits >> index & 1 == 1);
+        let names: Vec<Keyword> = names.map(|(_, name)| name.clone()).collect();
+        let translated = target.keyword_bits(&names)?;
+        self.known.insert(bits, translated);
+        Some(translated)
+    }
+}

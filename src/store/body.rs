@@ -1,0 +1,218 @@
+//! Message bodies on their way in: in memory while short, chunk by chunk into the log when long.
+//!
+//! Invariants: a [`Body`] is whole; the chunks of a stored one are durable; memory of a [`BodyWriter`] is bounded by
+//! the limit for bodies in memory plus what one `push` brings.
+//! Limits: [`super::BODY_IN_MEMORY_BYTES_MAX`], [`BODY_BYTES_MAX`].
+//! Failure: chunks of a body that is never finished, or never delivered, are dead bytes of the log.
+//! Not here: which mailbox a body goes to (`plan`).
+
+use super::handle::{Inner, Store};
+use super::log::{CHUNK_OVERHEAD_BYTES, PieceCursor, Reply};
+use super::plan::Plan;
+use super::{ChunkRef, Environment, StoreError};
+use crate::base::guard::AbortOnUnwind;
+use crate::base::oneshot;
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+/// Longest body the format can hold with room for a prefix: sizes are 32-bit. Policy sets far lower limits.
+pub const BODY_BYTES_MAX: u64 = u32::MAX as u64 - 1024 * 1024;
+
+/// A message body, whole: in memory, or (beyond [`super::BODY_IN_MEMORY_BYTES_MAX`]) already durable in the log of the
+/// core that received it.
+#[derive(Clone, Debug)]
+pub struct Body(BodyKind);
+
+#[derive(Clone, Debug)]
+enum BodyKind {
+    Memory(SmallVec<[Bytes; 4]>),
+    Stored(Vec<ChunkRef>),
+}
+
+impl Body {
+    /// A body that is nowhere else yet.
+    #[must_use]
+    pub fn from_memory(pieces: SmallVec<[Bytes; 4]>) -> Self {
+        Self(BodyKind::Memory(pieces))
+    }
+
+    /// `chunks` must be durable.
+    pub(super) fn stored(chunks: Vec<ChunkRef>) -> Self {
+        Self(BodyKind::Stored(chunks))
+    }
+
+    /// Octets.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)] // nobody asks whether a body is empty
+    pub fn len(&self) -> u64 {
+        match &self.0 {
+            BodyKind::Memory(pieces) => pieces.iter().map(|piece| piece.len() as u64).sum(),
+            BodyKind::Stored(chunks) => super::record::body_bytes(chunks),
+        }
+    }
+
+    pub(super) fn stored_chunks(&self) -> Option<&[ChunkRef]> {
+        match &self.0 {
+            BodyKind::Memory(_) => None,
+            BodyKind::Stored(chunks) => Some(chunks),
+        }
+    }
+
+    pub(super) fn pieces(&self) -> &[Bytes] {
+        match &self.0 {
+            BodyKind::Memory(pieces) => pieces,
+            BodyKind::Stored(_) => &[],
+        }
+    }
+}
+
+/// Collects a body of unknown length in bounded memory.
+pub struct BodyWriter<E: Environment> {
+    store: Store<E>,
+    pieces: Vec<Bytes>,
+    held: usize,
+    len: u64,
+    chunks: ChunkWriter,
+}
+
+/// The chunks of one body so far.
+#[derive(Default)]
+struct ChunkWriter {
+    email_id: Option<u64>,
+    chunks: Vec<ChunkRef>,
+    /// Of the newest chunk; when it is durable, all are.
+    newest: Option<oneshot::Receiver<Reply>>,
+}
+
+impl<E: Environment> BodyWriter<E> {
+    pub(super) fn new(store: Store<E>) -> Self {
+        Self {
+            store,
+            pieces: Vec::new(),
+            held: 0,
+            len: 0,
+            chunks: ChunkWriter::default(),
+        }
+    }
+
+    /// Takes the next piece. Waits only when the body is longer than [`super::BODY_IN_MEMORY_BYTES_MAX`]
+    /// (back-pressure of the log).
+    ///
+    /// # Errors
+    /// [`StoreError::NoSpace`], [`StoreError::Failed`], [`StoreError::ShuttingDown`]: drop the writer then.
+    pub async fn push(&mut self, piece: Bytes) -> Result<(), StoreError> {
+        self.len += piece.len() as u64;
+        if self.len > BODY_BYTES_MAX {
+            return Err(StoreError::Limit("octets of a message"));
+        }
+        self.held += piece.len();
+        if !piece.is_empty() {
+            self.pieces.push(piece);
+        }
+        let options = self.store.inner().options;
+        let is_long = self.held > options.body_in_memory_bytes_max || !self.chunks.chunks.is_empty();
+        if is_long && self.held >= options.chunk_bytes_max {
+            if self.chunks.chunks.is_empty() {
+                self.store.inner().check_space(self.len).await?;
+            }
+            self.flush(self.held - self.held % options.chunk_bytes_max)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Octets so far.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// What was collected; chunks already written are durable when this returns.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub async fn finish(mut self) -> Result<Body, StoreError> {
+        if self.chunks.chunks.is_empty() {
+            return Ok(Body::from_memory(self.pieces.into()));
+        }
+        self.flush(self.held).await?;
+        self.chunks.finish().await
+    }
+
+    /// Writes the first `bytes` of what is held.
+    async fn flush(&mut self, bytes: usize) -> Result<(), StoreError> {
+        let pieces = std::mem::take(&mut self.pieces);
+        let (now, later) = split_pieces(pieces, bytes);
+        self.pieces = later;
+        self.held -= bytes;
+        self.chunks.write(self.store.inner(), &now, bytes).await
+    }
+}
+
+fn split_pieces(pieces: Vec<Bytes>, mut bytes: usize) -> (Vec<Bytes>, Vec<Bytes>) {
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    for mut piece in pieces {
+        let taken = piece.split_to(piece.len().min(bytes));
+        bytes -= taken.len();
+        head.extend((!taken.is_empty()).then_some(taken));
+        tail.extend((!piece.is_empty()).then_some(piece));
+    }
+    (head, tail)
+}
+
+impl ChunkWriter {
+    /// Encodes `bytes` octets of `pieces` as chunks; waits for room before each, not for the disk.
+    async fn write<E: Environment>(
+        &mut self,
+        inner: &Inner<E>,
+        pieces: &[Bytes],
+        bytes: usize,
+    ) -> Result<(), StoreError> {
+        let mut cursor = PieceCursor::new(pieces);
+        let mut left = bytes;
+        while left > 0 {
+            let chunk_bytes = left.min(inner.options.chunk_bytes_max);
+            let _turn = inner.line.turn().await;
+            inner.wait_for_room(CHUNK_OVERHEAD_BYTES + chunk_bytes).await?;
+            let _guard = AbortOnUnwind::over("the open group");
+            let mut log = inner.log.borrow_mut();
+            let index = self.chunks.len();
+            self.chunks
+                .push(log.put_chunk(&mut self.email_id, index, chunk_bytes, &mut cursor));
+            let (sender, receiver) = oneshot::channel();
+            log.put_batch(Plan::barrier(), sender);
+            self.newest = Some(receiver);
+            drop(log);
+            inner.work.notify_all();
+            left -= chunk_bytes;
+        }
+        Ok(())
+    }
+
+    async fn finish(self) -> Result<Body, StoreError> {
+        if let Some(newest) = self.newest {
+            newest.await.unwrap_or(Err(StoreError::ShuttingDown))?;
+        }
+        Ok(Body::stored(self.chunks))
+    }
+}
+
+/// Writes those of `bodies` that are in memory as durable chunks, so that what refers to them stays small.
+pub(super) async fn store_bodies<E: Environment>(
+    inner: &Inner<E>,
+    bodies: Vec<Body>,
+) -> Result<Vec<Body>, StoreError> {
+    let mut stored = Vec::with_capacity(bodies.len());
+    for body in bodies {
+        if body.stored_chunks().is_some() || body.len() == 0 {
+            stored.push(body);
+            continue;
+        }
+        let mut chunks = ChunkWriter::default();
+        let bytes = usize::try_from(body.len()).expect("it is in memory");
+        chunks.write(inner, body.pieces(), bytes).await?;
+        stored.push(chunks.finish().await?);
+    }
+    Ok(stored)
+}

@@ -1,0 +1,595 @@
+//! One core's log in memory: the open group, the filled ones behind it, room, sequence numbers.
+//!
+//! Invariants: a record has its final position when it is encoded; positions rise; a batch lies in one group; groups
+//! leave in the order they were filled; a segment's last block stays free for a seal.
+//! Limits: `options` (a group, a batch, what may wait).
+//! Not here: I/O and the next segment's making (`writer`).
+
+use super::frame::{
+    GROUP_HEADER_BYTES, GroupHeader, NO_PARTITION, RECORD_HEADER_BYTES, RecordCopy, RecordHeader, record_seed,
+};
+use super::options::{StoreOptions, WAITING_BYTES_MAX};
+use super::plan::{Answer, Chunks};
+use super::record::{CHUNK_PREFIX_BYTES, Record, chunk_prefix, kind};
+use super::{Body, ChunkRef, CommitReceipt, Outcome, StoreError};
+use crate::base::oneshot;
+use crate::disk::{BLOCK_BYTES, DiskFile, WriteBuffer};
+use crate::model::{AccountId, LogPosition, SegmentId};
+use bytes::Bytes;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+
+/// What a caller waits for.
+pub type Reply = Result<(CommitReceipt, Outcome), StoreError>;
+
+/// A segment that groups go to.
+#[derive(Clone)]
+pub struct Segment<F> {
+    /// Its file.
+    pub file: F,
+    /// Its id.
+    pub id: SegmentId,
+    /// See `segment::SegmentHeader`.
+    pub generation: u32,
+}
+
+/// An encoded record that is to be applied when it is durable.
+pub struct Entry {
+    /// What it does.
+    pub record: Record,
+    /// Where it lies, which of its partition it is.
+    pub place: super::apply::Place,
+}
+
+/// All records of one call.
+pub struct Batch {
+    /// In order.
+    pub entries: SmallVec<[Entry; 2]>,
+    /// What to tell the caller.
+    pub answer: Answer,
+    /// The caller, unless it does not wait.
+    pub waiter: oneshot::Sender<Reply>,
+    /// Accounts to be released when it is applied; see `pending`.
+    pub touched: SmallVec<[(AccountId, u64); 1]>,
+    /// Of the receipt.
+    pub commit: u64,
+}
+
+/// Records that are written and synced together.
+pub struct Group<F: DiskFile> {
+    /// Where it goes.
+    pub segment: Segment<F>,
+    /// Offset of its header.
+    pub start: u32,
+    /// Its number in the log.
+    pub sequence: u64,
+    /// Of its calls, in order.
+    pub batches: Vec<Batch>,
+    buffer: F::Buffer,
+    used: usize,
+    records: u32,
+    capacity: usize,
+    seed: u32,
+}
+
+impl<F: DiskFile> Group<F> {
+    fn new(segment: Segment<F>, start: u32, sequence: u64, capacity: usize, bytes: usize) -> Self {
+        let len = blocks(GROUP_HEADER_BYTES + bytes)
+            .next_power_of_two()
+            .min(capacity);
+        Self {
+            buffer: segment.file.buffer(len),
+            seed: record_seed(segment.id, segment.generation),
+            segment,
+            start,
+            sequence,
+            batches: Vec::new(),
+            used: GROUP_HEADER_BYTES,
+            records: 0,
+            capacity,
+        }
+    }
+
+    /// The position behind it, padding included.
+    pub fn end(&self) -> LogPosition {
+        let end = self.start as usize + blocks(self.used);
+        LogPosition {
+            segment: self.segment.id,
+            offset: u32::try_from(end).expect("a segment is below 4 GiB"),
+        }
+    }
+
+    /// Bytes it occupies on disk.
+    pub fn bytes(&self) -> usize {
+        blocks(self.used)
+    }
+
+    fn position(&self) -> LogPosition {
+        let offset = self.start as usize + self.used;
+        LogPosition {
+            segment: self.segment.id,
+            offset: u32::try_from(offset).expect("a segment is below 4 GiB"),
+        }
+    }
+
+    /// Space for a record, the buffer grown if need be (to what groups were lately like, so this is rare).
+    fn space(&mut self, bytes: usize) -> (LogPosition, &mut [u8]) {
+        let position = self.position();
+        let end = self.used + bytes;
+        assert!(end <= self.capacity, "room was made for the whole batch");
+        if end > self.buffer.bytes().len() {
+            let len = blocks(end).next_power_of_two().min(self.capacity);
+            let mut larger = self.segment.file.buffer(len);
+            larger.bytes_mut()[..self.used].copy_from_slice(&self.buffer.bytes()[..self.used]);
+            self.buffer = larger;
+        }
+        let start = std::mem::replace(&mut self.used, end);
+        self.records += 1;
+        (position, &mut self.buffer.bytes_mut()[start..end])
+    }
+
+    fn put_record(&mut self, header: &RecordHeader, payload: &[u8]) -> LogPosition {
+        let seed = self.seed;
+        let (position, out) = self.space(header.record_bytes());
+        let mut copy = RecordCopy::start(seed, header, out);
+        copy.put(payload);
+        copy.finish();
+        position
+    }
+
+    /// The bytes to write: header filled in, padded with zeros.
+    pub fn into_parts(self, header: impl FnOnce(u32, u32) -> GroupHeader, store_id: u64) -> Sealed<F> {
+        let mut buffer = self.buffer;
+        let used = u32::try_from(self.used).expect("a group is below 4 GiB");
+        let bytes = blocks(self.used);
+        let out = &mut buffer.bytes_mut()[..bytes];
+        header(used, self.records).encode(store_id, out);
+        out[self.used..].fill(0);
+        buffer.truncate(bytes);
+        Sealed {
+            segment: self.segment,
+            start: self.start,
+            buffer,
+            batches: self.batches,
+        }
+    }
+}
+
+/// A group as it goes to the disk.
+pub struct Sealed<F: DiskFile> {
+    /// Where it goes.
+    pub segment: Segment<F>,
+    /// Offset of its header.
+    pub start: u32,
+    /// All of it.
+    pub buffer: F::Buffer,
+    /// Of its calls, in order.
+    pub batches: Vec<Batch>,
+}
+
+fn blocks(bytes: usize) -> usize {
+    bytes.next_multiple_of(BLOCK_BYTES)
+}
+
+/// Can a batch be encoded now?
+pub enum Room {
+    /// Yes, at once.
+    Ready,
+    /// Not before the writer has taken a group.
+    Wait,
+    /// Not before there is another segment.
+    NeedsSegment,
+}
+
+/// The making of the next segment.
+pub enum Next<F> {
+    /// Nobody has asked for it.
+    None,
+    /// Asked for.
+    Wanted,
+    /// Made, durable, waiting.
+    Ready(Segment<F>),
+}
+
+/// One core's log.
+pub struct Log<F: DiskFile> {
+    /// The core's number.
+    pub number: u16,
+    /// This start's.
+    pub incarnation: u32,
+    /// See `segment::Superblock`.
+    pub store_id: u64,
+    /// Everything before it is synced.
+    pub durable_to: LogPosition,
+    /// Why no more commits are taken.
+    pub failed: Option<StoreError>,
+    /// No more commits are taken because the server stops.
+    pub is_stopping: bool,
+    /// See [`Next`].
+    pub next: Next<F>,
+    /// Attempts to make a segment that ended without one, and why the last of them did.
+    pub refused_segments: (u64, Option<StoreError>),
+    asked_ahead: bool,
+    current: Segment<F>,
+    next_offset: u32,
+    options: StoreOptions,
+    open: Option<Group<F>>,
+    filled: VecDeque<Group<F>>,
+    filled_bytes: usize,
+    last_group_bytes: usize,
+    group_sequence: u64,
+    commits: u64,
+    sequences: Vec<u64>,
+    scratch: Vec<u8>,
+}
+
+/// What a log starts from.
+pub struct LogStart<F> {
+    /// The core's number.
+    pub number: u16,
+    /// This start's.
+    pub incarnation: u32,
+    /// The store's.
+    pub store_id: u64,
+    /// The first segment, durable.
+    pub segment: Segment<F>,
+    /// The last sequence of each partition.
+    pub sequences: Vec<u64>,
+    /// Limits.
+    pub options: StoreOptions,
+}
+
+impl<F: DiskFile> Log<F> {
+    /// An empty log in its first segment.
+    pub fn new(start: LogStart<F>) -> Self {
+        let first = BLOCK_BYTES as u32;
+        Self {
+            number: start.number,
+            incarnation: start.incarnation,
+            store_id: start.store_id,
+            durable_to: LogPosition {
+                segment: start.segment.id,
+                offset: first,
+            },
+            failed: None,
+            is_stopping: false,
+            next: Next::None,
+            refused_segments: (0, None),
+            asked_ahead: false,
+            current: start.segment,
+            next_offset: first,
+            options: start.options,
+            open: None,
+            filled: VecDeque::new(),
+            filled_bytes: 0,
+            last_group_bytes: 0,
+            group_sequence: 0,
+            commits: 0,
+            sequences: start.sequences,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Why nothing is taken, if so.
+    pub fn check_open(&self) -> Result<(), StoreError> {
+        match &self.failed {
+            Some(failed) => Err(failed.clone()),
+            None if self.is_stopping => Err(StoreError::ShuttingDown),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes room for a batch of `bytes` (without chunk and group headers of its own) if that needs no waiting.
+    pub fn make_room(&mut self, bytes: usize) -> Result<Room, StoreError> {
+        self.check_open()?;
+        if bytes > self.options.batch_bytes_max() {
+            return Err(StoreError::Limit("one change of the store"));
+        }
+        if let Some(open) = &self.open {
+            let end = open.used + bytes;
+            let is_small = end <= self.options.group_bytes_max || open.records == 0;
+            if end <= open.capacity && is_small {
+                return Ok(Room::Ready);
+            }
+            if self.filled_bytes > 0 && self.filled_bytes + open.bytes() > WAITING_BYTES_MAX {
+                return Ok(Room::Wait);
+            }
+            self.close_open();
+        }
+        self.open_group(bytes)
+    }
+
+    fn open_group(&mut self, bytes: usize) -> Result<Room, StoreError> {
+        // The last block of a segment is kept for a seal.
+        let end = self.options.segment_bytes as usize - BLOCK_BYTES;
+        if self.next_offset as usize + blocks(GROUP_HEADER_BYTES + bytes) > end {
+            match std::mem::replace(&mut self.next, Next::None) {
+                Next::Ready(segment) => {
+                    self.current = segment;
+                    self.next_offset = BLOCK_BYTES as u32;
+                    self.asked_ahead = false;
+                }
+                other => {
+                    self.next = other;
+                    return Ok(Room::NeedsSegment);
+                }
+            }
+        }
+        let capacity = end - self.next_offset as usize;
+        self.group_sequence += 1;
+        let likely = bytes.max(self.last_group_bytes.min(self.options.group_bytes_max));
+        self.open = Some(Group::new(
+            self.current.clone(),
+            self.next_offset,
+            self.group_sequence,
+            capacity,
+            likely,
+        ));
+        Ok(Room::Ready)
+    }
+
+    fn close_open(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.next_offset = open.end().offset;
+            self.last_group_bytes = open.bytes();
+            self.filled_bytes += open.bytes();
+            self.filled.push_back(open);
+        }
+    }
+
+    /// The next group to write, if there is one with something in it.
+    pub fn take_group(&mut self) -> Option<Group<F>> {
+        if self.filled.is_empty() && self.open.as_ref().is_some_and(|open| !open.batches.is_empty()) {
+            self.close_open();
+        }
+        let group = self.filled.pop_front()?;
+        self.filled_bytes -= group.bytes();
+        Some(group)
+    }
+
+    /// Is it time to make the next segment, before anybody has to wait for it? True once a segment.
+    pub fn wants_segment_ahead(&mut self) -> bool {
+        let is_half_full = self.next_offset > self.options.segment_bytes / 2;
+        let wants = is_half_full && !self.asked_ahead && matches!(self.next, Next::None);
+        if wants {
+            self.asked_ahead = true;
+            self.next = Next::Wanted;
+        }
+        wants
+    }
+
+    /// The group that ends this log, at its end, whatever is open (nothing is).
+    pub fn seal_group(&mut self) -> Group<F> {
+        assert!(
+            self.open.is_none() && self.filled.is_empty(),
+            "a log is sealed when it is all written"
+        );
+        self.group_sequence += 1;
+        let capacity = self.options.segment_bytes as usize - self.next_offset as usize;
+        let mut group = Group::new(
+            self.current.clone(),
+            self.next_offset,
+            self.group_sequence,
+            capacity,
+            BLOCK_BYTES - GROUP_HEADER_BYTES,
+        );
+        put_seal(&mut group, self.incarnation, self.incarnation);
+        self.next_offset = group.end().offset;
+        group
+    }
+
+    /// Everything that waits to be written, taken out because it never will be.
+    pub fn drain(&mut self) -> Vec<Batch> {
+        let open = self.open.take();
+        self.filled_bytes = 0;
+        self.filled
+            .drain(..)
+            .chain(open)
+            .flat_map(|group| group.batches)
+            .collect()
+    }
+
+    fn open_mut(&mut self) -> &mut Group<F> {
+        self.open.as_mut().expect("room was made")
+    }
+
+    /// Where [`Self::put_bodies`] will put these, if it is called next.
+    pub fn place_bodies(&self, bodies: &[Body]) -> Vec<Chunks> {
+        let mut position = self.open.as_ref().expect("room was made").position();
+        let mut place = |bytes: usize| {
+            let bytes = u32::try_from(bytes).expect("a chunk is small");
+            let chunk = ChunkRef { position, bytes };
+            position.offset += CHUNK_OVERHEAD_BYTES as u32 + bytes;
+            chunk
+        };
+        let of_body = |body: &Body| match body.stored_chunks() {
+            Some(stored) => Chunks::from_slice(stored),
+            None => chunk_lens(body.len(), &self.options).map(&mut place).collect(),
+        };
+        bodies.iter().map(of_body).collect()
+    }
+
+    /// Encodes the bodies of a batch that are in memory, each in chunks, and says where all of them are.
+    pub fn put_bodies(&mut self, bodies: &[Body]) -> Vec<Chunks> {
+        bodies.iter().map(|body| self.put_body(body)).collect()
+    }
+
+    fn put_body(&mut self, body: &Body) -> Chunks {
+        if let Some(stored) = body.stored_chunks() {
+            return Chunks::from_slice(stored);
+        }
+        let mut cursor = PieceCursor::new(body.pieces());
+        let mut email_id = None;
+        let lens = chunk_lens(body.len(), &self.options);
+        lens.enumerate()
+            .map(|(index, bytes)| self.put_chunk(&mut email_id, index, bytes, &mut cursor))
+            .collect()
+    }
+
+    /// One chunk of `bytes` bytes from the cursor. `email_id` is set by the first chunk of a body.
+    pub fn put_chunk(
+        &mut self,
+        email_id: &mut Option<u64>,
+        index: usize,
+        bytes: usize,
+        cursor: &mut PieceCursor<'_>,
+    ) -> ChunkRef {
+        let epoch = self.incarnation;
+        let group = self.open_mut();
+        let position = group.position();
+        let own = u64::from(position.segment.0) << 32 | u64::from(position.offset);
+        let email_id = *email_id.get_or_insert(own);
+        let header = RecordHeader {
+            payload_bytes: u32::try_from(CHUNK_PREFIX_BYTES + bytes).expect("a chunk is small"),
+            kind: kind::CHUNK,
+            flags: 0,
+            partition: NO_PARTITION,
+            epoch,
+            sequence: 0,
+        };
+        let seed = group.seed;
+        let (position, out) = group.space(header.record_bytes());
+        let mut copy = RecordCopy::start(seed, &header, out);
+        copy.put(&chunk_prefix(
+            email_id,
+            u32::try_from(index).expect("chunks of a message"),
+        ));
+        cursor.copy(bytes, &mut copy);
+        copy.finish();
+        ChunkRef {
+            position,
+            bytes: u32::try_from(bytes).expect("a chunk is small"),
+        }
+    }
+
+    /// Encodes a batch's records and registers its caller.
+    pub fn put_batch(&mut self, plan: super::plan::Plan, waiter: oneshot::Sender<Reply>) -> u64 {
+        let mut entries = SmallVec::new();
+        for record in plan.records {
+            let place = self.put_record(&record);
+            entries.push(Entry { record, place });
+        }
+        self.commits += 1;
+        let commit = self.commits;
+        let batch = Batch {
+            entries,
+            answer: plan.answer,
+            waiter,
+            touched: plan.touched,
+            commit,
+        };
+        self.open_mut().batches.push(batch);
+        commit
+    }
+
+    /// The sequence that the next record of `partition` will have.
+    pub fn next_sequence(&self, partition: u16) -> u64 {
+        self.sequences[usize::from(partition)] + 1
+    }
+
+    fn put_record(&mut self, record: &Record) -> super::apply::Place {
+        let mut payload = std::mem::take(&mut self.scratch);
+        payload.clear();
+        record.encode(&mut payload);
+        let partition = record.partition();
+        let sequence = self.next_sequence(partition);
+        self.sequences[usize::from(partition)] = sequence;
+        let header = RecordHeader {
+            payload_bytes: u32::try_from(payload.len()).expect("a batch is below 4 GiB"),
+            kind: record.kind(),
+            flags: 0,
+            partition,
+            epoch: self.incarnation,
+            sequence,
+        };
+        let position = self.open_mut().put_record(&header, &payload);
+        self.scratch = payload;
+        let bytes = u32::try_from(header.record_bytes()).expect("a batch is below 4 GiB");
+        super::apply::Place {
+            position,
+            bytes,
+            sequence,
+        }
+    }
+}
+
+/// Puts the record that ends the log of `incarnation` into an empty group.
+fn put_seal<F: DiskFile>(group: &mut Group<F>, epoch: u32, by: u32) {
+    let record = Record::Seal { by };
+    let mut payload = Vec::new();
+    record.encode(&mut payload);
+    let header = RecordHeader {
+        payload_bytes: u32::try_from(payload.len()).expect("a seal is small"),
+        kind: record.kind(),
+        flags: 0,
+        partition: NO_PARTITION,
+        epoch,
+        sequence: 0,
+    };
+    group.put_record(&header, &payload);
+}
+
+/// A group of one seal, for recovery to put at a cut.
+pub fn seal_at_cut<F: DiskFile>(
+    segment: Segment<F>,
+    start: u32,
+    sequence: u64,
+    epoch: u32,
+    by: u32,
+) -> Group<F> {
+    let mut group = Group::new(
+        segment,
+        start,
+        sequence,
+        BLOCK_BYTES,
+        BLOCK_BYTES - GROUP_HEADER_BYTES,
+    );
+    put_seal(&mut group, epoch, by);
+    group
+}
+
+/// What a chunk needs beside its piece of the body.
+pub const CHUNK_OVERHEAD_BYTES: usize = RECORD_HEADER_BYTES + CHUNK_PREFIX_BYTES;
+
+/// How a body of `len` octets is cut into chunks; an empty one has an empty chunk.
+fn chunk_lens(len: u64, options: &StoreOptions) -> impl Iterator<Item = usize> + use<> {
+    let len = usize::try_from(len).expect("it is in memory");
+    let max = options.chunk_bytes_max;
+    (0..len.div_ceil(max).max(1)).map(move |index| (len - index * max).min(max))
+}
+
+/// Bytes that these bodies need in a group.
+pub fn bodies_bytes(bodies: &[Body], options: &StoreOptions) -> usize {
+    let in_memory = bodies.iter().filter(|body| body.stored_chunks().is_none());
+    in_memory
+        .flat_map(|body| chunk_lens(body.len(), options))
+        .map(|bytes| CHUNK_OVERHEAD_BYTES + bytes)
+        .sum()
+}
+
+/// A place in a list of pieces.
+pub struct PieceCursor<'a> {
+    pieces: &'a [Bytes],
+    at: usize,
+}
+
+impl<'a> PieceCursor<'a> {
+    /// At the start.
+    pub fn new(pieces: &'a [Bytes]) -> Self {
+        Self { pieces, at: 0 }
+    }
+
+    fn copy(&mut self, mut bytes: usize, copy: &mut RecordCopy<'_>) {
+        while bytes > 0 {
+            let piece = &self.pieces[0][self.at..];
+            let take = piece.len().min(bytes);
+            copy.put(&piece[..take]);
+            bytes -= take;
+            self.at += take;
+            if self.at == self.pieces[0].len() {
+                self.pieces = &self.pieces[1..];
+                self.at = 0;
+            }
+        }
+    }
+}

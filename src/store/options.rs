@@ -1,0 +1,89 @@
+//! The store's limits: every size it allocates, writes or refuses by, with its reason.
+//!
+//! Invariants: [`StoreOptions::checked`] holds for every running store, so a batch that passes the size check always
+//! fits into an empty segment.
+//! Not here: limits of mailboxes (`plan`), of the read cache (`cache`).
+
+use crate::disk::BLOCK_BYTES;
+
+/// Bytes of one segment. Long enough that creating one (allocation, two syncs) is rare, short enough that a start
+/// after a crash and, later, compaction work on small pieces.
+pub const SEGMENT_BYTES: u32 = 64 * 1024 * 1024;
+
+/// Bytes a group may grow to while the one before it is written: beyond, latency rises and throughput does not.
+pub const GROUP_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of one batch (all records of one call), which is never split over groups: a delivery of 256 KiB to a thousand
+/// recipients, or a flag change on a million scattered UIDs.
+pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of filled groups that may wait for the disk on one core; beyond, callers wait (back-pressure).
+pub const WAITING_BYTES_MAX: usize = 7 * 1024 * 1024;
+
+/// Bytes of body in one chunk record: what a reader checks and holds at once.
+pub const CHUNK_BYTES_MAX: usize = 64 * 1024;
+
+/// A message longer than this is written chunk by chunk while it is received.
+pub const BODY_IN_MEMORY_BYTES_MAX: usize = 256 * 1024;
+
+/// Free bytes of the file system below which no mail is taken any more. Flags and expunges still commit into what is
+/// allocated, and the admin's tools keep working.
+pub const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How old the known number of free bytes may be before a delivery asks again.
+pub const FREE_BYTES_AGE_MS: i64 = 1_000;
+
+/// What tests set smaller and an admin may set otherwise. The default is right for a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// See [`SEGMENT_BYTES`]. Segments of any length are read.
+    pub segment_bytes: u32,
+    /// See [`GROUP_BYTES_MAX`].
+    pub group_bytes_max: usize,
+    /// See [`CHUNK_BYTES_MAX`].
+    pub chunk_bytes_max: usize,
+    /// See [`BODY_IN_MEMORY_BYTES_MAX`].
+    pub body_in_memory_bytes_max: usize,
+    /// See [`RESERVE_BYTES`].
+    pub reserve_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            segment_bytes: SEGMENT_BYTES,
+            group_bytes_max: GROUP_BYTES_MAX,
+            chunk_bytes_max: CHUNK_BYTES_MAX,
+            body_in_memory_bytes_max: BODY_IN_MEMORY_BYTES_MAX,
+            reserve_bytes: RESERVE_BYTES,
+        }
+    }
+}
+
+impl StoreOptions {
+    /// These options.
+    ///
+    /// # Panics
+    /// When they contradict each other: the program that set them is wrong.
+    #[must_use]
+    pub fn checked(self) -> Self {
+        assert!((self.segment_bytes as usize).is_multiple_of(BLOCK_BYTES));
+        assert!(self.segment_bytes as usize >= 8 * BLOCK_BYTES);
+        assert!(self.group_bytes_max >= BLOCK_BYTES);
+        assert!((1..=CHUNK_BYTES_MAX).contains(&self.chunk_bytes_max));
+        self
+    }
+
+    /// Bytes of the longest batch: it must fit, with its group's header, between the header block and the block kept
+    /// for a seal.
+    #[must_use]
+    pub fn batch_bytes_max(&self) -> usize {
+        (self.segment_bytes as usize - 3 * BLOCK_BYTES).min(BATCH_BYTES_MAX)
+    }
+
+    /// Bodies of one call that are longer than this in sum are written ahead as chunks, so that a batch stays small.
+    #[must_use]
+    pub fn inline_bytes_max(&self) -> usize {
+        (self.batch_bytes_max() / 2).min(2 * self.body_in_memory_bytes_max)
+    }
+}

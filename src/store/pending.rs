@@ -1,0 +1,290 @@
+//! The pending view: numbers given to changes that are on their way to the disk.
+//!
+//! Invariants: an account is here only while changes of it are in flight; when the last of them is applied, what was
+//! pending equals what is durable (checked) and the entry goes. Nothing here is ever shown to a session. Numbers of a
+//! failed group stay burnt, because a failed log takes no more commits.
+//! Not here: what a change is made into (`plan`).
+
+use super::state::{AccountState, KEYWORDS_MAX, MailboxState};
+use super::{SpoolKey, StoreError};
+use crate::model::{AccountId, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidValidity};
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Accounts with changes in flight.
+#[derive(Debug, Default)]
+pub struct Pending {
+    accounts: HashMap<AccountId, PendingAccount>,
+    /// Recipients of spool entries whose copies are in flight.
+    pub serving: HashSet<(SpoolKey, u16)>,
+}
+
+/// One account as it will be when everything in flight is durable.
+#[derive(Debug)]
+pub struct PendingAccount {
+    in_flight: u32,
+    /// Octets of messages in flight.
+    pub bytes_added: u64,
+    next_mod_seq: u64,
+    next_mailbox: u32,
+    next_uid_validity: u32,
+    /// Copied from the durable names when the first of them changes.
+    names: Option<BTreeMap<MailboxName, MailboxId>>,
+    deleted: Vec<MailboxId>,
+    mailboxes: SmallVec<[PendingMailbox; 2]>,
+}
+
+/// One mailbox as it will be.
+#[derive(Debug)]
+pub struct PendingMailbox {
+    id: MailboxId,
+    /// Of the mailbox for ever.
+    pub uid_validity: UidValidity,
+    uid_next: u32,
+    /// Copied when a change names a keyword. May hold more than will be durable, never less.
+    keywords: Option<Vec<Keyword>>,
+}
+
+impl Pending {
+    /// The account as it will be; starts from what is durable.
+    pub fn account(&mut self, durable: &AccountState) -> &mut PendingAccount {
+        self.accounts
+            .entry(durable.id)
+            .or_insert_with(|| PendingAccount::of(durable))
+    }
+
+    /// Also accounts that are not durable yet.
+    pub fn get(&mut self, id: AccountId) -> Option<&mut PendingAccount> {
+        self.accounts.get_mut(&id)
+    }
+
+    /// Starts an account that does not exist yet.
+    pub fn create(&mut self, id: AccountId, uid_validity: u32) -> &mut PendingAccount {
+        let new = AccountState::new(id, uid_validity);
+        let mut account = PendingAccount::of(&new);
+        account.names = Some(new.names.clone());
+        account.mailboxes = new.mailboxes.values().map(PendingMailbox::of).collect();
+        self.accounts.entry(id).or_insert(account)
+    }
+
+    /// Counts a batch in flight that touches the account and adds `bytes` of mail.
+    pub fn begin(&mut self, id: AccountId, bytes: u64) {
+        let account = self
+            .accounts
+            .get_mut(&id)
+            .expect("a planned change looked at its account");
+        account.in_flight += 1;
+        account.bytes_added += bytes;
+    }
+
+    /// The batch is applied.
+    pub fn end(&mut self, id: AccountId, bytes: u64, durable: &AccountState) {
+        let account = self
+            .accounts
+            .get_mut(&id)
+            .expect("a batch in flight keeps its account");
+        account.in_flight -= 1;
+        account.bytes_added -= bytes;
+        if account.in_flight == 0 {
+            account.check_settled(durable);
+            self.accounts.remove(&id);
+        }
+    }
+
+    /// Forgets an account that a refused change has only looked at.
+    pub fn release_unused(&mut self, id: AccountId) {
+        if self
+            .accounts
+            .get(&id)
+            .is_some_and(|account| account.in_flight == 0)
+        {
+            self.accounts.remove(&id);
+        }
+    }
+}
+
+impl PendingAccount {
+    fn of(durable: &AccountState) -> Self {
+        Self {
+            in_flight: 0,
+            bytes_added: 0,
+            next_mod_seq: durable.highest_mod_seq.0 + 1,
+            next_mailbox: durable.next_mailbox,
+            next_uid_validity: durable.next_uid_validity,
+            names: None,
+            deleted: Vec::new(),
+            mailboxes: SmallVec::new(),
+        }
+    }
+
+    fn check_settled(&self, durable: &AccountState) {
+        assert_eq!(self.bytes_added, 0, "no bytes are in flight");
+        assert_eq!(
+            self.next_mod_seq,
+            durable.highest_mod_seq.0 + 1,
+            "MODSEQs have met"
+        );
+        assert_eq!(self.next_mailbox, durable.next_mailbox, "mailbox ids have met");
+        assert_eq!(
+            self.next_uid_validity, durable.next_uid_validity,
+            "UIDVALIDITYs have met"
+        );
+        for mailbox in self.mailboxes.iter().filter(|m| !self.deleted.contains(&m.id)) {
+            let durable = durable
+                .mailboxes
+                .get(&mailbox.id)
+                .expect("a pending mailbox became durable");
+            assert_eq!(mailbox.uid_next, durable.uid_next, "UIDs have met");
+        }
+    }
+
+    /// Every name as it will be. `durable` may be absent only for an account that is not durable yet.
+    pub fn names<'a>(&'a self, durable: Option<&'a AccountState>) -> &'a BTreeMap<MailboxName, MailboxId> {
+        match (&self.names, durable) {
+            (Some(names), _) => names,
+            (None, Some(durable)) => &durable.names,
+            (None, None) => unreachable!("a new account has its own names"),
+        }
+    }
+
+    fn names_mut(&mut self, durable: Option<&AccountState>) -> &mut BTreeMap<MailboxName, MailboxId> {
+        if self.names.is_none() {
+            self.names = Some(self.names(durable).clone());
+        }
+        self.names.as_mut().expect("it was just set")
+    }
+
+    /// The mailbox as it will be.
+    pub fn mailbox(
+        &mut self,
+        durable: Option<&AccountState>,
+        id: MailboxId,
+    ) -> Result<&mut PendingMailbox, StoreError> {
+        if self.deleted.contains(&id) {
+            return Err(StoreError::NoSuchMailbox);
+        }
+        let index = match self.mailboxes.iter().position(|m| m.id == id) {
+            Some(index) => index,
+            None => {
+                let mailbox = durable
+                    .and_then(|d| d.mailboxes.get(&id))
+                    .ok_or(StoreError::NoSuchMailbox)?;
+                self.mailboxes.push(PendingMailbox::of(mailbox));
+                self.mailboxes.len() - 1
+            }
+        };
+        Ok(&mut self.mailboxes[index])
+    }
+
+    /// Takes the next MODSEQ.
+    pub fn take_mod_seq(&mut self) -> ModSeq {
+        self.next_mod_seq += 1;
+        ModSeq(self.next_mod_seq - 1)
+    }
+
+    /// Takes the next mailbox id and UIDVALIDITY for a mailbox of this name, which must be free.
+    pub fn create_mailbox(
+        &mut self,
+        durable: Option<&AccountState>,
+        name: MailboxName,
+    ) -> (MailboxId, UidValidity) {
+        let id = MailboxId(self.next_mailbox);
+        let uid_validity = UidValidity(self.next_uid_validity);
+        self.next_mailbox += 1;
+        self.next_uid_validity += 1;
+        self.names_mut(durable).insert(name, id);
+        self.mailboxes.push(PendingMailbox {
+            id,
+            uid_validity,
+            uid_next: 1,
+            keywords: None,
+        });
+        (id, uid_validity)
+    }
+
+    /// The mailbox goes.
+    pub fn delete_mailbox(&mut self, durable: Option<&AccountState>, name: &MailboxName, id: MailboxId) {
+        self.names_mut(durable).remove(name);
+        self.deleted.push(id);
+    }
+
+    /// The mailbox keeps everything but its name.
+    pub fn rename_mailbox(&mut self, durable: Option<&AccountState>, from: &MailboxName, to: MailboxName) {
+        let names = self.names_mut(durable);
+        let id = names.remove(from).expect("the plan has found it");
+        names.insert(to, id);
+    }
+}
+
+impl PendingMailbox {
+    fn of(durable: &MailboxState) -> Self {
+        Self {
+            id: durable.id,
+            uid_validity: durable.uid_validity,
+            uid_next: durable.uid_next,
+            keywords: None,
+        }
+    }
+
+    /// Are there `count` UIDs left? The highest number stays unused, so that UIDNEXT always has a value.
+    pub fn check_uids(&self, count: u64) -> Result<(), StoreError> {
+        if u64::from(self.uid_next) + count > u64::from(u32::MAX) {
+            return Err(StoreError::Limit("UIDs of a mailbox"));
+        }
+        Ok(())
+    }
+
+    /// Takes `count` UIDs, for which [`Self::check_uids`] has said yes; returns the first.
+    pub fn take_uids(&mut self, count: u64) -> Uid {
+        let first = Uid::new(self.uid_next).expect("UIDNEXT is never 0");
+        self.uid_next += u32::try_from(count).expect("the UIDs were checked");
+        first
+    }
+
+    /// The next UID to be taken.
+    pub fn uid_next(&self) -> u32 {
+        self.uid_next
+    }
+
+    /// A new mailbox takes over all messages of another with their UIDs.
+    pub fn adopt(&mut self, uid_next: u32, keywords: Vec<Keyword>) {
+        self.uid_next = uid_next;
+        self.keywords = Some(keywords);
+    }
+
+    /// Would the mailbox still know at most [`KEYWORDS_MAX`] keywords with these? `durable` is the same mailbox.
+    pub fn check_keywords(&self, durable: Option<&MailboxState>, new: &[Keyword]) -> Result<(), StoreError> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        let known = self.known_keywords(durable);
+        let added = new.iter().filter(|k| !known.contains(k)).count();
+        if known.len() + added > KEYWORDS_MAX {
+            return Err(StoreError::Limit("keywords of a mailbox"));
+        }
+        Ok(())
+    }
+
+    /// Remembers keywords that were checked.
+    pub fn add_keywords(&mut self, durable: Option<&MailboxState>, new: &[Keyword]) {
+        if new.is_empty() {
+            return;
+        }
+        let mut known = self.known_keywords(durable).to_vec();
+        for keyword in new {
+            if !known.contains(keyword) {
+                known.push(keyword.clone());
+            }
+        }
+        self.keywords = Some(known);
+    }
+
+    /// Every keyword the mailbox may know by then.
+    pub fn known_keywords<'a>(&'a self, durable: Option<&'a MailboxState>) -> &'a [Keyword] {
+        match (&self.keywords, durable) {
+            (Some(known), _) => known,
+            (None, Some(durable)) => &durable.keywords,
+            (None, None) => &[],
+        }
+    }
+}

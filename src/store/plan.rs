@@ -1,0 +1,618 @@
+//! From a wish to records: checks a change against the pending view, takes its numbers, says what will be answered.
+//!
+//! Invariants: a refused change has taken no number and leaves no record; a planned one cannot fail any more except
+//! with its log; between planning and encoding nothing waits. What is planned first is applied first, so a mailbox that
+//! is there by the pending view is there when the record is applied.
+//! Limits: [`MAILBOXES_MAX`], [`SUBSCRIPTIONS_MAX`], keywords (`state`), UIDs.
+//! Not here: room in the group (`log`), what records do (`apply`).
+
+use super::apply::renamed;
+use super::codec::UidSet;
+use super::pending::{Pending, PendingAccount};
+use super::record::{MessageRecord, Record, SpoolRecipient, body_bytes};
+use super::state::{AccountState, CoreState, INBOX_ID};
+use super::{Change, ChunkRef, LocalRecipient, NewMessage, Outcome, SpoolKey, StoreError};
+use crate::base::clock::UnixMillis;
+use crate::model::{AccountId, Flags, Keyword, MailboxId, MailboxName, SpecialUse, Uid, UidValidity};
+use crate::proto::imap::types::InternalDate;
+use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
+use std::collections::HashMap;
+
+/// Mailboxes of one account: about ten times what the busiest users have.
+pub const MAILBOXES_MAX: usize = 4_096;
+/// Names one account is subscribed to.
+pub const SUBSCRIPTIONS_MAX: usize = 2 * MAILBOXES_MAX;
+
+/// A message's chunks.
+pub type Chunks = SmallVec<[ChunkRef; 1]>;
+
+/// What will be answered when the batch is durable.
+#[derive(Debug)]
+pub enum Answer {
+    /// This.
+    Known(Outcome),
+    /// What the application of the last record says.
+    OfLastRecord,
+}
+
+/// A change, checked and numbered.
+#[derive(Debug)]
+pub struct Plan {
+    /// In the order to be applied.
+    pub records: SmallVec<[Record; 2]>,
+    /// For the caller.
+    pub answer: Answer,
+    /// Accounts and the octets of mail they gain, as given to [`Pending::begin`].
+    pub touched: SmallVec<[(AccountId, u64); 1]>,
+}
+
+impl Plan {
+    /// Nothing to write, but an answer that waits for everything before it.
+    #[must_use]
+    pub fn barrier() -> Self {
+        Self {
+            records: SmallVec::new(),
+            answer: Answer::Known(Outcome::Done),
+            touched: SmallVec::new(),
+        }
+    }
+
+    /// Records of no account.
+    #[must_use]
+    pub fn of_record(record: Record) -> Self {
+        Self {
+            records: smallvec![record],
+            ..Self::barrier()
+        }
+    }
+}
+
+/// Plans against one core's state.
+pub struct Planner<'a> {
+    /// What is durable.
+    pub durable: &'a CoreState,
+    /// What is in flight.
+    pub pending: &'a mut Pending,
+    /// For SAVEDATE and the UIDVALIDITY of new accounts.
+    pub now: UnixMillis,
+}
+
+/// A delivery whose chunks have their places.
+pub struct PlannedBody<'a> {
+    /// Where the body is.
+    pub chunks: &'a Chunks,
+    /// INTERNALDATE of the copies.
+    pub internal_date: InternalDate,
+}
+
+impl Planner<'_> {
+    /// Makes sure the account exists in the pending view; gives the record to write if it does not yet.
+    fn account(&mut self, id: AccountId) -> (&mut PendingAccount, Option<&AccountState>, Option<Record>) {
+        let durable = self.durable.accounts.get(&id);
+        if let Some(durable) = durable {
+            return (self.pending.account(durable), Some(durable), None);
+        }
+        let is_new = self.pending.get(id).is_none();
+        let uid_validity = u32::try_from(self.now.seconds()).unwrap_or(1).max(1);
+        let account = self.pending.create(id, uid_validity);
+        let record = is_new.then_some(Record::AccountCreated {
+            account: id,
+            uid_validity,
+        });
+        (account, None, record)
+    }
+
+    /// See [`super::Store::ensure_account`].
+    pub fn ensure_account(&mut self, id: AccountId) -> Plan {
+        let (_, _, record) = self.account(id);
+        self.pending.begin(id, 0);
+        Plan {
+            records: record.into_iter().collect(),
+            touched: smallvec![(id, 0)],
+            ..Plan::barrier()
+        }
+    }
+
+    /// One message to several recipients; `keys[i]` of recipient i when it comes from a spool entry.
+    pub fn delivery(
+        &mut self,
+        recipients: Vec<LocalRecipient>,
+        body: &PlannedBody<'_>,
+        key: Option<&(SpoolKey, Vec<u16>)>,
+    ) -> Result<Plan, StoreError> {
+        if key.is_none() {
+            self.check_quotas(&recipients, body_bytes(body.chunks))?;
+        }
+        self.check_uids(&recipients)?;
+        let mut plan = Plan::barrier();
+        for (index, recipient) in recipients.into_iter().enumerate() {
+            let key = key.and_then(|(key, indexes)| Some((*key, *indexes.get(index)?)));
+            if !key.is_some_and(|key| self.is_served(recipient.account, key)) {
+                self.deliver_to(recipient, body, key, &mut plan);
+            }
+        }
+        Ok(plan)
+    }
+
+    fn is_served(&self, account: AccountId, (key, index): (SpoolKey, u16)) -> bool {
+        let served = self.durable.served.get(&key);
+        self.pending.serving.contains(&(key, index))
+            || served.is_some_and(|served| served.contains(&(account.partition().0, index)))
+    }
+
+    fn deliver_to(
+        &mut self,
+        recipient: LocalRecipient,
+        body: &PlannedBody<'_>,
+        key: Option<(SpoolKey, u16)>,
+        plan: &mut Plan,
+    ) {
+        let save_date = self.now;
+        let id = recipient.account;
+        let (account, durable, created) = self.account(id);
+        plan.records.extend(created);
+        let mailbox_id = target_of(account, durable, &recipient.mailbox);
+        let mod_seq = account.take_mod_seq();
+        let mailbox = account
+            .mailbox(durable, mailbox_id)
+            .expect("INBOX is always there");
+        let record = MessageRecord {
+            account: id,
+            mailbox: mailbox_id,
+            uid: mailbox.take_uids(1),
+            mod_seq,
+            email_id: email_id(body.chunks),
+            flags: Flags::default(),
+            keywords: SmallVec::new(),
+            internal_date: body.internal_date,
+            save_date,
+            prefix: Bytes::from(recipient.prefix),
+            chunks: body.chunks.clone(),
+            key,
+        };
+        let size = record.size();
+        self.pending.begin(id, size);
+        self.pending.serving.extend(key);
+        plan.touched.push((id, size));
+        plan.records.push(Record::Message(Box::new(record)));
+    }
+
+    /// Does every target mailbox have a UID left for every recipient? (Counted generously: all recipients at once.)
+    fn check_uids(&mut self, recipients: &[LocalRecipient]) -> Result<(), StoreError> {
+        for recipient in recipients {
+            let (account, durable, created) = self.account(recipient.account);
+            let target = target_of(account, durable, &recipient.mailbox);
+            let checked = account
+                .mailbox(durable, target)
+                .and_then(|m| m.check_uids(recipients.len() as u64));
+            // Looking must not leave an account behind that nobody creates.
+            if created.is_some() || checked.is_err() {
+                self.pending.release_unused(recipient.account);
+            }
+            checked?;
+        }
+        Ok(())
+    }
+
+    fn check_quotas(&mut self, recipients: &[LocalRecipient], body_bytes: u64) -> Result<(), StoreError> {
+        let mut added: HashMap<AccountId, u64> = HashMap::new();
+        for recipient in recipients {
+            let added = added.entry(recipient.account).or_default();
+            *added += recipient.prefix.len() as u64 + body_bytes;
+            self.check_quota(recipient.account, *added, recipient.quota_bytes)?;
+        }
+        Ok(())
+    }
+
+    fn check_quota(&mut self, id: AccountId, added: u64, quota: Option<u64>) -> Result<(), StoreError> {
+        let Some(quota) = quota else { return Ok(()) };
+        let durable = self.durable.accounts.get(&id).map_or(0, |a| a.bytes_used);
+        let in_flight = self.pending.get(id).map_or(0, |a| a.bytes_added);
+        if durable + in_flight + added > quota {
+            Err(StoreError::OverQuota)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// One record for a message whose recipients live on several cores.
+    pub fn spool(&mut self, partition: u16, recipients: &[LocalRecipient], body: &PlannedBody<'_>) -> Plan {
+        let recipients = recipients.iter().map(|recipient| SpoolRecipient {
+            account: recipient.account,
+            mailbox: recipient.mailbox.clone(),
+            prefix: Bytes::copy_from_slice(&recipient.prefix),
+        });
+        Plan::of_record(Record::Spool {
+            partition,
+            internal_date: body.internal_date,
+            chunks: body.chunks.clone(),
+            recipients: recipients.collect(),
+        })
+    }
+
+    /// Plans any change. `bodies` are those of an append, in order.
+    pub fn change(
+        &mut self,
+        id: AccountId,
+        change: Change,
+        uids: UidSet,
+        bodies: &[Chunks],
+    ) -> Result<Plan, StoreError> {
+        let (_, _, created) = self.account(id);
+        let is_new = created.is_some();
+        let mut plan = Plan::barrier();
+        plan.records.extend(created);
+        let planned = self.change_into(id, change, uids, bodies, &mut plan);
+        match planned {
+            Ok(added) => {
+                self.pending.begin(id, added);
+                plan.touched.push((id, added));
+                Ok(plan)
+            }
+            Err(refused) => {
+                assert!(
+                    plan.records.len() == usize::from(is_new),
+                    "a refused change leaves no record"
+                );
+                self.pending.release_unused(id);
+                Err(refused)
+            }
+        }
+    }
+
+    /// Appends the change's records; gives the octets of mail it adds.
+    fn change_into(
+        &mut self,
+        id: AccountId,
+        change: Change,
+        uids: UidSet,
+        bodies: &[Chunks],
+        plan: &mut Plan,
+    ) -> Result<u64, StoreError> {
+        if let Change::Append {
+            mailbox,
+            messages,
+            quota_bytes,
+        } = change
+        {
+            return self.append(id, mailbox, messages, quota_bytes, bodies, plan);
+        }
+        let (account, durable, _) = self.account(id);
+        let mut scope = Scope {
+            id,
+            account,
+            durable,
+            plan,
+        };
+        match change {
+            Change::CreateMailbox { name, special_use } => scope.create(&name, special_use)?,
+            Change::DeleteMailbox { name } => scope.delete(&name)?,
+            Change::RenameMailbox { from, to } if from.is_inbox() => scope.rename_inbox(&to)?,
+            Change::RenameMailbox { from, to } => scope.rename(&from, to)?,
+            Change::Subscribe { name, subscribed } => scope.subscribe(name, subscribed)?,
+            Change::StoreFlags {
+                mailbox,
+                operation,
+                flags,
+                keywords,
+                ..
+            } => {
+                let is_removal = operation == crate::proto::imap::types::StoreOperation::Remove;
+                let added: &[Keyword] = if is_removal { &[] } else { &keywords };
+                scope.name_keywords(mailbox, added)?;
+                let mod_seq = scope.account.take_mod_seq();
+                let record = Record::StoreFlags {
+                    account: id,
+                    mailbox,
+                    mod_seq,
+                    operation,
+                    flags,
+                    keywords,
+                    uids,
+                };
+                scope.finish(record);
+            }
+            Change::Expunge {
+                mailbox,
+                only_deleted,
+                ..
+            } => {
+                scope.account.mailbox(scope.durable, mailbox)?;
+                let mod_seq = scope.account.take_mod_seq();
+                scope.finish(Record::Expunge {
+                    account: id,
+                    mailbox,
+                    mod_seq,
+                    only_deleted,
+                    uids,
+                });
+            }
+            Change::Copy { from, to, .. } => scope.transfer(from, to, uids, false)?,
+            Change::Move { from, to, .. } => scope.transfer(from, to, uids, true)?,
+            Change::Append { .. } => unreachable!("it was planned above"),
+        }
+        Ok(0)
+    }
+
+    fn append(
+        &mut self,
+        id: AccountId,
+        mailbox_id: MailboxId,
+        messages: Vec<NewMessage>,
+        quota: Option<u64>,
+        bodies: &[Chunks],
+        plan: &mut Plan,
+    ) -> Result<u64, StoreError> {
+        let added = bodies.iter().map(|chunks| body_bytes(chunks)).sum();
+        self.check_quota(id, added, quota)?;
+        let save_date = self.now;
+        let (account, durable, _) = self.account(id);
+        let durable_mailbox = durable.and_then(|d| d.mailboxes.get(&mailbox_id));
+        let mailbox = account.mailbox(durable, mailbox_id)?;
+        let keywords: Vec<Keyword> = distinct_keywords(&messages);
+        mailbox.check_uids(messages.len() as u64)?;
+        mailbox.check_keywords(durable_mailbox, &keywords)?;
+        mailbox.add_keywords(durable_mailbox, &keywords);
+        let uid_validity = mailbox.uid_validity;
+        let mut uids = Vec::with_capacity(messages.len());
+        for (message, chunks) in messages.into_iter().zip(bodies) {
+            let uid = account.mailbox(durable, mailbox_id)?.take_uids(1);
+            uids.push(uid);
+            plan.records.push(Record::Message(Box::new(MessageRecord {
+                account: id,
+                mailbox: mailbox_id,
+                uid,
+                mod_seq: account.take_mod_seq(),
+                email_id: email_id(chunks),
+                flags: message.flags,
+                keywords: message.keywords,
+                internal_date: message.internal_date,
+                save_date,
+                prefix: Bytes::new(),
+                chunks: chunks.clone(),
+                key: None,
+            })));
+        }
+        plan.answer = Answer::Known(Outcome::Appended { uid_validity, uids });
+        Ok(added)
+    }
+}
+
+/// Where a delivery goes. A mailbox that is gone by then gives way to INBOX: the message must go somewhere.
+fn target_of(account: &PendingAccount, durable: Option<&AccountState>, name: &MailboxName) -> MailboxId {
+    account.names(durable).get(name).copied().unwrap_or(INBOX_ID)
+}
+
+/// Unique for the life of the store: where the body's first chunk was first written. Copies keep it.
+fn email_id(chunks: &Chunks) -> u64 {
+    let first = chunks.first().expect("a body has a chunk at least").position;
+    u64::from(first.segment.0) << 32 | u64::from(first.offset)
+}
+
+fn distinct_keywords(messages: &[NewMessage]) -> Vec<Keyword> {
+    let mut distinct: Vec<Keyword> = Vec::new();
+    for keyword in messages.iter().flat_map(|m| &m.keywords) {
+        if !distinct.contains(keyword) {
+            distinct.push(keyword.clone());
+        }
+    }
+    distinct
+}
+
+/// One change to one account being planned.
+struct Scope<'a> {
+    id: AccountId,
+    account: &'a mut PendingAccount,
+    durable: Option<&'a AccountState>,
+    plan: &'a mut Plan,
+}
+
+impl Scope<'_> {
+    /// The record whose application is the answer.
+    fn finish(&mut self, record: Record) {
+        self.plan.records.push(record);
+        self.plan.answer = Answer::OfLastRecord;
+    }
+
+    fn has(&self, name: &MailboxName) -> bool {
+        self.account.names(self.durable).contains_key(name)
+    }
+
+    fn id_of(&self, name: &MailboxName) -> Result<MailboxId, StoreError> {
+        let names = self.account.names(self.durable);
+        names.get(name).copied().ok_or(StoreError::NoSuchMailbox)
+    }
+
+    /// The levels above `name` that are missing, the topmost first.
+    fn missing_parents(&self, name: &MailboxName) -> Vec<MailboxName> {
+        let mut missing: Vec<MailboxName> = std::iter::successors(name.parent(), MailboxName::parent)
+            .filter(|parent| !self.has(parent))
+            .collect();
+        missing.reverse();
+        missing
+    }
+
+    fn check_mailboxes(&self, added: usize) -> Result<(), StoreError> {
+        if self.account.names(self.durable).len() + added > MAILBOXES_MAX {
+            return Err(StoreError::Limit("mailboxes of an account"));
+        }
+        Ok(())
+    }
+
+    fn create_one(&mut self, name: MailboxName, special_use: Option<SpecialUse>) -> MailboxId {
+        let (mailbox, UidValidity(uid_validity)) = self.account.create_mailbox(self.durable, name.clone());
+        self.plan.records.push(Record::MailboxCreated {
+            account: self.id,
+            mailbox,
+            uid_validity,
+            special_use,
+            name,
+        });
+        mailbox
+    }
+
+    fn create(&mut self, name: &MailboxName, special_use: Option<SpecialUse>) -> Result<(), StoreError> {
+        if self.has(name) {
+            return Err(StoreError::MailboxExists);
+        }
+        let parents = self.missing_parents(name);
+        self.check_mailboxes(parents.len() + 1)?;
+        for parent in parents {
+            self.create_one(parent, None);
+        }
+        self.create_one(name.clone(), special_use);
+        self.plan.answer = Answer::OfLastRecord;
+        Ok(())
+    }
+
+    fn delete(&mut self, name: &MailboxName) -> Result<(), StoreError> {
+        if name.is_inbox() {
+            return Err(StoreError::Cannot("INBOX cannot be deleted"));
+        }
+        let mailbox = self.id_of(name)?;
+        self.account.delete_mailbox(self.durable, name, mailbox);
+        self.finish(Record::MailboxDeleted {
+            account: self.id,
+            mailbox,
+        });
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &MailboxName, to: MailboxName) -> Result<(), StoreError> {
+        let mailbox = self.id_of(from)?;
+        if to == *from || self.has(&to) {
+            return Err(StoreError::MailboxExists);
+        }
+        if to.is_below(from) {
+            return Err(StoreError::Cannot("a mailbox cannot be moved below itself"));
+        }
+        let names = self.account.names(self.durable);
+        let moving: Vec<MailboxName> = names
+            .keys()
+            .filter(|name| *name == from || name.is_below(from))
+            .cloned()
+            .collect();
+        let mut targets = Vec::with_capacity(moving.len());
+        for name in &moving {
+            let target =
+                renamed(name, from, &to).ok_or(StoreError::Cannot("a name below it would be too long"))?;
+            // A name that moves away itself frees its place only if nothing else takes it first.
+            if self.has(&target) {
+                return Err(StoreError::MailboxExists);
+            }
+            targets.push(target);
+        }
+        let parents = self.missing_parents(&to);
+        self.check_mailboxes(parents.len())?;
+        for parent in parents {
+            self.create_one(parent, None);
+        }
+        for (name, target) in moving.iter().zip(targets) {
+            self.account.rename_mailbox(self.durable, name, target);
+        }
+        self.finish(Record::MailboxRenamed {
+            account: self.id,
+            mailbox,
+            name: to,
+        });
+        Ok(())
+    }
+
+    /// RFC 9051 §6.3.6: a new mailbox takes the messages, INBOX stays; what lies below INBOX does too.
+    fn rename_inbox(&mut self, to: &MailboxName) -> Result<(), StoreError> {
+        self.create(to, None)?;
+        let to = self.id_of(to)?;
+        let durable_inbox = self.durable.and_then(|d| d.mailboxes.get(&INBOX_ID));
+        let inbox = self.account.mailbox(self.durable, INBOX_ID)?;
+        let (uid_next, keywords) = (inbox.uid_next(), inbox.known_keywords(durable_inbox).to_vec());
+        self.account.mailbox(self.durable, to)?.adopt(uid_next, keywords);
+        let mod_seq = self.account.take_mod_seq();
+        self.finish(Record::InboxRenamed {
+            account: self.id,
+            to,
+            mod_seq,
+        });
+        Ok(())
+    }
+
+    fn subscribe(&mut self, name: MailboxName, subscribed: bool) -> Result<(), StoreError> {
+        // Counted in the durable state: what is in flight may exceed the limit by a few.
+        if subscribed
+            && self
+                .durable
+                .is_some_and(|d| d.subscriptions.len() >= SUBSCRIPTIONS_MAX)
+        {
+            return Err(StoreError::Limit("subscriptions of an account"));
+        }
+        self.finish(Record::Subscription {
+            account: self.id,
+            name,
+            subscribed,
+        });
+        Ok(())
+    }
+
+    fn name_keywords(&mut self, mailbox: MailboxId, keywords: &[Keyword]) -> Result<(), StoreError> {
+        let durable_mailbox = self.durable.and_then(|d| d.mailboxes.get(&mailbox));
+        let mailbox = self.account.mailbox(self.durable, mailbox)?;
+        mailbox.check_keywords(durable_mailbox, keywords)?;
+        mailbox.add_keywords(durable_mailbox, keywords);
+        Ok(())
+    }
+
+    fn transfer(
+        &mut self,
+        from: MailboxId,
+        to: MailboxId,
+        uids: UidSet,
+        moves: bool,
+    ) -> Result<(), StoreError> {
+        let durable_source = self.durable.and_then(|d| d.mailboxes.get(&from));
+        let source = self.account.mailbox(self.durable, from)?;
+        // Every keyword of the source may come along: which ones do is known when the record is applied.
+        let keywords = source.known_keywords(durable_source).to_vec();
+        let count = uids.count();
+        self.account.mailbox(self.durable, to)?.check_uids(count)?;
+        self.name_keywords(to, &keywords)?;
+        let first_uid: Uid = self.account.mailbox(self.durable, to)?.take_uids(count);
+        let mod_seq = self.account.take_mod_seq();
+        self.finish(Record::Transfer {
+            account: self.id,
+            from,
+            to,
+            mod_seq,
+            moves,
+            first_uid,
+            uids,
+        });
+        Ok(())
+    }
+}
+
+/// Room a change needs at most, without its bodies.
+#[must_use]
+pub fn change_bytes_max(change: &Change, uids: &UidSet) -> usize {
+    /// A record's header and fixed fields, and the creation of the account.
+    const RECORD: usize = 256;
+    let name_bytes = |name: &MailboxName| {
+        let levels = name
+            .as_str()
+            .split(crate::model::mailbox_name::HIERARCHY_DELIMITER)
+            .count();
+        levels * (RECORD + name.as_str().len())
+    };
+    let keywords_bytes = |keywords: &[Keyword]| keywords.iter().map(|k| k.as_str().len() + 2).sum::<usize>();
+    2 * RECORD
+        + uids.encoded_bytes_max()
+        + match change {
+            Change::CreateMailbox { name, .. } | Change::Subscribe { name, .. } => name_bytes(name),
+            Change::RenameMailbox { to, .. } => 2 * name_bytes(to),
+            Change::StoreFlags { keywords, .. } => keywords_bytes(keywords),
+            Change::Append { messages, .. } => messages
+                .iter()
+                .map(|m| RECORD + keywords_bytes(&m.keywords))
+                .sum(),
+            _ => 0,
+        }
+}

@@ -1,0 +1,256 @@
+//! Messages back from the log, of any core: nothing leaves here whose checksum was not right.
+//!
+//! Invariants: a segment is read only after its header was checked; a payload comes from the newest groups in memory,
+//! from the cache, or from the disk, and is checked in all cases but the second.
+//! Limits: [`OPEN_SEGMENTS_MAX`], `cache`.
+//! Failure: [`StoreError::Damaged`] names the position; the rest of the store stays readable.
+
+use super::cache::{Cache, RecentGroups};
+use super::frame::{RECORD_HEADER_BYTES, RecordHeader, record_seed};
+use super::record::{CHUNK_PREFIX_BYTES, Record, kind};
+use super::segment::{SegmentHeader, segment_name};
+use super::{ChunkRef, MessageRow, StoreError, StoredMessage};
+use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
+use crate::model::{AccountId, LogPosition, SegmentId};
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+use std::rc::Rc;
+
+/// Open segment files a core keeps: 16 GiB of mail without reopening, and few descriptors of the process's limit.
+pub const OPEN_SEGMENTS_MAX: usize = 256;
+
+/// How far before a message record its body is looked for in the same read. A short message's only chunk was written
+/// right before its record, so that one read of the disk usually fetches both.
+const READ_BEHIND_BYTES_MAX: u32 = 128 * 1024;
+
+type BufferOf<D> = <<D as Disk>::File as DiskFile>::Buffer;
+
+/// Reads records of all logs.
+pub struct LogReader<D: Disk> {
+    disk: D,
+    store_id: u64,
+    files: RefCell<OpenSegments<D::File>>,
+    cache: RefCell<Cache>,
+    recent: RefCell<RecentGroups<BufferOf<D>>>,
+}
+
+struct OpenSegments<F> {
+    files: HashMap<SegmentId, (u32, F)>,
+    order: VecDeque<SegmentId>,
+}
+
+impl<D: Disk> LogReader<D> {
+    /// Reads the store with this id.
+    pub fn new(disk: D, store_id: u64) -> Self {
+        Self {
+            disk,
+            store_id,
+            files: RefCell::new(OpenSegments {
+                files: HashMap::new(),
+                order: VecDeque::new(),
+            }),
+            cache: RefCell::default(),
+            recent: RefCell::default(),
+        }
+    }
+
+    /// A segment whose file is open already.
+    pub fn know(&self, segment: SegmentId, generation: u32, file: D::File) {
+        let mut open = self.files.borrow_mut();
+        if open.files.insert(segment, (generation, file)).is_none() {
+            open.order.push_back(segment);
+        }
+        if open.order.len() > OPEN_SEGMENTS_MAX
+            && let Some(oldest) = open.order.pop_front()
+        {
+            open.files.remove(&oldest);
+        }
+    }
+
+    /// A group of this core that is durable now; `generation` is its segment's.
+    pub fn keep_group(&self, segment: SegmentId, generation: u32, start: u32, buffer: Rc<BufferOf<D>>) {
+        debug_assert!(
+            self.files
+                .borrow()
+                .files
+                .get(&segment)
+                .is_none_or(|(known, _)| *known == generation)
+        );
+        self.recent.borrow_mut().keep(segment, start, buffer);
+    }
+
+    async fn segment(&self, segment: SegmentId) -> Result<(u32, D::File), StoreError> {
+        if let Some((generation, file)) = self.files.borrow().files.get(&segment) {
+            return Ok((*generation, file.clone()));
+        }
+        let file = self.disk.open(&segment_name(segment)).await?;
+        let block = file.read_at(0, BLOCK_BYTES).await?;
+        let start = LogPosition { segment, offset: 0 };
+        let header = SegmentHeader::decode(block.as_ref())
+            .map_err(|why| damaged(start, format!("the segment's header: {why}")))?;
+        if header.segment != segment || header.store_id != self.store_id {
+            return Err(damaged(start, "the segment belongs elsewhere".to_owned()));
+        }
+        self.know(segment, header.generation, file.clone());
+        Ok((header.generation, file))
+    }
+
+    /// Opens a message: its record, which must be one of `account`.
+    pub async fn open_message(
+        &self,
+        account: AccountId,
+        row: &MessageRow,
+    ) -> Result<StoredMessage, StoreError> {
+        let position = row.record;
+        let payload = self.message_payload(row).await?;
+        let partition = account.partition().0;
+        let record = Record::decode(kind::MESSAGE, partition, &payload)
+            .map_err(|why| damaged(position, format!("a message record: {}", why.0)))?;
+        let Record::Message(message) = record else {
+            unreachable!("the kind was given")
+        };
+        if message.account != account || message.size() != u64::from(row.size) {
+            return Err(damaged(position, "the record is not this row's".to_owned()));
+        }
+        Ok(StoredMessage {
+            size: message.size(),
+            prefix: message.prefix,
+            chunks: message.chunks,
+            email_id: message.email_id,
+        })
+    }
+
+    async fn message_payload(&self, row: &MessageRow) -> Result<Bytes, StoreError> {
+        let position = row.record;
+        if let Some(payload) = self.from_memory(position, kind::MESSAGE) {
+            return Ok(payload);
+        }
+        // Its chunk may end right where it begins.
+        let behind = row.size.saturating_add(256).min(READ_BEHIND_BYTES_MAX);
+        let start = position.offset.saturating_sub(behind).max(BLOCK_BYTES as u32);
+        let end = position.offset + row.record_bytes;
+        let (generation, file) = self.segment(position.segment).await?;
+        let read = file.read_at(u64::from(start), (end - start) as usize).await?;
+        let bytes = read.as_ref();
+        let at = (position.offset - start) as usize;
+        let record = bytes
+            .get(at..)
+            .ok_or_else(|| damaged(position, "it ends too early".to_owned()))?;
+        let payload = checked_payload(position, generation, kind::MESSAGE, record)?;
+        self.cache.borrow_mut().keep(position, &payload);
+        self.keep_chunks_of(&payload, position.segment, generation, start, bytes);
+        Ok(payload)
+    }
+
+    /// Keeps the chunks of a message that came in with its record.
+    fn keep_chunks_of(&self, payload: &[u8], segment: SegmentId, generation: u32, start: u32, bytes: &[u8]) {
+        let account = payload
+            .first_chunk::<8>()
+            .map(|id| AccountId(u64::from_le_bytes(*id)));
+        let Some(account) = account else { return };
+        let Ok(Record::Message(message)) = Record::decode(kind::MESSAGE, account.partition().0, payload)
+        else {
+            return;
+        };
+        for chunk in message
+            .chunks
+            .iter()
+            .filter(|chunk| chunk.position.segment == segment)
+        {
+            let Some(at) = chunk.position.offset.checked_sub(start) else {
+                continue;
+            };
+            let Some(record) = bytes.get(at as usize..) else {
+                continue;
+            };
+            if let Ok(payload) = checked_payload(chunk.position, generation, kind::CHUNK, record) {
+                self.cache.borrow_mut().keep(chunk.position, &payload);
+            }
+        }
+    }
+
+    /// Octets of `range` of prefix + body.
+    pub async fn read_message(
+        &self,
+        message: &StoredMessage,
+        range: Range<u64>,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        let mut out = Vec::new();
+        let prefix_len = message.prefix.len() as u64;
+        out.extend(overlap(&range, 0, prefix_len).map(|part| message.prefix.slice(part)));
+        let mut start = prefix_len;
+        for chunk in &message.chunks {
+            if let Some(part) = overlap(&range, start, u64::from(chunk.bytes)) {
+                out.push(self.chunk(*chunk).await?.slice(part));
+            }
+            start += u64::from(chunk.bytes);
+        }
+        Ok(out)
+    }
+
+    /// A chunk's piece of the body.
+    async fn chunk(&self, chunk: ChunkRef) -> Result<Bytes, StoreError> {
+        let payload = match self.from_memory(chunk.position, kind::CHUNK) {
+            Some(payload) => payload,
+            None => self.chunk_from_disk(chunk).await?,
+        };
+        if payload.len() != CHUNK_PREFIX_BYTES + chunk.bytes as usize {
+            return Err(damaged(chunk.position, "a chunk of another length".to_owned()));
+        }
+        Ok(payload.slice(CHUNK_PREFIX_BYTES..))
+    }
+
+    async fn chunk_from_disk(&self, chunk: ChunkRef) -> Result<Bytes, StoreError> {
+        let (generation, file) = self.segment(chunk.position.segment).await?;
+        let len = RECORD_HEADER_BYTES + CHUNK_PREFIX_BYTES + chunk.bytes as usize;
+        let read = file.read_at(u64::from(chunk.position.offset), len).await?;
+        let payload = checked_payload(chunk.position, generation, kind::CHUNK, read.as_ref())?;
+        self.cache.borrow_mut().keep(chunk.position, &payload);
+        Ok(payload)
+    }
+
+    fn from_memory(&self, position: LogPosition, kind: u8) -> Option<Bytes> {
+        if let Some(payload) = self.cache.borrow().find(position) {
+            return Some(payload);
+        }
+        let recent = self.recent.borrow();
+        let record = recent.find(position)?;
+        let (generation, _) = *self
+            .files
+            .borrow()
+            .files
+            .get(&position.segment)
+            .map(|(g, _)| (*g, ()))
+            .as_ref()?;
+        // Checked as well: memory is no more to be trusted than the disk, and this is where a bug would show.
+        checked_payload(position, generation, kind, record).ok()
+    }
+}
+
+fn damaged(position: LogPosition, what: String) -> StoreError {
+    StoreError::Damaged { position, what }
+}
+
+fn checked_payload(
+    position: LogPosition,
+    generation: u32,
+    kind: u8,
+    record: &[u8],
+) -> Result<Bytes, StoreError> {
+    let seed = record_seed(position.segment, generation);
+    match RecordHeader::decode(seed, record) {
+        Ok((header, payload)) if header.kind == kind => Ok(Bytes::copy_from_slice(payload)),
+        Ok(_) => Err(damaged(position, "a record of another kind".to_owned())),
+        Err(why) => Err(damaged(position, why.0.to_owned())),
+    }
+}
+
+/// The part of `start..start + len` that lies in `range`, relative to `start`.
+fn overlap(range: &Range<u64>, start: u64, len: u64) -> Option<Range<usize>> {
+    let from = range.start.clamp(start, start + len) - start;
+    let to = range.end.clamp(start, start + len) - start;
+    let part = usize::try_from(from).ok()?..usize::try_from(to).ok()?;
+    (!part.is_empty()).then_some(part)
+}

@@ -1,0 +1,629 @@
+//! Records: every change of a store's state, as values and as payload bytes.
+//!
+//! Invariants: `decode(encode(r)) == r`; a record says everything its application needs, so that replay asks no clock
+//! and no chance; numbers of kinds are never reused.
+//! Not here: the header every record has (`frame`), what a record does (`apply`). FORMAT.md has the fields.
+
+use super::codec::{
+    Malformed, Reader, UidSet, put_bytes, put_u8, put_u16, put_u32, put_u64, put_uids, put_varint,
+};
+use super::{ChunkRef, SpoolKey};
+use crate::base::clock::UnixMillis;
+use crate::model::{
+    AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SegmentId, SpecialUse, Uid,
+};
+use crate::proto::imap::types::{InternalDate, StoreOperation};
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+/// A record's kind on disk.
+pub mod kind {
+    /// A piece of a body; see [`super::Chunk`].
+    pub const CHUNK: u8 = 1;
+    /// [`super::Record::AccountCreated`]
+    pub const ACCOUNT_CREATED: u8 = 2;
+    /// [`super::Record::MailboxCreated`]
+    pub const MAILBOX_CREATED: u8 = 3;
+    /// [`super::Record::MailboxDeleted`]
+    pub const MAILBOX_DELETED: u8 = 4;
+    /// [`super::Record::MailboxRenamed`]
+    pub const MAILBOX_RENAMED: u8 = 5;
+    /// [`super::Record::InboxRenamed`]
+    pub const INBOX_RENAMED: u8 = 6;
+    /// [`super::Record::Subscription`]
+    pub const SUBSCRIPTION: u8 = 7;
+    /// [`super::Record::Message`]
+    pub const MESSAGE: u8 = 8;
+    /// [`super::Record::StoreFlags`]
+    pub const STORE_FLAGS: u8 = 9;
+    /// [`super::Record::Expunge`]
+    pub const EXPUNGE: u8 = 10;
+    /// [`super::Record::Transfer`]
+    pub const TRANSFER: u8 = 11;
+    /// [`super::Record::Spool`]
+    pub const SPOOL: u8 = 12;
+    /// [`super::Record::SpoolDone`]
+    pub const SPOOL_DONE: u8 = 13;
+    /// [`super::Record::SpoolForget`]
+    pub const SPOOL_FORGET: u8 = 14;
+    /// [`super::Record::Seal`]
+    pub const SEAL: u8 = 15;
+}
+
+/// The first bytes of a chunk's payload, before its piece of the body: for whoever salvages a damaged store.
+pub const CHUNK_PREFIX_BYTES: usize = 12;
+
+/// Encodes a chunk's prefix: the body's email id and the chunk's place in the body.
+#[must_use]
+pub fn chunk_prefix(email_id: u64, index: u32) -> [u8; CHUNK_PREFIX_BYTES] {
+    let mut out = [0; CHUNK_PREFIX_BYTES];
+    out[..8].copy_from_slice(&email_id.to_le_bytes());
+    out[8..].copy_from_slice(&index.to_le_bytes());
+    out
+}
+
+/// One message in one mailbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageRecord {
+    /// Whose.
+    pub account: AccountId,
+    /// Where it goes.
+    pub mailbox: MailboxId,
+    /// Its UID there.
+    pub uid: Uid,
+    /// Of its arrival.
+    pub mod_seq: ModSeq,
+    /// Of its body.
+    pub email_id: u64,
+    /// It starts with these.
+    pub flags: Flags,
+    /// And these; the mailbox numbers them when the record is applied.
+    pub keywords: SmallVec<[Keyword; 2]>,
+    /// INTERNALDATE.
+    pub internal_date: InternalDate,
+    /// SAVEDATE (RFC 8514).
+    pub save_date: UnixMillis,
+    /// Header lines put before the body.
+    pub prefix: Bytes,
+    /// The body, in order; one at least.
+    pub chunks: SmallVec<[ChunkRef; 1]>,
+    /// The spool entry it comes from and its index there.
+    pub key: Option<(SpoolKey, u16)>,
+}
+
+impl MessageRecord {
+    /// Prefix and body, octets.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.prefix.len() as u64 + body_bytes(&self.chunks)
+    }
+}
+
+/// Octets of the body in `chunks`.
+#[must_use]
+pub fn body_bytes(chunks: &[ChunkRef]) -> u64 {
+    chunks.iter().map(|c| u64::from(c.bytes)).sum()
+}
+
+/// One recipient in a spool record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolRecipient {
+    /// Who gets a copy.
+    pub account: AccountId,
+    /// Into which mailbox.
+    pub mailbox: MailboxName,
+    /// Before the body.
+    pub prefix: Bytes,
+}
+
+/// One change of state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the fields are named after what they are; `apply` says what is done with them
+pub enum Record {
+    /// INBOX and the standard mailboxes are ids 1 to 6 with UIDVALIDITY `uid_validity` and the five after it.
+    AccountCreated {
+        account: AccountId,
+        uid_validity: u32,
+    },
+    MailboxCreated {
+        account: AccountId,
+        mailbox: MailboxId,
+        uid_validity: u32,
+        special_use: Option<SpecialUse>,
+        name: MailboxName,
+    },
+    MailboxDeleted {
+        account: AccountId,
+        mailbox: MailboxId,
+    },
+    /// Whatever lies below its old name moves along.
+    MailboxRenamed {
+        account: AccountId,
+        mailbox: MailboxId,
+        name: MailboxName,
+    },
+    /// Every message of INBOX moves to `to`, which is new, and keeps its UID number.
+    InboxRenamed {
+        account: AccountId,
+        to: MailboxId,
+        mod_seq: ModSeq,
+    },
+    Subscription {
+        account: AccountId,
+        name: MailboxName,
+        subscribed: bool,
+    },
+    Message(Box<MessageRecord>),
+    StoreFlags {
+        account: AccountId,
+        mailbox: MailboxId,
+        mod_seq: ModSeq,
+        operation: StoreOperation,
+        flags: Flags,
+        keywords: SmallVec<[Keyword; 2]>,
+        uids: UidSet,
+    },
+    Expunge {
+        account: AccountId,
+        mailbox: MailboxId,
+        mod_seq: ModSeq,
+        only_deleted: bool,
+        uids: UidSet,
+    },
+    /// COPY and MOVE: the n-th of `uids` becomes `first_uid + n` of the target, whether it is still there or not.
+    Transfer {
+        account: AccountId,
+        from: MailboxId,
+        to: MailboxId,
+        mod_seq: ModSeq,
+        moves: bool,
+        first_uid: Uid,
+        uids: UidSet,
+    },
+    /// Its key is the partition and sequence of its header.
+    Spool {
+        partition: u16,
+        internal_date: InternalDate,
+        chunks: SmallVec<[ChunkRef; 1]>,
+        recipients: Vec<SpoolRecipient>,
+    },
+    SpoolDone {
+        key: SpoolKey,
+    },
+    /// The keys of `key` that `partition` remembers.
+    SpoolForget {
+        partition: u16,
+        key: SpoolKey,
+    },
+    /// The log of this incarnation ends here. `by` is the incarnation that says so.
+    Seal {
+        by: u32,
+    },
+}
+
+impl Record {
+    /// The partition in its header.
+    #[must_use]
+    pub fn partition(&self) -> u16 {
+        match self {
+            Self::AccountCreated { account, .. }
+            | Self::MailboxCreated { account, .. }
+            | Self::MailboxDeleted { account, .. }
+            | Self::MailboxRenamed { account, .. }
+            | Self::InboxRenamed { account, .. }
+            | Self::Subscription { account, .. }
+            | Self::StoreFlags { account, .. }
+            | Self::Expunge { account, .. }
+            | Self::Transfer { account, .. } => account.partition().0,
+            Self::Message(message) => message.account.partition().0,
+            Self::Spool { partition, .. } | Self::SpoolForget { partition, .. } => *partition,
+            Self::SpoolDone { key } => key.partition,
+            Self::Seal { .. } => super::frame::NO_PARTITION,
+        }
+    }
+
+    /// Its kind on disk.
+    #[must_use]
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::AccountCreated { .. } => kind::ACCOUNT_CREATED,
+            Self::MailboxCreated { .. } => kind::MAILBOX_CREATED,
+            Self::MailboxDeleted { .. } => kind::MAILBOX_DELETED,
+            Self::MailboxRenamed { .. } => kind::MAILBOX_RENAMED,
+            Self::InboxRenamed { .. } => kind::INBOX_RENAMED,
+            Self::Subscription { .. } => kind::SUBSCRIPTION,
+            Self::Message(_) => kind::MESSAGE,
+            Self::StoreFlags { .. } => kind::STORE_FLAGS,
+            Self::Expunge { .. } => kind::EXPUNGE,
+            Self::Transfer { .. } => kind::TRANSFER,
+            Self::Spool { .. } => kind::SPOOL,
+            Self::SpoolDone { .. } => kind::SPOOL_DONE,
+            Self::SpoolForget { .. } => kind::SPOOL_FORGET,
+            Self::Seal { .. } => kind::SEAL,
+        }
+    }
+
+    /// Bytes of the payload at most, for reserving room before anything is numbered.
+    #[must_use]
+    pub fn encoded_bytes_max(&self) -> usize {
+        /// Every fixed field of any record, varints and lengths included.
+        const FIXED: usize = 128;
+        FIXED
+            + match self {
+                Self::MailboxCreated { name, .. }
+                | Self::MailboxRenamed { name, .. }
+                | Self::Subscription { name, .. } => name.as_str().len(),
+                Self::Message(m) => {
+                    m.prefix.len() + keywords_bytes_max(&m.keywords) + chunks_bytes_max(&m.chunks)
+                }
+                Self::StoreFlags { keywords, uids, .. } => {
+                    keywords_bytes_max(keywords) + uids.encoded_bytes_max()
+                }
+                Self::Expunge { uids, .. } | Self::Transfer { uids, .. } => uids.encoded_bytes_max(),
+                Self::Spool {
+                    chunks, recipients, ..
+                } => {
+                    chunks_bytes_max(chunks)
+                        + recipients
+                            .iter()
+                            .map(|r| r.mailbox.as_str().len() + r.prefix.len() + 28)
+                            .sum::<usize>()
+                }
+                _ => 0,
+            }
+    }
+
+    /// Appends the payload to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::AccountCreated {
+                account,
+                uid_validity,
+            } => {
+                put_u64(out, account.0);
+                put_u32(out, *uid_validity);
+            }
+            Self::MailboxCreated {
+                account,
+                mailbox,
+                uid_validity,
+                special_use,
+                name,
+            } => {
+                put_account_mailbox(out, *account, *mailbox);
+                put_u32(out, *uid_validity);
+                put_u8(out, special_use.map_or(0, |s| s as u8));
+                put_bytes(out, name.as_str().as_bytes());
+            }
+            Self::MailboxDeleted { account, mailbox } => put_account_mailbox(out, *account, *mailbox),
+            Self::MailboxRenamed {
+                account,
+                mailbox,
+                name,
+            } => {
+                put_account_mailbox(out, *account, *mailbox);
+                put_bytes(out, name.as_str().as_bytes());
+            }
+            Self::InboxRenamed { account, to, mod_seq } => {
+                put_account_mailbox(out, *account, *to);
+                put_u64(out, mod_seq.0);
+            }
+            Self::Subscription {
+                account,
+                name,
+                subscribed,
+            } => {
+                put_u64(out, account.0);
+                put_u8(out, u8::from(*subscribed));
+                put_bytes(out, name.as_str().as_bytes());
+            }
+            Self::Message(message) => encode_message(message, out),
+            Self::StoreFlags {
+                account,
+                mailbox,
+                mod_seq,
+                operation,
+                flags,
+                keywords,
+                uids,
+            } => {
+                put_account_mailbox(out, *account, *mailbox);
+                put_u64(out, mod_seq.0);
+                put_u8(out, *operation as u8);
+                put_u8(out, flags.0);
+                put_keywords(out, keywords);
+                put_uids(out, uids);
+            }
+            Self::Expunge {
+                account,
+                mailbox,
+                mod_seq,
+                only_deleted,
+                uids,
+            } => {
+                put_account_mailbox(out, *account, *mailbox);
+                put_u64(out, mod_seq.0);
+                put_u8(out, u8::from(*only_deleted));
+                put_uids(out, uids);
+            }
+            Self::Transfer {
+                account,
+                from,
+                to,
+                mod_seq,
+                moves,
+                first_uid,
+                uids,
+            } => {
+                put_account_mailbox(out, *account, *from);
+                put_u32(out, to.0);
+                put_u64(out, mod_seq.0);
+                put_u8(out, u8::from(*moves));
+                put_u32(out, first_uid.value());
+                put_uids(out, uids);
+            }
+            Self::Spool {
+                internal_date,
+                chunks,
+                recipients,
+                ..
+            } => {
+                put_date(out, *internal_date);
+                put_chunks(out, chunks);
+                put_varint(out, recipients.len() as u64);
+                for recipient in recipients {
+                    put_u64(out, recipient.account.0);
+                    put_bytes(out, recipient.mailbox.as_str().as_bytes());
+                    put_bytes(out, &recipient.prefix);
+                }
+            }
+            Self::SpoolDone { key } | Self::SpoolForget { key, .. } => put_key(out, *key),
+            Self::Seal { by } => put_u32(out, *by),
+        }
+    }
+
+    /// Reads a payload of this kind back. `partition` is the one in the record's header.
+    pub fn decode(kind: u8, partition: u16, payload: &[u8]) -> Result<Self, Malformed> {
+        let mut input = Reader::new(payload);
+        let record = Self::fields(kind, partition, &mut input)?;
+        input.finish()?;
+        if record.partition() != partition {
+            return Err(Malformed("it belongs to another partition"));
+        }
+        Ok(record)
+    }
+
+    fn fields(kind: u8, partition: u16, input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let account = |input: &mut Reader<'_>| input.u64().map(AccountId);
+        let mailbox = |input: &mut Reader<'_>| input.u32().map(MailboxId);
+        let mod_seq = |input: &mut Reader<'_>| input.u64().map(ModSeq);
+        // Fields of a struct expression are evaluated in the order written: the order on disk.
+        Ok(match kind {
+            kind::ACCOUNT_CREATED => Self::AccountCreated {
+                account: account(input)?,
+                uid_validity: input.u32()?,
+            },
+            kind::MAILBOX_CREATED => Self::MailboxCreated {
+                account: account(input)?,
+                mailbox: mailbox(input)?,
+                uid_validity: input.u32()?,
+                special_use: special_use(input)?,
+                name: name(input)?,
+            },
+            kind::MAILBOX_DELETED => Self::MailboxDeleted {
+                account: account(input)?,
+                mailbox: mailbox(input)?,
+            },
+            kind::MAILBOX_RENAMED => Self::MailboxRenamed {
+                account: account(input)?,
+                mailbox: mailbox(input)?,
+                name: name(input)?,
+            },
+            kind::INBOX_RENAMED => Self::InboxRenamed {
+                account: account(input)?,
+                to: mailbox(input)?,
+                mod_seq: mod_seq(input)?,
+            },
+            kind::SUBSCRIPTION => {
+                let account = account(input)?;
+                let subscribed = boolean(input)?;
+                Self::Subscription {
+                    account,
+                    name: name(input)?,
+                    subscribed,
+                }
+            }
+            kind::MESSAGE => Self::Message(Box::new(decode_message(input)?)),
+            kind::STORE_FLAGS => Self::StoreFlags {
+                account: account(input)?,
+                mailbox: mailbox(input)?,
+                mod_seq: mod_seq(input)?,
+                operation: operation(input)?,
+                flags: flags(input)?,
+                keywords: keywords(input)?,
+                uids: input.uids()?,
+            },
+            kind::EXPUNGE => Self::Expunge {
+                account: account(input)?,
+                mailbox: mailbox(input)?,
+                mod_seq: mod_seq(input)?,
+                only_deleted: boolean(input)?,
+                uids: input.uids()?,
+            },
+            kind::TRANSFER => Self::Transfer {
+                account: account(input)?,
+                from: mailbox(input)?,
+                to: mailbox(input)?,
+                mod_seq: mod_seq(input)?,
+                moves: boolean(input)?,
+                first_uid: uid(input)?,
+                uids: input.uids()?,
+            },
+            kind::SPOOL => Self::Spool {
+                partition,
+                internal_date: date(input)?,
+                chunks: chunks(input)?,
+                recipients: recipients(input)?,
+            },
+            kind::SPOOL_DONE => Self::SpoolDone { key: key(input)? },
+            kind::SPOOL_FORGET => Self::SpoolForget {
+                partition,
+                key: key(input)?,
+            },
+            kind::SEAL => Self::Seal { by: input.u32()? },
+            _ => return Err(Malformed("a kind of record this version does not know")),
+        })
+    }
+}
+
+fn encode_message(message: &MessageRecord, out: &mut Vec<u8>) {
+    put_account_mailbox(out, message.account, message.mailbox);
+    put_u32(out, message.uid.value());
+    put_u64(out, message.mod_seq.0);
+    put_u64(out, message.email_id);
+    put_u8(out, message.flags.0);
+    put_keywords(out, &message.keywords);
+    put_date(out, message.internal_date);
+    put_u64(out, message.save_date.0.cast_unsigned());
+    put_bytes(out, &message.prefix);
+    put_chunks(out, &message.chunks);
+    put_u8(out, u8::from(message.key.is_some()));
+    if let Some((key, index)) = message.key {
+        put_key(out, key);
+        put_u16(out, index);
+    }
+}
+
+fn decode_message(input: &mut Reader<'_>) -> Result<MessageRecord, Malformed> {
+    Ok(MessageRecord {
+        account: AccountId(input.u64()?),
+        mailbox: MailboxId(input.u32()?),
+        uid: uid(input)?,
+        mod_seq: ModSeq(input.u64()?),
+        email_id: input.u64()?,
+        flags: flags(input)?,
+        keywords: keywords(input)?,
+        internal_date: date(input)?,
+        save_date: UnixMillis(input.u64()?.cast_signed()),
+        prefix: Bytes::copy_from_slice(input.bytes()?),
+        chunks: chunks(input)?,
+        key: if boolean(input)? {
+            Some((key(input)?, input.u16()?))
+        } else {
+            None
+        },
+    })
+}
+
+fn put_account_mailbox(out: &mut Vec<u8>, account: AccountId, mailbox: MailboxId) {
+    put_u64(out, account.0);
+    put_u32(out, mailbox.0);
+}
+fn put_date(out: &mut Vec<u8>, date: InternalDate) {
+    put_u64(out, date.at.0.cast_unsigned());
+    put_u16(out, date.zone_minutes.cast_unsigned());
+}
+fn put_keywords(out: &mut Vec<u8>, keywords: &[Keyword]) {
+    put_varint(out, keywords.len() as u64);
+    for keyword in keywords {
+        put_bytes(out, keyword.as_str().as_bytes());
+    }
+}
+fn put_chunks(out: &mut Vec<u8>, chunks: &[ChunkRef]) {
+    put_varint(out, chunks.len() as u64);
+    for chunk in chunks {
+        put_u32(out, chunk.position.segment.0);
+        put_u32(out, chunk.position.offset);
+        put_u32(out, chunk.bytes);
+    }
+}
+fn put_key(out: &mut Vec<u8>, key: SpoolKey) {
+    put_u16(out, key.partition);
+    put_u64(out, key.sequence);
+}
+fn keywords_bytes_max(keywords: &[Keyword]) -> usize {
+    keywords.iter().map(|k| k.as_str().len() + 2).sum()
+}
+fn chunks_bytes_max(chunks: &[ChunkRef]) -> usize {
+    12 * chunks.len()
+}
+
+fn boolean(input: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match input.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Malformed("neither yes nor no")),
+    }
+}
+fn uid(input: &mut Reader<'_>) -> Result<Uid, Malformed> {
+    Uid::new(input.u32()?).ok_or(Malformed("UID 0"))
+}
+fn flags(input: &mut Reader<'_>) -> Result<Flags, Malformed> {
+    let flags = Flags(input.u8()?);
+    if Flags::ALL.contains(flags) {
+        Ok(flags)
+    } else {
+        Err(Malformed("an unknown flag"))
+    }
+}
+fn name(input: &mut Reader<'_>) -> Result<MailboxName, Malformed> {
+    MailboxName::new(input.text()?).map_err(|_| Malformed("not a mailbox name"))
+}
+fn special_use(input: &mut Reader<'_>) -> Result<Option<SpecialUse>, Malformed> {
+    match input.u8()? {
+        0 => Ok(None),
+        number => SpecialUse::from_number(number)
+            .map(Some)
+            .ok_or(Malformed("an unknown special use")),
+    }
+}
+fn operation(input: &mut Reader<'_>) -> Result<StoreOperation, Malformed> {
+    match input.u8()? {
+        0 => Ok(StoreOperation::Replace),
+        1 => Ok(StoreOperation::Add),
+        2 => Ok(StoreOperation::Remove),
+        _ => Err(Malformed("an unknown operation on flags")),
+    }
+}
+fn keywords(input: &mut Reader<'_>) -> Result<SmallVec<[Keyword; 2]>, Malformed> {
+    let count = input.count(2)?;
+    (0..count)
+        .map(|_| Keyword::new(input.text()?).map_err(|_| Malformed("not a keyword")))
+        .collect()
+}
+fn date(input: &mut Reader<'_>) -> Result<InternalDate, Malformed> {
+    Ok(InternalDate {
+        at: UnixMillis(input.u64()?.cast_signed()),
+        zone_minutes: input.u16()?.cast_signed(),
+    })
+}
+fn chunks(input: &mut Reader<'_>) -> Result<SmallVec<[ChunkRef; 1]>, Malformed> {
+    let count = input.count(12)?;
+    let chunk = |_| {
+        let segment = SegmentId(input.u32()?);
+        let offset = input.u32()?;
+        Ok(ChunkRef {
+            position: LogPosition { segment, offset },
+            bytes: input.u32()?,
+        })
+    };
+    (0..count).map(chunk).collect()
+}
+fn recipients(input: &mut Reader<'_>) -> Result<Vec<SpoolRecipient>, Malformed> {
+    let count = input.count(10)?;
+    (0..count)
+        .map(|_| {
+            Ok(SpoolRecipient {
+                account: AccountId(input.u64()?),
+                mailbox: name(input)?,
+                prefix: Bytes::copy_from_slice(input.bytes()?),
+            })
+        })
+        .collect()
+}
+fn key(input: &mut Reader<'_>) -> Result<SpoolKey, Malformed> {
+    Ok(SpoolKey {
+        partition: input.u16()?,
+        sequence: input.u64()?,
+    })
+}

@@ -1,0 +1,439 @@
+//! From a directory to the states of all cores: every start is a recovery.
+//!
+//! Invariants: nothing is changed on disk before everything was read and found right; what was found is synced before it
+//! is relied on (after a kill the last groups may be in a cache only); every log of an earlier start ends in a seal
+//! before a new start writes, so an end without one in an older start is damage; a dropped tail is behind a seal and
+//! cannot come back.
+//! Limits: [`CORES_MAX`]; memory for the state, none for bodies.
+//! Failure: [`OpenError`]. Interrupted at any point, it is done again at the next start with the same result.
+//! Not here: one log (`scan`), what records do (`apply`).
+
+use super::apply::{Place, apply};
+use super::codec::Malformed;
+use super::frame::{GroupHeader, RecordHeader};
+use super::log::{Segment, seal_at_cut};
+use super::options::StoreOptions;
+use super::record::Record;
+use super::scan::{LogEnd, LogName, ScanSegment, has_groups, scan_log};
+use super::segment::{
+    FORMAT_VERSION, SegmentHeader, Superblock, SuperblockError, segment_name, segment_of_name,
+};
+use super::state::CoreState;
+use super::{Environment, MessageRow};
+use crate::base::clock::Clock;
+use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile, SUPERBLOCK_NAME, WriteBuffer};
+use crate::model::{LogPosition, PARTITIONS, Partition, SPOOL_PARTITIONS, SegmentId};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+/// Cores one store serves: each needs a spool partition of its own.
+pub const CORES_MAX: usize = SPOOL_PARTITIONS as usize;
+
+/// What recovery found, cut into one seed per core.
+pub struct Recovered {
+    /// Seed i is for core i.
+    pub seeds: Vec<StoreSeed>,
+    /// For the log and for people.
+    pub report: RecoveryReport,
+}
+
+/// Everything a core needs to serve its partitions. Travels to the core's thread.
+pub struct StoreSeed {
+    pub(super) core: usize,
+    pub(super) cores: usize,
+    pub(super) store_id: u64,
+    pub(super) incarnation: u32,
+    pub(super) next_segment: Arc<AtomicU32>,
+    pub(super) state: CoreState,
+    /// The last sequence of every partition.
+    pub(super) sequences: Vec<u64>,
+    pub(super) options: StoreOptions,
+}
+
+impl StoreSeed {
+    /// Which core it is for.
+    #[must_use]
+    pub fn core(&self) -> usize {
+        self.core
+    }
+}
+
+/// What recovery read and did.
+#[derive(Clone, Debug, Default)]
+pub struct RecoveryReport {
+    /// Segments with something in them.
+    pub segments: u64,
+    /// Records replayed, chunks not counted.
+    pub records: u64,
+    /// Messages in all mailboxes.
+    pub messages: u64,
+    /// Bytes of groups that were never acknowledged and are dropped.
+    pub torn_tail_bytes: u64,
+    /// Of this start, counted from 1.
+    pub incarnation: u32,
+}
+
+/// Why a data directory cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The environment's.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Something else lies there.
+    #[error("{0} is not a Ringpost store: {1}")]
+    NotAStore(String, String),
+    /// A newer program wrote it.
+    #[error("the store has format {found}, this version reads up to {supported}: use a newer ringpost")]
+    #[allow(missing_docs)]
+    NewerFormat { found: u32, supported: u32 },
+    /// What was acknowledged is not there any more as it was written.
+    #[error("damage in acknowledged data at {position}: {what}; nothing was changed")]
+    #[allow(missing_docs)]
+    Damaged { position: LogPosition, what: String },
+    /// More than [`CORES_MAX`].
+    #[error("a store serves at most {CORES_MAX} cores, not {0}")]
+    TooManyCores(usize),
+}
+
+type FileOf<E> = <<E as Environment>::Disk as Disk>::File;
+
+/// Builds the stores of all cores with the default options: recovery runs once, on one executor.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn recover<E: Environment>(env: &E, cores: usize) -> Result<Recovered, OpenError> {
+    recover_with(env, cores, StoreOptions::default()).await
+}
+
+/// As [`recover`], with limits of one's own.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn recover_with<E: Environment>(
+    env: &E,
+    cores: usize,
+    options: StoreOptions,
+) -> Result<Recovered, OpenError> {
+    let options = options.checked();
+    if cores == 0 || cores > CORES_MAX {
+        return Err(OpenError::TooManyCores(cores));
+    }
+    let files = env.disk().list().await?;
+    let superblock = open_superblock(env, &files).await?;
+    let found = find_segments(env, superblock.store_id, &files).await?;
+    let mut replay = Replay::new(found.incarnation);
+    let mut ends = Vec::new();
+    for (name, segments) in &found.logs {
+        let each = |position, header, payload: &[u8]| replay.record(position, header, payload);
+        let end = scan_log(superblock.store_id, *name, segments, each).await?;
+        replay.report.segments += segments.len() as u64;
+        replay.report.torn_tail_bytes += end.torn_bytes;
+        check_sealed(*name, &end, found.incarnation)?;
+        ends.push(end);
+    }
+    let incarnation = found.incarnation + 1;
+    make_durable(env, superblock.store_id, &found, &ends, incarnation).await?;
+    let next_segment = Arc::new(AtomicU32::new(found.last_segment + 1));
+    let mut recovered = replay.finish(cores, |core, state, sequences| StoreSeed {
+        core,
+        cores,
+        store_id: superblock.store_id,
+        incarnation,
+        next_segment: next_segment.clone(),
+        state,
+        sequences,
+        options,
+    });
+    recovered.report.incarnation = incarnation;
+    Ok(recovered)
+}
+
+async fn open_superblock<E: Environment>(env: &E, files: &[(String, u64)]) -> Result<Superblock, OpenError> {
+    let disk = env.disk();
+    let not_a_store = |why: &str| OpenError::NotAStore(disk.describe(), why.to_owned());
+    let has_segments = files.iter().any(|(name, _)| segment_of_name(name).is_some());
+    let Some((_, len)) = files.iter().find(|(name, _)| name == SUPERBLOCK_NAME) else {
+        if has_segments {
+            return Err(not_a_store("it has segments and no superblock"));
+        }
+        return create_superblock(env).await;
+    };
+    let file = disk.open(SUPERBLOCK_NAME).await?;
+    let block = file.read_at(0, BLOCK_BYTES).await?;
+    match Superblock::decode(block.as_ref()) {
+        Ok(superblock) => {
+            // A kill between its write and its sync may have left it in a cache.
+            file.sync().await?;
+            Ok(superblock)
+        }
+        Err(SuperblockError::Newer(found)) => Err(OpenError::NewerFormat {
+            found,
+            supported: FORMAT_VERSION,
+        }),
+        // A crash in the very first start; there was nothing yet that could be lost.
+        Err(SuperblockError::Invalid(_)) if !has_segments && (*len == 0 || *len == BLOCK_BYTES as u64) => {
+            drop(block);
+            disk.remove(SUPERBLOCK_NAME).await?;
+            create_superblock(env).await
+        }
+        Err(SuperblockError::Invalid(why)) => Err(not_a_store(why)),
+    }
+}
+
+async fn create_superblock<E: Environment>(env: &E) -> Result<Superblock, OpenError> {
+    let superblock = Superblock {
+        version: FORMAT_VERSION,
+        store_id: env.random_u64(),
+        created: env.clock().now().0,
+    };
+    let file = env.disk().create(SUPERBLOCK_NAME, BLOCK_BYTES as u64).await?;
+    let mut block = file.buffer(BLOCK_BYTES);
+    block.bytes_mut().copy_from_slice(&superblock.encode());
+    file.write_at(Rc::new(block), 0).await?;
+    file.sync().await?;
+    env.disk().sync_directory().await?;
+    Ok(superblock)
+}
+
+/// The segments of a store, by log.
+struct Found<F> {
+    logs: BTreeMap<LogName, Vec<ScanSegment<F>>>,
+    /// Files that never held a group.
+    useless: Vec<String>,
+    /// The highest of any header; 0 in a new store.
+    incarnation: u32,
+    last_segment: u32,
+}
+
+async fn find_segments<E: Environment>(
+    env: &E,
+    store_id: u64,
+    files: &[(String, u64)],
+) -> Result<Found<FileOf<E>>, OpenError> {
+    let mut named: Vec<(SegmentId, u64)> = files
+        .iter()
+        .filter_map(|(name, len)| Some((segment_of_name(name)?, *len)))
+        .collect();
+    named.sort_unstable();
+    let mut found = Found {
+        logs: BTreeMap::new(),
+        useless: Vec::new(),
+        incarnation: 0,
+        last_segment: 0,
+    };
+    for (id, len) in named {
+        found.last_segment = id.0;
+        let file = env.disk().open(&segment_name(id)).await?;
+        let block = file.read_at(0, BLOCK_BYTES).await?;
+        let header = SegmentHeader::decode(block.as_ref());
+        let start = LogPosition {
+            segment: id,
+            offset: 0,
+        };
+        match header {
+            Ok(header) if header.store_id != store_id || header.segment != id => {
+                let what = "the segment belongs to another store or has another's name".to_owned();
+                return Err(OpenError::Damaged {
+                    position: start,
+                    what,
+                });
+            }
+            Ok(header) => {
+                found.incarnation = found.incarnation.max(header.incarnation);
+                let name = LogName {
+                    incarnation: header.incarnation,
+                    log: header.log,
+                };
+                let segment = ScanSegment {
+                    file,
+                    len,
+                    id,
+                    generation: header.generation,
+                };
+                found.logs.entry(name).or_default().push(segment);
+            }
+            // The header is durable before the first group is written: with a group behind it, it was right once.
+            Err(why) if has_groups(store_id, &file, len, id).await? => {
+                let what = format!("the segment's header: {why}");
+                return Err(OpenError::Damaged {
+                    position: start,
+                    what,
+                });
+            }
+            Err(_) => found.useless.push(segment_name(id)),
+        }
+    }
+    Ok(found)
+}
+
+/// An older start's log was sealed by the recovery before the next start: without a seal its end is gone.
+fn check_sealed(name: LogName, end: &LogEnd, newest: u32) -> Result<(), OpenError> {
+    match end.cut {
+        Some(position) if !end.is_sealed && name.incarnation < newest => Err(OpenError::Damaged {
+            position,
+            what: "the end of this log is gone".to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Seals what ends without a seal and takes away what was never used. What is sealed must be synced *before* the seal
+/// is written: a seal that survives says that everything before it did.
+async fn make_durable<E: Environment>(
+    env: &E,
+    store_id: u64,
+    found: &Found<FileOf<E>>,
+    ends: &[LogEnd],
+    incarnation: u32,
+) -> Result<(), OpenError> {
+    let mut useless = found.useless.clone();
+    for ((name, segments), end) in found.logs.iter().zip(ends) {
+        let Some(cut) = end.cut else {
+            useless.extend(segments.iter().map(|segment| segment_name(segment.id)));
+            continue;
+        };
+        useless.extend(
+            segments[end.segment_index + 1..]
+                .iter()
+                .map(|segment| segment_name(segment.id)),
+        );
+        if !end.is_sealed {
+            write_seal(
+                store_id,
+                *name,
+                &segments[end.segment_index],
+                cut,
+                end.sequence,
+                incarnation,
+            )
+            .await?;
+        }
+    }
+    if !useless.is_empty() {
+        for name in &useless {
+            env.disk().remove(name).await?;
+        }
+        env.disk().sync_directory().await?;
+    }
+    Ok(())
+}
+
+async fn write_seal<F: DiskFile>(
+    store_id: u64,
+    name: LogName,
+    segment: &ScanSegment<F>,
+    cut: LogPosition,
+    sequence: u64,
+    by: u32,
+) -> Result<(), DiskError> {
+    segment.file.sync().await?;
+    let to = Segment {
+        file: segment.file.clone(),
+        id: segment.id,
+        generation: segment.generation,
+    };
+    let group = seal_at_cut(to, cut.offset, sequence + 1, name.incarnation, by);
+    let header = |bytes, records| GroupHeader {
+        segment: segment.id,
+        generation: segment.generation,
+        log: name.log,
+        incarnation: name.incarnation,
+        sequence: sequence + 1,
+        durable_to: cut,
+        bytes,
+        records,
+    };
+    let sealed = group.into_parts(header, store_id);
+    segment
+        .file
+        .write_at(Rc::new(sealed.buffer), u64::from(cut.offset))
+        .await?;
+    segment.file.sync().await
+}
+
+/// The state while records come in.
+struct Replay {
+    state: CoreState,
+    sequences: Vec<u64>,
+    report: RecoveryReport,
+}
+
+impl Replay {
+    fn new(_incarnation: u32) -> Self {
+        let partitions = usize::from(PARTITIONS + SPOOL_PARTITIONS);
+        Self {
+            state: CoreState::default(),
+            sequences: vec![0; partitions],
+            report: RecoveryReport::default(),
+        }
+    }
+
+    /// Records come by incarnation, log and place: for each partition that is the order of (epoch, sequence), because
+    /// in one incarnation a partition has one owner, who writes one log.
+    fn record(
+        &mut self,
+        position: LogPosition,
+        header: RecordHeader,
+        payload: &[u8],
+    ) -> Result<(), Malformed> {
+        let last = self
+            .sequences
+            .get_mut(usize::from(header.partition))
+            .ok_or(Malformed("an unknown partition"))?;
+        if header.sequence != *last + 1 {
+            return Err(Malformed("records of its partition before it are missing"));
+        }
+        *last = header.sequence;
+        let record = Record::decode(header.kind, header.partition, payload)?;
+        let bytes = u32::try_from(header.record_bytes()).map_err(|_| Malformed("it is too long"))?;
+        let place = Place {
+            position,
+            bytes,
+            sequence: header.sequence,
+        };
+        apply(&mut self.state, place, &record)?;
+        self.report.records += 1;
+        Ok(())
+    }
+
+    fn finish(mut self, cores: usize, seed: impl Fn(usize, CoreState, Vec<u64>) -> StoreSeed) -> Recovered {
+        let mut states: Vec<CoreState> = (0..cores).map(|_| CoreState::default()).collect();
+        for (id, mut account) in std::mem::take(&mut self.state.accounts) {
+            for mailbox in account.mailboxes.values_mut() {
+                mailbox.changes.forget();
+                self.report.messages += mailbox.rows.len() as u64;
+            }
+            states[id.partition().core(cores)].accounts.insert(id, account);
+        }
+        for (key, served) in std::mem::take(&mut self.state.served) {
+            // An entry that is done is never fanned out again: its keys have served.
+            if !self.state.spool.contains_key(&key) {
+                continue;
+            }
+            for entry in served {
+                let core = Partition(entry.0).core(cores);
+                states[core].served.entry(key).or_default().push(entry);
+            }
+        }
+        for (key, entry) in std::mem::take(&mut self.state.spool) {
+            states[Partition(key.partition).core(cores)]
+                .spool
+                .insert(key, entry);
+        }
+        let sequences = self.sequences;
+        let seeds = states
+            .into_iter()
+            .enumerate()
+            .map(|(core, state)| seed(core, state, sequences.clone()))
+            .collect();
+        Recovered {
+            seeds,
+            report: self.report,
+        }
+    }
+}
+
+/// Rows are what most of a recovered state is made of.
+const _: () = assert!(size_of::<MessageRow>() <= 72);

@@ -1,0 +1,243 @@
+//! The durable state of accounts and mailboxes, as sessions see it.
+//!
+//! Invariants: changed by `apply` only; rows ascend by UID; `uid_next` is above every UID ever durable here; at most
+//! [`KEYWORDS_MAX`] keywords a mailbox; names and mailboxes of an account refer to each other one to one.
+//! Not here: numbers given to changes that are not durable yet (`pending`).
+
+use super::{MailboxChange, SpoolEntry, SpoolKey};
+use crate::base::clock::UnixMillis;
+use crate::model::{
+    AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SpecialUse, Uid, UidValidity,
+};
+use crate::proto::imap::types::InternalDate;
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+/// Keywords a mailbox ever knew: the bits of [`MessageRow::keywords`].
+/// LIMITATION: a keyword no message carries any more keeps its bit; a mailbox that used 64 takes no new one.
+pub const KEYWORDS_MAX: usize = 64;
+
+/// Entries a [`ChangeLog`] keeps (8 bytes each): a session that is further behind compares whole mailboxes.
+pub const CHANGES_KEPT_MAX: usize = 1024;
+
+/// The id of every account's INBOX.
+pub const INBOX_ID: MailboxId = MailboxId(1);
+
+/// The durable state of one account.
+#[derive(Debug)]
+pub struct AccountState {
+    /// Whose.
+    pub id: AccountId,
+    /// Every mailbox by its name.
+    pub names: BTreeMap<MailboxName, MailboxId>,
+    /// Every mailbox by its id.
+    pub mailboxes: HashMap<MailboxId, MailboxState>,
+    /// Names subscribed to, whether there is such a mailbox or not.
+    pub subscriptions: BTreeSet<MailboxName>,
+    /// Of the newest change of the account.
+    pub highest_mod_seq: ModSeq,
+    /// Octets of all its messages; a copy counts again.
+    pub bytes_used: u64,
+    pub(super) next_mailbox: u32,
+    pub(super) next_uid_validity: u32,
+}
+
+impl AccountState {
+    /// A new account with INBOX and the standard mailboxes, subscribed to all of them.
+    #[must_use]
+    pub fn new(id: AccountId, uid_validity: u32) -> Self {
+        let mut account = Self {
+            id,
+            names: BTreeMap::new(),
+            mailboxes: HashMap::new(),
+            subscriptions: BTreeSet::new(),
+            highest_mod_seq: ModSeq(0),
+            bytes_used: 0,
+            next_mailbox: INBOX_ID.0,
+            next_uid_validity: uid_validity,
+        };
+        account.add_next(MailboxName::inbox(), None);
+        for (role, name) in SpecialUse::STANDARD {
+            let name = MailboxName::new(name).expect("the standard names are valid");
+            account.add_next(name, Some(role));
+        }
+        account.subscriptions = account.names.keys().cloned().collect();
+        account
+    }
+
+    fn add_next(&mut self, name: MailboxName, special_use: Option<SpecialUse>) {
+        let id = MailboxId(self.next_mailbox);
+        let uid_validity = UidValidity(self.next_uid_validity);
+        self.add_mailbox(MailboxState::new(id, name, uid_validity, special_use));
+    }
+
+    pub(super) fn add_mailbox(&mut self, mailbox: MailboxState) {
+        self.next_mailbox = self.next_mailbox.max(mailbox.id.0 + 1);
+        self.next_uid_validity = self.next_uid_validity.max(mailbox.uid_validity.0 + 1);
+        self.names.insert(mailbox.name.clone(), mailbox.id);
+        self.mailboxes.insert(mailbox.id, mailbox);
+    }
+
+    /// The mailbox of this name.
+    #[must_use]
+    pub fn mailbox_named(&self, name: &MailboxName) -> Option<&MailboxState> {
+        self.mailboxes.get(self.names.get(name)?)
+    }
+}
+
+/// The durable state of one mailbox.
+#[derive(Debug)]
+pub struct MailboxState {
+    /// For as long as it lives.
+    pub id: MailboxId,
+    /// As of now.
+    pub name: MailboxName,
+    /// Never changes.
+    pub uid_validity: UidValidity,
+    /// As clients may see it: one more than the highest UID ever durable here.
+    pub uid_next: u32,
+    /// Its role, whatever it is named.
+    pub special_use: Option<SpecialUse>,
+    /// Ascending by UID.
+    pub rows: Vec<MessageRow>,
+    /// Bit i of [`MessageRow::keywords`] is `keywords[i]`. At most 64.
+    pub keywords: Vec<Keyword>,
+    /// Of the newest change here.
+    pub highest_mod_seq: ModSeq,
+    /// What happened lately.
+    pub changes: ChangeLog,
+}
+
+impl MailboxState {
+    pub(super) fn new(
+        id: MailboxId,
+        name: MailboxName,
+        uid_validity: UidValidity,
+        special_use: Option<SpecialUse>,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            uid_validity,
+            uid_next: 1,
+            special_use,
+            rows: Vec::new(),
+            keywords: Vec::new(),
+            highest_mod_seq: ModSeq(0),
+            changes: ChangeLog::default(),
+        }
+    }
+
+    /// The row of `uid`.
+    #[must_use]
+    pub fn row(&self, uid: Uid) -> Option<&MessageRow> {
+        let index = self.rows.binary_search_by_key(&uid, |row| row.uid).ok()?;
+        self.rows.get(index)
+    }
+
+    /// The bits of `keywords`, giving a new one the next free bit. `None`: there is none.
+    pub(super) fn keyword_bits(&mut self, keywords: &[Keyword]) -> Option<u64> {
+        let mut bits = 0;
+        for keyword in keywords {
+            let index = match self.keywords.iter().position(|k| k == keyword) {
+                Some(index) => index,
+                None if self.keywords.len() < KEYWORDS_MAX => {
+                    self.keywords.push(keyword.clone());
+                    self.keywords.len() - 1
+                }
+                None => return None,
+            };
+            bits |= 1 << index;
+        }
+        Some(bits)
+    }
+
+    /// The bits of those of `keywords` that have one.
+    #[must_use]
+    pub fn known_keyword_bits(&self, keywords: &[Keyword]) -> u64 {
+        let bit = |keyword: &Keyword| self.keywords.iter().position(|k| k == keyword);
+        keywords
+            .iter()
+            .filter_map(bit)
+            .fold(0, |bits, index| bits | 1 << index)
+    }
+
+    /// The keywords of these bits.
+    pub fn keywords_of(&self, bits: u64) -> impl Iterator<Item = &Keyword> {
+        self.keywords
+            .iter()
+            .enumerate()
+            .filter(move |(index, _)| bits >> index & 1 == 1)
+            .map(|(_, keyword)| keyword)
+    }
+}
+
+/// One message in one mailbox, fixed width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageRow {
+    /// Its UID here.
+    pub uid: Uid,
+    /// As they stand.
+    pub flags: Flags,
+    /// Bits; see [`MailboxState::keywords`].
+    pub keywords: u64,
+    /// Prefix and body, octets.
+    pub size: u32,
+    /// INTERNALDATE.
+    pub internal_date: InternalDate,
+    /// When it came into this mailbox's account.
+    pub save_date: UnixMillis,
+    /// Of its newest change.
+    pub mod_seq: ModSeq,
+    /// The message record: prefix, chunks, email id.
+    pub record: LogPosition,
+    /// Length of that record, so that one read fetches it.
+    pub record_bytes: u32,
+}
+
+/// What happened to a mailbox lately, so that a session catches up without comparing whole mailboxes.
+#[derive(Debug, Default)]
+pub struct ChangeLog {
+    first: u64,
+    entries: VecDeque<MailboxChange>,
+}
+
+impl ChangeLog {
+    /// The cursor after the newest entry.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    /// Entries from `cursor` on; `None` when some of them are forgotten: compare whole views instead.
+    #[must_use]
+    pub fn since(&self, cursor: u64) -> Option<Box<dyn Iterator<Item = &MailboxChange> + '_>> {
+        let skip = usize::try_from(cursor.checked_sub(self.first)?).ok()?;
+        (skip <= self.entries.len()).then(|| Box::new(self.entries.iter().skip(skip)) as Box<_>)
+    }
+
+    pub(super) fn push(&mut self, change: MailboxChange) {
+        if self.entries.len() == CHANGES_KEPT_MAX {
+            self.entries.pop_front();
+            self.first += 1;
+        }
+        self.entries.push_back(change);
+    }
+
+    /// After replay no session holds a cursor.
+    pub(super) fn forget(&mut self) {
+        self.first = self.end();
+        self.entries = VecDeque::new();
+    }
+}
+
+/// Everything one core (or, during recovery, the whole store) knows durably.
+#[derive(Debug, Default)]
+pub struct CoreState {
+    /// Accounts that were ever touched.
+    pub accounts: HashMap<AccountId, AccountState>,
+    /// Spool entries not done yet.
+    pub spool: BTreeMap<SpoolKey, SpoolEntry>,
+    /// Recipients served from a spool entry: partition of the account and index in the entry.
+    pub served: HashMap<SpoolKey, SmallVec<[(u16, u16); 4]>>,
+}

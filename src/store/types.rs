@@ -1,0 +1,222 @@
+//! The nouns of the store's interface: what can be asked of it, what it answers, and why it refuses.
+//!
+//! Not here: what is done with them (`handle`), the durable state (`state`).
+
+use super::Body;
+use crate::base::clock::{Clock, UnixMillis};
+use crate::disk::{Disk, DiskError};
+use crate::model::{
+    AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SpecialUse, Uid, UidValidity,
+};
+use crate::proto::imap::types::{InternalDate, StoreOperation};
+use crate::proto::{Receipt, ReceiptId};
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+/// What the store takes from outside: disk, clock, entropy.
+pub trait Environment: Clone + 'static {
+    type Disk: Disk;
+    type Clock: Clock;
+    fn disk(&self) -> &Self::Disk;
+    fn clock(&self) -> &Self::Clock;
+    /// Used for the store's identity only, never in replay.
+    fn random_u64(&self) -> u64;
+}
+
+/// Proof that a commit is durable. Only the store makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitReceipt {
+    id: ReceiptId,
+}
+
+impl CommitReceipt {
+    /// Only what has seen the sync succeed may call this.
+    pub(super) fn after_sync(id: ReceiptId) -> Self {
+        Self { id }
+    }
+}
+
+impl Receipt for CommitReceipt {
+    fn id(&self) -> ReceiptId {
+        self.id
+    }
+}
+
+/// Why the store did not do something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Less than the reserve is free. 452 4.3.1, `NO [UNAVAILABLE]`.
+    #[error("the store has no space: {0}")]
+    NoSpace(String),
+    /// A write or sync failed: this log takes no more commits until the process restarts. Reading works. 451 4.3.0.
+    #[error("the log failed: {0}")]
+    Failed(String),
+    /// The server is stopping.
+    #[error("the store is shutting down")]
+    ShuttingDown,
+    /// What was read is not what was written; it is not served.
+    #[error("damage at {position}: {what}")]
+    Damaged { position: LogPosition, what: String },
+    /// A read failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("over quota")]
+    OverQuota,
+    #[error("no such mailbox")]
+    NoSuchMailbox,
+    #[error("mailbox exists already")]
+    MailboxExists,
+    /// INBOX cannot be deleted, a mailbox with children cannot lose its name, …
+    #[error("{0}")]
+    Cannot(&'static str),
+    /// A named limit: mailboxes per account, keywords per mailbox, UIDs of a mailbox.
+    #[error("limit reached: {0}")]
+    Limit(&'static str),
+}
+
+/// What a recipient's copy of a delivery needs.
+#[derive(Clone, Debug)]
+pub struct LocalRecipient {
+    pub account: AccountId,
+    /// INBOX if it is gone.
+    pub mailbox: MailboxName,
+    /// Return-Path, Delivered-To, Received: the header lines put before the body, each ending in CRLF.
+    pub prefix: Vec<u8>,
+    /// `None`: no limit.
+    pub quota_bytes: Option<u64>,
+}
+
+/// Delivering twice with one key equals once. (spool partition, spool sequence, index of the recipient)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpoolKey {
+    pub partition: u16,
+    pub sequence: u64,
+}
+
+/// One chunk record (at most 64 KiB of body) in some core's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkRef {
+    pub position: LogPosition,
+    pub bytes: u32,
+}
+
+/// A message to the recipients that live on this core.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub recipients: Vec<LocalRecipient>,
+    pub body: Body,
+    pub internal_date: InternalDate,
+    /// Set when this is a fan-out from a spool record: recipients already served under it are skipped.
+    /// The index of recipient i of the spool record is `spool_indexes[i]`.
+    pub key: Option<(SpoolKey, Vec<u16>)>,
+}
+
+/// An accepted message whose recipients live on several cores.
+#[derive(Clone, Debug)]
+pub struct SpoolEntry {
+    pub key: SpoolKey,
+    pub recipients: Vec<LocalRecipient>,
+    /// Always `Stored`: the chunks lie in the log of the spooling core, durable.
+    pub body: Body,
+    pub internal_date: InternalDate,
+}
+
+/// One message put into one mailbox by its owner (APPEND).
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    pub flags: Flags,
+    pub keywords: SmallVec<[Keyword; 2]>,
+    pub internal_date: InternalDate,
+    pub body: Body,
+}
+
+/// A change to one account. Each is one record, whole or absent after a crash.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Missing parents are created with it.
+    CreateMailbox {
+        name: MailboxName,
+        special_use: Option<SpecialUse>,
+    },
+    DeleteMailbox {
+        name: MailboxName,
+    },
+    /// Children move along. INBOX: its messages move to the new mailbox, INBOX stays, empty (RFC 9051 §6.3.6).
+    RenameMailbox {
+        from: MailboxName,
+        to: MailboxName,
+    },
+    Subscribe {
+        name: MailboxName,
+        subscribed: bool,
+    },
+    /// UIDs that are not there any more are passed over.
+    StoreFlags {
+        mailbox: MailboxId,
+        uids: Vec<Uid>,
+        operation: StoreOperation,
+        flags: Flags,
+        keywords: SmallVec<[Keyword; 2]>,
+    },
+    /// Removes those of `uids` that are there and, with `only_deleted`, carry \Deleted when the record is applied.
+    Expunge {
+        mailbox: MailboxId,
+        uids: Vec<Uid>,
+        only_deleted: bool,
+    },
+    /// A UID of the target is burnt for every source UID, also for those that are gone when the record is applied.
+    Copy {
+        from: MailboxId,
+        uids: Vec<Uid>,
+        to: MailboxId,
+    },
+    Move {
+        from: MailboxId,
+        uids: Vec<Uid>,
+        to: MailboxId,
+    },
+    /// APPEND.
+    Append {
+        mailbox: MailboxId,
+        messages: Vec<NewMessage>,
+        quota_bytes: Option<u64>,
+    },
+}
+
+/// What a change did, known when it is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    Created(MailboxId),
+    /// UIDs whose flags differ from before, and the MODSEQ they now have.
+    Flags {
+        changed: Vec<Uid>,
+        mod_seq: ModSeq,
+    },
+    Expunged(Vec<Uid>),
+    /// Pairs (source UID, new UID), ascending.
+    Copied {
+        uid_validity: UidValidity,
+        uids: Vec<(Uid, Uid)>,
+    },
+    Appended {
+        uid_validity: UidValidity,
+        uids: Vec<Uid>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MailboxChange {
+    Added(Uid),
+    FlagsChanged(Uid),
+    Expunged(Uid),
+}
+/// One stored message, opened for reading.
+#[derive(Clone, Debug)]
+pub struct StoredMessage {
+    pub prefix: Bytes,
+    pub chunks: SmallVec<[ChunkRef; 1]>,
+    pub size: u64,
+    /// Unique per message body for the life of the store, equal for copies (RFC 8474 EMAILID).
+    pub email_id: u64,
+}

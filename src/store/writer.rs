@@ -1,0 +1,263 @@
+//! The writer of one core's log: one group at a time, written, synced, applied, answered; the next segment ahead of need.
+//!
+//! Invariants: a receipt exists only after a sync that began when the group's write had completed (DURABILITY rule 1);
+//! records are applied in log order; a segment is offered to the log when its header and its name are durable (rule 4).
+//! Failure: the first failed write or sync ends the log: everybody who waits or comes later hears
+//! [`StoreError::Failed`], nothing of the group is applied, nothing is tried again (rule 3). No space for a segment is
+//! no failure: whoever needs it hears [`StoreError::NoSpace`], and the next commit tries again.
+//! Not here: what waits to be written (`log`).
+
+use super::apply::apply;
+use super::frame::GroupHeader;
+use super::handle::Inner;
+use super::log::{Batch, Group, Next, Segment};
+use super::plan::Answer;
+use super::record::Record;
+use super::segment::{SegmentHeader, segment_name};
+use super::{CommitReceipt, Environment, Outcome, StoreError};
+use crate::base::guard::AbortOnUnwind;
+use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile, WriteBuffer};
+use crate::model::SegmentId;
+use crate::proto::ReceiptId;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Which part of a receipt's sequence counts commits; the rest is the incarnation.
+const COMMIT_BITS: u32 = 40;
+
+type FileOf<E> = <<E as Environment>::Disk as Disk>::File;
+
+/// Makes a segment and everything about it durable.
+pub async fn create_segment<D: Disk>(
+    disk: &D,
+    next_segment: &AtomicU32,
+    segment_bytes: u32,
+    header: impl FnOnce(SegmentId) -> SegmentHeader,
+) -> Result<Segment<D::File>, DiskError> {
+    let id = SegmentId(next_segment.fetch_add(1, Ordering::Relaxed));
+    let header = header(id);
+    let file = disk.create(&segment_name(id), u64::from(segment_bytes)).await?;
+    let mut block = file.buffer(BLOCK_BYTES);
+    block.bytes_mut().copy_from_slice(&header.encode());
+    file.write_at(Rc::new(block), 0).await?;
+    file.sync().await?;
+    disk.sync_directory().await?;
+    Ok(Segment {
+        file,
+        id,
+        generation: header.generation,
+    })
+}
+
+impl<E: Environment> Inner<E> {
+    /// Writes until shutdown or failure, making segments beside it.
+    pub async fn write(&self) {
+        let groups = std::pin::pin!(self.write_groups());
+        let segments = std::pin::pin!(self.make_segments());
+        futures_util::future::select(groups, segments).await;
+        self.has_ended.set(true);
+        self.ended.notify_all();
+    }
+
+    async fn write_groups(&self) {
+        let mut work = self.work.waiter();
+        loop {
+            let group = self.log.borrow_mut().take_group();
+            if self.log.borrow().failed.is_some() {
+                return;
+            } else if let Some(group) = group {
+                self.room.notify_all();
+                self.want_segment_ahead();
+                let batches = self.write_group(group).await;
+                match batches {
+                    Ok(batches) => self.settle(batches),
+                    Err(failed) => return self.fail(failed),
+                }
+            } else if self.log.borrow().is_stopping {
+                return self.write_seal().await;
+            } else {
+                work.changed().await;
+            }
+        }
+    }
+
+    fn want_segment_ahead(&self) {
+        if self.log.borrow_mut().wants_segment_ahead() {
+            self.segment_wanted.notify_all();
+        }
+    }
+
+    /// On error the group's batches have heard of it already.
+    async fn write_group(&self, group: Group<FileOf<E>>) -> Result<Vec<Batch>, StoreError> {
+        let (store_id, log, incarnation, durable_to) = {
+            let log = self.log.borrow();
+            (log.store_id, log.number, log.incarnation, log.durable_to)
+        };
+        let (segment, sequence, end) = (group.segment.clone(), group.sequence, group.end());
+        let header = |bytes, records| GroupHeader {
+            segment: segment.id,
+            generation: segment.generation,
+            log,
+            incarnation,
+            sequence,
+            durable_to,
+            bytes,
+            records,
+        };
+        let sealed = group.into_parts(header, store_id);
+        let buffer = Rc::new(sealed.buffer);
+        let position = u64::from(sealed.start);
+        let mut written = segment.file.write_at(buffer.clone(), position).await;
+        if written.is_ok() {
+            written = segment.file.sync().await;
+        }
+        if let Err(error) = written {
+            let failed = StoreError::Failed(error.to_string());
+            answer_all(sealed.batches, &failed);
+            return Err(failed);
+        }
+        self.log.borrow_mut().durable_to = end;
+        self.reader
+            .keep_group(segment.id, segment.generation, sealed.start, buffer);
+        Ok(sealed.batches)
+    }
+
+    /// Applies what is durable now, then tells whom it concerns.
+    fn settle(&self, batches: Vec<Batch>) {
+        let mut touched = BTreeSet::new();
+        let mut answers = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let outcome = self.apply_batch(&batch);
+            touched.extend(batch.touched.iter().map(|(account, _)| *account));
+            answers.push((batch.waiter, self.receipt(batch.commit), outcome));
+        }
+        self.notify_watchers(&touched);
+        for (waiter, receipt, outcome) in answers {
+            waiter.send(Ok((receipt, outcome)));
+        }
+    }
+
+    fn apply_batch(&self, batch: &Batch) -> Outcome {
+        let guard = AbortOnUnwind::over("the durable state");
+        let mut state = self.state.borrow_mut();
+        let mut last = Outcome::Done;
+        for entry in &batch.entries {
+            last = match apply(&mut state, entry.place, &entry.record) {
+                Ok(outcome) => outcome,
+                Err(why) => panic!(
+                    "a durable record cannot be applied: {} ({:?})",
+                    why.0, entry.record
+                ),
+            };
+        }
+        let mut pending = self.pending.borrow_mut();
+        for entry in &batch.entries {
+            if let Record::Message(message) = &entry.record
+                && let Some(key) = message.key
+            {
+                pending.serving.remove(&key);
+            }
+        }
+        for (account, bytes) in &batch.touched {
+            let durable = state
+                .accounts
+                .get(account)
+                .expect("a touched account is durable by now");
+            pending.end(*account, *bytes, durable);
+        }
+        drop(guard);
+        match &batch.answer {
+            Answer::Known(outcome) => outcome.clone(),
+            Answer::OfLastRecord => last,
+        }
+    }
+
+    fn receipt(&self, commit: u64) -> CommitReceipt {
+        let log = self.log.borrow();
+        let sequence = u64::from(log.incarnation) << COMMIT_BITS | commit;
+        CommitReceipt::after_sync(ReceiptId {
+            log: log.number,
+            sequence,
+        })
+    }
+
+    /// The log takes nothing more; everybody hears why.
+    fn fail(&self, failed: StoreError) {
+        let waiting = {
+            let mut log = self.log.borrow_mut();
+            log.failed = Some(failed.clone());
+            log.drain()
+        };
+        tracing::error!(log = self.core, %failed, "the log failed: commits are refused until a restart");
+        answer_all(waiting, &failed);
+        self.room.notify_all();
+        self.work.notify_all();
+    }
+
+    /// A log that was sealed needs no cut at the next start, and damage in its last group is told from a torn tail.
+    async fn write_seal(&self) {
+        let group = self.log.borrow_mut().seal_group();
+        if let Err(failed) = self.write_group(group).await {
+            self.fail(failed);
+        }
+    }
+
+    async fn make_segments(&self) {
+        let mut wanted = self.segment_wanted.waiter();
+        loop {
+            if matches!(self.log.borrow().next, Next::Wanted) {
+                self.make_segment().await;
+                self.room.notify_all();
+            } else {
+                wanted.changed().await;
+            }
+        }
+    }
+
+    async fn make_segment(&self) {
+        let (store_id, log, incarnation) = {
+            let log = self.log.borrow();
+            (log.store_id, log.number, log.incarnation)
+        };
+        let header = |segment| SegmentHeader {
+            store_id,
+            segment,
+            generation: 1,
+            log,
+            incarnation,
+        };
+        let made = create_segment(
+            self.env.disk(),
+            &self.next_segment,
+            self.options.segment_bytes,
+            header,
+        )
+        .await;
+        self.refresh_free_bytes().await;
+        match made {
+            Ok(segment) => {
+                self.reader
+                    .know(segment.id, segment.generation, segment.file.clone());
+                self.log.borrow_mut().next = Next::Ready(segment);
+            }
+            Err(DiskError::NoSpace { what }) => {
+                let mut log = self.log.borrow_mut();
+                log.next = Next::None;
+                log.refused_segments.0 += 1;
+                log.refused_segments.1 = Some(StoreError::NoSpace(what));
+            }
+            // What is in that file is unknown; nothing refers to it. A disk that fails here fails commits next.
+            Err(error) => {
+                self.log.borrow_mut().next = Next::None;
+                self.fail(StoreError::Failed(error.to_string()));
+            }
+        }
+    }
+}
+
+fn answer_all(batches: Vec<Batch>, failed: &StoreError) {
+    for batch in batches {
+        batch.waiter.send(Err(failed.clone()));
+    }
+}

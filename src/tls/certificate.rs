@@ -1,0 +1,84 @@
+//! Certificates and server configurations.
+//!
+//! Invariants: a configuration is immutable and shared by all cores; a reload makes a new one.
+//! Failure: an unusable certificate or key is the admin's, and says which of them and why.
+//! Not here: choosing a certificate by name (a `ResolvesServerCert` given to [`server_config_with`]).
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use std::sync::Arc;
+
+/// Why a certificate or configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("the certificate chain cannot be read: {0}")]
+    Chain(String),
+    #[error("the private key cannot be read: {0}")]
+    Key(String),
+    /// For example a key that does not belong to the certificate.
+    #[error("certificate and key cannot be used: {0}")]
+    Unusable(rustls::Error),
+    #[error("no self-signed certificate could be made: {0}")]
+    SelfSigned(rcgen::Error),
+}
+
+/// A chain, the server's own certificate first, and its key. No `Debug`: the key is a secret.
+pub struct Certificate {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl Certificate {
+    /// From PEM texts; other sections in them are skipped.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
+            .collect::<Result<_, _>>()
+            .map_err(|error| TlsError::Chain(error.to_string()))?;
+        if chain.is_empty() {
+            return Err(TlsError::Chain("no CERTIFICATE section".to_owned()));
+        }
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| TlsError::Key(error.to_string()))?;
+        Ok(Self { chain, key })
+    }
+}
+
+/// A new P-256 key and a certificate for `names` (DNS names or addresses) that nobody vouches for.
+pub fn self_signed(names: &[String]) -> Result<Certificate, TlsError> {
+    let made = rcgen::generate_simple_self_signed(names).map_err(TlsError::SelfSigned)?;
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    Ok(Certificate {
+        chain: vec![made.cert.into()],
+        key: key.into(),
+    })
+}
+
+/// A configuration with one certificate. `alpn`: the protocols served, most preferred first (`imap`, `pop3`); a client that
+/// offers others only is refused, one that offers none is served (RFC 7301 §3.2). Empty: ALPN is ignored.
+pub fn server_config(certificate: Certificate, alpn: &[&str]) -> Result<Arc<ServerConfig>, TlsError> {
+    let key = CertifiedKey::from_der(certificate.chain, certificate.key, &aws_lc_rs::default_provider())
+        .map_err(TlsError::Unusable)?;
+    server_config_with(Arc::new(SingleCertAndKey::from(key)), alpn)
+}
+
+/// A configuration whose certificate is chosen by `resolver` for each handshake.
+pub fn server_config_with(
+    resolver: Arc<dyn ResolvesServerCert>,
+    alpn: &[&str],
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(TlsError::Unusable)?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    // Tickets hold the session at the client, under keys that rotate; nothing is remembered here.
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Unusable)?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    // 0-RTT data can be replayed by anybody who saw it; an APPEND or MAIL must not be (RFC 8446 §8).
+    config.max_early_data_size = 0;
+    Ok(Arc::new(config))
+}
