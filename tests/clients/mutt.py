@@ -37,7 +37,7 @@ STEPS = [
     (b"Tag messages matching", b"~A\r"),
     (b"*", b";C"),
     (b"Copy tagged", b"\x15" + copy.encode() + b"\r"),
-    (b"opying", b"x"),
+    (b"Fetching message", b"x"),
 ]
 pid, terminal = pty.fork()
 if pid == 0:

@@ -13,8 +13,8 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything that should happen at once. Generous, because tests run many at a time on small machines
@@ -27,7 +27,7 @@ pub const PASSWORD: &str = "ringpost";
 pub struct Server {
     child: Child,
     ports: HashMap<String, u16>,
-    output: Option<Receiver<String>>,
+    output: Option<JoinHandle<Vec<u8>>>,
     /// Dropped last: the store, when it is the test's own.
     directory: Option<tempfile::TempDir>,
 }
@@ -50,9 +50,8 @@ impl Server {
             .spawn()
             .expect("the server starts");
         let (ready_sender, ready) = mpsc::channel();
-        let (output_sender, output) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
-        let mut stderr = child.stderr.take().expect("stderr is piped");
+        let stderr = child.stderr.take().expect("stderr is piped");
         // Both are read to their end, so that the server never waits for a full pipe.
         thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
@@ -61,15 +60,10 @@ impl Server {
                 }
             }
         });
-        thread::spawn(move || {
-            let mut text = Vec::new();
-            let _ = stderr.read_to_end(&mut text);
-            let _ = output_sender.send(String::from_utf8_lossy(&text).into_owned());
-        });
         let mut server = Server {
             child,
             ports: HashMap::new(),
-            output: Some(output),
+            output: Some(read_all(stderr)),
             directory: None,
         };
         match ready.recv_timeout(PATIENCE) {
@@ -138,12 +132,14 @@ impl Server {
         self.errors()
     }
 
+    /// What it wrote to stderr. It must be dead, or this waits for its end.
     fn errors(&mut self) -> String {
-        let output = self
+        let text = self
             .output
             .take()
-            .and_then(|output| output.recv_timeout(PATIENCE).ok());
-        output.unwrap_or_else(|| "(none)".to_owned())
+            .and_then(|reader| reader.join().ok())
+            .unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
     }
 }
 
@@ -234,7 +230,7 @@ pub fn run(command: &mut Command) -> Output {
     }
 }
 
-fn read_all(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         let _ = pipe.read_to_end(&mut bytes);
