@@ -7,8 +7,9 @@
 //! 3. Ping-pong on idle cores, plain and TLS, 1 and 50 connections, as a baseline for changes of `net`.
 //! 4. Memory of an idle connection, plain and TLS.
 //!
-//! Run: `cargo bench --bench mesh`. Two CPUs at least; figures from a machine that does other things are ratios only.
+//! Run: `cargo bench --bench mesh`, or with names of sections: `-- mesh beside ping-pong memory`. Two CPUs at least; figures from a machine that does other things are ratios only.
 
+use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use ringpost::net::{BoundListener, Conn, Listener};
@@ -17,6 +18,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{FromRawFd, IntoRawFd};
 use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -39,8 +41,9 @@ const SLICE: Duration = Duration::from_micros(800);
 
 type Local<T> = Pin<Box<dyn Future<Output = T>>>;
 
+/// From 1 ns to 100 s.
 fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are allowed")
+    Histogram::new_with_max(100_000_000_000, 3).expect("three digits are allowed")
 }
 
 fn main() {
@@ -50,33 +53,80 @@ fn main() {
     {
         return be_idle_clients(address.parse().expect("an address"), certificate);
     }
+    if let [_, memory, secured] = &arguments[..]
+        && memory == "idle-memory"
+    {
+        return idle_memory(secured == "TLS");
+    }
     // `cargo test --benches` and `cargo bench -- --test` only want to know that it builds and starts.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
     ringpost::runtime::probe(2).expect("io_uring is needed");
+    let wanted: Vec<&String> = arguments[1..]
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let sections: [(&str, fn()); 4] = [
+        ("mesh", measure_mesh),
+        ("beside", measure_beside),
+        ("ping-pong", measure_ping_pong),
+        ("memory", measure_memory),
+    ];
+    for (name, measure) in sections {
+        if wanted.is_empty() || wanted.iter().any(|word| *word == name) {
+            measure();
+        }
+    }
+}
+
+fn measure_mesh() {
     println!("mesh: round trips between two cores");
     for in_flight in [1, 32] {
         report_calls("ringpost mesh", in_flight, over_mesh(in_flight));
         report_calls("tokio mpsc + oneshot", in_flight, over_tokio(in_flight));
     }
+}
+
+fn measure_beside() {
     println!("ping beside a task that computes in slices of {SLICE:?}");
     for (name, pause) in [("breathe()", Pause::Breathe), ("bare yield (trap)", Pause::Yield)] {
         report_times(name, &ping_beside_computation(pause));
     }
+}
+
+fn measure_ping_pong() {
     println!("ping-pong, one core");
     for connections in [1, 50] {
+        ping_pong(
+            &format!("{connections:>3} connections, bare glommio"),
+            connections,
+            Server::Bare,
+        );
         for secured in [false, true] {
             let name = format!(
                 "{connections:>3} connections, {}",
                 if secured { "TLS" } else { "plain" }
             );
-            ping_pong(&name, connections, secured);
+            ping_pong(
+                &name,
+                connections,
+                if secured { Server::Secured } else { Server::Plain },
+            );
         }
     }
+}
+
+fn measure_memory() {
     println!("resident memory per idle connection, of {IDLE_CONNECTIONS}");
-    for secured in [false, true] {
-        idle_memory(secured);
+    for secured in ["plain", "TLS"] {
+        // In a fresh process, whose allocator keeps nothing of what was measured before.
+        let program = std::env::current_exe().expect("running");
+        let status = Command::new(program)
+            .args(["idle-memory", secured])
+            .status()
+            .expect("runs again");
+        assert!(status.success());
     }
 }
 
@@ -176,7 +226,9 @@ fn over_tokio(in_flight: usize) -> Histogram<u64> {
                 let mut receiver = receiver.lock().take().expect("taken once");
                 while let Some((n, reply)) = receiver.recv().await {
                     // A task per request, as the mesh has it.
-                    spawn_detached("request", async move { drop(reply.send(n + 1)) });
+                    spawn_detached("request", async move {
+                        let _ = reply.send(n + 1);
+                    });
                 }
                 return None;
             }
@@ -219,7 +271,7 @@ fn ping_beside_computation(pause: Pause) -> Histogram<u64> {
             }
         });
     };
-    serve(false, beside, move |address, _| {
+    serve(Server::Plain, beside, move |address, _| {
         let times = ping(TcpStream::connect(address).expect("served"), MEASURED);
         stop.store(true, Ordering::Relaxed);
         times
@@ -251,12 +303,16 @@ fn ping(mut stream: impl Read + Write, time: Duration) -> Histogram<u64> {
 }
 
 /// Rate, times, and the CPU time of the server's core per request.
-fn ping_pong(name: &str, connections: usize, secured: bool) {
+fn ping_pong(name: &str, connections: usize, server: Server) {
+    let secured = server == Server::Secured;
     let core_thread = Arc::new(Mutex::new(0));
     let told = core_thread.clone();
     let beside = move || *told.lock() = thread_id();
-    let times = serve(secured, beside, move |address, config| {
+    let times = serve(server, beside, move |address, config| {
         let sum = Mutex::new(histogram());
+        while *core_thread.lock() == 0 {
+            std::thread::yield_now();
+        }
         let cpu = || cpu_ns(*core_thread.lock());
         let streams: Vec<_> = (0..connections)
             .map(|_| Client::connect(address, secured.then(|| config.clone())))
@@ -343,36 +399,63 @@ fn client_config(certificate: &rustls::pki_types::CertificateDer<'static>) -> Ar
     )
 }
 
+/// What answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Server {
+    /// glommio's listener and stream without Ringpost's layer, as what that layer is measured against.
+    Bare,
+    Plain,
+    Secured,
+}
+
 fn serve(
-    secured: bool,
+    server: Server,
     beside: impl Fn() + Clone + Send + 'static,
     client: impl FnOnce(SocketAddr, Arc<rustls::ClientConfig>) -> Histogram<u64>,
 ) -> Histogram<u64> {
-    serve_with(secured, beside, |address, certificate| {
+    serve_with(server, beside, |address, certificate| {
         client(address, client_config(&certificate))
     })
 }
 
 /// An echo server on one core, with `beside` called on it, while `client` runs here.
 fn serve_with<T>(
-    secured: bool,
+    server: Server,
     beside: impl Fn() + Clone + Send + 'static,
     client: impl FnOnce(SocketAddr, rustls::pki_types::CertificateDer<'static>) -> T,
 ) -> T {
     let certificate = ringpost::tls::self_signed(&["localhost".to_owned()]).expect("made");
     let own = certificate.chain[0].clone();
-    let config = secured.then(|| ringpost::tls::server_config(certificate, &[]).expect("a good certificate"));
+    let config = (server == Server::Secured)
+        .then(|| ringpost::tls::server_config(certificate, &[]).expect("a good certificate"));
 
     let bound = BoundListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
     let address = bound.local();
     let bound = Arc::new(Mutex::new(Some(bound)));
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
+    let is_bare = server == Server::Bare;
+    let bare = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = if is_bare {
+        bare.local_addr().expect("a live socket")
+    } else {
+        address
+    };
+    let bare = Arc::new(Mutex::new(Some(bare)));
     let server = std::thread::spawn(move || {
         run_cores(1, move |_| {
+            if is_bare {
+                let (bare, stopped, beside) = (bare.clone(), stopped.clone(), beside.clone());
+                return Box::pin(async move {
+                    beside();
+                    let socket = bare.lock().take().expect("taken once");
+                    spawn_detached("accept", bare_accept(socket));
+                    stopped.notified().await;
+                }) as Local<()>;
+            }
             let listener = Listener::new(bound.lock().take().expect("taken once")).expect("a live socket");
             let (config, stopped, beside) = (config.clone(), stopped.clone(), beside.clone());
-            async move {
+            Box::pin(async move {
                 beside();
                 let listener = Rc::new(listener);
                 let accepting = listener.clone();
@@ -383,7 +466,7 @@ fn serve_with<T>(
                 });
                 stopped.notified().await;
                 listener.stop();
-            }
+            })
         })
     });
     let result = client(address, own);
@@ -413,7 +496,7 @@ fn idle_memory(secured: bool) {
         child
     };
     serve_with(
-        secured,
+        if secured { Server::Secured } else { Server::Plain },
         || {},
         |address, certificate| {
             let path = std::env::temp_dir().join(format!("ringpost-bench-{}.der", std::process::id()));
@@ -472,6 +555,21 @@ fn be_idle_clients(address: SocketAddr, certificate: &str) {
         .and_then(|()| std::io::stdout().flush())
         .expect("the parent listens");
     let _ = std::io::stdin().read(&mut [0]);
+}
+
+async fn bare_accept(socket: std::net::TcpListener) {
+    // SAFETY: the descriptor is a listening socket and its ownership passes to the listener.
+    let listener = unsafe { glommio::net::TcpListener::from_raw_fd(socket.into_raw_fd()) };
+    while let Ok(mut stream) = listener.accept().await {
+        stream.set_nodelay(true).expect("a live socket");
+        spawn_detached("echo", async move {
+            let mut buffer = vec![0; 16 * 1024];
+            while let Ok(count) = stream.read(&mut buffer).await
+                && count > 0
+                && stream.write_all(&buffer[..count]).await.is_ok()
+            {}
+        });
+    }
 }
 
 async fn echo(mut conn: Conn, config: Option<Arc<rustls::ServerConfig>>) {
