@@ -52,7 +52,11 @@ fn environment(path: &Path) -> RealEnvironment {
 }
 
 fn options() -> StoreOptions {
-    StoreOptions { segment_bytes: 1024 * 1024, reserve_bytes: 0, ..StoreOptions::default() }
+    StoreOptions {
+        segment_bytes: 1024 * 1024,
+        reserve_bytes: 0,
+        ..StoreOptions::default()
+    }
 }
 
 fn delivery(account: AccountId, body: Body) -> Delivery {
@@ -64,7 +68,10 @@ fn delivery(account: AccountId, body: Body) -> Delivery {
             quota_bytes: None,
         }],
         body,
-        internal_date: InternalDate { at: UnixMillis(0), zone_minutes: 0 },
+        internal_date: InternalDate {
+            at: UnixMillis(0),
+            zone_minutes: 0,
+        },
         key: None,
     }
 }
@@ -90,7 +97,9 @@ async fn session(env: RealEnvironment, expected_before: usize) {
     }
     let mut long = store.body_writer();
     for piece in text(100, 700_000).chunks(16_384) {
-        long.push(Bytes::copy_from_slice(piece)).await.expect("it takes it");
+        long.push(Bytes::copy_from_slice(piece))
+            .await
+            .expect("it takes it");
     }
     let long = long.finish().await.expect("it is durable");
     store.deliver(delivery(account, long)).await.expect("it commits");
@@ -100,14 +109,27 @@ async fn session(env: RealEnvironment, expected_before: usize) {
 }
 
 async fn check(store: &Store<RealEnvironment>, account: AccountId, count: usize) {
-    let rows = store.account(account, |a| a.mailboxes[&INBOX_ID].rows.clone()).expect("it exists");
+    let rows = store
+        .account(account, |a| a.mailboxes[&INBOX_ID].rows.clone())
+        .expect("it exists");
     assert_eq!(rows.len(), count);
     for (index, row) in rows.iter().enumerate() {
         let message = store.open_message(account, row).await.expect("it reads");
-        let octets = store.read_message(&message, 0..message.size).await.expect("it reads").concat();
+        let octets = store
+            .read_message(&message, 0..message.size)
+            .await
+            .expect("it reads")
+            .concat();
         let index = index as u64 % 101;
-        let len = if index == 100 { 700_000 } else { 1_000 * index as usize };
-        assert!(octets == [b"Return-Path: <>\r\n".to_vec(), text(index, len)].concat(), "message {index}");
+        let len = if index == 100 {
+            700_000
+        } else {
+            1_000 * index as usize
+        };
+        assert!(
+            octets == [b"Return-Path: <>\r\n".to_vec(), text(index, len)].concat(),
+            "message {index}"
+        );
     }
 }
 
@@ -127,13 +149,18 @@ fn files_have_their_length_are_read_unaligned_and_end_where_they_end() {
     let path = directory.path().to_owned();
     on_executor(move || async move {
         let disk = FileDisk::new(&path).expect("the directory can be made");
-        let file = disk.create("segments/00000001.seg", 5 * BLOCK_BYTES as u64).await.expect("created");
+        let file = disk
+            .create("segments/00000001.seg", 5 * BLOCK_BYTES as u64)
+            .await
+            .expect("created");
         let mut buffer = file.buffer(2 * BLOCK_BYTES);
         for (index, byte) in buffer.bytes_mut().iter_mut().enumerate() {
             *byte = index as u8;
         }
         buffer.truncate(BLOCK_BYTES);
-        file.write_at(Rc::new(buffer), 4 * BLOCK_BYTES as u64).await.expect("written");
+        file.write_at(Rc::new(buffer), 4 * BLOCK_BYTES as u64)
+            .await
+            .expect("written");
         file.sync().await.expect("synced");
         disk.sync_directory().await.expect("synced");
         let read = file.read_at(4 * BLOCK_BYTES as u64 + 3, 10).await.expect("read");
@@ -143,10 +170,16 @@ fn files_have_their_length_are_read_unaligned_and_end_where_they_end() {
         let read = file.read_at(9 * BLOCK_BYTES as u64, 100).await.expect("read");
         assert_eq!(read.as_ref().len(), 0);
         let listed = disk.list().await.expect("listed");
-        assert_eq!(listed, [("segments/00000001.seg".to_owned(), 5 * BLOCK_BYTES as u64)]);
+        assert_eq!(
+            listed,
+            [("segments/00000001.seg".to_owned(), 5 * BLOCK_BYTES as u64)]
+        );
         let again = disk.create("segments/00000001.seg", 4096).await;
         assert!(matches!(again, Err(DiskError::AlreadyExists { .. })));
-        assert!(matches!(disk.open("STORE").await, Err(DiskError::NotFound { .. })));
+        assert!(matches!(
+            disk.open("STORE").await,
+            Err(DiskError::NotFound { .. })
+        ));
         disk.remove("segments/00000001.seg").await.expect("removed");
         assert!(disk.list().await.expect("listed").is_empty());
         assert!(disk.free_bytes().await.expect("asked") > 0);

@@ -1,4 +1,7 @@
 //! Claims about the store, on the simulated disk.
 
 mod basics;
+mod crash;
+mod damage;
+mod model;
 mod world;
