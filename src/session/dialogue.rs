@@ -10,7 +10,7 @@
 
 use super::input::Input;
 use super::pipe::Pipe;
-use super::shutdown::Shutdown;
+use crate::node::shutdown::Shutdown;
 use crate::base::buffer::BufLease;
 use crate::base::wait::Waiter;
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol};

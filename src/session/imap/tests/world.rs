@@ -9,7 +9,7 @@ use crate::proto::imap::{Config, LoginRefusal};
 use crate::runtime::Core;
 use crate::session::imap::{AuthVerdict, Credentials, Served, Services, resume, serve};
 use crate::session::pipe::Pipe;
-use crate::session::shutdown::Shutdown;
+use crate::node::shutdown::Shutdown;
 use crate::sim::SimDisk;
 use crate::store::{Environment, Store, recover};
 use futures::executor::{LocalPool, LocalSpawner};
