@@ -17,8 +17,7 @@ const ROUNDS: usize = 6;
 type Journal = Mutex<HashMap<String, bool>>;
 
 /// Sends one message after another until the server is gone.
-fn send_until_cut(server: &Server, name: &str, journal: &Journal) {
-    let mut smtp = Smtp::hello(server);
+fn send_until_cut(mut smtp: Smtp, name: &str, journal: &Journal) {
     for number in 0.. {
         let subject = format!("{name}-{number}");
         let recipient = format!("user{}@example.org", number % 4 + 1);
@@ -82,8 +81,8 @@ fn kill_9_under_load_loses_nothing_acknowledged() {
     for round in 0..ROUNDS {
         thread::scope(|scope| {
             for sender in 0..SENDERS {
-                let (server, journal) = (&server, &journal);
-                scope.spawn(move || send_until_cut(server, &format!("r{round}s{sender}"), journal));
+                let (smtp, journal) = (Smtp::hello(&server), &journal);
+                scope.spawn(move || send_until_cut(smtp, &format!("r{round}s{sender}"), journal));
             }
             thread::sleep(Duration::from_millis(60 + 137 * round as u64 % 400));
             common::signal(server.pid(), "KILL");

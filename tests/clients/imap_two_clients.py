@@ -76,7 +76,7 @@ def idle_is_told_of_mail():
     idler.done()
     # What the session saw in IDLE is what it has.
     lines = idler.ask("FETCH 1:* (FLAGS)")
-    assert len([line for line in lines if b"FETCH" in line]) == 1, lines
+    assert len([line for line in lines if line.startswith(b"* ") and b"FETCH" in line]) == 1, lines
 
 
 def changes_show_on_the_next_command():

@@ -119,7 +119,13 @@ impl Smtp {
 
     /// A session in which DATA was answered with 354.
     pub fn in_data(server: &Server) -> Smtp {
-        let mut smtp = Smtp::with_envelope(server);
+        Smtp::in_data_to(server, "user1@example.org")
+    }
+
+    /// The same for a recipient of choice.
+    pub fn in_data_to(server: &Server, recipient: &str) -> Smtp {
+        let mut smtp = Smtp::hello(server);
+        smtp.envelope(recipient);
         assert_code(&smtp.command("DATA"), "354");
         smtp
     }

@@ -1,6 +1,6 @@
 //! What a hostile or broken POP3 client can send (RFC 1939, 2449, 2595), and what it is told.
 
-use crate::common::talk::{Pop3, Wire, assert_code, assert_one_of, deliver};
+use crate::common::talk::{Pop3, Smtp, Wire, assert_code, assert_one_of, deliver};
 use crate::common::{PASSWORD, Server};
 
 #[test]
@@ -108,29 +108,35 @@ fn endless_lines_cost_no_memory_and_zero_octets_are_refused() {
 #[test]
 fn pipelined_commands_are_answered_in_order_and_dots_are_stuffed() {
     let server = Server::start();
-    deliver(&server, "user1@example.org", "Subject: dots\r\n\r\nx\r\n");
-    let mut pop3 = Pop3::greeted(&server);
-    pop3.wire.send(format!(
-        "USER user1@example.org\r\nPASS {PASSWORD}\r\nSTAT\r\nLIST\r\nRETR 1\r\nNOOP\r\nQUIT\r\n"
-    ));
-    assert_code(&pop3.reply(), "+OK");
-    assert_code(&pop3.reply(), "+OK");
-    let stat = pop3.reply();
-    assert_code(&stat, "+OK 1 ");
-    assert_code(&pop3.reply(), "+OK");
-    let list = pop3.lines();
-    assert_eq!(list.len(), 1);
-    assert_eq!(
-        stat.rsplit(' ').next(),
-        list[0].rsplit(' ').next(),
-        "STAT and LIST differ on the size"
-    );
-    assert_code(&pop3.reply(), "+OK");
-    let octets: usize = pop3.lines().iter().map(|line| line.len() + 2).sum();
-    assert_eq!(list[0], format!("1 {octets}"), "LIST and RETR differ on the size");
-    assert_code(&pop3.reply(), "+OK");
-    assert_code(&pop3.reply(), "+OK");
-    assert_eq!(pop3.wire.until_closed(), "");
+    // Of several users, because where an account lives decides what happens to its connection at login.
+    for user in 1..=8 {
+        let user = format!("user{user}@example.org");
+        let mut smtp = Smtp::in_data_to(&server, &user);
+        smtp.wire.send("Subject: dots\r\n\r\n..\r\n...two\r\n.\r\n");
+        assert_code(&smtp.reply(), "250");
+        let mut pop3 = Pop3::greeted(&server);
+        pop3.wire.send(format!(
+            "USER {user}\r\nPASS {PASSWORD}\r\nSTAT\r\nLIST\r\nRETR 1\r\nNOOP\r\nQUIT\r\n"
+        ));
+        let text = pop3.wire.until_closed();
+        let answers: Vec<&str> = text.lines().filter(|line| line.starts_with("+OK")).collect();
+        assert_eq!(answers.len(), 7, "{user}: {text}");
+        assert!(answers[2].starts_with("+OK 1 "), "{user}: {text}");
+        let (_, letter) = text
+            .split_once("\r\n.\r\n+OK ")
+            .expect("LIST ends before RETR is answered");
+        let (_, letter) = letter.split_once("\r\n").expect("the answer to RETR is a line");
+        let (letter, _) = letter
+            .split_once("\r\n.\r\n")
+            .expect("the letter ends with a dot");
+        assert!(letter.ends_with("\r\n\r\n..\r\n...two"), "{letter}");
+        // Both stuffed lines are one octet longer on the wire, and the last CRLF is cut off here.
+        assert_eq!(
+            answers[2],
+            format!("+OK 1 {}", letter.len() + 2 - 2),
+            "STAT and RETR differ on the size"
+        );
+    }
 }
 
 #[test]
