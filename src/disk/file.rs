@@ -210,6 +210,12 @@ impl Disk for FileDisk {
         removed.map_err(|error| disk_error("remove", name, &error))
     }
 
+    async fn shrink(&self, name: &str, len: u64) -> Result<(), DiskError> {
+        let path = self.path(name);
+        let shrunk = blocking(move || std::fs::OpenOptions::new().write(true).open(path)?.set_len(len)).await;
+        shrunk.map_err(|error| disk_error("shrink", name, &error))
+    }
+
     async fn sync_directory(&self) -> Result<(), DiskError> {
         let root = self.root.to_path_buf();
         let synced = blocking(move || {

@@ -1,7 +1,7 @@
 //! What the store needs of a disk, as a trait, so that it cannot tell simulation from production.
 //!
 //! Invariants: positions and lengths of writes are multiples of [`BLOCK_BYTES`]; a file's length is fixed when it is
-//! created; names are relative to the store's directory: a plain file name, or one below the one subdirectory
+//! created, but that what is known to be unused at its end may be given back; names are relative to the store's directory: a plain file name, or one below the one subdirectory
 //! `segments/` (see [`SUBDIRECTORY`]).
 //! Failure: every completion is checked, a short read or write is finished or an error, and no error is retried here.
 //! Not here: what is written (`store`), the simulated disk (`sim`).
@@ -72,6 +72,9 @@ pub trait Disk: Clone + 'static {
 
     /// Removes a file; gone for good only after [`Disk::sync_directory`].
     fn remove(&self, name: &str) -> impl Future<Output = Result<(), DiskError>>;
+
+    /// Gives back the space of a file beyond `len` bytes. May be undone by a crash, which then shows zeros there.
+    fn shrink(&self, name: &str, len: u64) -> impl Future<Output = Result<(), DiskError>>;
 
     /// Makes every create and remove so far durable.
     fn sync_directory(&self) -> impl Future<Output = Result<(), DiskError>>;

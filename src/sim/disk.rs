@@ -43,6 +43,8 @@ struct SimFile {
     dirty: BTreeSet<usize>,
     was_synced: bool,
     name_is_durable: bool,
+    /// Shrunk, which a cut may undo until the directory is synced.
+    length_before: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -234,6 +236,11 @@ impl SimFile {
                 _ => content[range].fill_with(|| chance.next_u64() as u8),
             }
         }
+        if let Some(len) = self.length_before
+            && chance.below(2) == 0
+        {
+            content.resize(len, 0);
+        }
         if !self.was_synced && chance.below(3) == 0 {
             content.clear();
         }
@@ -243,6 +250,7 @@ impl SimFile {
             dirty: BTreeSet::new(),
             was_synced: true,
             name_is_durable: true,
+            length_before: None,
         }
     }
 
@@ -275,6 +283,7 @@ impl Disk for SimDisk {
             dirty: BTreeSet::new(),
             was_synced: false,
             name_is_durable: false,
+            length_before: None,
         }));
         self.0.borrow_mut().files.insert(name.to_owned(), file.clone());
         Ok(SimFileHandle {
@@ -316,13 +325,32 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    async fn shrink(&self, name: &str, len: u64) -> Result<(), DiskError> {
+        self.operation("shrink", name).await?;
+        let file = self.file(name).ok_or_else(|| DiskError::NotFound {
+            name: name.to_owned(),
+        })?;
+        let mut file = file.borrow_mut();
+        let len = usize::try_from(len).expect("simulated files fit memory");
+        assert!(
+            file.dirty.range(len / SECTOR_BYTES..).next().is_none(),
+            "what is given back is unused"
+        );
+        file.content.truncate(len);
+        file.length_before = file.length_before.or(Some(file.durable.len()));
+        file.durable.truncate(len);
+        Ok(())
+    }
+
     async fn sync_directory(&self) -> Result<(), DiskError> {
         self.operation("sync directory", "").await?;
         let mut world = self.0.borrow_mut();
         if !world.ignores_directory_syncs {
             world.removed.clear();
             for file in world.files.values() {
-                file.borrow_mut().name_is_durable = true;
+                let mut file = file.borrow_mut();
+                file.name_is_durable = true;
+                file.length_before = None;
             }
         }
         Ok(())

@@ -428,10 +428,13 @@ fn transfer(
     }
     let target = mailbox_of(account, to)?;
     let mut bits = KeywordMap::new(&source_keywords);
+    let mut places = Places {
+        ranges: uids.ranges(),
+        before: 0,
+    };
     let mut pairs = Vec::with_capacity(rows.len());
     for mut row in rows {
-        let place = place_in(uids, row.uid.value());
-        let new = u64::from(first_uid.value()) + place;
+        let new = u64::from(first_uid.value()) + places.of(row.uid.value());
         let new = u32::try_from(new)
             .ok()
             .and_then(Uid::new)
@@ -453,13 +456,24 @@ fn transfer(
     })
 }
 
-/// How many UIDs of the set come before `uid`, which is in it.
-fn place_in(uids: &UidSet, uid: u32) -> u64 {
-    let ranges = uids.ranges().iter().take_while(|(first, _)| *first <= uid);
-    ranges
-        .map(|(first, last)| u64::from((*last).min(uid) - first) + 1)
-        .sum::<u64>()
-        - 1
+/// Places of ascending UIDs in the set that holds them, in one pass over its ranges.
+struct Places<'a> {
+    ranges: &'a [(u32, u32)],
+    before: u64,
+}
+
+impl Places<'_> {
+    /// How many UIDs of the set come before `uid`.
+    fn of(&mut self, uid: u32) -> u64 {
+        while let Some(((first, last), rest)) = self.ranges.split_first()
+            && *last < uid
+        {
+            self.before += u64::from(last - first) + 1;
+            self.ranges = rest;
+        }
+        let into = self.ranges.first().map_or(0, |(first, _)| uid - first);
+        self.before + u64::from(into)
+    }
 }
 
 /// Keyword bits of one mailbox as bits of another, each combination looked up once.

@@ -500,7 +500,7 @@ fn spool_partition_of(core: usize, cores: usize) -> u16 {
 
 fn stored_refs_bytes(bodies: &[Body]) -> usize {
     // In memory or not, a reference is twelve bytes for each chunk; chunks are at least 1 KiB but for tests.
-    bodies.iter().map(|body| refs_bytes(body)).sum()
+    bodies.iter().map(refs_bytes).sum()
 }
 
 fn refs_bytes(body: &Body) -> usize {

@@ -124,7 +124,7 @@ impl<D: Disk> LogReader<D> {
 
     async fn message_payload(&self, row: &MessageRow) -> Result<Bytes, StoreError> {
         let position = row.record;
-        if let Some(payload) = self.from_memory(position, kind::MESSAGE) {
+        if let Some(payload) = self.payload_in_memory(position, kind::MESSAGE) {
             return Ok(payload);
         }
         // Its chunk may end right where it begins.
@@ -192,7 +192,7 @@ impl<D: Disk> LogReader<D> {
 
     /// A chunk's piece of the body.
     async fn chunk(&self, chunk: ChunkRef) -> Result<Bytes, StoreError> {
-        let payload = match self.from_memory(chunk.position, kind::CHUNK) {
+        let payload = match self.payload_in_memory(chunk.position, kind::CHUNK) {
             Some(payload) => payload,
             None => self.chunk_from_disk(chunk).await?,
         };
@@ -211,19 +211,18 @@ impl<D: Disk> LogReader<D> {
         Ok(payload)
     }
 
-    fn from_memory(&self, position: LogPosition, kind: u8) -> Option<Bytes> {
+    fn payload_in_memory(&self, position: LogPosition, kind: u8) -> Option<Bytes> {
         if let Some(payload) = self.cache.borrow().find(position) {
             return Some(payload);
         }
         let recent = self.recent.borrow();
         let record = recent.find(position)?;
-        let (generation, _) = *self
+        let generation = self
             .files
             .borrow()
             .files
             .get(&position.segment)
-            .map(|(g, _)| (*g, ()))
-            .as_ref()?;
+            .map(|(generation, _)| *generation)?;
         // Checked as well: memory is no more to be trusted than the disk, and this is where a bug would show.
         checked_payload(position, generation, kind, record).ok()
     }

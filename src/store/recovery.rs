@@ -310,6 +310,13 @@ async fn make_durable<E: Environment>(
             )
             .await?;
         }
+        let last = &segments[end.segment_index];
+        let seal_bytes = if end.is_sealed { 0 } else { BLOCK_BYTES as u64 };
+        let end_of_log = u64::from(cut.offset) + seal_bytes;
+        if last.len > end_of_log {
+            // Nothing comes behind a seal: a start costs what was written, not a whole segment.
+            env.disk().shrink(&segment_name(last.id), end_of_log).await?;
+        }
     }
     if !useless.is_empty() {
         for name in &useless {

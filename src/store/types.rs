@@ -15,9 +15,13 @@ use smallvec::SmallVec;
 
 /// What the store takes from outside: disk, clock, entropy.
 pub trait Environment: Clone + 'static {
+    /// Where the log is.
     type Disk: Disk;
+    /// What dates things.
     type Clock: Clock;
+    /// The store's directory.
     fn disk(&self) -> &Self::Disk;
+    /// Wall-clock time, for dates only.
     fn clock(&self) -> &Self::Clock;
     /// Used for the store's identity only, never in replay.
     fn random_u64(&self) -> u64;
@@ -56,14 +60,22 @@ pub enum StoreError {
     ShuttingDown,
     /// What was read is not what was written; it is not served.
     #[error("damage at {position}: {what}")]
-    Damaged { position: LogPosition, what: String },
+    Damaged {
+        /// Of the record, or the start of the segment.
+        position: LogPosition,
+        /// For the admin.
+        what: String,
+    },
     /// A read failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The account has no room for it. 552 5.2.2, `NO [OVERQUOTA]`.
     #[error("over quota")]
     OverQuota,
+    /// By this name or id. `NO [NONEXISTENT]`, `[TRYCREATE]`.
     #[error("no such mailbox")]
     NoSuchMailbox,
+    /// `NO [ALREADYEXISTS]`.
     #[error("mailbox exists already")]
     MailboxExists,
     /// INBOX cannot be deleted, a mailbox with children cannot lose its name, …
@@ -77,8 +89,9 @@ pub enum StoreError {
 /// What a recipient's copy of a delivery needs.
 #[derive(Clone, Debug)]
 pub struct LocalRecipient {
+    /// Who gets a copy.
     pub account: AccountId,
-    /// INBOX if it is gone.
+    /// Where it goes; INBOX if that is gone when the delivery is committed.
     pub mailbox: MailboxName,
     /// Return-Path, Delivered-To, Received: the header lines put before the body, each ending in CRLF.
     pub prefix: Vec<u8>,
@@ -86,10 +99,12 @@ pub struct LocalRecipient {
     pub quota_bytes: Option<u64>,
 }
 
-/// Delivering twice with one key equals once. (spool partition, spool sequence, index of the recipient)
+/// Names a spool entry. Delivering twice with one key and index of the recipient equals once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SpoolKey {
+    /// Of the spool, 1024 and up; its owner is `Partition(partition).core(cores)`.
     pub partition: u16,
+    /// Of the spool record in that partition.
     pub sequence: u64,
 }
 
@@ -103,11 +118,14 @@ pub struct ChunkRef {
 /// A message to the recipients that live on this core.
 #[derive(Clone, Debug)]
 pub struct Delivery {
+    /// All on this core; all of them get it, or none.
     pub recipients: Vec<LocalRecipient>,
+    /// Stored once, however many recipients there are.
     pub body: Body,
+    /// Of every copy.
     pub internal_date: InternalDate,
     /// Set when this is a fan-out from a spool record: recipients already served under it are skipped.
-    /// The index of recipient i of the spool record is `spool_indexes[i]`.
+    /// The index of recipient i of the spool record is the list's i-th.
     pub key: Option<(SpoolKey, Vec<u16>)>,
 }
 
@@ -124,9 +142,13 @@ pub struct SpoolEntry {
 /// One message put into one mailbox by its owner (APPEND).
 #[derive(Clone, Debug)]
 pub struct NewMessage {
+    /// It starts with these.
     pub flags: Flags,
+    /// And these.
     pub keywords: SmallVec<[Keyword; 2]>,
+    /// As the client gave it, or now.
     pub internal_date: InternalDate,
+    /// The octets as given; nothing is put before them.
     pub body: Body,
 }
 
