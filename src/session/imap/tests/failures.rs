@@ -8,9 +8,7 @@ fn a_failed_log_refuses_changes_and_still_shows_mail() {
     let mut world = World::new();
     let mut a = world.selected(1);
     a.fill(&mut world, "INBOX", 2);
-    world
-        .disk
-        .inject(Fault::ErrorAt(world.disk.operations() + 1));
+    world.disk.inject(Fault::ErrorAt(world.disk.operations() + 1));
     let refused = a.command(&mut world, "STORE 1 +FLAGS (\\Flagged)");
     assert!(refused.tagged.starts_with("NO [UNAVAILABLE]"), "{refused:?}");
     assert_eq!(refused.untagged, "", "nothing is shown of what did not happen");
@@ -34,9 +32,7 @@ fn a_failed_log_refuses_changes_and_still_shows_mail() {
 fn a_failed_append_leaves_nothing_to_be_seen() {
     let mut world = World::new();
     let mut a = world.selected(1);
-    world
-        .disk
-        .inject(Fault::ErrorAt(world.disk.operations() + 1));
+    world.disk.inject(Fault::ErrorAt(world.disk.operations() + 1));
     let append = a.command(&mut world, "APPEND INBOX {3+}\r\nabc");
     assert!(append.tagged.starts_with("NO [UNAVAILABLE]"), "{append:?}");
     assert_eq!(append.untagged, "");
@@ -68,7 +64,10 @@ fn a_damaged_message_is_left_out_and_the_others_come() {
 fn a_body_that_turns_out_damaged_on_the_way_ends_the_connection() {
     let mut world = World::new();
     let mut a = world.selected(1);
-    let message = format!("Subject: x\r\n\r\n{}end of it\r\n", "line of text\r\n".repeat(50_000));
+    let message = format!(
+        "Subject: x\r\n\r\n{}end of it\r\n",
+        "line of text\r\n".repeat(50_000)
+    );
     a.append(&mut world, "INBOX", "", &message);
     let mut world = world.restarted();
     let (name, place) = find(&world, b"end of it\r\n");
