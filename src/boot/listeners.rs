@@ -23,7 +23,10 @@ pub fn bind_all(
     let mut ports = BTreeMap::new();
     for service in Service::ALL {
         let address = SocketAddr::new(address, offset.port(service.standard_port()));
-        let listen = |cause| BootError::Listen { service: service.name(), cause };
+        let listen = |cause| BootError::Listen {
+            service: service.name(),
+            cause,
+        };
         let bound = BoundListener::bind_all(address, cores).map_err(listen)?;
         ports.insert(service.name(), bound[0].local().port());
         for (listeners, bound) in by_core.iter_mut().zip(bound) {
@@ -60,6 +63,9 @@ mod tests {
         let offset = PortOffset::Fixed(port - Service::Smtp.standard_port());
         let refused = bind_all(Ipv4Addr::LOCALHOST.into(), offset, 1);
         let error = refused.map(|_| ()).expect_err("the port is taken").to_string();
-        assert!(error.contains("smtp") && error.contains(&port.to_string()), "{error}");
+        assert!(
+            error.contains("smtp") && error.contains(&port.to_string()),
+            "{error}"
+        );
     }
 }

@@ -11,6 +11,7 @@
 
 use crate::model::{MailboxId, ModSeq, SeqNum, Uid};
 use crate::store::{MailboxChange, MailboxState, MessageRow};
+use std::cell::Cell;
 use std::ops::Range;
 
 /// A session's view of the selected mailbox.
@@ -28,14 +29,12 @@ pub struct View {
     /// Rows changed later than this were changed since the last sync.
     mod_seq: ModSeq,
     /// Length of the mailbox's keyword list when FLAGS was last sent.
-    keywords: usize,
+    keywords: Cell<usize>,
 }
 
-/// What the client has to be told, in this order: FLAGS, EXPUNGE, EXISTS, FETCH.
+/// What the client has to be told, in this order: EXPUNGE, EXISTS, FETCH.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ViewChanges {
-    /// The mailbox has keywords that no FLAGS response has named yet.
-    pub keywords_grew: bool,
     /// Descending, so that each is right when the ones before it have been applied.
     pub expunged: Vec<SeqNum>,
     /// The number of messages, when there are new ones.
@@ -48,7 +47,7 @@ impl ViewChanges {
     /// Nothing to tell.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.keywords_grew && self.expunged.is_empty() && self.exists.is_none() && self.flags.is_empty()
+        self.expunged.is_empty() && self.exists.is_none() && self.flags.is_empty()
     }
 }
 
@@ -68,7 +67,6 @@ struct Seen<'a, I> {
     changes: Option<I>,
     end: u64,
     mod_seq: ModSeq,
-    keywords: usize,
     uid_next: u32,
 }
 
@@ -83,7 +81,7 @@ impl View {
             uid_next: state.uid_next,
             cursor: state.changes.end(),
             mod_seq: state.highest_mod_seq,
-            keywords: state.keywords.len(),
+            keywords: Cell::new(state.keywords.len()),
         }
     }
 
@@ -132,10 +130,16 @@ impl View {
             .collect()
     }
 
+    /// True once for every time the mailbox has got keywords that no FLAGS response has named: send one before any
+    /// flags that may have them (RFC 9051 §7.2.6).
+    pub fn takes_new_keywords(&self, state: &MailboxState) -> bool {
+        self.keywords.replace(state.keywords.len()) != state.keywords.len()
+    }
+
     /// True when [`Self::sync`] would find nothing, known without looking at a message.
     #[must_use]
     pub fn is_current(&self, state: &MailboxState) -> bool {
-        self.gone.is_empty() && self.cursor == state.changes.end() && self.keywords == state.keywords.len()
+        self.gone.is_empty() && self.cursor == state.changes.end()
     }
 
     /// Brings the view up to `state` and returns what the client must be told for it. Without `may_expunge` expunged
@@ -149,7 +153,6 @@ impl View {
             changes: state.changes.since(self.cursor),
             end: state.changes.end(),
             mod_seq: state.highest_mod_seq,
-            keywords: state.keywords.len(),
             uid_next: state.uid_next,
         };
         self.sync_with(seen, may_expunge, own)
@@ -177,13 +180,10 @@ impl View {
         self.uids.extend(rows[first_new..].iter().map(|row| row.uid));
         let exists = (first_new < rows.len()).then_some(self.uids.len());
 
-        let keywords_grew = seen.keywords != self.keywords;
-        self.keywords = seen.keywords;
         self.cursor = seen.end;
         self.mod_seq = self.mod_seq.max(seen.mod_seq);
         self.uid_next = self.uid_next.max(seen.uid_next);
         ViewChanges {
-            keywords_grew,
             expunged,
             exists,
             flags,

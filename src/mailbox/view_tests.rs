@@ -43,12 +43,12 @@ impl Server {
         self.log.push(MailboxChange::Added(uid));
     }
 
-    /// Replaces the flags of `uids`; the MODSEQ of the change.
-    fn store(&mut self, uids: &[Uid], flags: u8) -> ModSeq {
+    /// Toggles flags of `uids` (so that what comes out depends on what was there); the MODSEQ of the change.
+    fn store(&mut self, uids: &[Uid], toggled: u8) -> ModSeq {
         self.mod_seq += 1;
         for row in self.rows.iter_mut().filter(|row| uids.contains(&row.uid)) {
-            if row.flags != Flags(flags) {
-                row.flags = Flags(flags);
+            if toggled != 0 {
+                row.flags = Flags(row.flags.0 ^ toggled);
                 row.mod_seq = ModSeq(self.mod_seq);
                 self.log.push(MailboxChange::FlagsChanged(row.uid));
             }
@@ -75,7 +75,6 @@ impl Server {
             changes: is_kept.then(|| self.log[cursor..].iter()),
             end: self.log.len() as u64,
             mod_seq: ModSeq(self.mod_seq),
-            keywords: 0,
             uid_next: self.uid_next,
         }
     }
@@ -98,7 +97,7 @@ impl Session {
                 uid_next: server.uid_next,
                 cursor: server.log.len() as u64,
                 mod_seq: ModSeq(server.mod_seq),
-                keywords: 0,
+                keywords: Cell::default(),
             },
             client,
         }
@@ -141,7 +140,7 @@ impl Session {
     fn knows(&mut self, uids: &[Uid], server: &Server, silent: Option<u8>) {
         for (uid, flags) in self.client.iter_mut().filter(|(uid, _)| uids.contains(uid)) {
             match (silent, row_of(&server.rows, *uid)) {
-                (Some(stored), _) => *flags = stored,
+                (Some(toggled), _) => *flags ^= toggled,
                 (None, Some(row)) => *flags = row.flags.0,
                 (None, None) => {}
             }

@@ -2,8 +2,8 @@
 //!
 //! Invariants: a session is counted as long as its [`Seat`] lives, a panic included; asking to drain is not undone.
 
-use crate::base::wait::Notify;
 use super::shutdown::Shutdown;
+use crate::base::wait::Notify;
 use std::cell::Cell;
 use std::rc::Rc;
 

@@ -10,9 +10,9 @@
 
 use super::input::Input;
 use super::pipe::Pipe;
-use crate::node::shutdown::Shutdown;
 use crate::base::buffer::BufLease;
 use crate::base::wait::Waiter;
+use crate::node::shutdown::Shutdown;
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol};
 use bytes::Bytes;
 use futures_util::future::{Either, select};

@@ -1,12 +1,12 @@
 //! What IMAP sessions need of the node, and their move to the account's core.
 
 use super::imap::{self, AuthVerdict, Credentials, Served, Services};
-use crate::node::shutdown::Shutdown;
 use super::{Moved, Moves};
 use crate::auth::Login;
 use crate::base::clock::SystemClock;
 use crate::mailbox::searching::Pace;
 use crate::net::Conn;
+use crate::node::shutdown::Shutdown;
 use crate::node::{CLOCK, Node, NodeEnvironment, NodeStore};
 use crate::proto::imap::{Config, LoginRefusal};
 use crate::runtime::{self, Core};

@@ -1,13 +1,13 @@
 //! Telling the client what has changed in the selected mailbox (RFC 9051 §7.4, §7.5.1; RFC 7162 §3.2.4).
 //!
-//! Invariants: FLAGS, EXPUNGE, EXISTS, FETCH in this order, so that a number always means what it did when it was
-//! written; unsolicited FETCH carries the UID, and MODSEQ once CONDSTORE is enabled.
+//! Invariants: EXPUNGE, EXISTS, FETCH in this order, so that a number always means what it did when it was written;
+//! FLAGS has named a keyword before any message is shown with it; unsolicited FETCH carries the UID, and MODSEQ once CONDSTORE is enabled.
 //! Limits: [`FLAGS_SLICE`] messages are looked at between sends.
 //! Not here: what has changed (`mailbox::view`).
 
 use super::Services;
 use super::link::{Link, Lost};
-use super::state::Session;
+use super::state::{Selected, Session};
 use crate::mailbox::view::{OwnChanges, ViewChanges, row_of};
 use crate::model::{Flags, MailboxId, SeqNum, Uid};
 use crate::proto::imap::encode::code::push_status_line;
@@ -51,11 +51,10 @@ impl<S: Services> Session<S> {
         let view = &mut selected.view;
         let synced = self.services.store().account(self.account.id, |account| {
             let state = account.mailboxes.get(&mailbox)?;
-            let changes = view.sync(state, may_expunge, own);
-            if changes.keywords_grew {
+            if view.takes_new_keywords(state) {
                 write_flags_lines(state, may_change_flags, link.out());
             }
-            Some(changes)
+            Some(view.sync(state, may_expunge, own))
         });
         let Some(changes) = synced.flatten() else {
             self.selected = None;
@@ -94,6 +93,7 @@ impl<S: Services> Session<S> {
     /// Writes a FETCH with the flags of each of `uids` that is there and in the view.
     pub fn write_flags_of(&self, state: &MailboxState, uids: &[Uid], out: &mut Vec<u8>) {
         let Some(selected) = &self.selected else { return };
+        announce_keywords(state, selected, out);
         for uid in uids {
             let (Some(index), Some(row)) = (selected.view.index_of(*uid), row_of(&state.rows, *uid)) else {
                 continue;
@@ -109,6 +109,13 @@ impl<S: Services> Session<S> {
             }
             message::push_fetch_end(out);
         }
+    }
+}
+
+/// Writes FLAGS when flags that follow may be keywords the client has not been told of.
+pub fn announce_keywords(state: &MailboxState, selected: &Selected, out: &mut Vec<u8>) {
+    if selected.view.takes_new_keywords(state) {
+        write_flags_lines(state, !selected.is_read_only, out);
     }
 }
 

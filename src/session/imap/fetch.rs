@@ -11,7 +11,7 @@
 //! Not here: single items of contents (`fetch_content`).
 
 use super::Services;
-use super::changes::push_flags_item;
+use super::changes::{announce_keywords, push_flags_item};
 use super::fetch_content::{self, Warmth, is_of_content};
 use super::link::Link;
 use super::state::{Answered, Session, Stop, no};
@@ -162,6 +162,7 @@ impl<S: Services> Session<S> {
     ) -> Result<(), Stop> {
         for slice in slices(range, ROWS_SLICE) {
             self.with_selected(|state, selected| {
+                announce_keywords(state, selected, link.out());
                 for index in slice {
                     let Some(row) = row_of(&state.rows, selected.view.uids()[index]) else {
                         trouble.has_gone = true;
@@ -304,7 +305,8 @@ impl<S: Services> Session<S> {
 
     /// Writes `* n FETCH (` and the items of the row, as the row is now.
     fn write_head(&self, out: &mut Vec<u8>, plan: &Plan, target: &Target) -> Result<(), Stop> {
-        self.with_selected(|state, _| {
+        self.with_selected(|state, selected| {
+            announce_keywords(state, selected, out);
             message::push_fetch_head(SeqNum::from_index(target.index), out);
             // Expunged since it was opened: what was read then is still true of it.
             let row = row_of(&state.rows, target.row.uid).unwrap_or(&target.row);

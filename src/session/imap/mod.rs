@@ -35,9 +35,9 @@ mod tests;
 
 pub use driver::{Moved, Served, resume, serve};
 
-use crate::node::shutdown::Shutdown;
 use crate::mailbox::searching::Pace;
 use crate::model::Account;
+use crate::node::shutdown::Shutdown;
 use crate::proto::imap::{Config, LoginRefusal};
 use crate::runtime::Core;
 use crate::store::{Environment, Store};

@@ -2,6 +2,7 @@
 
 mod changes;
 mod content;
+mod failures;
 mod mailboxes;
 mod searching;
 mod stress;

@@ -271,6 +271,8 @@ proptest! {
     #[test]
     fn every_client_knows_the_mailbox_in_the_end(steps in prop::collection::vec(step(), 0..40)) {
         let mut world = World::new();
+        let mut filler = world.login(1);
+        filler.fill(&mut world, "INBOX", 4);
         let mut muas: Vec<Mua> = (0..CLIENTS).map(|_| Mua::new(&mut world)).collect();
         for step in &steps {
             take(&mut world, &mut muas, step);

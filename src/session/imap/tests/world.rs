@@ -5,11 +5,11 @@ use crate::base::clock::{ManualClock, UnixMillis};
 use crate::mailbox::searching::Pace;
 use crate::model::{Account, AccountId, AddrSpec};
 use crate::net::TlsInfo;
+use crate::node::shutdown::Shutdown;
 use crate::proto::imap::{Config, LoginRefusal};
 use crate::runtime::Core;
 use crate::session::imap::{AuthVerdict, Credentials, Served, Services, resume, serve};
 use crate::session::pipe::Pipe;
-use crate::node::shutdown::Shutdown;
 use crate::sim::SimDisk;
 use crate::store::{Environment, Store, recover};
 use futures::executor::{LocalPool, LocalSpawner};
@@ -114,6 +114,7 @@ fn account(id: u64) -> Account {
 pub struct World {
     pool: LocalPool,
     pub services: Rc<TestServices>,
+    pub disk: SimDisk,
     /// Octets of an idle session's own state.
     pub session_bytes: usize,
 }
@@ -125,9 +126,19 @@ impl World {
 
     /// A world whose core is one of several.
     pub fn on_core(core: Core) -> Self {
+        Self::on_disk(SimDisk::new(1), core)
+    }
+
+    /// The same store, started anew: nothing of it is in memory.
+    pub fn restarted(mut self) -> Self {
+        self.pool.run_until(self.services.store.shutdown());
+        Self::on_disk(self.disk, self.services.core)
+    }
+
+    fn on_disk(disk: SimDisk, core: Core) -> Self {
         let clock = ManualClock::at(NOW);
         let environment = TestEnvironment {
-            disk: SimDisk::new(1),
+            disk: disk.clone(),
             clock: clock.clone(),
         };
         let mut pool = LocalPool::new();
@@ -149,6 +160,7 @@ impl World {
         Self {
             pool,
             services,
+            disk,
             session_bytes: 0,
         }
     }

@@ -1,0 +1,94 @@
+//! What a client sees of a disk that fails or lies.
+
+use super::world::World;
+use crate::sim::Fault;
+
+#[test]
+fn a_failed_log_refuses_changes_and_still_shows_mail() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 2);
+    world.disk.inject(Fault::ErrorAt(world.disk.operations() + 1));
+    let refused = a.command(&mut world, "STORE 1 +FLAGS (\\Flagged)");
+    assert!(refused.tagged.starts_with("NO [UNAVAILABLE]"), "{refused:?}");
+    assert_eq!(refused.untagged, "", "nothing is shown of what did not happen");
+    let body = a.ok(&mut world, "FETCH 1 (FLAGS BODY[TEXT])");
+    assert_eq!(
+        body.untagged,
+        "* 1 FETCH (FLAGS () BODY[TEXT] {8}\r\nbody 1\r\n)\r\n"
+    );
+    let append = a.tagged(&mut world, "APPEND INBOX {3+}\r\nabc");
+    assert!(append.starts_with("NO [UNAVAILABLE]"), "{append}");
+    for change in ["EXPUNGE", "CREATE x", "COPY 1 Trash", "SUBSCRIBE x"] {
+        a.command(&mut world, change);
+    }
+    assert_eq!(
+        a.ok(&mut world, "FETCH 1:* FLAGS").lines(),
+        ["* 1 FETCH (FLAGS ())", "* 2 FETCH (FLAGS ())"]
+    );
+}
+
+#[test]
+fn a_failed_append_leaves_nothing_to_be_seen() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    world.disk.inject(Fault::ErrorAt(world.disk.operations() + 1));
+    let append = a.command(&mut world, "APPEND INBOX {3+}\r\nabc");
+    assert!(append.tagged.starts_with("NO [UNAVAILABLE]"), "{append:?}");
+    assert_eq!(append.untagged, "");
+    let status = a.ok(&mut world, "STATUS INBOX (MESSAGES UIDNEXT)");
+    assert!(status.has("* STATUS INBOX (MESSAGES 0 UIDNEXT 1)"), "{status:?}");
+}
+
+#[test]
+fn a_damaged_message_is_left_out_and_the_others_come() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 3);
+    let mut world = world.restarted();
+    let (name, place) = find(&world, b"body 2\r\n");
+    world.disk.flip_bit(&name, place, 1);
+    let mut a = world.selected(1);
+    let fetch = a.command(&mut world, "FETCH 1:3 BODY.PEEK[TEXT]");
+    assert!(fetch.tagged.starts_with("NO [CORRUPTION]"), "{fetch:?}");
+    assert_eq!(
+        fetch.untagged,
+        "* 1 FETCH (UID 1 BODY[TEXT] {8}\r\nbody 1\r\n)\r\n* 3 FETCH (UID 3 BODY[TEXT] {8}\r\nbody 3\r\n)\r\n"
+    );
+    let search = a.ok(&mut world, "SEARCH BODY body");
+    assert_eq!(search.lines(), ["* SEARCH 1 3"]);
+    a.ok(&mut world, "FETCH 2 (FLAGS RFC822.SIZE)");
+}
+
+#[test]
+fn a_body_that_turns_out_damaged_on_the_way_ends_the_connection() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    let message = format!(
+        "Subject: x\r\n\r\n{}end of it\r\n",
+        "line of text\r\n".repeat(50_000)
+    );
+    a.append(&mut world, "INBOX", "", &message);
+    let mut world = world.restarted();
+    let (name, place) = find(&world, b"end of it\r\n");
+    world.disk.flip_bit(&name, place, 1);
+    let mut a = world.selected(1);
+    a.send("a FETCH 1 BODY.PEEK[]\r\n");
+    world.run();
+    let got = a.read();
+    let (head, rest) = got.split_once("}\r\n").unwrap();
+    assert!(head.ends_with(&format!("{{{}", message.len())));
+    assert!(message.starts_with(rest) && rest.len() < message.len());
+    assert!(a.is_closed());
+}
+
+/// Where on the disk some octets are.
+fn find(world: &World, octets: &[u8]) -> (String, usize) {
+    for (name, _) in world.disk.names() {
+        let content = world.disk.content(&name).unwrap_or_default();
+        if let Some(place) = memchr::memmem::find(&content, octets) {
+            return (name, place);
+        }
+    }
+    panic!("not on the disk");
+}
