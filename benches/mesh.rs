@@ -5,9 +5,11 @@
 //! 2. Round-trip times of a 4-byte ping on a connection of a core that computes meanwhile in slices under 1 ms, with
 //!    `breathe()` between the slices and with a bare yield (the trap). Bound asked for: p99 ≤ 5 ms.
 //! 3. Ping-pong on idle cores, plain and TLS, 1 and 50 connections, as a baseline for changes of `net`.
+//! 4. Memory of an idle connection, plain and TLS.
 //!
-//! Run: `cargo bench --bench mesh`. Two CPUs at least; figures from a machine that does other things are ratios only.
+//! Run: `cargo bench --bench mesh`, or with names of sections: `-- mesh beside ping-pong memory`. Two CPUs at least; figures from a machine that does other things are ratios only.
 
+use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use ringpost::net::{BoundListener, Conn, Listener};
@@ -16,12 +18,20 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{FromRawFd, IntoRawFd};
 use std::pin::Pin;
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Idle connections whose memory is measured.
+const IDLE_CONNECTIONS: usize = 2000;
 
 /// How long each figure is measured.
 const MEASURED: Duration = Duration::from_secs(3);
@@ -31,34 +41,92 @@ const SLICE: Duration = Duration::from_micros(800);
 
 type Local<T> = Pin<Box<dyn Future<Output = T>>>;
 
+/// From 1 ns to 100 s.
 fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are allowed")
+    Histogram::new_with_max(100_000_000_000, 3).expect("three digits are allowed")
 }
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, idle, address, certificate] = &arguments[..]
+        && idle == "idle-clients"
+    {
+        return be_idle_clients(address.parse().expect("an address"), certificate);
+    }
+    if let [_, memory, secured] = &arguments[..]
+        && memory == "idle-memory"
+    {
+        return idle_memory(secured == "TLS");
+    }
     // `cargo test --benches` and `cargo bench -- --test` only want to know that it builds and starts.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
     ringpost::runtime::probe(2).expect("io_uring is needed");
+    let wanted: Vec<&String> = arguments[1..]
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let sections: [(&str, fn()); 4] = [
+        ("mesh", measure_mesh),
+        ("beside", measure_beside),
+        ("ping-pong", measure_ping_pong),
+        ("memory", measure_memory),
+    ];
+    for (name, measure) in sections {
+        if wanted.is_empty() || wanted.iter().any(|word| *word == name) {
+            measure();
+        }
+    }
+}
+
+fn measure_mesh() {
     println!("mesh: round trips between two cores");
     for in_flight in [1, 32] {
         report_calls("ringpost mesh", in_flight, over_mesh(in_flight));
         report_calls("tokio mpsc + oneshot", in_flight, over_tokio(in_flight));
     }
+}
+
+fn measure_beside() {
     println!("ping beside a task that computes in slices of {SLICE:?}");
     for (name, pause) in [("breathe()", Pause::Breathe), ("bare yield (trap)", Pause::Yield)] {
         report_times(name, &ping_beside_computation(pause));
     }
+}
+
+fn measure_ping_pong() {
     println!("ping-pong, one core");
     for connections in [1, 50] {
+        ping_pong(
+            &format!("{connections:>3} connections, bare glommio"),
+            connections,
+            Server::Bare,
+        );
         for secured in [false, true] {
             let name = format!(
                 "{connections:>3} connections, {}",
                 if secured { "TLS" } else { "plain" }
             );
-            ping_pong(&name, connections, secured);
+            ping_pong(
+                &name,
+                connections,
+                if secured { Server::Secured } else { Server::Plain },
+            );
         }
+    }
+}
+
+fn measure_memory() {
+    println!("resident memory per idle connection, of {IDLE_CONNECTIONS}");
+    for secured in ["plain", "TLS"] {
+        // In a fresh process, whose allocator keeps nothing of what was measured before.
+        let program = std::env::current_exe().expect("running");
+        let status = Command::new(program)
+            .args(["idle-memory", secured])
+            .status()
+            .expect("runs again");
+        assert!(status.success());
     }
 }
 
@@ -158,7 +226,9 @@ fn over_tokio(in_flight: usize) -> Histogram<u64> {
                 let mut receiver = receiver.lock().take().expect("taken once");
                 while let Some((n, reply)) = receiver.recv().await {
                     // A task per request, as the mesh has it.
-                    spawn_detached("request", async move { drop(reply.send(n + 1)) });
+                    spawn_detached("request", async move {
+                        let _ = reply.send(n + 1);
+                    });
                 }
                 return None;
             }
@@ -201,7 +271,7 @@ fn ping_beside_computation(pause: Pause) -> Histogram<u64> {
             }
         });
     };
-    serve(false, beside, move |address, _| {
+    serve(Server::Plain, beside, move |address, _| {
         let times = ping(TcpStream::connect(address).expect("served"), MEASURED);
         stop.store(true, Ordering::Relaxed);
         times
@@ -233,12 +303,16 @@ fn ping(mut stream: impl Read + Write, time: Duration) -> Histogram<u64> {
 }
 
 /// Rate, times, and the CPU time of the server's core per request.
-fn ping_pong(name: &str, connections: usize, secured: bool) {
+fn ping_pong(name: &str, connections: usize, server: Server) {
+    let secured = server == Server::Secured;
     let core_thread = Arc::new(Mutex::new(0));
     let told = core_thread.clone();
     let beside = move || *told.lock() = thread_id();
-    let times = serve(secured, beside, move |address, config| {
+    let times = serve(server, beside, move |address, config| {
         let sum = Mutex::new(histogram());
+        while *core_thread.lock() == 0 {
+            std::thread::yield_now();
+        }
         let cpu = || cpu_ns(*core_thread.lock());
         let streams: Vec<_> = (0..connections)
             .map(|_| Client::connect(address, secured.then(|| config.clone())))
@@ -312,35 +386,76 @@ impl Write for Client {
     }
 }
 
-/// An echo server on one core, with `beside` called on it, while `client` runs here.
+fn client_config(certificate: &rustls::pki_types::CertificateDer<'static>) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate.clone()).expect("a good certificate");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Arc::new(
+        builder
+            .expect("a good provider")
+            .with_root_certificates(roots)
+            .with_no_client_auth(),
+    )
+}
+
+/// What answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Server {
+    /// glommio's listener and stream without Ringpost's layer, as what that layer is measured against.
+    Bare,
+    Plain,
+    Secured,
+}
+
 fn serve(
-    secured: bool,
+    server: Server,
     beside: impl Fn() + Clone + Send + 'static,
     client: impl FnOnce(SocketAddr, Arc<rustls::ClientConfig>) -> Histogram<u64>,
 ) -> Histogram<u64> {
+    serve_with(server, beside, |address, certificate| {
+        client(address, client_config(&certificate))
+    })
+}
+
+/// An echo server on one core, with `beside` called on it, while `client` runs here.
+fn serve_with<T>(
+    server: Server,
+    beside: impl Fn() + Clone + Send + 'static,
+    client: impl FnOnce(SocketAddr, rustls::pki_types::CertificateDer<'static>) -> T,
+) -> T {
     let certificate = ringpost::tls::self_signed(&["localhost".to_owned()]).expect("made");
-    let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(certificate.chain[0].clone())
-        .expect("a good certificate");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let client_config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("a good provider")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let config = secured.then(|| ringpost::tls::server_config(certificate, &[]).expect("a good certificate"));
+    let own = certificate.chain[0].clone();
+    let config = (server == Server::Secured)
+        .then(|| ringpost::tls::server_config(certificate, &[]).expect("a good certificate"));
 
     let bound = BoundListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
     let address = bound.local();
     let bound = Arc::new(Mutex::new(Some(bound)));
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
+    let is_bare = server == Server::Bare;
+    let bare = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = if is_bare {
+        bare.local_addr().expect("a live socket")
+    } else {
+        address
+    };
+    let bare = Arc::new(Mutex::new(Some(bare)));
     let server = std::thread::spawn(move || {
         run_cores(1, move |_| {
+            if is_bare {
+                let (bare, stopped, beside) = (bare.clone(), stopped.clone(), beside.clone());
+                return Box::pin(async move {
+                    beside();
+                    let socket = bare.lock().take().expect("taken once");
+                    spawn_detached("accept", bare_accept(socket));
+                    stopped.notified().await;
+                }) as Local<()>;
+            }
             let listener = Listener::new(bound.lock().take().expect("taken once")).expect("a live socket");
             let (config, stopped, beside) = (config.clone(), stopped.clone(), beside.clone());
-            async move {
+            Box::pin(async move {
                 beside();
                 let listener = Rc::new(listener);
                 let accepting = listener.clone();
@@ -351,15 +466,110 @@ fn serve(
                 });
                 stopped.notified().await;
                 listener.stop();
-            }
+            })
         })
     });
-    let times = client(address, Arc::new(client_config));
+    let result = client(address, own);
     stop.notify_one();
-    for result in server.join().expect("the server's thread") {
-        result.expect("no core fails");
+    for ended in server.join().expect("the server's thread") {
+        ended.expect("no core fails");
     }
-    times
+    result
+}
+
+/// The clients are another process, so that only the server's memory is counted.
+fn idle_memory(secured: bool) {
+    let connect = |address: SocketAddr, certificate: &str, count: usize| {
+        let mut child = Command::new(std::env::current_exe().expect("running"))
+            .args(["idle-clients", &address.to_string(), certificate])
+            .env("IDLE_CONNECTIONS", count.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("runs again");
+        child
+            .stdout
+            .as_mut()
+            .expect("piped")
+            .read_exact(&mut [0])
+            .expect("all are connected");
+        child
+    };
+    serve_with(
+        if secured { Server::Secured } else { Server::Plain },
+        || {},
+        |address, certificate| {
+            let path = std::env::temp_dir().join(format!("ringpost-bench-{}.der", std::process::id()));
+            std::fs::write(&path, certificate).expect("room in the temporary directory");
+            let path_text = if secured {
+                path.to_str().expect("a plain path")
+            } else {
+                "plain"
+            };
+            // What is there once: pools, tables, code.
+            let warm = connect(address, path_text, 100);
+            let before = resident_bytes();
+            let clients = connect(address, path_text, IDLE_CONNECTIONS);
+            let after = resident_bytes();
+            for mut child in [warm, clients] {
+                drop(child.stdin.take());
+                child.wait().expect("a child");
+            }
+            std::fs::remove_file(path).expect("written before");
+            let each = after.saturating_sub(before) / IDLE_CONNECTIONS as u64;
+            println!("  {:<22} {each} bytes", if secured { "TLS" } else { "plain" });
+        },
+    );
+}
+
+fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    text.split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok())
+        .expect("a number")
+        * 4096
+}
+
+/// Connects, pings once over each connection, says so, and keeps all open until stdin ends.
+fn be_idle_clients(address: SocketAddr, certificate: &str) {
+    let count = std::env::var("IDLE_CONNECTIONS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .expect("a number");
+    let config = (certificate != "plain").then(|| {
+        let certificate = std::fs::read(certificate).expect("written by the parent");
+        client_config(&certificate.into())
+    });
+    let mut clients: Vec<_> = (0..count)
+        .map(|_| Client::connect(address, config.clone()))
+        .collect();
+    for client in &mut clients {
+        client
+            .write_all(b"ping")
+            .and_then(|()| client.read_exact(&mut [0; 4]))
+            .expect("served");
+    }
+    std::io::stdout()
+        .write_all(b"!")
+        .and_then(|()| std::io::stdout().flush())
+        .expect("the parent listens");
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+async fn bare_accept(socket: std::net::TcpListener) {
+    // SAFETY: the descriptor is a listening socket and its ownership passes to the listener.
+    let listener = unsafe { glommio::net::TcpListener::from_raw_fd(socket.into_raw_fd()) };
+    while let Ok(mut stream) = listener.accept().await {
+        stream.set_nodelay(true).expect("a live socket");
+        spawn_detached("echo", async move {
+            let mut buffer = vec![0; 16 * 1024];
+            while let Ok(count) = stream.read(&mut buffer).await
+                && count > 0
+                && stream.write_all(&buffer[..count]).await.is_ok()
+            {}
+        });
+    }
 }
 
 async fn echo(mut conn: Conn, config: Option<Arc<rustls::ServerConfig>>) {

@@ -1,4 +1,25 @@
 //! Ringpost: a whole mail server in one binary, one io_uring executor per core, over a log-structured message store.
+//!
+//! The modules, each of which may use only those above it:
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`base`] | checksums, clocks, local waiting, receive buffers, short texts |
+//! | [`model`] | the nouns of mail: addresses, envelopes, flags, mailbox names, UIDs, positions in the log |
+//! | [`proto`] | SMTP, POP3, IMAP, SASL and messages as state machines and parsers without I/O |
+//! | [`runtime`] | executors, timers, requests between cores, the control thread, the probe of the kernel |
+//! | [`disk`] | what the store needs of a disk, and the real one; the lock on the data directory |
+//! | [`sim`] | a simulated disk that loses power |
+//! | [`tls`], [`net`] | rustls over our own buffers; connections and listeners |
+//! | [`store`] | the log: segments, records, group commit, durable state, recovery |
+//! | [`mailbox`] | IMAP's meaning on the store: views, searching, listing |
+//! | [`directory`], [`auth`] | who is here; who they say they are |
+//! | [`delivery`] | an accepted message to the cores that own its recipients |
+//! | [`node`] | what all sessions of one core share |
+//! | [`session`] | one protocol, one connection and the services, joined |
+//! | [`cli`], [`boot`] | the command line; start and ordered stop |
+//!
+//! glommio is named in `runtime`, `net` and `disk::file` only.
 
 pub mod auth;
 pub mod base;

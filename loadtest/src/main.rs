@@ -5,6 +5,7 @@
 //! Exit code: 0; 1 when mail was lost, damaged or invented; 2 when the test could not be made.
 
 mod client;
+mod compare;
 mod crash;
 mod driver;
 mod epoll;
@@ -48,6 +49,8 @@ enum Command {
     Verify(verify::Options),
     /// Load a server, kill it with -9 at a random moment, start it again, verify; over and over
     Crash(crash::Options),
+    /// The same SMTP load on Ringpost and on Postfix's smtp-sink in turn, with ratios
+    Compare(compare::Options),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Ping(options) => ping::main(&options),
         Command::Verify(options) => verify::main(&options),
         Command::Crash(options) => crash::main(&options),
+        Command::Compare(options) => compare::main(&options),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

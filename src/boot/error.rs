@@ -3,7 +3,6 @@
 use crate::disk::DiskError;
 use crate::runtime::{ExecutorError, ProbeError};
 use crate::store::OpenError;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 /// Each says whose matter it is by its exit code: 2 for what the admin changes, 1 for the rest.
@@ -13,12 +12,11 @@ pub enum BootError {
     #[error(transparent)]
     Probe(#[from] ProbeError),
     /// A listener.
-    #[error(
-        "cannot listen on {address} for {service}: {cause}; stop what uses the port or choose another --port-offset"
-    )]
+    #[error("cannot listen for {service}: {cause} (see --port-offset)")]
     Listen {
+        /// Which service.
         service: &'static str,
-        address: SocketAddr,
+        /// Names the address.
         cause: std::io::Error,
     },
     /// The data directory.

@@ -4,7 +4,6 @@ use super::BootError;
 use crate::cli::PortOffset;
 use crate::net::BoundListener;
 use crate::session::Service;
-use socket2::{Domain, Socket, Type};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,43 +22,15 @@ pub fn bind_all(
     let mut by_core: Vec<CoreListeners> = (0..cores).map(|_| Vec::new()).collect();
     let mut ports = BTreeMap::new();
     for service in Service::ALL {
-        let mut port = offset.port(service.standard_port());
-        refuse_if_taken(service, SocketAddr::new(address, port))?;
-        for listeners in &mut by_core {
-            let bound = bind(service, SocketAddr::new(address, port))?;
-            // With port 0 the first core's socket chooses, the others join it.
-            port = bound.local().port();
+        let address = SocketAddr::new(address, offset.port(service.standard_port()));
+        let listen = |cause| BootError::Listen { service: service.name(), cause };
+        let bound = BoundListener::bind_all(address, cores).map_err(listen)?;
+        ports.insert(service.name(), bound[0].local().port());
+        for (listeners, bound) in by_core.iter_mut().zip(bound) {
             listeners.push((service, bound));
         }
-        ports.insert(service.name(), port);
     }
     Ok((by_core, ports))
-}
-
-fn bind(service: Service, address: SocketAddr) -> Result<BoundListener, BootError> {
-    BoundListener::bind(address).map_err(|cause| BootError::Listen {
-        service: service.name(),
-        address,
-        cause,
-    })
-}
-
-/// SO_REUSEPORT would let a second server of the same user share the port in silence; a socket without it cannot.
-fn refuse_if_taken(service: Service, address: SocketAddr) -> Result<(), BootError> {
-    if address.port() == 0 {
-        return Ok(());
-    }
-    let try_bind = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        // Connections in TIME_WAIT do not count as taken.
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())
-    };
-    try_bind().map_err(|cause| BootError::Listen {
-        service: service.name(),
-        address,
-        cause,
-    })
 }
 
 #[cfg(test)]
@@ -85,8 +56,10 @@ mod tests {
     #[test]
     fn a_taken_port_is_an_error_that_names_it() {
         let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let address = holder.local_addr().expect("it is bound");
-        let error = refuse_if_taken(Service::Imap, address).expect_err("the port is taken");
-        assert!(error.to_string().contains(&address.to_string()), "{error}");
+        let port = holder.local_addr().expect("it is bound").port();
+        let offset = PortOffset::Fixed(port - Service::Smtp.standard_port());
+        let refused = bind_all(Ipv4Addr::LOCALHOST.into(), offset, 1);
+        let error = refused.map(|_| ()).expect_err("the port is taken").to_string();
+        assert!(error.contains("smtp") && error.contains(&port.to_string()), "{error}");
     }
 }

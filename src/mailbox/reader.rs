@@ -172,6 +172,7 @@ impl<E: Environment> MessageReader<E> {
             };
             let to = end.min(from + READ_BYTES_MAX).max(from + least).min(self.size());
             let pieces = self.store.read_message(&self.stored, from..to).await?;
+            self.start.reserve(index(to - from));
             pieces
                 .iter()
                 .for_each(|piece| self.start.extend_from_slice(piece));

@@ -3,7 +3,7 @@
 //! Owns: the order of work (rows, then headers, then bodies, message by message) and the budget.
 //! Invariants: nothing of the store is held over a wait; the result ascends; a message expunged meanwhile is not found.
 //! Limits: [`SEARCH_SLICE_ROWS`] rows or [`SLICE_TIME`] of computing between breaths, [`SEARCH_CPU_BUDGET`] in all.
-//! A message too long to be taken apart ([`super::reader::PARSE_BYTES_MAX`]) has no body to be found.
+//! Failure: a damaged message is not found. A message too long to be taken apart ([`super::reader::PARSE_BYTES_MAX`]) has no body to be found.
 //! Not here: what keys mean (`search`), the response (`session::imap`).
 
 use super::reader::{MessageReader, ReadError};
@@ -72,8 +72,11 @@ pub async fn run<E: Environment, P: Pace>(
         let mut judged = judged.flatten().ok_or(SearchError::MailboxGone)?;
         budget.breathe_if_due().await?;
         for (index, row) in std::mem::take(&mut judged.undecided) {
-            if is_match(store, account, query, index, &row, &mut budget).await? {
-                judged.found.push((index, row.mod_seq));
+            match is_match(store, account, query, index, &row, &mut budget).await {
+                Ok(true) => judged.found.push((index, row.mod_seq)),
+                // One damaged message must not make every search fail; the store has reported it.
+                Ok(false) | Err(SearchError::Store(StoreError::Damaged { .. })) => {}
+                Err(error) => return Err(error),
             }
         }
         judged.found.sort_unstable_by_key(|(index, _)| *index);

@@ -251,7 +251,7 @@ impl Listener {
 fn serve_new(stream: Stream, serve: &impl Fn(Conn)) {
     // A peer that is gone already has no address any more, and nothing to be served.
     if let Ok(conn) = Conn::new(stream) {
-        serve(conn);
+        runtime::contained("serve a connection", || serve(conn));
     }
 }
 
@@ -286,4 +286,19 @@ fn is_about_one_connection(error: &io::Error) -> bool {
                 | libc::ETIMEDOUT
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_sockets_inherit_what_the_listener_was_given() {
+        let bound = BoundListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let _client = std::net::TcpStream::connect(bound.local()).unwrap();
+        let (accepted, _) = bound.socket.accept().unwrap();
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+    }
 }

@@ -3,7 +3,7 @@
 //! Invariants: a session is counted as long as its [`Seat`] lives, a panic included; asking to drain is not undone.
 
 use crate::base::wait::Notify;
-use crate::session::shutdown::Shutdown;
+use super::shutdown::Shutdown;
 use std::cell::Cell;
 use std::rc::Rc;
 

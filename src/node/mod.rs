@@ -5,6 +5,7 @@
 //! Not here: starting and stopping the process (`boot`), the dialogues (`session`).
 
 pub mod drain;
+pub mod shutdown;
 
 use crate::auth::Authenticator;
 use crate::base::clock::{Clock, SystemClock, UnixMillis};

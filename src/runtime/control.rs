@@ -9,7 +9,6 @@
 
 use crossbeam::channel as crossbeam_channel;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use tokio::sync::{mpsc, oneshot};
 
@@ -55,9 +54,7 @@ impl Control {
                 .name(format!("compute-{number}"))
                 .spawn(move || {
                     for computation in queue {
-                        if let Err(panic) = catch_unwind(AssertUnwindSafe(computation)) {
-                            super::executor::report_panic("computation", &*panic);
-                        }
+                        super::contained("computation", computation);
                     }
                 })?;
         }

@@ -209,12 +209,20 @@ fn allowed_cpus() -> Vec<usize> {
 /// # Panics
 /// When the calling thread is no core.
 pub fn spawn_detached(name: &'static str, task: impl Future<Output = ()> + 'static) {
-    glommio::spawn_local(async move {
-        if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
+    // Combinators, not an async block: that would hold the task twice, as what it captured and as what it awaits.
+    let contained = AssertUnwindSafe(task).catch_unwind().map(move |ended| {
+        if let Err(panic) = ended {
             report_panic(name, &*panic);
         }
-    })
-    .detach();
+    });
+    glommio::spawn_local(contained).detach();
+}
+
+/// Calls `action`; a panic in it is logged with `name` and counted.
+pub(crate) fn contained(name: &'static str, action: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(action)) {
+        report_panic(name, &*panic);
+    }
 }
 
 /// Logs and counts a contained panic.

@@ -7,6 +7,8 @@
 //! Limits: [`INBOX_REQUESTS_MAX`] waiting per core, [`SERVE_BATCH`] taken before I/O is let in.
 //! Failure: a request that panics answers [`CoreGone`] to its caller and is logged; a core that ends, even by a panic, answers
 //! it to everybody.
+//! A task that waits for many calls at once must do so through a combinator with wakers of its own (`FuturesUnordered`):
+//! glommio panics at the 32,768th clone of one task's waker, and every call under way holds one.
 //! glommio's own channels are not used: they are polled, single-producer and have a history of hangs. Its wakers are: a wake
 //! from another thread goes through the executor's eventfd (5 µs a round trip with 32 in flight, 80 µs when the other core
 //! sleeps).
@@ -168,7 +170,8 @@ impl<Req, Rep> Drop for EndOnDrop<'_, Req, Rep> {
     }
 }
 
-type LocalReply<Rep> = Pin<Box<dyn Future<Output = Rep>>>;
+/// A request being served; a panic in it is its answer.
+type LocalReply<Rep> = Pin<Box<dyn Future<Output = Result<Rep, CoreGone>>>>;
 
 /// The serving function of the own core, for calls without a message.
 struct OwnServe<Req, Rep>(Rc<dyn Fn(Req) -> LocalReply<Rep>>);
@@ -221,7 +224,7 @@ impl<Req: Send + 'static, Rep: Send + 'static> Endpoint<Req, Rep> {
                 return Err(CoreGone);
             }
             return OwnCall {
-                reply: Some(contained(serve(request))),
+                reply: Some(serve(request)),
             }
             .await;
         }
@@ -252,9 +255,7 @@ impl<Req: Send + 'static, Rep: Send + 'static> Endpoint<Req, Rep> {
                 let key = under_way.insert(answer.0.clone());
                 let (serve, under_way) = (serve.clone(), under_way.clone());
                 spawn_detached("mesh request", async move {
-                    // Named, so that the duty is dropped (and answered) last, also by a panic.
                     let _done = Done { under_way, key };
-                    let answer = answer;
                     let reply = serve(request).await;
                     answer.0.answer(Ok(reply));
                 });
@@ -301,8 +302,14 @@ impl<Req: Send + 'static, Rep: Send + 'static> Endpoint<Req, Rep> {
     {
         let boxed = move |request| -> LocalReply<Rep> {
             let serve = serve.clone();
-            // The call itself is inside the future, so that its panic is contained with the future's.
-            Box::pin(async move { serve(request).await })
+            Box::pin(async move {
+                // The call itself is inside the future, so that its panic is contained with the future's.
+                let reply = AssertUnwindSafe(async { serve(request).await });
+                reply.catch_unwind().await.map_err(|panic| {
+                    report_panic("request of the own core", &*panic);
+                    CoreGone
+                })
+            })
         };
         let own = OwnServe::<Req, Rep>(Rc::new(boxed));
         OWN_SERVE.with_borrow_mut(|all| all.insert(self.id, Rc::new(own)));
@@ -364,19 +371,9 @@ impl<Rep> Drop for Done<Rep> {
     }
 }
 
-/// A panic of the request is its answer.
-fn contained<Rep: 'static>(reply: LocalReply<Rep>) -> LocalReply<Result<Rep, CoreGone>> {
-    Box::pin(async move {
-        AssertUnwindSafe(reply).catch_unwind().await.map_err(|panic| {
-            report_panic("request of the own core", &*panic);
-            CoreGone
-        })
-    })
-}
-
 /// A call of the own core. Dropped halfway it goes on as a task: a commit must not depend on whether its caller waits.
 struct OwnCall<Rep: 'static> {
-    reply: Option<LocalReply<Result<Rep, CoreGone>>>,
+    reply: Option<LocalReply<Rep>>,
 }
 
 impl<Rep: 'static> Future for OwnCall<Rep> {

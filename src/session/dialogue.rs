@@ -10,7 +10,7 @@
 
 use super::input::Input;
 use super::pipe::Pipe;
-use super::shutdown::Shutdown;
+use crate::node::shutdown::Shutdown;
 use crate::base::buffer::BufLease;
 use crate::base::wait::Waiter;
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol};
@@ -164,7 +164,7 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
         Ok(())
     }
 
-    /// The parts, to travel to another core.
+    /// The parts, to travel to another core. Replies not yet sent are lost: flush before.
     pub fn into_parts(self) -> (P, C, Vec<u8>) {
         (self.pipe, self.core, self.input.into_carry())
     }

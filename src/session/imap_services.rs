@@ -1,7 +1,7 @@
 //! What IMAP sessions need of the node, and their move to the account's core.
 
 use super::imap::{self, AuthVerdict, Credentials, Served, Services};
-use super::shutdown::Shutdown;
+use crate::node::shutdown::Shutdown;
 use super::{Moved, Moves};
 use crate::auth::Login;
 use crate::base::clock::SystemClock;

@@ -14,7 +14,6 @@ pub mod input;
 pub mod pipe;
 pub mod pop3;
 pub mod service;
-pub mod shutdown;
 pub mod smtp;
 
 pub use service::Service;

@@ -109,7 +109,11 @@ impl Session {
         }
     }
 
-    async fn move_away(self, account: Arc<Account>, moves: &Moves) {
+    async fn move_away(mut self, account: Arc<Account>, moves: &Moves) {
+        // Replies to what was pipelined before the login leave from here.
+        if self.dialogue.flush().await.is_err() {
+            return;
+        }
         let owner = self.node.router.owner_of(account.id);
         let (conn, core, carry) = self.dialogue.into_parts();
         let moved = Moved {

@@ -110,6 +110,7 @@ impl<P: Pipe> Session<P> {
 
     async fn take_body(&mut self, pieces: SmallVec<[Bytes; 4]>) {
         if !self.dialogue.core.holds_body() {
+            // RSET, a fault or a refused chunk: what was collected belongs to no message any more.
             self.transaction.drop_body();
             return;
         }

@@ -6,8 +6,9 @@
 //! Failure: chunks of a body that is never finished, or never delivered, are dead bytes of the log.
 //! Not here: which mailbox a body goes to (`plan`).
 
+use super::group::{PieceCursor, Reply};
 use super::handle::{Inner, Store};
-use super::log::{CHUNK_OVERHEAD_BYTES, PieceCursor, Reply};
+use super::log::CHUNK_OVERHEAD_BYTES;
 use super::plan::Plan;
 use super::{ChunkRef, Environment, StoreError};
 use crate::base::guard::AbortOnUnwind;

@@ -6,7 +6,8 @@
 //! Not here: what waits, is written and answered (`log`, `writer`).
 
 use super::body::store_bodies;
-use super::log::{Log, LogStart, Next, Reply, Room, bodies_bytes};
+use super::group::Reply;
+use super::log::{Log, LogStart, Next, Room, bodies_bytes};
 use super::options::FREE_BYTES_AGE_MS;
 use super::pending::Pending;
 use super::plan::{Chunks, Plan, PlannedBody, Planner, change_bytes_max};
@@ -60,7 +61,10 @@ pub(super) struct Inner<E: Environment> {
     pub work: Notify,
     /// There may be room now.
     pub room: Notify,
-    pub segment_wanted: Notify,
+    /// There is something to do beside writing groups.
+    pub aside: Notify,
+    /// Somebody saw an old number of free bytes.
+    pub wants_free_bytes: Cell<bool>,
     pub ended: Notify,
     pub has_ended: Cell<bool>,
     has_started: Cell<bool>,
@@ -97,7 +101,7 @@ impl<E: Environment> Inner<E> {
         }
         if matches!(log.next, Next::None) {
             log.next = Next::Wanted;
-            self.segment_wanted.notify_all();
+            self.aside.notify_all();
         }
         Ok(())
     }
@@ -155,16 +159,20 @@ impl<E: Environment> Inner<E> {
 
     /// Asks for the free bytes if what is known is old, then refuses mail below the reserve.
     pub async fn check_space(&self, bytes: u64) -> Result<(), StoreError> {
-        let age_ms = self.env.clock().now().0 - self.free_bytes_at_ms.get();
-        if !(0..FREE_BYTES_AGE_MS).contains(&age_ms) {
-            // Others use the old value meanwhile.
-            self.free_bytes_at_ms.set(self.env.clock().now().0);
+        if self.is_free_bytes_old() {
             self.refresh_free_bytes().await;
         }
         self.check_reserve(bytes)
     }
 
+    pub fn is_free_bytes_old(&self) -> bool {
+        let age_ms = self.env.clock().now().0 - self.free_bytes_at_ms.get();
+        !(0..FREE_BYTES_AGE_MS).contains(&age_ms)
+    }
+
     pub async fn refresh_free_bytes(&self) {
+        // Set before the answer is there: others use the old value meanwhile instead of asking as well.
+        self.free_bytes_at_ms.set(self.env.clock().now().0);
         if let Ok(free) = self.env.disk().free_bytes().await {
             self.free_bytes.set(free);
         }
@@ -240,7 +248,8 @@ impl<E: Environment> Store<E> {
             line: Line::default(),
             work: Notify::new(),
             room: Notify::new(),
-            segment_wanted: Notify::new(),
+            aside: Notify::new(),
+            wants_free_bytes: Cell::new(false),
             ended: Notify::new(),
             has_ended: Cell::new(false),
             has_started: Cell::new(false),
@@ -276,12 +285,15 @@ impl<E: Environment> Store<E> {
         self.0.log.borrow().failed.clone()
     }
 
-    /// Is there room for a message of `bytes`? Ask before 354. Does not wait: what is known of the free space is at
-    /// most as old as the last delivery.
+    /// Is there room for a message of `bytes`? Ask before 354. Does not wait: if what is known of the free space is
+    /// old, the writer is told to ask, and the next caller has the answer.
     ///
     /// # Errors
     /// [`StoreError::NoSpace`] below the reserve; [`StoreError::Failed`], [`StoreError::ShuttingDown`].
     pub fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
+        if self.0.is_free_bytes_old() && !self.0.wants_free_bytes.replace(true) {
+            self.0.aside.notify_all();
+        }
         self.0.check_reserve(bytes)
     }
 

@@ -5,171 +5,18 @@
 //! Limits: `options` (a group, a batch, what may wait).
 //! Not here: I/O and the next segment's making (`writer`).
 
-use super::frame::{
-    GROUP_HEADER_BYTES, GroupHeader, NO_PARTITION, RECORD_HEADER_BYTES, RecordCopy, RecordHeader, record_seed,
-};
+use super::apply::Place;
+use super::frame::{GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader};
+use super::group::{Batch, Entry, Group, PieceCursor, Reply, Segment, blocks, put_seal};
 use super::options::{StoreOptions, WAITING_BYTES_MAX};
-use super::plan::{Answer, Chunks};
-use super::record::{CHUNK_PREFIX_BYTES, Record, chunk_prefix, kind};
-use super::{Body, ChunkRef, CommitReceipt, Outcome, StoreError};
+use super::plan::{Chunks, Plan};
+use super::record::{CHUNK_PREFIX_BYTES, Record};
+use super::{Body, ChunkRef, StoreError};
 use crate::base::oneshot;
-use crate::disk::{BLOCK_BYTES, DiskFile, WriteBuffer};
-use crate::model::{AccountId, LogPosition, SegmentId};
-use bytes::Bytes;
+use crate::disk::{BLOCK_BYTES, DiskFile};
+use crate::model::LogPosition;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
-
-/// What a caller waits for.
-pub type Reply = Result<(CommitReceipt, Outcome), StoreError>;
-
-/// A segment that groups go to.
-#[derive(Clone)]
-pub struct Segment<F> {
-    /// Its file.
-    pub file: F,
-    /// Its id.
-    pub id: SegmentId,
-    /// See `segment::SegmentHeader`.
-    pub generation: u32,
-}
-
-/// An encoded record that is to be applied when it is durable.
-pub struct Entry {
-    /// What it does.
-    pub record: Record,
-    /// Where it lies, which of its partition it is.
-    pub place: super::apply::Place,
-}
-
-/// All records of one call.
-pub struct Batch {
-    /// In order.
-    pub entries: SmallVec<[Entry; 2]>,
-    /// What to tell the caller.
-    pub answer: Answer,
-    /// The caller, unless it does not wait.
-    pub waiter: oneshot::Sender<Reply>,
-    /// Accounts to be released when it is applied; see `pending`.
-    pub touched: SmallVec<[(AccountId, u64); 1]>,
-    /// Of the receipt.
-    pub commit: u64,
-}
-
-/// Records that are written and synced together.
-pub struct Group<F: DiskFile> {
-    /// Where it goes.
-    pub segment: Segment<F>,
-    /// Offset of its header.
-    pub start: u32,
-    /// Its number in the log.
-    pub sequence: u64,
-    /// Of its calls, in order.
-    pub batches: Vec<Batch>,
-    buffer: F::Buffer,
-    used: usize,
-    records: u32,
-    capacity: usize,
-    seed: u32,
-}
-
-impl<F: DiskFile> Group<F> {
-    fn new(segment: Segment<F>, start: u32, sequence: u64, capacity: usize, bytes: usize) -> Self {
-        let len = blocks(GROUP_HEADER_BYTES + bytes)
-            .next_power_of_two()
-            .min(capacity);
-        Self {
-            buffer: segment.file.buffer(len),
-            seed: record_seed(segment.id, segment.generation),
-            segment,
-            start,
-            sequence,
-            batches: Vec::new(),
-            used: GROUP_HEADER_BYTES,
-            records: 0,
-            capacity,
-        }
-    }
-
-    /// The position behind it, padding included.
-    pub fn end(&self) -> LogPosition {
-        let end = self.start as usize + blocks(self.used);
-        LogPosition {
-            segment: self.segment.id,
-            offset: u32::try_from(end).expect("a segment is below 4 GiB"),
-        }
-    }
-
-    /// Bytes it occupies on disk.
-    pub fn bytes(&self) -> usize {
-        blocks(self.used)
-    }
-
-    fn position(&self) -> LogPosition {
-        let offset = self.start as usize + self.used;
-        LogPosition {
-            segment: self.segment.id,
-            offset: u32::try_from(offset).expect("a segment is below 4 GiB"),
-        }
-    }
-
-    /// Space for a record, the buffer grown if need be (to what groups were lately like, so this is rare).
-    fn space(&mut self, bytes: usize) -> (LogPosition, &mut [u8]) {
-        let position = self.position();
-        let end = self.used + bytes;
-        assert!(end <= self.capacity, "room was made for the whole batch");
-        if end > self.buffer.bytes().len() {
-            let len = blocks(end).next_power_of_two().min(self.capacity);
-            let mut larger = self.segment.file.buffer(len);
-            larger.bytes_mut()[..self.used].copy_from_slice(&self.buffer.bytes()[..self.used]);
-            self.buffer = larger;
-        }
-        let start = std::mem::replace(&mut self.used, end);
-        self.records += 1;
-        (position, &mut self.buffer.bytes_mut()[start..end])
-    }
-
-    fn put_record(&mut self, header: &RecordHeader, payload: &[u8]) -> LogPosition {
-        let seed = self.seed;
-        let (position, out) = self.space(header.record_bytes());
-        let mut copy = RecordCopy::start(seed, header, out);
-        copy.put(payload);
-        copy.finish();
-        position
-    }
-
-    /// The bytes to write: header filled in, padded with zeros.
-    pub fn into_parts(self, header: impl FnOnce(u32, u32) -> GroupHeader, store_id: u64) -> Sealed<F> {
-        let mut buffer = self.buffer;
-        let used = u32::try_from(self.used).expect("a group is below 4 GiB");
-        let bytes = blocks(self.used);
-        let out = &mut buffer.bytes_mut()[..bytes];
-        header(used, self.records).encode(store_id, out);
-        out[self.used..].fill(0);
-        buffer.truncate(bytes);
-        Sealed {
-            segment: self.segment,
-            start: self.start,
-            buffer,
-            batches: self.batches,
-        }
-    }
-}
-
-/// A group as it goes to the disk.
-pub struct Sealed<F: DiskFile> {
-    /// Where it goes.
-    pub segment: Segment<F>,
-    /// Offset of its header.
-    pub start: u32,
-    /// All of it.
-    pub buffer: F::Buffer,
-    /// Of its calls, in order.
-    pub batches: Vec<Batch>,
-}
-
-fn blocks(bytes: usize) -> usize {
-    bytes.next_multiple_of(BLOCK_BYTES)
-}
 
 /// Can a batch be encoded now?
 pub enum Room {
@@ -286,9 +133,8 @@ impl<F: DiskFile> Log<F> {
             return Err(StoreError::Limit("one change of the store"));
         }
         if let Some(open) = &self.open {
-            let end = open.used + bytes;
-            let is_small = end <= self.options.group_bytes_max || open.records == 0;
-            if end <= open.capacity && is_small {
+            let is_small = open.used() + bytes <= self.options.group_bytes_max || open.batches.is_empty();
+            if open.has_capacity(bytes) && is_small {
                 return Ok(Room::Ready);
             }
             if self.filled_bytes > 0 && self.filled_bytes + open.bytes() > WAITING_BYTES_MAX {
@@ -435,35 +281,11 @@ impl<F: DiskFile> Log<F> {
         cursor: &mut PieceCursor<'_>,
     ) -> ChunkRef {
         let epoch = self.incarnation;
-        let group = self.open_mut();
-        let position = group.position();
-        let own = u64::from(position.segment.0) << 32 | u64::from(position.offset);
-        let email_id = *email_id.get_or_insert(own);
-        let header = RecordHeader {
-            payload_bytes: u32::try_from(CHUNK_PREFIX_BYTES + bytes).expect("a chunk is small"),
-            kind: kind::CHUNK,
-            flags: 0,
-            partition: NO_PARTITION,
-            epoch,
-            sequence: 0,
-        };
-        let seed = group.seed;
-        let (position, out) = group.space(header.record_bytes());
-        let mut copy = RecordCopy::start(seed, &header, out);
-        copy.put(&chunk_prefix(
-            email_id,
-            u32::try_from(index).expect("chunks of a message"),
-        ));
-        cursor.copy(bytes, &mut copy);
-        copy.finish();
-        ChunkRef {
-            position,
-            bytes: u32::try_from(bytes).expect("a chunk is small"),
-        }
+        self.open_mut().put_chunk(epoch, email_id, index, bytes, cursor)
     }
 
     /// Encodes a batch's records and registers its caller.
-    pub fn put_batch(&mut self, plan: super::plan::Plan, waiter: oneshot::Sender<Reply>) -> u64 {
+    pub fn put_batch(&mut self, plan: Plan, waiter: oneshot::Sender<Reply>) -> u64 {
         let mut entries = SmallVec::new();
         for record in plan.records {
             let place = self.put_record(&record);
@@ -487,7 +309,7 @@ impl<F: DiskFile> Log<F> {
         self.sequences[usize::from(partition)] + 1
     }
 
-    fn put_record(&mut self, record: &Record) -> super::apply::Place {
+    fn put_record(&mut self, record: &Record) -> Place {
         let mut payload = std::mem::take(&mut self.scratch);
         payload.clear();
         record.encode(&mut payload);
@@ -505,47 +327,12 @@ impl<F: DiskFile> Log<F> {
         let position = self.open_mut().put_record(&header, &payload);
         self.scratch = payload;
         let bytes = u32::try_from(header.record_bytes()).expect("a batch is below 4 GiB");
-        super::apply::Place {
+        Place {
             position,
             bytes,
             sequence,
         }
     }
-}
-
-/// Puts the record that ends the log of `incarnation` into an empty group.
-fn put_seal<F: DiskFile>(group: &mut Group<F>, epoch: u32, by: u32) {
-    let record = Record::Seal { by };
-    let mut payload = Vec::new();
-    record.encode(&mut payload);
-    let header = RecordHeader {
-        payload_bytes: u32::try_from(payload.len()).expect("a seal is small"),
-        kind: record.kind(),
-        flags: 0,
-        partition: NO_PARTITION,
-        epoch,
-        sequence: 0,
-    };
-    group.put_record(&header, &payload);
-}
-
-/// A group of one seal, for recovery to put at a cut.
-pub fn seal_at_cut<F: DiskFile>(
-    segment: Segment<F>,
-    start: u32,
-    sequence: u64,
-    epoch: u32,
-    by: u32,
-) -> Group<F> {
-    let mut group = Group::new(
-        segment,
-        start,
-        sequence,
-        BLOCK_BYTES,
-        BLOCK_BYTES - GROUP_HEADER_BYTES,
-    );
-    put_seal(&mut group, epoch, by);
-    group
 }
 
 /// What a chunk needs beside its piece of the body.
@@ -565,31 +352,4 @@ pub fn bodies_bytes(bodies: &[Body], options: &StoreOptions) -> usize {
         .flat_map(|body| chunk_lens(body.len(), options))
         .map(|bytes| CHUNK_OVERHEAD_BYTES + bytes)
         .sum()
-}
-
-/// A place in a list of pieces.
-pub struct PieceCursor<'a> {
-    pieces: &'a [Bytes],
-    at: usize,
-}
-
-impl<'a> PieceCursor<'a> {
-    /// At the start.
-    pub fn new(pieces: &'a [Bytes]) -> Self {
-        Self { pieces, at: 0 }
-    }
-
-    fn copy(&mut self, mut bytes: usize, copy: &mut RecordCopy<'_>) {
-        while bytes > 0 {
-            let piece = &self.pieces[0][self.at..];
-            let take = piece.len().min(bytes);
-            copy.put(&piece[..take]);
-            bytes -= take;
-            self.at += take;
-            if self.at == self.pieces[0].len() {
-                self.pieces = &self.pieces[1..];
-                self.at = 0;
-            }
-        }
-    }
 }

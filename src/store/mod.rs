@@ -9,9 +9,9 @@
 //! | part | owns |
 //! |---|---|
 //! | `handle` | [`Store`]: the door; one commit from planning to receipt |
-//! | `plan`, `pending` | may this be, and under which numbers |
+//! | `plan`, `plan_account`, `pending` | may this be, and under which numbers |
 //! | `record`, `frame`, `segment`, `codec` | bytes; FORMAT.md describes them |
-//! | `log`, `turn`, `writer` | the open group, room in it, writing and syncing, the next segment |
+//! | `log`, `group`, `turn`, `writer` | the open group, room in it, writing and syncing, the next segment |
 //! | `apply`, `state` | what a record does; the state sessions look at |
 //! | `body` | bodies: in memory, or chunk by chunk |
 //! | `reader`, `cache` | messages back from the log, checked |
@@ -26,11 +26,13 @@ mod body;
 mod cache;
 mod codec;
 mod frame;
+mod group;
 mod handle;
 mod log;
 mod options;
 mod pending;
 mod plan;
+mod plan_account;
 mod reader;
 mod record;
 mod recovery;

@@ -243,36 +243,6 @@ impl Record {
         }
     }
 
-    /// Bytes of the payload at most, for reserving room before anything is numbered.
-    #[must_use]
-    pub fn encoded_bytes_max(&self) -> usize {
-        /// Every fixed field of any record, varints and lengths included.
-        const FIXED: usize = 128;
-        FIXED
-            + match self {
-                Self::MailboxCreated { name, .. }
-                | Self::MailboxRenamed { name, .. }
-                | Self::Subscription { name, .. } => name.as_str().len(),
-                Self::Message(m) => {
-                    m.prefix.len() + keywords_bytes_max(&m.keywords) + chunks_bytes_max(&m.chunks)
-                }
-                Self::StoreFlags { keywords, uids, .. } => {
-                    keywords_bytes_max(keywords) + uids.encoded_bytes_max()
-                }
-                Self::Expunge { uids, .. } | Self::Transfer { uids, .. } => uids.encoded_bytes_max(),
-                Self::Spool {
-                    chunks, recipients, ..
-                } => {
-                    chunks_bytes_max(chunks)
-                        + recipients
-                            .iter()
-                            .map(|r| r.mailbox.as_str().len() + r.prefix.len() + 28)
-                            .sum::<usize>()
-                }
-                _ => 0,
-            }
-    }
-
     /// Appends the payload to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
@@ -541,13 +511,6 @@ fn put_key(out: &mut Vec<u8>, key: SpoolKey) {
     put_u16(out, key.partition);
     put_u64(out, key.sequence);
 }
-fn keywords_bytes_max(keywords: &[Keyword]) -> usize {
-    keywords.iter().map(|k| k.as_str().len() + 2).sum()
-}
-fn chunks_bytes_max(chunks: &[ChunkRef]) -> usize {
-    12 * chunks.len()
-}
-
 fn boolean(input: &mut Reader<'_>) -> Result<bool, Malformed> {
     match input.u8()? {
         0 => Ok(false),

@@ -11,7 +11,7 @@
 use super::apply::{Place, apply};
 use super::codec::Malformed;
 use super::frame::{GroupHeader, RecordHeader};
-use super::log::{Segment, seal_at_cut};
+use super::group::{Segment, seal_at_cut};
 use super::options::StoreOptions;
 use super::record::Record;
 use super::scan::{LogEnd, LogName, ScanSegment, has_groups, scan_log};

@@ -3,7 +3,7 @@
 //! Not here: what is done with them (`handle`), the durable state (`state`).
 
 use super::Body;
-use crate::base::clock::{Clock, UnixMillis};
+use crate::base::clock::Clock;
 use crate::disk::{Disk, DiskError};
 use crate::model::{
     AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SpecialUse, Uid, UidValidity,

@@ -9,8 +9,9 @@
 
 use super::apply::apply;
 use super::frame::GroupHeader;
+use super::group::{Batch, Group, Segment};
 use super::handle::Inner;
-use super::log::{Batch, Group, Next, Segment};
+use super::log::Next;
 use super::plan::Answer;
 use super::record::Record;
 use super::segment::{SegmentHeader, segment_name};
@@ -54,8 +55,8 @@ impl<E: Environment> Inner<E> {
     /// Writes until shutdown or failure, making segments beside it.
     pub async fn write(&self) {
         let groups = std::pin::pin!(self.write_groups());
-        let segments = std::pin::pin!(self.make_segments());
-        futures_util::future::select(groups, segments).await;
+        let aside = std::pin::pin!(self.work_aside());
+        futures_util::future::select(groups, aside).await;
         self.has_ended.set(true);
         self.ended.notify_all();
     }
@@ -84,7 +85,7 @@ impl<E: Environment> Inner<E> {
 
     fn want_segment_ahead(&self) {
         if self.log.borrow_mut().wants_segment_ahead() {
-            self.segment_wanted.notify_all();
+            self.aside.notify_all();
         }
     }
 
@@ -203,14 +204,17 @@ impl<E: Environment> Inner<E> {
         }
     }
 
-    async fn make_segments(&self) {
-        let mut wanted = self.segment_wanted.waiter();
+    async fn work_aside(&self) {
+        let mut aside = self.aside.waiter();
         loop {
-            if matches!(self.log.borrow().next, Next::Wanted) {
+            let wants_segment = matches!(self.log.borrow().next, Next::Wanted);
+            if wants_segment {
                 self.make_segment().await;
                 self.room.notify_all();
+            } else if self.wants_free_bytes.replace(false) {
+                self.refresh_free_bytes().await;
             } else {
-                wanted.changed().await;
+                aside.changed().await;
             }
         }
     }

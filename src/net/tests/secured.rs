@@ -1,6 +1,7 @@
 //! TLS connections.
 
 use super::*;
+use rustls::HandshakeKind;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::mpsc::channel;
 
@@ -252,5 +253,42 @@ fn input_at_hand_means_plaintext() {
         let mut back = Vec::new();
         stream.read_to_end(&mut back).unwrap();
         assert!(back == pattern(40_000));
+    });
+}
+
+#[test]
+fn a_second_connection_resumes_the_first_ones_session() {
+    for version in BOTH {
+        let (server, client) = tls_pair(&[], &[version]);
+        serve_one_core(secured(server, echo), |address| {
+            let client = Arc::new(client);
+            let kinds: Vec<_> = (0..2)
+                .map(|_| {
+                    let name = ServerName::try_from("localhost").unwrap();
+                    let connection = ClientConnection::new(client.clone(), name).unwrap();
+                    let mut stream = StreamOwned::new(connection, connect(address));
+                    stream.write_all(b"a").unwrap();
+                    stream.read_exact(&mut [0]).unwrap();
+                    stream.conn.handshake_kind().unwrap()
+                })
+                .collect();
+            assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed]);
+        });
+    }
+}
+
+#[test]
+fn keys_may_be_renewed_on_the_way() {
+    let (server, client) = tls_pair(&[], &[&rustls::version::TLS13]);
+    serve_one_core(secured(server, echo), |address| {
+        let mut stream = connect_tls(address, client);
+        for round in 0..20 {
+            let bytes = pattern(round * 1000 + 1);
+            stream.write_all(&bytes).unwrap();
+            stream.conn.refresh_traffic_keys().unwrap();
+            let mut back = vec![0; bytes.len()];
+            stream.read_exact(&mut back).unwrap();
+            assert_eq!(back, bytes);
+        }
     });
 }

@@ -42,6 +42,7 @@ impl Core {
             }
             Err(error) => {
                 self.push_parse_error(error, out);
+                self.count_fault(error.fault, out);
                 self.refuse_literal(announced, bytes, self.message_bytes_max(), out);
                 true
             }

@@ -351,6 +351,13 @@ impl Core {
         }
     }
 
+    /// Counts what is wrong with a command. After login a name that cannot be is no sign of a client out of step.
+    pub(super) fn count_fault(&mut self, fault: parse::Fault, out: &mut Actions<Question>) {
+        if !fault.is_refusal() || self.state == State::NotAuthenticated {
+            self.count_error(out);
+        }
+    }
+
     pub(super) fn push_parse_error(&mut self, error: &ParseError, out: &mut Actions<Question>) {
         let text = error.fault.to_string();
         let (status, code) = match error.fault {

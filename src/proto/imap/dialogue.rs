@@ -20,11 +20,7 @@ impl Core {
             Ok(command) => command,
             Err(error) => {
                 self.push_parse_error(&error, out);
-                // A name that cannot be is no sign of a client out of step.
-                if !error.fault.is_refusal() || self.state == State::NotAuthenticated {
-                    self.count_error(out);
-                }
-                return;
+                return self.count_fault(error.fault, out);
             }
         };
         if !is_allowed(&body, self.state) {

@@ -180,7 +180,7 @@ impl Framer {
         let room = limits.text_bytes.saturating_sub(text_bytes).min(input.len());
         let before = self.held[self.line_start..].last().copied();
         let Some(end) = line_end(before, &input[..room]) else {
-            return self.unfinished_line(input, room);
+            return self.unfinished_line(input, room, text_bytes + room < limits.text_bytes);
         };
         if self.held.is_empty() {
             let text = &input[..end - 2];
@@ -198,8 +198,10 @@ impl Framer {
         }
     }
 
-    fn unfinished_line<'a>(&'a mut self, input: &'a [u8], room: usize) -> (usize, Frame<'a>) {
-        if room == input.len() {
+    /// `has_room`: the limit is not reached. A line is too long as soon as it is, whatever comes: so the octet that
+    /// reaches the limit is taken with that verdict.
+    fn unfinished_line<'a>(&'a mut self, input: &'a [u8], room: usize, has_room: bool) -> (usize, Frame<'a>) {
+        if has_room {
             self.held.extend_from_slice(input);
             return (room, Frame::Partial);
         }

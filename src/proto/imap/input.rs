@@ -93,6 +93,7 @@ impl Core {
                 "The literal's size is not a 64-bit number",
                 out,
             );
+            self.count_error(out);
             return self.refuse_literal(announced, u64::MAX, 0, out);
         };
         let is_authenticated = self.state != State::NotAuthenticated;
@@ -114,6 +115,7 @@ impl Core {
             }
             _ => {
                 self.push_untagged_or(tag, Status::No, Some(&Code::TooBig), "Literal too big", out);
+                self.count_error(out);
                 self.refuse_literal(announced, bytes, DISCARDED_LITERAL_BYTES_MAX, out);
             }
         }
@@ -128,7 +130,6 @@ impl Core {
         most: u64,
         out: &mut Actions<Question>,
     ) {
-        self.count_error(out);
         if announced.is_synchronising {
             self.framer.finish();
         } else if bytes <= most {

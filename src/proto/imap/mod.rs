@@ -3,6 +3,19 @@
 //! [`Imap`] is the core: bytes in, actions and questions out (the contract is in [`crate::proto`]). [`Command`] is what
 //! a session executes; [`encode`] is what it writes untagged responses with.
 //!
+//! A session's loop. The core keeps what it needs of its input, so a slice is never offered twice as a whole; with its
+//! questions answered it always takes something, and only a full `wire` makes it stop short.
+//!
+//! ```text
+//! perform: keep input[body ranges], send wire, then
+//!     synchronise -> handle(Early if the peer has sent more, else Quiet), perform
+//!     start_tls   -> handshake, handle(TlsReady)
+//!     question    -> handle(Answer(…)), perform
+//!     close       -> send what is left, close
+//! handle(Opened), perform
+//! for each slice received: until it is empty: taken = handle(Bytes(slice)), perform, slice = slice[taken..]
+//! ```
+//!
 //! Not here: what a command does (`mailbox`, `session::imap`), SASL mechanisms beyond PLAIN and LOGIN.
 //!
 //! [`Command`]: types::Command

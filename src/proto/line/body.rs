@@ -6,7 +6,10 @@
 //! read is one of four places in a line, kept in one byte.
 //! A bare CR or LF makes the whole message refused (SMTP smuggling, CVE-2023-51764 and its kin) but never ends it.
 //! Limits: [`TEXT_LINE_BYTES_MAX`]; the size of the message is the caller's.
-//! Measured in `benches/parse.rs`. Rejected there: `memmem` for the end alone, which cannot see bare CR and LF.
+//! Speed: one `memchr2` a line, 10 GB/s at lines of 76 octets, 55 at 998, where looking at every octet gives 1 (the cases of
+//! `benches/parse.rs`, fastest of many short runs; means on a busy machine are a quarter of it). Rejected: `memmem` for
+//! the end alone (26 GB/s), which cannot see bare CR and LF; comparing blocks of 256 octets with themselves shifted by
+//! one, which vectorises (15 GB/s whatever the lines) and is a second path through every rule.
 //! Not here: what is answered (`smtp::data`, `smtp::chunking`).
 
 use memchr::memchr2;
@@ -207,30 +210,25 @@ impl LineEndCheck {
     /// Looks at the next octets of the body.
     pub fn scan(&mut self, input: &[u8]) {
         let mut at = 0;
-        if self.is_after_cr && !input.is_empty() {
-            self.is_after_cr = false;
-            match input[0] {
-                b'\n' => at = 1,
-                _ => self.faults.bare_line_end = true,
+        while at < input.len() {
+            if std::mem::take(&mut self.is_after_cr) {
+                match input[at] {
+                    b'\n' => at += 1,
+                    _ => self.faults.bare_line_end = true,
+                }
+                continue;
             }
-        }
-        while let Some(found) = memchr2(b'\r', b'\n', &input[at..]) {
+            let Some(found) = memchr2(b'\r', b'\n', &input[at..]) else {
+                return self.add_to_line(input.len() - at);
+            };
             self.add_to_line(found);
             self.line_bytes = 0;
-            at += found;
-            match (input[at], input.get(at + 1)) {
-                (b'\r', Some(b'\n')) => at += 2,
-                (b'\r', None) => {
-                    self.is_after_cr = true;
-                    return;
-                }
-                _ => {
-                    self.faults.bare_line_end = true;
-                    at += 1;
-                }
+            match input[at + found] {
+                b'\r' => self.is_after_cr = true,
+                _ => self.faults.bare_line_end = true,
             }
+            at += found + 1;
         }
-        self.add_to_line(input.len() - at);
     }
 
     fn add_to_line(&mut self, bytes: usize) {

@@ -6,7 +6,7 @@
 //! Invariants: message numbers never change within a session; nothing is deleted without QUIT; `+OK` to a QUIT that
 //! deletes is built from a [`Receipt`](crate::proto::Receipt) and from nothing else; nothing said in plaintext survives
 //! STLS; a deleted message is not shown, listed or read.
-//! Synchronisation point: STLS.
+//! Synchronisation point: STLS. Input behind it is dropped and the connection closed instead of a handshake.
 //! Limits: [`limits`]. Memory: a [`Maildrop`] of eight octets and one bit a message; lists are written piece by piece
 //! ([`Question::Flush`]).
 //! Failure: `-ERR` with the response codes of RFC 2449 and 3206.

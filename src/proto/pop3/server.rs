@@ -228,8 +228,8 @@ impl<R: Receipt> Pop3<R> {
             return;
         }
         if is_early {
-            // What stands behind STLS may have been put there by somebody else. The handshake that the peer is
-            // promised never comes, so neither side acts on anything said in the open (RFC 2595 §2.1).
+            // Told the same as if the input had come a moment later, into the handshake, which it would have broken:
+            // what a peer sees does not depend on timing, and what it injected is dropped with the connection.
             return self.close_with(reply::BEGIN_TLS, out);
         }
         self.say(reply::BEGIN_TLS, out);

@@ -189,4 +189,20 @@ mod tests {
         assert!(decode_login_secret(b"cA==").is_ok_and(|secret| secret.expose() == b"p"));
         assert_eq!(decode_login_secret(b"").err(), Some(SaslError::Syntax));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_was_encoded_is_decoded(
+            authorization in proptest::option::of("[a-zü@.]{1,20}"),
+            login in "[a-zü@.]{1,20}",
+            secret in "[^\0]{1,20}",
+        ) {
+            let message = format!("{}\0{login}\0{secret}", authorization.as_deref().unwrap_or_default());
+            let credentials = plain(message.as_bytes()).expect("valid");
+            let expected = authorization.filter(|name| *name != login);
+            proptest::prop_assert_eq!(credentials.authorization.as_deref(), expected.as_deref());
+            proptest::prop_assert_eq!(&*credentials.login, login.as_str());
+            proptest::prop_assert_eq!(credentials.secret.expose(), secret.as_bytes());
+        }
+    }
 }

@@ -46,10 +46,8 @@ fn a_core_that_cannot_start_lets_none_begin() {
             rlim_max: 60,
         };
         // SAFETY: only this process is limited, which runs this test alone.
-        assert_eq!(
-            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) },
-            0
-        );
+        let limited = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+        assert_eq!(limited, 0);
         let results = run_cores(30, |_| async { unreachable!("no main may run") });
         let causes: Vec<_> = results
             .into_iter()

@@ -202,28 +202,30 @@ fn a_request_that_panics_answers_its_caller_and_harms_nobody() {
 #[test]
 fn a_call_that_is_dropped_is_still_carried_out() {
     let ends = ends::<(), ()>(2);
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let carried_out = Arc::new(tokio::sync::Semaphore::new(0));
     let results = run_cores(2, move |core| {
         let end = Rc::new(ends.lock()[core.id].take().unwrap());
-        let carried_out = carried_out.clone();
+        let (gate, carried_out) = (gate.clone(), carried_out.clone());
         async move {
-            let (serving, count) = (end.clone(), carried_out.clone());
+            let (serving, closed, count) = (end.clone(), gate.clone(), carried_out.clone());
             spawn_detached("serve", async move {
                 let serve = move |()| {
-                    let count = count.clone();
+                    let (closed, count) = (closed.clone(), count.clone());
                     async move {
-                        sleep(Duration::from_millis(30)).await;
+                        closed.acquire().await.unwrap().forget();
                         count.add_permits(1);
                     }
                 };
                 serving.serve(serve).await;
             });
-            // So that the own core serves by then.
-            sleep(Duration::from_millis(5)).await;
+            // The own core serves by then.
+            breathe().await;
             if core.id == 0 {
                 for to in 0..2 {
                     assert_eq!(timeout(Duration::from_millis(5), end.call(to, ())).await, None);
                 }
+                gate.add_permits(2);
             }
             let both = timeout(Duration::from_secs(20), carried_out.acquire_many(2)).await;
             assert!(both.is_some());

@@ -29,11 +29,11 @@ impl<S: Services> Session<S> {
     pub fn append_begin(&mut self, append: Append) -> Answer<CommitReceipt> {
         match self.check_append(&append) {
             Ok(()) => {
-                self.upload = Some(Upload {
+                self.upload = Some(Box::new(Upload {
                     append,
                     writer: self.services.store().body_writer(),
                     failure: None,
-                });
+                }));
                 Answer::AppendReady
             }
             Err(refusal) => Answer::AppendRefused(refusal),
@@ -73,7 +73,7 @@ impl<S: Services> Session<S> {
             let refusal = Refusal::new(Code::ServerBug, "There is no message");
             return Ok(Answer::AppendRefused(refusal));
         };
-        let answer = match self.commit_upload(upload).await {
+        let answer = match self.commit_upload(*upload).await {
             Ok(appended) => Answer::Appended(appended),
             Err(refusal) => Answer::AppendRefused(refusal),
         };

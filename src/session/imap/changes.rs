@@ -11,7 +11,7 @@ use super::state::Session;
 use crate::mailbox::view::{OwnChanges, ViewChanges, row_of};
 use crate::model::{Flags, MailboxId, SeqNum, Uid};
 use crate::proto::imap::encode::code::push_status_line;
-use crate::proto::imap::encode::mailbox::push_count_line;
+use crate::proto::imap::encode::mailbox::{push_count_line, push_flags_line};
 use crate::proto::imap::encode::{message, push_number};
 use crate::proto::imap::{Code, Status};
 use crate::session::pipe::Pipe;
@@ -74,7 +74,7 @@ impl<S: Services> Session<S> {
     ) -> Result<(), Lost> {
         for number in &changes.expunged {
             push_count_line(number.value(), "EXPUNGE", link.out());
-            link.flush_if_full(|| self.services.now()).await?;
+            link.part_done(&*self.services).await?;
         }
         if let Some(exists) = changes.exists {
             push_count_line(count(exists), "EXISTS", link.out());
@@ -86,7 +86,7 @@ impl<S: Services> Session<S> {
                 self.write_flags_of(state, uids, link.out());
                 Some(())
             });
-            link.flush_if_full(|| self.services.now()).await?;
+            link.part_done(&*self.services).await?;
         }
         Ok(())
     }
@@ -126,9 +126,7 @@ pub fn push_flags_item(state: &MailboxState, row: &MessageRow, out: &mut Vec<u8>
 
 /// Writes `* FLAGS (…)` and `* OK [PERMANENTFLAGS (… \*)]`, the latter empty for a mailbox opened by EXAMINE.
 pub fn write_flags_lines(state: &MailboxState, may_change_flags: bool, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"* FLAGS ");
-    message::push_flags(Flags::ALL, &state.keywords, &[], out);
-    out.extend_from_slice(b"\r\n");
+    push_flags_line(&state.keywords, out);
     let (flags, keywords) = if may_change_flags {
         (Flags::ALL, state.keywords.clone())
     } else {

@@ -7,7 +7,7 @@ use super::Services;
 use super::changes::Standing;
 use super::link::{Link, Lost};
 use super::state::{Answered, Session, Stop, mailbox_gone};
-use crate::proto::imap::encode::mailbox::push_namespace_line;
+use crate::proto::imap::encode::mailbox::{push_enabled_line, push_namespace_line};
 use crate::proto::imap::types::{Command, CommandBody};
 use crate::proto::imap::{Completion, Status, Transition};
 use crate::session::pipe::Pipe;
@@ -72,15 +72,11 @@ impl<S: Services> Session<S> {
 
     /// ENABLE (RFC 5161): names of what can be enabled and was not are answered, others passed over.
     fn enable(&mut self, capabilities: &[String], out: &mut Vec<u8>) -> Completion {
-        out.extend_from_slice(b"* ENABLED");
         let asks_condstore = capabilities
             .iter()
             .any(|name| name.eq_ignore_ascii_case("CONDSTORE"));
-        if asks_condstore {
-            self.is_condstore = true;
-            out.extend_from_slice(b" CONDSTORE");
-        }
-        out.extend_from_slice(b"\r\n");
+        self.is_condstore |= asks_condstore;
+        push_enabled_line(if asks_condstore { &["CONDSTORE"] } else { &[] }, out);
         Completion::ok("ENABLE completed")
     }
 }

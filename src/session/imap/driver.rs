@@ -45,12 +45,13 @@ pub async fn serve<P: Pipe, S: Services>(pipe: P, is_tls: bool, services: Rc<S>)
         is_tls,
         is_plaintext_login_allowed: services.is_plaintext_login_allowed(pipe.peer()),
     };
-    let driver = Driver {
+    let driver = Box::new(Driver {
         imap: Imap::new(services.config(), channel),
         link: Link::new(pipe, Vec::new(), None),
         session: None,
         services,
-    };
+        is_stopping: false,
+    });
     driver.run(Some(Event::Opened)).await
 }
 
@@ -60,22 +61,26 @@ pub async fn serve<P: Pipe, S: Services>(pipe: P, is_tls: bool, services: Rc<S>)
 /// The connection could not be attached; it is gone.
 pub async fn resume<P: Pipe, S: Services>(moved: Moved<P>, services: Rc<S>) -> io::Result<Served<P>> {
     let pipe = P::attach(moved.connection)?;
-    let mut driver = Driver {
+    let mut driver = Box::new(Driver {
         imap: moved.imap,
         link: Link::new(pipe, moved.carry, moved.deadline),
         session: None,
         services,
-    };
+        is_stopping: false,
+    });
     let answer = driver.begin_session(moved.account).await;
     Ok(driver.run(Some(Event::Answer(answer))).await)
 }
 
-struct Driver<P: Pipe, S: Services> {
+/// All there is of a session; boxed, so that the futures around it stay small.
+pub(super) struct Driver<P: Pipe, S: Services> {
     imap: Imap<CommitReceipt>,
     link: Link<P>,
     /// Once logged in.
     session: Option<Session<S>>,
     services: Rc<S>,
+    /// The core knows of the shutdown.
+    is_stopping: bool,
 }
 
 /// What the loop does next.
@@ -87,14 +92,11 @@ enum Next {
 }
 
 impl<P: Pipe, S: Services> Driver<P, S> {
-    async fn run(mut self, first: Option<Event<'_, Answer<CommitReceipt>>>) -> Served<P> {
+    async fn run(mut self: Box<Self>, first: Option<Event<'_, Answer<CommitReceipt>>>) -> Served<P> {
         if let Some(event) = first {
             self.imap.handle(event, &mut self.link.actions);
         }
         let mut stopping = self.services.shutdown().waiter();
-        if self.services.shutdown().has_begun() {
-            self.imap.handle(Event::Shutdown, &mut self.link.actions);
-        }
         loop {
             let next = match self.step().await {
                 Ok(Next::Wait) => self.wait(&mut stopping).await.map(|()| Next::Go),
@@ -119,15 +121,19 @@ impl<P: Pipe, S: Services> Driver<P, S> {
 
     /// Does what the core said last, then offers it what was received.
     async fn step(&mut self) -> Result<Next, Lost> {
+        if self.services.shutdown().has_begun() && !self.is_stopping {
+            self.is_stopping = true;
+            self.imap.handle(Event::Shutdown, &mut self.link.actions);
+        }
         if let Some(Deadline::Seconds(seconds)) = self.link.actions.deadline.take() {
             self.link.deadline = Some(self.services.now() + Duration::from_secs(u64::from(seconds)));
         }
         if self.link.actions.start_tls {
             self.link.actions.start_tls = false;
-            return self.start_tls().await;
+            return Box::pin(self.start_tls()).await;
         }
         if let Some(question) = self.link.actions.question.take() {
-            return self.answer(question).await;
+            return Box::pin(self.answer(question)).await;
         }
         if self.link.actions.synchronise {
             self.link.actions.synchronise = false;
@@ -153,7 +159,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
         for range in body {
             let piece = link.input.slice(range);
             if let Some(session) = &mut self.session {
-                session.upload_piece(piece).await;
+                Box::pin(session.upload_piece(piece)).await;
             }
         }
         link.input.consume(taken);
@@ -181,14 +187,13 @@ impl<P: Pipe, S: Services> Driver<P, S> {
         {
             // Made before the look, so that nothing falls between the look and the wait.
             changes = Some(self.services.store().watch(session.account.id));
-            let standing = session.tell_changes(&mut self.link, true).await?;
+            let standing = Box::pin(session.tell_changes(&mut self.link, true)).await?;
             if standing == Standing::Deleted {
                 say_deleted(&mut self.link);
                 return Ok(());
             }
             self.link.flush(self.services.now()).await?;
         }
-        let stopping = (!self.services.shutdown().has_begun()).then_some(stopping);
         match self.link.wait(changes.as_mut(), stopping).await? {
             Woken::Received(lease) if lease.is_empty() => {
                 self.imap.handle(Event::PeerClosed, &mut self.link.actions);
@@ -199,11 +204,8 @@ impl<P: Pipe, S: Services> Driver<P, S> {
                 self.link.deadline = None;
                 self.imap.handle(Event::Deadline, &mut self.link.actions);
             }
-            Woken::Stopping => {
-                self.imap.handle(Event::Shutdown, &mut self.link.actions);
-            }
-            // Looked at where the next wait begins.
-            Woken::Changed => {}
+            // Looked at where the next step, the next wait begin.
+            Woken::Stopping | Woken::Changed => {}
         }
         Ok(())
     }
@@ -219,6 +221,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
         Ok(Next::Go)
     }
 
+    /// Boxed where it is called: what a command needs while it runs must not be part of every idle session.
     async fn answer(&mut self, question: Question) -> Result<Next, Lost> {
         let answer = match question {
             Question::Authenticate {
@@ -285,7 +288,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
         }
     }
 
-    async fn into_moved(mut self, account: Account) -> Served<P> {
+    async fn into_moved(mut self: Box<Self>, account: Account) -> Served<P> {
         if self.link.flush(self.services.now()).await.is_err() {
             self.link.pipe.close().await;
             return Served::Ended;

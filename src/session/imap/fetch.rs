@@ -20,7 +20,7 @@ use crate::mailbox::view::row_of;
 use crate::model::{Flags, ModSeq, SeqNum, Uid};
 use crate::proto::imap::encode::{message, push_number};
 use crate::proto::imap::types::{Fetch, FetchItem, InternalDate, StoreOperation};
-use crate::proto::imap::{Code, Completion, dates};
+use crate::proto::imap::{Code, Completion};
 use crate::proto::message::structure::Structure;
 use crate::session::pipe::Pipe;
 use crate::store::{Change, MailboxState, MessageRow, Outcome};
@@ -175,7 +175,7 @@ impl<S: Services> Session<S> {
                     }
                 }
             })?;
-            link.flush_if_full(|| self.services.now()).await?;
+            link.part_done(&*self.services).await?;
         }
         Ok(())
     }
@@ -275,10 +275,10 @@ impl<S: Services> Session<S> {
             for item in &plan.of_content {
                 link.out().push(b' ');
                 fetch_content::write(link, &*self.services, &mut reader, item, trouble).await?;
-                link.flush_if_full(|| self.services.now()).await?;
+                link.part_done(&*self.services).await?;
             }
             message::push_fetch_end(link.out());
-            link.flush_if_full(|| self.services.now()).await?;
+            link.part_done(&*self.services).await?;
             if let Some(structure) = reader.known_structure()
                 && structure.parts().len() <= KEPT_STRUCTURE_PARTS_MAX
             {
@@ -356,20 +356,15 @@ fn push_row_items(state: &MailboxState, row: &MessageRow, items: &[FetchItem], o
             FetchItem::Rfc822Size => push_named(b"RFC822.SIZE ", u64::from(row.size), out),
             FetchItem::Flags => push_flags_item(state, row, out),
             FetchItem::ModSeq => message::push_mod_seq(row.mod_seq, out),
-            FetchItem::InternalDate => {
-                out.extend_from_slice(b"INTERNALDATE ");
-                dates::push_date_time(row.internal_date, out);
-            }
+            FetchItem::InternalDate => message::push_internal_date(row.internal_date, out),
             FetchItem::SaveDate => {
-                out.extend_from_slice(b"SAVEDATE ");
                 let date = InternalDate {
                     at: row.save_date,
                     zone_minutes: 0,
                 };
-                dates::push_date_time(date, out);
+                message::push_save_date(Some(date), out);
             }
-            // RFC 8474 §5.2: a server without threads says NIL.
-            FetchItem::ThreadId => out.extend_from_slice(b"THREADID NIL"),
+            FetchItem::ThreadId => message::push_thread_id(None, out),
             _ => {}
         }
     }

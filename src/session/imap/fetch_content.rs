@@ -11,7 +11,7 @@ use super::fetch::Trouble;
 use super::link::{Link, Lost};
 use crate::mailbox::reader::{MessageReader, READ_BYTES_MAX, ReadError};
 use crate::mailbox::search::email_id_text;
-use crate::proto::imap::encode::{message, push_literal_head};
+use crate::proto::imap::encode::{message, push_literal_head, push_literal8_head};
 use crate::proto::imap::types::{FetchItem, Partial, Section, SectionText};
 use crate::proto::message::section::{self, SectionBytes};
 use crate::proto::message::{binary, bodystructure, envelope};
@@ -104,8 +104,7 @@ pub async fn write<P: Pipe, S: Services>(
             return Ok(());
         }
         FetchItem::EmailId => {
-            let text = format!("EMAILID ({})", email_id_text(reader.email_id()));
-            link.out().extend_from_slice(text.as_bytes());
+            message::push_email_id(&email_id_text(reader.email_id()), link.out());
             return Ok(());
         }
         FetchItem::BinarySize { part } => {
@@ -133,12 +132,12 @@ pub async fn write<P: Pipe, S: Services>(
     match cut(value, partial_of(item)) {
         Value::Nil => link.out().extend_from_slice(b"NIL"),
         Value::Owned(bytes) => {
-            let is_binary = matches!(item, FetchItem::Binary { .. }) && bytes.contains(&0);
-            if is_binary {
-                // literal8 (RFC 3516 §4.2): only it may hold NUL.
-                link.out().push(b'~');
+            // Only a literal8 may hold NUL.
+            if matches!(item, FetchItem::Binary { .. }) && bytes.contains(&0) {
+                push_literal8_head(bytes.len() as u64, link.out());
+            } else {
+                push_literal_head(bytes.len() as u64, link.out());
             }
-            push_literal_head(bytes.len() as u64, link.out());
             link.out().extend_from_slice(&bytes);
         }
         Value::Range(range) => write_range(link, services, reader, range, trouble).await?,
@@ -334,7 +333,7 @@ async fn write_range<P: Pipe, S: Services>(
         }
         for piece in pieces {
             link.out().extend_from_slice(&piece);
-            link.flush_if_full(|| services.now()).await?;
+            link.part_done(services).await?;
         }
         at = next;
     }

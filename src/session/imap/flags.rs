@@ -97,7 +97,7 @@ impl<S: Services> Session<S> {
     async fn answer_flags<P: Pipe>(&self, link: &mut Link<P>, uids: &[Uid]) -> Result<(), Stop> {
         for uids in uids.chunks(ANSWER_SLICE) {
             self.with_selected(|state, _| self.write_flags_of(state, uids, link.out()))?;
-            link.flush_if_full(|| self.services.now()).await?;
+            link.part_done(&*self.services).await?;
         }
         Ok(())
     }
@@ -120,7 +120,7 @@ impl<S: Services> Session<S> {
                     message::push_fetch_end(out);
                 }
             })?;
-            link.flush_if_full(|| self.services.now()).await?;
+            link.part_done(&*self.services).await?;
         }
         Ok(())
     }

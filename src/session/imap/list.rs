@@ -8,9 +8,8 @@ use super::link::Link;
 use super::mailboxes::push_status_of;
 use super::state::{Answered, Session, Stop};
 use crate::mailbox::list::{ListEntry, ListQuery};
-use crate::mailbox::searching::SLICE_TIME;
 use crate::proto::imap::Completion;
-use crate::proto::imap::encode::mailbox::{push_list, push_list_delimiter_line};
+use crate::proto::imap::encode::mailbox::{push_child_info_subscribed, push_list, push_list_delimiter_line};
 use crate::proto::imap::types::{List, StatusItem};
 use crate::session::pipe::Pipe;
 use smallvec::SmallVec;
@@ -61,7 +60,6 @@ impl<S: Services> Session<S> {
         style: &Style<'_>,
     ) -> Result<(), Stop> {
         let mut entries = Vec::new();
-        let mut breathed = self.services.now();
         loop {
             let is_more = self.with_account(|account| {
                 let is_more = query.next_slice(account, &mut entries);
@@ -74,13 +72,9 @@ impl<S: Services> Session<S> {
                 }
                 is_more
             })?;
-            link.flush_if_full(|| self.services.now()).await?;
+            link.part_done(&*self.services).await?;
             if !is_more {
                 return Ok(());
-            }
-            if self.services.now().saturating_duration_since(breathed) > SLICE_TIME {
-                self.services.breathe().await;
-                breathed = self.services.now();
             }
         }
     }
@@ -106,7 +100,7 @@ fn push_entry(entry: &ListEntry, style: &Style<'_>, out: &mut Vec<u8>) {
     attributes.extend(entry.special_use.map(|role| role.attribute()));
     push_list(style.word, &attributes, &entry.name, out);
     if entry.child_is_subscribed {
-        out.extend_from_slice(b" (\"CHILDINFO\" (\"SUBSCRIBED\"))");
+        push_child_info_subscribed(out);
     }
     out.extend_from_slice(b"\r\n");
 }

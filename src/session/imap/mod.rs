@@ -35,7 +35,7 @@ mod tests;
 
 pub use driver::{Moved, Served, resume, serve};
 
-use super::shutdown::Shutdown;
+use crate::node::shutdown::Shutdown;
 use crate::mailbox::searching::Pace;
 use crate::model::Account;
 use crate::proto::imap::{Config, LoginRefusal};

@@ -94,7 +94,7 @@ impl<S: Services> Session<S> {
                 link.out().push(b' ');
                 push_number(u64::from(number(uids, *index, by_uid)), link.out());
             }
-            link.flush_if_full(|| self.services.now()).await?;
+            link.part_done(&*self.services).await?;
         }
         if let Some(mod_seq) = mod_seq {
             link.out().extend_from_slice(b" (MODSEQ ");

@@ -25,7 +25,7 @@ pub struct Session<S: Services> {
     /// A CONDSTORE enabling command was given (RFC 7162 §3.1): FETCH responses that tell of changes carry MODSEQ.
     pub is_condstore: bool,
     /// The message of the APPEND in progress.
-    pub upload: Option<Upload<S::Environment>>,
+    pub upload: Option<Box<Upload<S::Environment>>>,
 }
 
 /// The selected mailbox.

@@ -1,1 +1,7 @@
-//! x
+//! Claims about the store, on the simulated disk.
+
+mod basics;
+mod crash;
+mod damage;
+mod model;
+mod world;

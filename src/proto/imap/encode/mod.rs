@@ -39,6 +39,12 @@ pub fn push_literal_head(bytes: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"}\r\n");
 }
 
+/// Appends the head of a literal8, `~{n}` CRLF: for BINARY values that have NUL in them (RFC 3516 §4.2).
+pub fn push_literal8_head(bytes: u64, out: &mut Vec<u8>) {
+    out.push(b'~');
+    push_literal_head(bytes, out);
+}
+
 /// Appends a `string`: quoted if that is safe, else a literal.
 pub fn push_string(text: &[u8], out: &mut Vec<u8>) {
     let is_quotable = text.len() <= QUOTED_BYTES_MAX

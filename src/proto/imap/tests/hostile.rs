@@ -176,3 +176,70 @@ fn plaintext_behind_starttls_is_never_acted_on() {
     );
     assert!(table.is_closed && !table.is_tls_due);
 }
+
+#[test]
+fn endless_idle_garbage_leaves_idle_also_octet_by_octet() {
+    let mut table = Table::logged_in();
+    table.send(b"n IDLE\r\n");
+    for _ in 0..8193 {
+        table.send(b"a");
+    }
+    assert!(String::from_utf8_lossy(&table.wire).ends_with("+ idling\r\nn BAD Expected DONE\r\n"));
+    assert_eq!(table.exchange(b"\r\no NOOP\r\n"), "o OK done\r\n");
+}
+
+#[test]
+fn text_behind_a_message_is_bad_also_octet_by_octet() {
+    let mut table = Table::logged_in();
+    for byte in b"l APPEND INBOX {2+}\r\nab{3+}\r\nxyz\r\na NOOP\r\n" {
+        table.send(&[*byte]);
+    }
+    assert_eq!(
+        String::from_utf8_lossy(&table.wire),
+        "l BAD Expected the end of the line after the message\r\na OK done\r\n"
+    );
+    assert!(table.committed.is_empty());
+}
+
+#[test]
+fn a_peer_that_leaves_inside_a_literal_or_a_message_leaves_nothing() {
+    for input in [
+        &b"a CREATE {10+}\r\nabc"[..],
+        b"a APPEND INBOX {10+}\r\nabc",
+        b"a APPEND INBOX {3+}\r\nabc\r",
+    ] {
+        let mut table = Table::logged_in();
+        table.send(input);
+        table.event(Event::PeerClosed, false);
+        assert!(table.is_closed && table.wire.is_empty() && table.committed.is_empty());
+        assert_eq!(table.imap.held_bytes(), 0);
+    }
+}
+
+#[test]
+fn responses_are_not_heaped_up_without_being_sent() {
+    let mut imap: Imap<TestReceipt> = Imap::new(Arc::new(Config::default()), Channel::default());
+    let mut out = Actions::default();
+    let _ = imap.handle(Event::Opened, &mut out);
+    let _ = imap.handle(Event::Quiet, &mut out);
+    out.clear();
+    let input = b"a CAPABILITY\r\n".repeat(10_000);
+    let taken = imap.handle(Event::Bytes(&input), &mut out).0;
+    assert!(taken > 0 && taken < input.len() && out.wire.len() < 20_000);
+}
+
+#[test]
+fn a_message_for_a_name_that_cannot_be_is_skipped_to_its_last_octet() {
+    let mut table = Table::logged_in();
+    for _ in 0..30 {
+        let mut input = b"a APPEND \"a//b\" {100000+}\r\n".to_vec();
+        input.extend(std::iter::repeat_n(b'\n', 100_000));
+        input.extend_from_slice(b"\r\n");
+        let answer = table.exchange(&input);
+        assert!(
+            answer.starts_with("a NO [CANNOT] ") && answer.lines().count() == 1,
+            "{answer}"
+        );
+    }
+    assert_eq!(table.exchange(b"b NOOP\r\n"), "b OK done\r\n");
+}

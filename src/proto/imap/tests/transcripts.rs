@@ -257,3 +257,48 @@ fn a_name_that_cannot_be_is_no_and_not_bad() {
             .starts_with("a NO [USEATTR] ")
     );
 }
+
+#[test]
+fn silence_ends_a_session_but_not_a_question() {
+    let mut table = Table::logged_in();
+    table.event(Event::Deadline, false);
+    assert_eq!(
+        String::from_utf8_lossy(&table.wire),
+        "* BYE Too long without a command\r\n"
+    );
+    assert!(table.is_closed);
+}
+
+#[test]
+fn deadlines_follow_the_dialogue() {
+    use crate::proto::Deadline;
+    let mut imap: Imap<TestReceipt> = Imap::new(
+        Arc::new(Config::default()),
+        Channel {
+            is_tls: true,
+            is_plaintext_login_allowed: false,
+        },
+    );
+    let mut out = Actions::default();
+    let mut deadline = |event: Event<'_, Answer<TestReceipt>>| {
+        out.clear();
+        let _ = imap.handle(event, &mut out);
+        out.deadline.map(|Deadline::Seconds(seconds)| seconds)
+    };
+    assert_eq!(deadline(Event::Opened), Some(60));
+    assert_eq!(deadline(Event::Quiet), None);
+    assert_eq!(deadline(Event::Bytes(b"a NOOP\r\nb LOGIN a b\r\n")), None);
+    assert_eq!(deadline(Event::Answer(Answer::Authenticated)), Some(1800));
+    assert_eq!(deadline(Event::Bytes(b"c NO")), Some(300));
+    assert_eq!(deadline(Event::Bytes(b"O")), None);
+    assert_eq!(deadline(Event::Bytes(b"P\r\n")), None);
+    assert_eq!(
+        deadline(Event::Answer(Answer::Done(Completion::ok("")))),
+        Some(1800)
+    );
+    assert_eq!(deadline(Event::Bytes(b"d CAPABILITY\r\n")), Some(1800));
+    assert_eq!(deadline(Event::Bytes(b"e APPEND x {3}\r\n")), None);
+    assert_eq!(deadline(Event::Answer(Answer::AppendReady)), Some(60));
+    assert_eq!(deadline(Event::Bytes(b"a")), Some(60));
+    assert_eq!(deadline(Event::Bytes(b"bc\r\n")), None);
+}

@@ -121,3 +121,16 @@ fn modseq_is_given_with_the_result() {
     let reply = a.ok(&mut world, "SEARCH MODSEQ 1");
     assert!(reply.untagged.starts_with("* SEARCH 1 2 3 (MODSEQ "), "{reply:?}");
 }
+
+#[test]
+fn a_search_that_takes_too_long_is_refused_and_the_session_goes_on() {
+    let mut world = World::new();
+    let mut a = mailbox(&mut world);
+    world.services.look.set(std::time::Duration::from_millis(700));
+    assert!(
+        a.tagged(&mut world, "SEARCH BODY nothing")
+            .starts_with("NO [LIMIT]")
+    );
+    world.services.look.set(std::time::Duration::ZERO);
+    assert_eq!(search(&mut a, &mut world, "BODY sauer"), [2]);
+}

@@ -9,11 +9,12 @@ use crate::proto::imap::{Config, LoginRefusal};
 use crate::runtime::Core;
 use crate::session::imap::{AuthVerdict, Credentials, Served, Services, resume, serve};
 use crate::session::pipe::Pipe;
-use crate::session::shutdown::Shutdown;
+use crate::node::shutdown::Shutdown;
 use crate::sim::SimDisk;
 use crate::store::{Environment, Store, recover};
 use futures::executor::{LocalPool, LocalSpawner};
 use futures::task::LocalSpawnExt;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
@@ -21,7 +22,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// 2026-01-02 03:04:05 UTC.
 pub const NOW: UnixMillis = UnixMillis(1_767_323_045_000);
@@ -52,6 +53,10 @@ impl Environment for TestEnvironment {
 
 pub struct TestServices {
     store: Store<TestEnvironment>,
+    /// Every look at the monotonic clock takes this long.
+    pub look: Cell<Duration>,
+    looked: Cell<Duration>,
+    began: Instant,
     pub clock: ManualClock,
     pub shutdown: Shutdown,
     core: Core,
@@ -59,7 +64,8 @@ pub struct TestServices {
 
 impl Pace for TestServices {
     fn now(&self) -> Instant {
-        Instant::now()
+        self.looked.set(self.looked.get() + self.look.get());
+        self.began + self.looked.get()
     }
     async fn breathe(&self) {}
 }
@@ -108,7 +114,8 @@ fn account(id: u64) -> Account {
 pub struct World {
     pool: LocalPool,
     pub services: Rc<TestServices>,
-    pub disk: SimDisk,
+    /// Octets of an idle session's own state.
+    pub session_bytes: usize,
 }
 
 impl World {
@@ -118,10 +125,9 @@ impl World {
 
     /// A world whose core is one of several.
     pub fn on_core(core: Core) -> Self {
-        let disk = SimDisk::new(1);
         let clock = ManualClock::at(NOW);
         let environment = TestEnvironment {
-            disk: disk.clone(),
+            disk: SimDisk::new(1),
             clock: clock.clone(),
         };
         let mut pool = LocalPool::new();
@@ -133,11 +139,18 @@ impl World {
         pool.spawner().spawn_local(store.clone().run_writer()).unwrap();
         let services = Rc::new(TestServices {
             store,
+            look: Cell::default(),
+            looked: Cell::default(),
+            began: Instant::now(),
             clock,
             shutdown: Shutdown::default(),
             core,
         });
-        Self { pool, services, disk }
+        Self {
+            pool,
+            services,
+            session_bytes: 0,
+        }
     }
 
     pub fn run(&mut self) {
@@ -149,6 +162,7 @@ impl World {
         let wire = Arc::new(Mutex::new(Wire::default()));
         let pipe = TestPipe(wire.clone());
         let services = self.services.clone();
+        self.session_bytes = size_of_val(&serve(TestPipe(wire.clone()), false, services.clone()));
         let spawner = self.pool.spawner();
         let session = async move { follow(serve(pipe, false, services.clone()).await, services, spawner) };
         self.pool.spawner().spawn_local(session).unwrap();

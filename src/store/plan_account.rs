@@ -1,0 +1,213 @@
+//! Planning changes of one account: its mailboxes, subscriptions, flags, copies and moves.
+//!
+//! Invariants: as in `plan`: everything is checked before the first number is taken, so a refused change leaves nothing.
+//! Not here: messages that come in (`plan`), what the records do (`apply`).
+
+use super::StoreError;
+use super::apply::renamed;
+use super::codec::UidSet;
+use super::pending::PendingAccount;
+use super::plan::{Answer, MAILBOXES_MAX, Plan, SUBSCRIPTIONS_MAX};
+use super::record::Record;
+use super::state::{AccountState, INBOX_ID};
+use crate::model::{AccountId, Keyword, MailboxId, MailboxName, SpecialUse, Uid, UidValidity};
+
+/// One change to one account being planned.
+pub struct Scope<'a> {
+    /// Whose.
+    pub id: AccountId,
+    /// As it will be.
+    pub account: &'a mut PendingAccount,
+    /// As it is; `None`: it is not durable yet.
+    pub durable: Option<&'a AccountState>,
+    /// To be filled.
+    pub plan: &'a mut Plan,
+}
+
+impl Scope<'_> {
+    /// The record whose application is the answer.
+    pub fn finish(&mut self, record: Record) {
+        self.plan.records.push(record);
+        self.plan.answer = Answer::OfLastRecord;
+    }
+
+    fn has(&self, name: &MailboxName) -> bool {
+        self.account.names(self.durable).contains_key(name)
+    }
+
+    fn id_of(&self, name: &MailboxName) -> Result<MailboxId, StoreError> {
+        let names = self.account.names(self.durable);
+        names.get(name).copied().ok_or(StoreError::NoSuchMailbox)
+    }
+
+    /// The levels above `name` that are missing, the topmost first.
+    fn missing_parents(&self, name: &MailboxName) -> Vec<MailboxName> {
+        let mut missing: Vec<MailboxName> = std::iter::successors(name.parent(), MailboxName::parent)
+            .filter(|parent| !self.has(parent))
+            .collect();
+        missing.reverse();
+        missing
+    }
+
+    fn check_mailboxes(&self, added: usize) -> Result<(), StoreError> {
+        if self.account.names(self.durable).len() + added > MAILBOXES_MAX {
+            return Err(StoreError::Limit("mailboxes of an account"));
+        }
+        Ok(())
+    }
+
+    fn create_one(&mut self, name: MailboxName, special_use: Option<SpecialUse>) -> MailboxId {
+        let (mailbox, UidValidity(uid_validity)) = self.account.create_mailbox(self.durable, name.clone());
+        self.plan.records.push(Record::MailboxCreated {
+            account: self.id,
+            mailbox,
+            uid_validity,
+            special_use,
+            name,
+        });
+        mailbox
+    }
+
+    /// Missing parents come with it (RFC 9051 §6.3.4).
+    pub fn create(&mut self, name: &MailboxName, special_use: Option<SpecialUse>) -> Result<(), StoreError> {
+        if self.has(name) {
+            return Err(StoreError::MailboxExists);
+        }
+        let parents = self.missing_parents(name);
+        self.check_mailboxes(parents.len() + 1)?;
+        for parent in parents {
+            self.create_one(parent, None);
+        }
+        self.create_one(name.clone(), special_use);
+        self.plan.answer = Answer::OfLastRecord;
+        Ok(())
+    }
+
+    /// What lies below stays: LIST shows its parent as `\\NonExistent` (RFC 9051 §6.3.5).
+    pub fn delete(&mut self, name: &MailboxName) -> Result<(), StoreError> {
+        if name.is_inbox() {
+            return Err(StoreError::Cannot("INBOX cannot be deleted"));
+        }
+        let mailbox = self.id_of(name)?;
+        self.account.delete_mailbox(self.durable, name, mailbox);
+        self.finish(Record::MailboxDeleted {
+            account: self.id,
+            mailbox,
+        });
+        Ok(())
+    }
+
+    /// What lies below moves along; missing parents of the new name come with it (RFC 9051 §6.3.6).
+    pub fn rename(&mut self, from: &MailboxName, to: MailboxName) -> Result<(), StoreError> {
+        let mailbox = self.id_of(from)?;
+        if to == *from || self.has(&to) {
+            return Err(StoreError::MailboxExists);
+        }
+        if to.is_below(from) {
+            return Err(StoreError::Cannot("a mailbox cannot be moved below itself"));
+        }
+        let names = self.account.names(self.durable);
+        let moving: Vec<MailboxName> = names
+            .keys()
+            .filter(|name| *name == from || name.is_below(from))
+            .cloned()
+            .collect();
+        let mut targets = Vec::with_capacity(moving.len());
+        for name in &moving {
+            let target =
+                renamed(name, from, &to).ok_or(StoreError::Cannot("a name below it would be too long"))?;
+            // A name that moves away itself frees its place only if nothing else takes it first.
+            if self.has(&target) {
+                return Err(StoreError::MailboxExists);
+            }
+            targets.push(target);
+        }
+        let parents = self.missing_parents(&to);
+        self.check_mailboxes(parents.len())?;
+        for parent in parents {
+            self.create_one(parent, None);
+        }
+        for (name, target) in moving.iter().zip(targets) {
+            self.account.rename_mailbox(self.durable, name, target);
+        }
+        self.finish(Record::MailboxRenamed {
+            account: self.id,
+            mailbox,
+            name: to,
+        });
+        Ok(())
+    }
+
+    /// RFC 9051 §6.3.6: a new mailbox takes the messages, INBOX stays; what lies below INBOX does too.
+    pub fn rename_inbox(&mut self, to: &MailboxName) -> Result<(), StoreError> {
+        self.create(to, None)?;
+        let to = self.id_of(to)?;
+        let durable_inbox = self.durable.and_then(|d| d.mailboxes.get(&INBOX_ID));
+        let inbox = self.account.mailbox(self.durable, INBOX_ID)?;
+        let (uid_next, keywords) = (inbox.uid_next(), inbox.known_keywords(durable_inbox).to_vec());
+        self.account.mailbox(self.durable, to)?.adopt(uid_next, keywords);
+        let mod_seq = self.account.take_mod_seq();
+        self.finish(Record::InboxRenamed {
+            account: self.id,
+            to,
+            mod_seq,
+        });
+        Ok(())
+    }
+
+    /// The name need not exist (RFC 9051 §6.3.7).
+    pub fn subscribe(&mut self, name: MailboxName, subscribed: bool) -> Result<(), StoreError> {
+        // Counted in the durable state: what is in flight may exceed the limit by a few.
+        if subscribed
+            && self
+                .durable
+                .is_some_and(|d| d.subscriptions.len() >= SUBSCRIPTIONS_MAX)
+        {
+            return Err(StoreError::Limit("subscriptions of an account"));
+        }
+        self.finish(Record::Subscription {
+            account: self.id,
+            name,
+            subscribed,
+        });
+        Ok(())
+    }
+
+    /// Checks and remembers keywords that the mailbox will have to know.
+    pub fn name_keywords(&mut self, mailbox: MailboxId, keywords: &[Keyword]) -> Result<(), StoreError> {
+        let durable_mailbox = self.durable.and_then(|d| d.mailboxes.get(&mailbox));
+        let mailbox = self.account.mailbox(self.durable, mailbox)?;
+        mailbox.check_keywords(durable_mailbox, keywords)?;
+        mailbox.add_keywords(durable_mailbox, keywords);
+        Ok(())
+    }
+
+    /// COPY and MOVE.
+    pub fn transfer(
+        &mut self,
+        from: MailboxId,
+        to: MailboxId,
+        uids: UidSet,
+        moves: bool,
+    ) -> Result<(), StoreError> {
+        let durable_source = self.durable.and_then(|d| d.mailboxes.get(&from));
+        let source = self.account.mailbox(self.durable, from)?;
+        // Every keyword of the source may come along: which ones do is known when the record is applied.
+        let keywords = source.known_keywords(durable_source).to_vec();
+        let count = uids.count();
+        self.account.mailbox(self.durable, to)?.check_uids(count)?;
+        self.name_keywords(to, &keywords)?;
+        let first_uid: Uid = self.account.mailbox(self.durable, to)?.take_uids(count);
+        let mod_seq = self.account.take_mod_seq();
+        self.finish(Record::Transfer {
+            account: self.id,
+            from,
+            to,
+            mod_seq,
+            moves,
+            first_uid,
+            uids,
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,398 @@
+//! One change at a time, without failures.
+
+use super::world::*;
+use crate::model::{AccountId, Flags, Keyword, MailboxId, SpecialUse, Uid};
+use crate::proto::imap::types::StoreOperation;
+use crate::sim::SimDisk;
+use crate::store::*;
+use bytes::Bytes;
+use smallvec::smallvec;
+
+const ALICE: AccountId = AccountId(1);
+const BOB: AccountId = AccountId(2);
+
+fn open(disk: &SimDisk) -> World {
+    World::open(disk, 1, small_options()).expect("it opens")
+}
+
+fn uid(value: u32) -> Uid {
+    Uid::new(value).expect("not zero")
+}
+
+fn inbox(world: &mut World, account: AccountId) -> Vec<(u32, Vec<u8>)> {
+    let store = world.of(account);
+    world.run(messages(&store, account, INBOX_ID)).expect("it reads")
+}
+
+#[test]
+fn a_delivered_message_is_there_at_once_and_after_a_restart() {
+    let disk = SimDisk::new(1);
+    let mut world = open(&disk);
+    let store = world.of(ALICE);
+    world
+        .run(store.deliver(delivery(&[ALICE, BOB], memory("hello"))))
+        .expect("it commits");
+    let alice = vec![(1, b"Delivered-To: 1\r\nhello".to_vec())];
+    assert_eq!(inbox(&mut world, ALICE), alice);
+    assert_eq!(
+        inbox(&mut world, BOB),
+        [(1, b"Delivered-To: 2\r\nhello".to_vec())]
+    );
+    world.close();
+    let mut world = open(&disk);
+    assert_eq!(world.report.messages, 2);
+    assert_eq!(inbox(&mut world, ALICE), alice);
+}
+
+#[test]
+fn recipients_of_one_delivery_share_the_body() {
+    let mut world = open(&SimDisk::new(1));
+    let store = world.of(ALICE);
+    world
+        .run(store.deliver(delivery(&[ALICE, BOB], memory("hello"))))
+        .expect("it commits");
+    let mut opened = Vec::new();
+    for account in [ALICE, BOB] {
+        let row = store
+            .account(account, |a| a.mailboxes[&INBOX_ID].rows[0])
+            .expect("it is there");
+        opened.push(world.run(store.open_message(account, &row)).expect("it reads"));
+    }
+    assert_eq!(opened[0].chunks, opened[1].chunks);
+    assert_eq!(opened[0].email_id, opened[1].email_id);
+}
+
+#[test]
+fn a_new_account_has_inbox_and_the_standard_mailboxes() {
+    let mut world = open(&SimDisk::new(1));
+    let store = world.of(ALICE);
+    world.run(store.ensure_account(ALICE)).expect("it commits");
+    world.run(store.ensure_account(ALICE)).expect("nothing to do");
+    let (names, sent) = store
+        .account(ALICE, |a| {
+            let names: Vec<String> = a.names.keys().map(ToString::to_string).collect();
+            (names, a.mailbox_named(&name("Sent")).and_then(|m| m.special_use))
+        })
+        .expect("it exists");
+    assert_eq!(names, ["Archive", "Drafts", "INBOX", "Junk", "Sent", "Trash"]);
+    assert_eq!(sent, Some(SpecialUse::Sent));
+}
+
+#[test]
+fn mailboxes_are_created_renamed_with_their_children_and_deleted() {
+    let mut world = open(&SimDisk::new(1));
+    let store = world.of(ALICE);
+    let create = |text: &str| Change::CreateMailbox {
+        name: name(text),
+        special_use: None,
+    };
+    world
+        .run(store.change(ALICE, create("a/b/c")))
+        .expect("it commits");
+    assert_eq!(
+        world.run(store.change(ALICE, create("a/b"))).map(|_| ()),
+        Err(StoreError::MailboxExists)
+    );
+    let rename = |from: &str, to: &str| Change::RenameMailbox {
+        from: name(from),
+        to: name(to),
+    };
+    world
+        .run(store.change(ALICE, rename("a", "x/y")))
+        .expect("it commits");
+    let refused = world.run(store.change(ALICE, rename("x", "x/y/z")));
+    assert!(matches!(refused, Err(StoreError::Cannot(_))));
+    let delete = |text: &str| Change::DeleteMailbox { name: name(text) };
+    world.run(store.change(ALICE, delete("x/y"))).expect("it commits");
+    assert_eq!(
+        world.run(store.change(ALICE, delete("a"))).map(|_| ()),
+        Err(StoreError::NoSuchMailbox)
+    );
+    assert!(world.run(store.change(ALICE, delete("INBOX"))).is_err());
+    let own = |a: &AccountState| {
+        a.names
+            .keys()
+            .filter(|n| n.as_str().starts_with(['a', 'x']))
+            .cloned()
+            .collect()
+    };
+    let names: Vec<_> = store.account(ALICE, own).expect("it exists");
+    assert_eq!(names, [name("x"), name("x/y/b"), name("x/y/b/c")]);
+}
+
+#[test]
+fn renaming_inbox_moves_its_messages_and_leaves_it_empty() {
+    let mut world = open(&SimDisk::new(1));
+    let store = world.of(ALICE);
+    for body in ["one", "two"] {
+        world
+            .run(store.deliver(delivery(&[ALICE], memory(body))))
+            .expect("it commits");
+    }
+    let rename = Change::RenameMailbox {
+        from: name("inbox"),
+        to: name("old"),
+    };
+    world.run(store.change(ALICE, rename)).expect("it commits");
+    assert!(inbox(&mut world, ALICE).is_empty());
+    let old = store
+        .account(ALICE, |a| a.names[&name("old")])
+        .expect("it exists");
+    assert_eq!(
+        world.run(messages(&store, ALICE, old)).expect("it reads").len(),
+        2
+    );
+    world
+        .run(store.deliver(delivery(&[ALICE], memory("three"))))
+        .expect("it commits");
+    assert_eq!(inbox(&mut world, ALICE)[0].0, 3);
+}
+
+#[test]
+fn flags_and_keywords_change_and_unchanged_messages_are_not_named() {
+    let mut world = open(&SimDisk::new(1));
+    let store = world.of(ALICE);
+    for body in ["one", "two"] {
+        world
+            .run(store.deliver(delivery(&[ALICE], memory(body))))
+            .expect("it commits");
+    }
+    let seen = |uids| Change::StoreFlags {
+        mailbox: INBOX_ID,
+        uids,
+        operation: StoreOperation::Add,
+        flags: Flags::SEEN,
+        keywords: smallvec![Keyword::new("$Work").expect("an atom")],
+    };
+    let (_, outcome) = world
+        .run(store.change(ALICE, seen(vec![uid(1), uid(9)])))
+        .expect("it commits");
+    assert!(matches!(outcome, Outcome::Flags { changed, .. } if changed == [uid(1)]));
+    let (_, outcome) = world
+        .run(store.change(ALICE, seen(vec![uid(1), uid(2)])))
+        .expect("it commits");
+    assert!(matches!(outcome, Outcome::Flags { changed, .. } if changed == [uid(2)]));
+    let (row, keywords) = store
+        .account(ALICE, |a| {
+            (
+                a.mailboxes[&INBOX_ID].rows[0],
+                a.mailboxes[&INBOX_ID].keywords.clone(),
+            )
+        })
+        .expect("it exists");
+    assert_eq!((row.flags, row.keywords, keywords.len()), (Flags::SEEN, 1, 1));
+}
+
+#[test]
+fn copies_burn_a_uid_for_every_source_uid_and_moves_leave_nothing_behind() {
+    let mut world = open(&SimDisk::new(1));
+    let store = world.of(ALICE);
+    for body in ["one", "two", "three"] {
+        world
+            .run(store.deliver(delivery(&[ALICE], memory(body))))
+            .expect("it commits");
+    }
+    let trash = store
+        .account(ALICE, |a| a.names[&name("Trash")])
+        .expect("it exists");
+    let gone = Change::Expunge {
+        mailbox: INBOX_ID,
+        uids: vec![uid(2)],
+        only_deleted: false,
+    };
+    world.run(store.change(ALICE, gone)).expect("it commits");
+    let copy = Change::Copy {
+        from: INBOX_ID,
+        uids: vec![uid(1), uid(2), uid(3)],
+        to: trash,
+    };
+    let (_, outcome) = world.run(store.change(ALICE, copy)).expect("it commits");
+    assert!(matches!(outcome, Outcome::Copied { uids, .. } if uids == [(uid(1), uid(1)), (uid(3), uid(3))]));
+    let all = Change::Move {
+        from: INBOX_ID,
+        uids: vec![uid(1), uid(3)],
+        to: trash,
+    };
+    let (_, outcome) = world.run(store.change(ALICE, all)).expect("it commits");
+    assert!(matches!(outcome, Outcome::Copied { uids, .. } if uids == [(uid(1), uid(4)), (uid(3), uid(5))]));
+    assert!(inbox(&mut world, ALICE).is_empty());
+    assert_eq!(
+        world.run(messages(&store, ALICE, trash)).expect("it reads").len(),
+        4
+    );
+}
+
+#[test]
+fn a_long_body_is_written_while_it_comes_and_read_in_parts() {
+    let disk = SimDisk::new(1);
+    let mut world = open(&disk);
+    let store = world.of(ALICE);
+    let text = long_text("long", 50_000);
+    let body = world.run(async {
+        let mut writer = store.body_writer();
+        for piece in text.chunks(3_000) {
+            writer
+                .push(Bytes::copy_from_slice(piece))
+                .await
+                .expect("it takes it");
+        }
+        writer.finish().await.expect("it is durable")
+    });
+    assert_eq!(body.len(), 50_000);
+    world
+        .run(store.deliver(delivery(&[ALICE], body)))
+        .expect("it commits");
+    world.close();
+    let mut world = open(&disk);
+    let store = world.of(ALICE);
+    let row = store
+        .account(ALICE, |a| a.mailboxes[&INBOX_ID].rows[0])
+        .expect("it is there");
+    let message = world.run(store.open_message(ALICE, &row)).expect("it reads");
+    let part = world
+        .run(store.read_message(&message, 10_000..30_000))
+        .expect("it reads");
+    let part: Vec<u8> = part.concat();
+    let prefix = message.prefix.len();
+    assert_eq!(part, text[10_000 - prefix..30_000 - prefix]);
+}
+
+#[test]
+fn appends_answer_with_uids_and_obey_the_quota() {
+    let mut world = open(&SimDisk::new(1));
+    let store = world.of(ALICE);
+    let message = |text: &str| NewMessage {
+        flags: Flags::DRAFT,
+        keywords: smallvec![],
+        internal_date: date(),
+        body: memory(text),
+    };
+    let append = |messages| Change::Append {
+        mailbox: INBOX_ID,
+        messages,
+        quota_bytes: Some(10),
+    };
+    let (_, outcome) = world
+        .run(store.change(ALICE, append(vec![message("four"), message("")])))
+        .expect("it commits");
+    assert!(matches!(outcome, Outcome::Appended { uids, .. } if uids == [uid(1), uid(2)]));
+    let refused = world.run(store.change(ALICE, append(vec![message("1234567")])));
+    assert_eq!(refused.map(|_| ()), Err(StoreError::OverQuota));
+    let nowhere = Change::Append {
+        mailbox: MailboxId(99),
+        messages: vec![message("x")],
+        quota_bytes: None,
+    };
+    assert_eq!(
+        world.run(store.change(ALICE, nowhere)).map(|_| ()),
+        Err(StoreError::NoSuchMailbox)
+    );
+    assert_eq!(inbox(&mut world, ALICE), [(1, b"four".to_vec()), (2, Vec::new())]);
+}
+
+#[test]
+fn many_at_once_share_groups_and_segments_roll() {
+    let disk = SimDisk::new(1);
+    let mut world = open(&disk);
+    let store = world.of(ALICE);
+    let all = (0..300).map(|i| store.deliver(delivery(&[ALICE], memory(long_text(&i.to_string(), 1_000)))));
+    let before = disk.operations();
+    let done = world.run(futures::future::join_all(all));
+    assert!(done.iter().all(Result::is_ok));
+    assert!(
+        disk.operations() - before < 300,
+        "{} operations",
+        disk.operations() - before
+    );
+    let found = inbox(&mut world, ALICE);
+    assert_eq!(found.len(), 300);
+    assert!(disk.names().len() > 5);
+    world.close();
+    let mut world = open(&disk);
+    assert_eq!(inbox(&mut world, ALICE), found);
+}
+
+#[test]
+fn a_spooled_message_is_fanned_out_once_however_often_it_is_tried() {
+    let disk = SimDisk::new(1);
+    let mut world = open(&disk);
+    let store = world.of(ALICE);
+    let recipients = vec![recipient(ALICE), recipient(BOB)];
+    let (_, entry) = world
+        .run(store.spool(recipients, memory("spooled"), date()))
+        .expect("it commits");
+    let fan_out = |entry: &SpoolEntry| Delivery {
+        recipients: entry.recipients.clone(),
+        body: entry.body.clone(),
+        internal_date: entry.internal_date,
+        key: Some((entry.key, vec![0, 1])),
+    };
+    world.run(store.deliver(fan_out(&entry))).expect("it commits");
+    world.run(store.deliver(fan_out(&entry))).expect("nothing to do");
+    world.close();
+    let mut world = World::open(&disk, 3, small_options()).expect("it opens");
+    let found: Vec<SpoolEntry> = world.stores.iter().flat_map(Store::unfinished_spool).collect();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].key, entry.key);
+    for index in 0..2 {
+        let again = Delivery {
+            recipients: vec![entry.recipients[index].clone()],
+            key: Some((entry.key, vec![index as u16])),
+            ..fan_out(&found[0])
+        };
+        let store = world.of(entry.recipients[index].account);
+        world.run(store.deliver(again)).expect("nothing to do");
+    }
+    assert_eq!(inbox(&mut world, ALICE).len() + inbox(&mut world, BOB).len(), 2);
+    let spooler = world.stores[usize::from(entry.key.partition) % 3].clone();
+    world.run(spooler.spool_done(entry.key)).expect("it commits");
+    for store in world.stores.clone() {
+        world.run(store.spool_forget(entry.key)).expect("it commits");
+    }
+    world.close();
+    let world = World::open(&disk, 1, small_options()).expect("it opens");
+    assert!(world.stores[0].unfinished_spool().is_empty());
+}
+
+#[test]
+fn a_store_of_two_cores_opens_with_one_and_with_four() {
+    let disk = SimDisk::new(1);
+    let accounts: Vec<AccountId> = (1..20).map(AccountId).collect();
+    for (round, cores) in [2, 1, 4, 2].into_iter().enumerate() {
+        let mut world = World::open(&disk, cores, small_options()).expect("it opens");
+        for id in &accounts {
+            let store = world.of(*id);
+            world
+                .run(store.deliver(delivery(&[*id], memory("again"))))
+                .expect("it commits");
+            assert_eq!(inbox(&mut world, *id).len(), round + 1);
+        }
+        world.close();
+    }
+}
+
+#[test]
+fn sessions_are_told_of_changes_and_catch_up_by_cursor() {
+    let mut world = open(&SimDisk::new(1));
+    let store = world.of(ALICE);
+    world.run(store.ensure_account(ALICE)).expect("it commits");
+    let cursor = store
+        .account(ALICE, |a| a.mailboxes[&INBOX_ID].changes.end())
+        .expect("it exists");
+    let mut waiter = store.watch(ALICE);
+    world
+        .run(store.deliver(delivery(&[ALICE], memory("news"))))
+        .expect("it commits");
+    world.run(waiter.changed());
+    let changes: Vec<MailboxChange> = store
+        .account(ALICE, |a| {
+            a.mailboxes[&INBOX_ID]
+                .changes
+                .since(cursor)
+                .expect("kept")
+                .cloned()
+                .collect()
+        })
+        .expect("it exists");
+    assert_eq!(changes, [MailboxChange::Added(uid(1))]);
+}

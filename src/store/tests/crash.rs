@@ -1,0 +1,364 @@
+//! Power cuts and errors after every operation of the disk: what was acknowledged is there, byte for byte, exactly
+//! once; what was not is there wholly or not at all; nothing goes backwards.
+
+use super::model::{Model, Op, execute, fixed_script, random_script, snapshot};
+use super::world::*;
+use crate::model::AccountId;
+use crate::sim::{Fault, SimDisk};
+use crate::store::*;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+const CORES: usize = 2;
+
+/// What one account was told.
+struct Told {
+    /// State n is after n acknowledged changes; the last one may be asked for and not acknowledged.
+    states: Vec<Model>,
+    acknowledged: usize,
+    mod_seq: u64,
+}
+
+/// Everything outside the disk that remembers.
+#[derive(Default)]
+struct Journal {
+    accounts: RefCell<BTreeMap<AccountId, Told>>,
+    /// Bodies spooled to [`spool_recipients`]: asked for, acknowledged.
+    spooled: RefCell<Vec<(Vec<u8>, bool)>>,
+}
+
+fn account_on(core: usize, from: u64) -> AccountId {
+    (from..)
+        .map(AccountId)
+        .find(|id| id.partition().core(CORES) == core)
+        .expect("there are many")
+}
+
+/// Two accounts for scripts, on different cores.
+fn scripted() -> [AccountId; 2] {
+    [account_on(0, 100), account_on(1, 200)]
+}
+
+fn spool_recipients() -> [AccountId; 2] {
+    [account_on(0, 300), account_on(1, 400)]
+}
+
+async fn run_script(store: Store<SimEnvironment>, id: AccountId, script: Vec<Op>, journal: Rc<Journal>) {
+    let start = Told {
+        states: vec![Model::default()],
+        acknowledged: 0,
+        mod_seq: 0,
+    };
+    journal.accounts.borrow_mut().insert(id, start);
+    for op in script {
+        {
+            let mut accounts = journal.accounts.borrow_mut();
+            let told = accounts.get_mut(&id).expect("it was just put there");
+            let mut next = told.states.last().expect("one at least").clone();
+            next.apply(id, &op);
+            told.states.push(next);
+        }
+        if execute(&store, id, &op).await.is_err() {
+            return;
+        }
+        let mut accounts = journal.accounts.borrow_mut();
+        let told = accounts.get_mut(&id).expect("it was just put there");
+        told.acknowledged += 1;
+        told.mod_seq = store
+            .account(id, |a| a.highest_mod_seq.0)
+            .expect("it was just changed");
+    }
+}
+
+async fn fan_out(stores: &[Store<SimEnvironment>], entry: &SpoolEntry) -> Result<(), StoreError> {
+    for (index, recipient) in entry.recipients.iter().enumerate() {
+        let delivery = Delivery {
+            recipients: vec![recipient.clone()],
+            body: entry.body.clone(),
+            internal_date: entry.internal_date,
+            key: Some((entry.key, vec![index as u16])),
+        };
+        stores[recipient.account.partition().core(stores.len())]
+            .deliver(delivery)
+            .await?;
+    }
+    let owner = crate::model::Partition(entry.key.partition).core(stores.len());
+    stores[owner].spool_done(entry.key).await?;
+    for store in stores {
+        store.spool_forget(entry.key).await?;
+    }
+    Ok(())
+}
+
+async fn run_spool(stores: Vec<Store<SimEnvironment>>, journal: Rc<Journal>) {
+    for n in 0..4 {
+        let body = long_text(&format!("spool{n}"), 100 + n * 3_000);
+        journal.spooled.borrow_mut().push((body.clone(), false));
+        let recipients = spool_recipients().map(recipient).to_vec();
+        let spooled = stores[n % CORES].spool(recipients, memory(body), date()).await;
+        let Ok((_, entry)) = spooled else { return };
+        journal
+            .spooled
+            .borrow_mut()
+            .last_mut()
+            .expect("it was just pushed")
+            .1 = true;
+        if fan_out(&stores, &entry).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Runs the whole scenario on `disk` until it is done or everything has failed.
+fn run_scenario(disk: &SimDisk, scripts: [Vec<Op>; 2]) -> Rc<Journal> {
+    let journal = Rc::new(Journal::default());
+    let Ok(mut world) = World::open(disk, CORES, small_options()) else {
+        return journal;
+    };
+    let stores = world.stores.clone();
+    let [first, second] = scripts;
+    let [alice, bob] = scripted();
+    let all = async {
+        futures::join!(
+            run_script(stores[0].clone(), alice, first, journal.clone()),
+            run_script(stores[1].clone(), bob, second, journal.clone()),
+            run_spool(stores.clone(), journal.clone()),
+        );
+        for store in &stores {
+            store.shutdown().await;
+        }
+    };
+    world.run(all);
+    journal
+}
+
+/// Opens what is left and compares it with the journal. The error says what is wrong.
+fn check(disk: &SimDisk, cores: usize, journal: &Journal) -> Result<(), String> {
+    let mut world =
+        World::open(disk, cores, small_options()).map_err(|e| format!("it does not open: {e}"))?;
+    for (id, told) in journal.accounts.borrow().iter() {
+        let store = world.of(*id);
+        let found = world
+            .run(snapshot(&store, *id))
+            .map_err(|e| format!("{id} cannot be read: {e}"))?;
+        let allowed = &told.states[told.acknowledged..];
+        if !allowed.contains(&found) {
+            return Err(format!(
+                "{id}: {} acknowledged, found {}",
+                told.acknowledged,
+                difference(allowed, &found)
+            ));
+        }
+        let mod_seq = store.account(*id, |a| a.highest_mod_seq.0).unwrap_or(0);
+        if mod_seq < told.mod_seq {
+            return Err(format!(
+                "{id}: HIGHESTMODSEQ went back from {} to {mod_seq}",
+                told.mod_seq
+            ));
+        }
+    }
+    check_spool(&mut world, journal)?;
+    world.close();
+    Ok(())
+}
+
+fn difference(allowed: &[Model], found: &Model) -> String {
+    let outline = |m: &Model| -> Vec<_> {
+        let mailboxes = m.0.iter();
+        mailboxes
+            .map(|(n, b)| {
+                (
+                    n.clone(),
+                    b.uid_next,
+                    b.messages
+                        .iter()
+                        .map(|m| (m.0, m.1, m.3.len()))
+                        .collect::<Vec<_>>(),
+                )
+            })
+            .collect()
+    };
+    format!(
+        "{:?}\nallowed {:?}",
+        outline(found),
+        allowed.iter().map(outline).collect::<Vec<_>>()
+    )
+}
+
+/// Finishes what recovery found, then: every acknowledged message once with each recipient, others with both or none.
+fn check_spool(world: &mut World, journal: &Journal) -> Result<(), String> {
+    let stores = world.stores.clone();
+    let unfinished: Vec<SpoolEntry> = stores.iter().flat_map(Store::unfinished_spool).collect();
+    for entry in unfinished {
+        world
+            .run(fan_out(&stores, &entry))
+            .map_err(|e| format!("the fan-out fails: {e}"))?;
+    }
+    let mut inboxes = Vec::new();
+    for id in spool_recipients() {
+        let store = world.of(id);
+        let found = world
+            .run(messages(&store, id, INBOX_ID))
+            .map_err(|e| format!("{id}: {e}"))?;
+        let prefix = recipient(id).prefix.len();
+        inboxes.push(
+            found
+                .into_iter()
+                .map(|(_, octets)| octets[prefix..].to_vec())
+                .collect::<Vec<_>>(),
+        );
+    }
+    for (body, is_acknowledged) in journal.spooled.borrow().iter() {
+        let counts: Vec<usize> = inboxes
+            .iter()
+            .map(|inbox| inbox.iter().filter(|octets| *octets == body).count())
+            .collect();
+        let is_right = counts == [1, 1] || (!is_acknowledged && counts == [0, 0]);
+        if !is_right {
+            return Err(format!(
+                "a spooled message (acknowledged: {is_acknowledged}) was delivered {counts:?} times"
+            ));
+        }
+    }
+    let strangers = inboxes
+        .concat()
+        .iter()
+        .any(|octets| journal.spooled.borrow().iter().all(|(b, _)| b != octets));
+    if strangers {
+        Err("a message nobody sent".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
+fn fixed_scripts() -> [Vec<Op>; 2] {
+    [fixed_script("a"), fixed_script("b")]
+}
+
+fn operations_of(seed: u64, scripts: impl Fn() -> [Vec<Op>; 2]) -> u64 {
+    let disk = SimDisk::new(seed);
+    let journal = run_scenario(&disk, scripts());
+    check(&disk.crash(1), CORES, &journal).expect("without a cut everything is there");
+    disk.operations()
+}
+
+/// Cuts after every operation; `survivors` ways for what the cache held to survive. Gives failures.
+fn cut_everywhere(prepare: impl Fn(&SimDisk), survivors: u64) -> Vec<String> {
+    let operations = operations_of(7, fixed_scripts);
+    let mut failures = Vec::new();
+    for cut in 1..=operations {
+        let disk = SimDisk::new(7);
+        prepare(&disk);
+        disk.inject(Fault::CutAfter(cut));
+        let journal = run_scenario(&disk, fixed_scripts());
+        for survivor in 0..survivors {
+            let after = disk.crash(cut << 8 | survivor);
+            if let Err(why) = check(&after, [1, 2, 3][survivor as usize % 3], &journal) {
+                failures.push(format!(
+                    "cut after {cut} of {operations}, survivor {survivor}: {why}"
+                ));
+            }
+        }
+    }
+    failures
+}
+
+fn assert_none(failures: &[String]) {
+    assert!(
+        failures.is_empty(),
+        "{} failures, the first: {}",
+        failures.len(),
+        failures[0]
+    );
+}
+
+#[test]
+fn a_cut_after_any_operation_loses_nothing_acknowledged() {
+    assert_none(&cut_everywhere(|_| {}, 6));
+}
+
+#[test]
+fn a_disk_that_ignores_syncs_is_caught() {
+    assert!(!cut_everywhere(SimDisk::ignore_syncs, 2).is_empty());
+}
+
+#[test]
+fn a_disk_that_ignores_directory_syncs_is_caught() {
+    assert!(!cut_everywhere(SimDisk::ignore_directory_syncs, 2).is_empty());
+}
+
+#[test]
+fn a_second_cut_at_any_operation_of_the_recovery_loses_nothing_acknowledged() {
+    let operations = operations_of(7, fixed_scripts);
+    let mut failures = Vec::new();
+    let cuts_in_recovery = Cell::new(0u64);
+    for cut in (1..=operations).step_by(5) {
+        let disk = SimDisk::new(7);
+        disk.inject(Fault::CutAfter(cut));
+        let journal = run_scenario(&disk, fixed_scripts());
+        for second in 1.. {
+            let during = disk.crash(cut);
+            during.inject(Fault::CutAfter(second));
+            let opened = World::open(&during, CORES, small_options()).is_ok();
+            let after = during.crash(second << 16 | cut);
+            cuts_in_recovery.set(cuts_in_recovery.get() + 1);
+            if let Err(why) = check(&after, CORES, &journal) {
+                failures.push(format!(
+                    "cut after {cut}, then after {second} of the recovery: {why}"
+                ));
+            }
+            if opened && during.operations() < second {
+                break;
+            }
+        }
+    }
+    assert!(cuts_in_recovery.get() > 500, "{} cuts", cuts_in_recovery.get());
+    assert_none(&failures);
+}
+
+#[test]
+fn an_error_at_any_operation_acknowledges_nothing_that_is_not_durable() {
+    let operations = operations_of(7, fixed_scripts);
+    let mut failures = Vec::new();
+    for at in 1..=operations {
+        for fault in [Fault::ErrorAt(at), Fault::ErrorFrom(at), Fault::NoSpaceAt(at)] {
+            let disk = SimDisk::new(7);
+            disk.inject(fault);
+            let journal = run_scenario(&disk, fixed_scripts());
+            for survivor in 0..2 {
+                if let Err(why) = check(&disk.crash(at << 8 | survivor), CORES, &journal) {
+                    failures.push(format!("{fault:?}, survivor {survivor}: {why}"));
+                }
+            }
+        }
+    }
+    assert_none(&failures);
+}
+
+#[test]
+fn random_changes_cut_anywhere_equal_the_naive_model() {
+    let runs = std::env::var("RINGPOST_CRASH_RUNS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(100);
+    for seed in 0..runs {
+        let scripts = || {
+            let [alice, bob] = scripted();
+            [
+                random_script(2 * seed, alice, 40),
+                random_script(2 * seed + 1, bob, 40),
+            ]
+        };
+        let disk = SimDisk::new(seed);
+        disk.inject(Fault::CutAfter(crate::sim::Chance::new(seed).below(300)));
+        let journal = run_scenario(&disk, scripts());
+        for survivor in 0..3 {
+            let after = disk.crash(seed << 8 | survivor);
+            let checked = check(&after, 1 + survivor as usize, &journal);
+            checked.unwrap_or_else(|why| panic!("seed {seed}, survivor {survivor}: {why}"));
+            let again = check(&after.crash(seed), 2, &journal);
+            again.unwrap_or_else(|why| panic!("seed {seed}, survivor {survivor}, opened again: {why}"));
+        }
+    }
+}

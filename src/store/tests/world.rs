@@ -1,0 +1,152 @@
+//! What the tests stand on: an environment, small limits, stores of all cores on one thread.
+
+use crate::base::clock::{ManualClock, UnixMillis};
+use crate::model::{AccountId, MailboxId, MailboxName};
+use crate::proto::imap::types::InternalDate;
+use crate::sim::SimDisk;
+use crate::store::*;
+use bytes::Bytes;
+use futures::executor::LocalPool;
+use futures::task::LocalSpawnExt;
+use smallvec::smallvec;
+use std::future::Future;
+
+#[derive(Clone)]
+pub struct SimEnvironment {
+    pub disk: SimDisk,
+    pub clock: ManualClock,
+}
+
+impl SimEnvironment {
+    pub fn new(disk: SimDisk) -> Self {
+        Self {
+            disk,
+            clock: ManualClock::at(UnixMillis(1_700_000_000_000)),
+        }
+    }
+}
+
+impl Environment for SimEnvironment {
+    type Disk = SimDisk;
+    type Clock = ManualClock;
+    fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+    fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+    fn random_u64(&self) -> u64 {
+        0x5EED_0F57_0E1D
+    }
+}
+
+/// Small segments roll often, small chunks and bodies take every path.
+pub fn small_options() -> StoreOptions {
+    StoreOptions {
+        segment_bytes: 64 * 1024,
+        group_bytes_max: 16 * 1024,
+        chunk_bytes_max: 4 * 1024,
+        body_in_memory_bytes_max: 8 * 1024,
+        reserve_bytes: 0,
+    }
+}
+
+pub struct World {
+    pub pool: LocalPool,
+    pub env: SimEnvironment,
+    pub stores: Vec<Store<SimEnvironment>>,
+    pub report: RecoveryReport,
+}
+
+impl World {
+    /// Recovers what is on the disk and starts a store per core, with its writer.
+    pub fn open(disk: &SimDisk, cores: usize, options: StoreOptions) -> Result<Self, OpenError> {
+        let mut pool = LocalPool::new();
+        let env = SimEnvironment::new(disk.clone());
+        let recovered = pool.run_until(recover_with(&env, cores, options))?;
+        let mut stores = Vec::new();
+        for seed in recovered.seeds {
+            let store = pool.run_until(Store::start(env.clone(), seed))?;
+            pool.spawner()
+                .spawn_local(store.clone().run_writer())
+                .expect("the pool runs");
+            stores.push(store);
+        }
+        Ok(Self {
+            pool,
+            env,
+            stores,
+            report: recovered.report,
+        })
+    }
+
+    pub fn run<T>(&mut self, task: impl Future<Output = T>) -> T {
+        self.pool.run_until(task)
+    }
+
+    pub fn of(&self, account: AccountId) -> Store<SimEnvironment> {
+        self.stores[account.partition().core(self.stores.len())].clone()
+    }
+
+    pub fn close(mut self) {
+        for store in self.stores.clone() {
+            self.run(store.shutdown());
+        }
+    }
+}
+
+pub fn date() -> InternalDate {
+    InternalDate {
+        at: UnixMillis(1_600_000_000_000),
+        zone_minutes: 120,
+    }
+}
+
+pub fn name(text: &str) -> MailboxName {
+    MailboxName::new(text).expect("tests use valid names")
+}
+
+pub fn memory(text: impl Into<Vec<u8>>) -> Body {
+    Body::from_memory(smallvec![Bytes::from(text.into())])
+}
+
+/// A body of `len` octets that no other `tag` has.
+pub fn long_text(tag: &str, len: usize) -> Vec<u8> {
+    format!("<{tag}>").bytes().cycle().take(len).collect()
+}
+
+pub fn recipient(account: AccountId) -> LocalRecipient {
+    LocalRecipient {
+        account,
+        mailbox: MailboxName::inbox(),
+        prefix: format!("Delivered-To: {account}\r\n").into_bytes(),
+        quota_bytes: None,
+    }
+}
+
+pub fn delivery(accounts: &[AccountId], body: Body) -> Delivery {
+    Delivery {
+        recipients: accounts.iter().map(|id| recipient(*id)).collect(),
+        body,
+        internal_date: date(),
+        key: None,
+    }
+}
+
+/// Every message of a mailbox as (UID, octets).
+pub async fn messages(
+    store: &Store<SimEnvironment>,
+    account: AccountId,
+    mailbox: MailboxId,
+) -> Result<Vec<(u32, Vec<u8>)>, StoreError> {
+    let rows = store.account(account, |a| a.mailboxes.get(&mailbox).map(|m| m.rows.clone()));
+    let mut found = Vec::new();
+    for row in rows.flatten().unwrap_or_default() {
+        let message = store.open_message(account, &row).await?;
+        let pieces = store.read_message(&message, 0..message.size).await?;
+        let octets: Vec<u8> = pieces.iter().flatten().copied().collect();
+        assert_eq!(octets.len() as u64, message.size);
+        found.push((row.uid.value(), octets));
+    }
+    Ok(found)
+}
