@@ -66,6 +66,9 @@ const APPENDER: u64 = 1;
 /// A server that is not ready by then is broken.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long mail that was acknowledged for several recipients may take to reach the last of them after a restart.
+const LATE_LIMIT: Duration = Duration::from_secs(10);
+
 /// What the demo prints when it is ready.
 #[derive(Deserialize)]
 struct Ready {
@@ -316,19 +319,24 @@ fn append_and_flag(
     Ok(told)
 }
 
+/// Verifies every account, again while mail to several recipients may be on its way to some, and empties large ones.
 fn verify_and_expunge(
     options: &Options,
     server: &Server,
     oracle: &mut Oracle,
     with_pop3: bool,
 ) -> io::Result<Findings> {
-    let mut findings = Findings::default();
+    let until = Instant::now() + LATE_LIMIT;
+    let mut findings = verify_all(server, oracle, with_pop3)?;
+    while findings.may_mend() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(100));
+        findings = verify_all(server, oracle, with_pop3)?;
+    }
+    if !findings.faults.is_empty() {
+        return Ok(findings);
+    }
     for account in oracle.accounts() {
         let mailbox = verify::read_imap(server.imap, &account, PASSWORD)?;
-        oracle.judge(&account, &mailbox, &mut findings);
-        if with_pop3 {
-            verify::compare_pop3(server.pop3, &account, PASSWORD, &mailbox, &mut findings)?;
-        }
         if mailbox.messages.len() > options.expunge_above {
             let mut imap = Imap::connect(server.imap)?;
             imap.login(&account, PASSWORD)?;
@@ -336,6 +344,18 @@ fn verify_and_expunge(
             imap.command("STORE 1:* +FLAGS.SILENT (\\Deleted)")?;
             imap.command("EXPUNGE")?;
             oracle.expunged(&account, &mailbox);
+        }
+    }
+    Ok(findings)
+}
+
+fn verify_all(server: &Server, oracle: &mut Oracle, with_pop3: bool) -> io::Result<Findings> {
+    let mut findings = Findings::default();
+    for account in oracle.accounts() {
+        let mailbox = verify::read_imap(server.imap, &account, PASSWORD)?;
+        oracle.judge(&account, &mailbox, &mut findings);
+        if with_pop3 {
+            verify::compare_pop3(server.pop3, &account, PASSWORD, &mailbox, &mut findings)?;
         }
     }
     Ok(findings)

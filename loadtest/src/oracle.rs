@@ -44,6 +44,9 @@ pub struct Findings {
     pub acknowledged: u64,
     pub unacknowledged_present: u64,
     pub foreign: u64,
+    /// Of the faults, how many may yet mend: a message to several recipients is acknowledged once it is durable in one
+    /// place, and one of its recipients may be served after a restart only.
+    pub on_its_way: u64,
 }
 
 /// What is known, over all rounds.
@@ -131,7 +134,10 @@ impl Oracle {
             match (is_expunged, is_acknowledged, count) {
                 (true, _, 0) | (false, true, 1) | (false, false, 0) => {}
                 (true, _, _) => findings.fault(account, *id, "came back after it was expunged"),
-                (false, true, 0) => findings.fault(account, *id, "LOST: it was acknowledged"),
+                (false, true, 0) => {
+                    findings.on_its_way += u64::from(self.entries[id].recipients.len() > 1);
+                    findings.fault(account, *id, "LOST: it was acknowledged");
+                }
                 (false, false, 1) => findings.unacknowledged_present += 1,
                 _ => findings.fault(account, *id, &format!("is there {count} times")),
             }
@@ -205,6 +211,11 @@ impl Findings {
             "{account}: message {} {what}",
             String::from_utf8_lossy(&id)
         ));
+    }
+
+    /// Whether waiting may mend every fault.
+    pub fn may_mend(&self) -> bool {
+        !self.faults.is_empty() && self.on_its_way == self.faults.len() as u64
     }
 
     /// Prints the faults (the first fifty) and a summary; true if there are none.
@@ -289,6 +300,21 @@ mod tests {
                 faults.iter().any(|fault| fault.contains(wanted)),
                 "{wanted}: {faults:?}"
             );
+        }
+    }
+
+    #[test]
+    fn only_what_several_were_sent_may_come_late() {
+        let both = vec![ACCOUNT.to_owned(), "user2@example.org".to_owned()];
+        for (recipients, may_mend) in [(both, true), (vec![ACCOUNT.to_owned()], false)] {
+            let entry = Entry {
+                recipients,
+                digest: [7; 32],
+                is_acknowledged: true,
+            };
+            let mut findings = Findings::default();
+            Oracle::new(HashMap::from([(id(1), entry)])).judge(ACCOUNT, &mailbox(&[]), &mut findings);
+            assert_eq!(findings.may_mend(), may_mend);
         }
     }
 
