@@ -1,7 +1,8 @@
 //! Group commit through the store, beside plain `pwrite` + `fdatasync` of the same octets, in alternating rounds.
 //!
 //! `cargo bench --bench commit [-- DIRECTORY]` (default: the build's temporary directory; it must not be a tmpfs).
-//! `RINGPOST_BENCH_MS` sets the length of one round of one row (default 1000), `RINGPOST_BENCH_ROUNDS` how many (3).
+//! `RINGPOST_BENCH_MS` sets the length of one round of one row (default 1000), `RINGPOST_BENCH_ROUNDS` how many (3),
+//! `RINGPOST_BENCH_PRODUCERS` picks the rows with one number of producers, `RINGPOST_BENCH_GROUP_KIB` the limit of a group.
 //!
 //! *store*: N producers, each delivering one message to an account of its own and waiting for its receipt before the
 //! next. *plain*: one thread that appends a batch of N records to a growing file with one `pwrite` and one `fdatasync`,
@@ -14,7 +15,7 @@ use ringpost::base::clock::{SystemClock, UnixMillis};
 use ringpost::disk::file::FileDisk;
 use ringpost::model::{AccountId, MailboxName};
 use ringpost::proto::imap::types::InternalDate;
-use ringpost::store::{Body, Delivery, Environment, LocalRecipient, Store, recover};
+use ringpost::store::{Body, Delivery, Environment, LocalRecipient, Store, StoreOptions, recover_with};
 use smallvec::smallvec;
 use std::cell::RefCell;
 use std::os::unix::fs::FileExt;
@@ -114,7 +115,13 @@ async fn produce(
 
 async fn store_round(path: PathBuf, producers: usize, octets: usize, length: Duration) -> Figures {
     let env = RealEnvironment(FileDisk::new(&path).expect("the directory can be made"));
-    let recovered = recover(&env, 1).await.expect("it opens");
+    let defaults = StoreOptions::default();
+    let group_kib = from_environment("RINGPOST_BENCH_GROUP_KIB", defaults.group_bytes_max as u64 / 1024);
+    let options = StoreOptions {
+        group_bytes_max: group_kib as usize * 1024,
+        ..defaults
+    };
+    let recovered = recover_with(&env, 1, options).await.expect("it opens");
     let seed = recovered.seeds.into_iter().next().expect("one core");
     let store = Store::start(env, seed).await.expect("it starts");
     let writer = glommio::spawn_local(store.clone().run_writer()).detach();
@@ -209,7 +216,8 @@ fn main() {
         root.display()
     );
     for octets in OCTETS {
-        for producers in PRODUCERS {
+        let only = from_environment("RINGPOST_BENCH_PRODUCERS", 0) as usize;
+        for producers in PRODUCERS.into_iter().filter(|count| only == 0 || *count == only) {
             let (mut store, mut plain) = (Figures::new(), Figures::new());
             for _ in 0..rounds {
                 let place = tempfile::tempdir_in(&root).expect("a temporary directory");

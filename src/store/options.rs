@@ -10,15 +10,18 @@ use crate::disk::BLOCK_BYTES;
 /// after a crash and, later, compaction work on small pieces.
 pub const SEGMENT_BYTES: u32 = 64 * 1024 * 1024;
 
-/// Bytes a group may grow to while the one before it is written: beyond, latency rises and throughput does not.
-pub const GROUP_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes a group may grow to while the one before it is written. Measured on a loaded machine with 2,000 producers of
+/// 50 KiB: 1 MiB 3.3–4.4 k commits/s (p50 420–515 ms), 4 MiB 7.7–8.2 k (p50 216–223 ms); of 4 KiB: 29–37 k against
+/// 39–46 k. A lone writer's group is as short as its batch either way.
+pub const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes of one batch (all records of one call), which is never split over groups: a delivery of 256 KiB to a thousand
 /// recipients, or a flag change on a million scattered UIDs.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Bytes of filled groups that may wait for the disk on one core; beyond, callers wait (back-pressure).
-pub const WAITING_BYTES_MAX: usize = 7 * 1024 * 1024;
+/// Bytes of filled groups that may wait for the disk on one core, beside the open one; beyond, callers wait
+/// (back-pressure). With the group being written that is 12 MiB a core, more only for a batch that is larger itself.
+pub const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes of body in one chunk record: what a reader checks and holds at once.
 pub const CHUNK_BYTES_MAX: usize = 64 * 1024;
