@@ -85,13 +85,21 @@ pub fn main(options: &Options) -> io::Result<bool> {
         .filter(|&c| c != Contender::Sink || options.sink.exists())
         .collect();
     if !contenders.contains(&Contender::Sink) {
-        eprintln!("{} is not installed (Debian: postfix): left out", options.sink.display());
+        eprintln!(
+            "{} is not installed (Debian: postfix): left out",
+            options.sink.display()
+        );
     }
     let mut turns: Vec<Vec<Turn>> = vec![Vec::new(); contenders.len()];
     for round in 0..options.rounds {
         for (contender, turns) in contenders.iter().zip(&mut turns) {
             let turn = take_turn(*contender, options)?;
-            eprintln!("round {}: {:22} {:8.0}/s", round + 1, contender.name(), turn.per_second);
+            eprintln!(
+                "round {}: {:22} {:8.0}/s",
+                round + 1,
+                contender.name(),
+                turn.per_second
+            );
             turns.push(turn);
         }
     }
@@ -113,7 +121,9 @@ fn print_table(options: &Options, contenders: &[Contender], turns: &[Vec<Turn>])
         "{:22} {:>10} {:>9} {:>9} {:>14} {:>7}",
         "", "messages/s", "p50 ms", "p99 ms", "CPU ms per 1000", "ratio"
     );
-    let last = turns.last().map_or(1.0, |turns| median(turns, |turn| turn.per_second));
+    let last = turns
+        .last()
+        .map_or(1.0, |turns| median(turns, |turn| turn.per_second));
     for (contender, turns) in contenders.iter().zip(turns) {
         let rate = median(turns, |turn| turn.per_second);
         println!(
@@ -137,7 +147,10 @@ fn take_turn(contender: Contender, options: &Options) -> io::Result<Turn> {
         .args(["--server-pid", &server.child.id().to_string()])
         .args(["--seconds", &options.seconds.to_string()])
         .args(["--connections", &options.connections.to_string()])
-        .args(["--messages-per-connection", &options.messages_per_connection.to_string()])
+        .args([
+            "--messages-per-connection",
+            &options.messages_per_connection.to_string(),
+        ])
         .args(["--size", &options.size.to_string()])
         .args(["--accounts", &options.accounts.to_string()])
         .arg("--json")
@@ -145,14 +158,21 @@ fn take_turn(contender: Contender, options: &Options) -> io::Result<Turn> {
         .stdout(Stdio::null())
         .status()?;
     if !status.success() {
-        return Err(io::Error::other(format!("the load on {} failed: {status}", contender.name())));
+        return Err(io::Error::other(format!(
+            "the load on {} failed: {status}",
+            contender.name()
+        )));
     }
     read_report(&report)
 }
 
 fn read_report(path: &Path) -> io::Result<Turn> {
     let report: Value = serde_json::from_slice(&std::fs::read(path)?)?;
-    let number = |value: &Value| value.as_f64().ok_or_else(|| io::Error::other("the report lacks a figure"));
+    let number = |value: &Value| {
+        value
+            .as_f64()
+            .ok_or_else(|| io::Error::other("the report lacks a figure"))
+    };
     Ok(Turn {
         per_second: number(&report["per_second"])?,
         p50_ms: number(&report["latency_us"]["p50"])? / 1e3,
@@ -170,14 +190,22 @@ struct Server {
 
 impl Server {
     fn start(contender: Contender, options: &Options) -> io::Result<Server> {
-        let scratch = options.directory.join(format!("loadtest-compare-{}", std::process::id()));
+        let scratch = options
+            .directory
+            .join(format!("loadtest-compare-{}", std::process::id()));
         std::fs::create_dir_all(&scratch)?;
         let (child, port) = match contender {
             Contender::Sink => start_sink(&options.sink)?,
-            Contender::Durable => start_demo(options, &["--data".as_ref(), scratch.join("store").as_os_str()])?,
+            Contender::Durable => {
+                start_demo(options, &["--data".as_ref(), scratch.join("store").as_os_str()])?
+            }
             Contender::Discarding => start_demo(
                 options,
-                &["--discard".as_ref(), "--data".as_ref(), scratch.join("store").as_os_str()],
+                &[
+                    "--discard".as_ref(),
+                    "--data".as_ref(),
+                    scratch.join("store").as_os_str(),
+                ],
             )?,
         };
         Ok(Server { child, port, scratch })
@@ -195,18 +223,31 @@ impl Drop for Server {
 
 fn start_demo(options: &Options, arguments: &[&std::ffi::OsStr]) -> io::Result<(Child, u16)> {
     let mut child = Command::new(&options.binary)
-        .args(["demo", "--port-offset", "auto", "--accounts", &options.accounts.to_string()])
+        .args([
+            "demo",
+            "--port-offset",
+            "auto",
+            "--accounts",
+            &options.accounts.to_string(),
+        ])
         .args(arguments)
         .args(&options.argument)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;
-    let stdout = child.stdout.take().ok_or_else(|| io::Error::other("stdout was asked to be piped"))?;
+    let stdout = child
+        .stdout
+        .take()
+        .ok_or_else(|| io::Error::other("stdout was asked to be piped"))?;
     for line in BufReader::new(stdout).lines() {
         if let Some(json) = line?.strip_prefix("ready ") {
             let ready: Value = serde_json::from_str(json)?;
-            let port = ready["ports"]["smtp"].as_u64().and_then(|port| u16::try_from(port).ok());
-            return port.map(|port| (child, port)).ok_or_else(|| io::Error::other("no port in the ready line"));
+            let port = ready["ports"]["smtp"]
+                .as_u64()
+                .and_then(|port| u16::try_from(port).ok());
+            return port
+                .map(|port| (child, port))
+                .ok_or_else(|| io::Error::other("no port in the ready line"));
         }
     }
     Err(io::Error::other("the server ended before it was ready"))
@@ -220,7 +261,11 @@ fn start_sink(program: &Path) -> io::Result<(Child, u16)> {
     if unsafe { libc::geteuid() } == 0 {
         command.args(["-u", "nobody"]);
     }
-    let child = command.arg(format!("127.0.0.1:{port}")).arg("1024").stdin(Stdio::null()).spawn()?;
+    let child = command
+        .arg(format!("127.0.0.1:{port}"))
+        .arg("1024")
+        .stdin(Stdio::null())
+        .spawn()?;
     let began = Instant::now();
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
         if began.elapsed() > START_TIMEOUT {

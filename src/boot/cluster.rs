@@ -247,7 +247,7 @@ impl RunningCore {
             let serving = moves.clone();
             serving
                 .serve(move |moved| {
-                    session::adopt(&node, moved);
+                    session::adopt(&node, &moves, moved);
                     std::future::ready(())
                 })
                 .await;

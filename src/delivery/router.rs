@@ -12,7 +12,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub enum Request {
     /// Commit this message to recipients the other core owns.
-    Deliver(Delivery),
+    Deliver(Box<Delivery>),
     /// Has this account room for `bytes` more? Asked before a spool record is written.
     HasRoom {
         account: AccountId,
@@ -165,7 +165,7 @@ impl<E: Environment> Router<E> {
         if owner == self.0.core.id {
             return self.0.store.deliver(delivery).await;
         }
-        match self.0.mesh.call(owner, Request::Deliver(delivery)).await {
+        match self.0.mesh.call(owner, Request::Deliver(Box::new(delivery))).await {
             Ok(Reply::Delivered(result)) => result,
             Ok(other) => unreachable!("a delivery was answered with {other:?}"),
             Err(gone) => Err(StoreError::Failed(gone.to_string())),
@@ -193,7 +193,7 @@ fn local_recipient(recipient: Recipient) -> LocalRecipient {
 
 async fn answer<E: Environment>(store: Store<E>, request: Request) -> Reply {
     match request {
-        Request::Deliver(delivery) => Reply::Delivered(store.deliver(delivery).await),
+        Request::Deliver(delivery) => Reply::Delivered(store.deliver(*delivery).await),
         Request::HasRoom {
             account,
             bytes,

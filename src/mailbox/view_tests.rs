@@ -39,6 +39,7 @@ impl Server {
                 offset: 0,
             },
             record_bytes: 0,
+            line_end_octets: 0,
         });
         self.log.push(MailboxChange::Added(uid));
     }

@@ -18,16 +18,23 @@ use std::time::Instant;
 /// Runs a session from its greeting until it ends or moves away.
 pub async fn serve(conn: Conn, node: Rc<Node>, moves: Moves) {
     let is_tls = conn.tls().is_some();
-    if let Served::Moved(moved) = imap::serve(conn, is_tls, node).await {
-        // The other core has ended only when the whole process is stopping; then the connection simply closes.
-        let _ = moves.call(moved.core, Moved::Imap(moved)).await;
+    let served = imap::serve(conn, is_tls, node).await;
+    pass_on(served, &moves).await;
+}
+
+/// Goes on with a session on the core that owns its account. It moves once more if that login fails in the last moment
+/// and the client logs in to an account of a third core.
+pub async fn resume(moved: imap::Moved<Conn>, node: Rc<Node>, moves: Moves) {
+    match imap::resume(moved, node).await {
+        Ok(served) => pass_on(served, &moves).await,
+        Err(error) => tracing::debug!(%error, "moved IMAP connection lost"),
     }
 }
 
-/// Goes on with a session on the core that owns its account.
-pub async fn resume(moved: imap::Moved<Conn>, node: Rc<Node>) {
-    if let Err(error) = imap::resume(moved, node).await {
-        tracing::debug!(%error, "moved IMAP connection lost");
+async fn pass_on(served: Served<Conn>, moves: &Moves) {
+    if let Served::Moved(moved) = served {
+        // The other core has ended only when the whole process is stopping; then the connection simply closes.
+        let _ = moves.call(moved.core, Moved::Imap(moved)).await;
     }
 }
 

@@ -51,12 +51,12 @@ pub fn start(service: Service, conn: Conn, node: &Rc<Node>, moves: &Moves) {
 }
 
 /// Goes on with a session that began on another core. Returns at once.
-pub fn adopt(node: &Rc<Node>, moved: Moved) {
-    let (node, seat) = (node.clone(), node.drain.seat());
+pub fn adopt(node: &Rc<Node>, moves: &Moves, moved: Moved) {
+    let (node, moves, seat) = (node.clone(), moves.clone(), node.drain.seat());
     runtime::spawn_detached("moved session", async move {
         let _seat = seat;
         match moved {
-            Moved::Imap(moved) => imap_services::resume(*moved, node).await,
+            Moved::Imap(moved) => imap_services::resume(*moved, node, moves).await,
             Moved::Pop3(moved) => pop3::resume(*moved, node).await,
         }
     });

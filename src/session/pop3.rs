@@ -307,7 +307,7 @@ fn snapshot(inbox: &MailboxState) -> Maildrop {
         .iter()
         .map(|row| MaildropEntry {
             uid: row.uid,
-            size: row.size,
+            size: row.size.saturating_add(row.line_end_octets),
         })
         .collect();
     Maildrop::new(inbox.uid_validity, entries)

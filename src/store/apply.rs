@@ -155,6 +155,7 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
 pub fn spool_entry(key: SpoolKey, record: &Record) -> Option<SpoolEntry> {
     let Record::Spool {
         internal_date,
+        line_end_octets,
         chunks,
         recipients,
         ..
@@ -172,7 +173,7 @@ pub fn spool_entry(key: SpoolKey, record: &Record) -> Option<SpoolEntry> {
     Some(SpoolEntry {
         key,
         recipients: recipients.collect(),
-        body: Body::stored(chunks.to_vec()),
+        body: Body::stored(chunks.to_vec()).with_line_end_octets(*line_end_octets),
         internal_date: *internal_date,
     })
 }
@@ -291,6 +292,7 @@ fn add_message(state: &mut CoreState, place: Place, message: &MessageRecord) -> 
         mod_seq: message.mod_seq,
         record: place.position,
         record_bytes: place.bytes,
+        line_end_octets: message.line_end_octets,
     };
     append_row(mailbox, row)?;
     Ok(Outcome::Appended {

@@ -13,6 +13,7 @@ use super::plan::Plan;
 use super::{ChunkRef, Environment, StoreError};
 use crate::base::guard::AbortOnUnwind;
 use crate::base::oneshot;
+use crate::proto::pop3::OctetCount;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -22,7 +23,10 @@ pub const BODY_BYTES_MAX: u64 = u32::MAX as u64 - 1024 * 1024;
 /// A message body, whole: in memory, or (beyond [`super::BODY_IN_MEMORY_BYTES_MAX`]) already durable in the log of the
 /// core that received it.
 #[derive(Clone, Debug)]
-pub struct Body(BodyKind);
+pub struct Body {
+    kind: BodyKind,
+    line_end_octets: u32,
+}
 
 #[derive(Clone, Debug)]
 enum BodyKind {
@@ -34,33 +38,53 @@ impl Body {
     /// A body that is nowhere else yet.
     #[must_use]
     pub fn from_memory(pieces: SmallVec<[Bytes; 4]>) -> Self {
-        Self(BodyKind::Memory(pieces))
+        Self {
+            kind: BodyKind::Memory(pieces),
+            line_end_octets: 0,
+        }
+    }
+
+    /// Says how many octets longer it is when every line, the last one too, ends in CRLF, as POP3 sends it. 0 for what
+    /// came by DATA.
+    #[must_use]
+    pub fn with_line_end_octets(mut self, octets: u32) -> Self {
+        self.line_end_octets = octets;
+        self
+    }
+
+    /// See [`Self::with_line_end_octets`].
+    #[must_use]
+    pub fn line_end_octets(&self) -> u32 {
+        self.line_end_octets
     }
 
     /// `chunks` must be durable.
     pub(super) fn stored(chunks: Vec<ChunkRef>) -> Self {
-        Self(BodyKind::Stored(chunks))
+        Self {
+            kind: BodyKind::Stored(chunks),
+            line_end_octets: 0,
+        }
     }
 
     /// Octets.
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // nobody asks whether a body is empty
     pub fn len(&self) -> u64 {
-        match &self.0 {
+        match &self.kind {
             BodyKind::Memory(pieces) => pieces.iter().map(|piece| piece.len() as u64).sum(),
             BodyKind::Stored(chunks) => super::record::body_bytes(chunks),
         }
     }
 
     pub(super) fn stored_chunks(&self) -> Option<&[ChunkRef]> {
-        match &self.0 {
+        match &self.kind {
             BodyKind::Memory(_) => None,
             BodyKind::Stored(chunks) => Some(chunks),
         }
     }
 
     pub(super) fn pieces(&self) -> &[Bytes] {
-        match &self.0 {
+        match &self.kind {
             BodyKind::Memory(pieces) => pieces,
             BodyKind::Stored(_) => &[],
         }
@@ -73,6 +97,7 @@ pub struct BodyWriter<E: Environment> {
     pieces: Vec<Bytes>,
     held: usize,
     len: u64,
+    as_lines: OctetCount,
     chunks: ChunkWriter,
 }
 
@@ -92,6 +117,7 @@ impl<E: Environment> BodyWriter<E> {
             pieces: Vec::new(),
             held: 0,
             len: 0,
+            as_lines: OctetCount::default(),
             chunks: ChunkWriter::default(),
         }
     }
@@ -106,6 +132,7 @@ impl<E: Environment> BodyWriter<E> {
         if self.len > BODY_BYTES_MAX {
             return Err(StoreError::Limit("octets of a message"));
         }
+        self.as_lines.push(&piece);
         self.held += piece.len();
         if !piece.is_empty() {
             self.pieces.push(piece);
@@ -134,11 +161,15 @@ impl<E: Environment> BodyWriter<E> {
     /// # Errors
     /// As [`Self::push`].
     pub async fn finish(mut self) -> Result<Body, StoreError> {
-        if self.chunks.chunks.is_empty() {
-            return Ok(Body::from_memory(self.pieces.into()));
-        }
-        self.flush(self.held).await?;
-        self.chunks.finish().await
+        let longer = self.as_lines.finish().saturating_sub(self.len);
+        let line_end_octets = u32::try_from(longer).map_err(|_| StoreError::Limit("octets of a message"))?;
+        let body = if self.chunks.chunks.is_empty() {
+            Body::from_memory(self.pieces.into())
+        } else {
+            self.flush(self.held).await?;
+            self.chunks.finish().await?
+        };
+        Ok(body.with_line_end_octets(line_end_octets))
     }
 
     /// Writes the first `bytes` of what is held.
@@ -210,10 +241,11 @@ pub(super) async fn store_bodies<E: Environment>(
             stored.push(body);
             continue;
         }
+        let line_end_octets = body.line_end_octets();
         let mut chunks = ChunkWriter::default();
         let bytes = usize::try_from(body.len()).expect("it is in memory");
         chunks.write(inner, body.pieces(), bytes).await?;
-        stored.push(chunks.finish().await?);
+        stored.push(chunks.finish().await?.with_line_end_octets(line_end_octets));
     }
     Ok(stored)
 }

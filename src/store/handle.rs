@@ -319,12 +319,14 @@ impl<E: Environment> Store<E> {
         if key.is_none() {
             self.0.check_space(body.len()).await?;
         }
+        let line_end_octets = body.line_end_octets();
         let bodies = self.0.ready_bodies(vec![body]).await?;
         let bytes = recipients_bytes(&recipients, bodies.first());
         let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], _| {
             let body = PlannedBody {
                 chunks: &chunks[0],
                 internal_date,
+                line_end_octets,
             };
             planner.delivery(recipients, &body, key.as_ref())
         };
@@ -345,6 +347,7 @@ impl<E: Environment> Store<E> {
         internal_date: InternalDate,
     ) -> Result<(CommitReceipt, SpoolEntry), StoreError> {
         self.0.check_space(body.len()).await?;
+        let line_end_octets = body.line_end_octets();
         let bodies = self.0.ready_bodies(vec![body]).await?;
         let bytes = recipients_bytes(&recipients, bodies.first());
         let partition = self.0.spool_partition;
@@ -353,9 +356,10 @@ impl<E: Environment> Store<E> {
             let body = PlannedBody {
                 chunks: &chunks[0],
                 internal_date,
+                line_end_octets,
             };
             let planned = planner.spool(partition, &recipients, &body);
-            let body = Body::stored(chunks[0].to_vec());
+            let body = Body::stored(chunks[0].to_vec()).with_line_end_octets(line_end_octets);
             let key = SpoolKey { partition, sequence };
             entry = Some(SpoolEntry {
                 key,

@@ -84,6 +84,8 @@ pub struct PlannedBody<'a> {
     pub chunks: &'a Chunks,
     /// INTERNALDATE of the copies.
     pub internal_date: InternalDate,
+    /// See [`super::Body::line_end_octets`].
+    pub line_end_octets: u32,
 }
 
 impl Planner<'_> {
@@ -167,6 +169,7 @@ impl Planner<'_> {
             keywords: SmallVec::new(),
             internal_date: body.internal_date,
             save_date,
+            line_end_octets: body.line_end_octets,
             prefix: Bytes::from(recipient.prefix),
             chunks: body.chunks.clone(),
             key,
@@ -226,6 +229,7 @@ impl Planner<'_> {
         Plan::of_record(Record::Spool {
             partition,
             internal_date: body.internal_date,
+            line_end_octets: body.line_end_octets,
             chunks: body.chunks.clone(),
             recipients: recipients.collect(),
         })
@@ -369,6 +373,7 @@ impl Planner<'_> {
                 keywords: message.keywords,
                 internal_date: message.internal_date,
                 save_date,
+                line_end_octets: message.body.line_end_octets(),
                 prefix: Bytes::new(),
                 chunks: chunks.clone(),
                 key: None,

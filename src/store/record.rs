@@ -83,6 +83,8 @@ pub struct MessageRecord {
     pub internal_date: InternalDate,
     /// SAVEDATE (RFC 8514).
     pub save_date: UnixMillis,
+    /// Octets it is longer by when every line ends in CRLF.
+    pub line_end_octets: u32,
     /// Header lines put before the body.
     pub prefix: Bytes,
     /// The body, in order; one at least.
@@ -184,6 +186,7 @@ pub enum Record {
     Spool {
         partition: u16,
         internal_date: InternalDate,
+        line_end_octets: u32,
         chunks: SmallVec<[ChunkRef; 1]>,
         recipients: Vec<SpoolRecipient>,
     },
@@ -334,11 +337,13 @@ impl Record {
             }
             Self::Spool {
                 internal_date,
+                line_end_octets,
                 chunks,
                 recipients,
                 ..
             } => {
                 put_date(out, *internal_date);
+                put_u32(out, *line_end_octets);
                 put_chunks(out, chunks);
                 put_varint(out, recipients.len() as u64);
                 for recipient in recipients {
@@ -432,6 +437,7 @@ impl Record {
             kind::SPOOL => Self::Spool {
                 partition,
                 internal_date: date(input)?,
+                line_end_octets: input.u32()?,
                 chunks: chunks(input)?,
                 recipients: recipients(input)?,
             },
@@ -455,6 +461,7 @@ fn encode_message(message: &MessageRecord, out: &mut Vec<u8>) {
     put_keywords(out, &message.keywords);
     put_date(out, message.internal_date);
     put_u64(out, message.save_date.0.cast_unsigned());
+    put_u32(out, message.line_end_octets);
     put_bytes(out, &message.prefix);
     put_chunks(out, &message.chunks);
     put_u8(out, u8::from(message.key.is_some()));
@@ -475,6 +482,7 @@ fn decode_message(input: &mut Reader<'_>) -> Result<MessageRecord, Malformed> {
         keywords: keywords(input)?,
         internal_date: date(input)?,
         save_date: UnixMillis(input.u64()?.cast_signed()),
+        line_end_octets: input.u32()?,
         prefix: Bytes::copy_from_slice(input.bytes()?),
         chunks: chunks(input)?,
         key: if boolean(input)? {

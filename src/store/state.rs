@@ -193,6 +193,8 @@ pub struct MessageRow {
     pub record: LogPosition,
     /// Length of that record, so that one read fetches it.
     pub record_bytes: u32,
+    /// Octets it is longer by when every line, the last one too, ends in CRLF: what POP3 announces is `size` plus this.
+    pub line_end_octets: u32,
 }
 
 /// What happened to a mailbox lately, so that a session catches up without comparing whole mailboxes.

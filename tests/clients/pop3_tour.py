@@ -57,3 +57,17 @@ except poplib.error_proto:
     pass
 drop.quit()
 assert [line.split()[1] for line in pop3("user1").uidl()[1]] == [names[2], names[3]]
+
+# What LIST announces is what RETR sends, whatever line ends were stored: every one goes out as CRLF, the last one too.
+client = imap("user2")
+for odd in (b"Subject: lf\n\nbare\nends\n", b"Subject: none\r\n\r\nno end", b"Subject: cr\r\n\r\na\rb\r\n.\n", b"\r\n"):
+    # imaplib's append() would turn every line end into CRLF.
+    client.literal = odd
+    ok(client._simple_command("APPEND", "INBOX"))
+client.logout()
+send("user2", b"Subject: mail\r\n\r\n.dot\r\n")
+drop = pop3("user2")
+for line in drop.list()[1]:
+    number, announced = map(int, line.split())
+    assert drop.retr(number)[2] == announced, (number, announced)
+drop.quit()

@@ -102,6 +102,7 @@ fn any_record() -> impl Strategy<Value = Record> {
                 keywords,
                 internal_date,
                 save_date: internal_date.at,
+                line_end_octets: c,
                 prefix,
                 chunks,
                 key: yes.then_some((key, index)),
@@ -150,6 +151,7 @@ fn any_record() -> impl Strategy<Value = Record> {
                 Record::Spool {
                     partition: index,
                     internal_date,
+                    line_end_octets: c,
                     chunks,
                     recipients,
                 }
