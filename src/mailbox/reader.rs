@@ -21,7 +21,7 @@ pub const READ_BYTES_MAX: u64 = 256 * 1024;
 /// First read of a message: one chunk of the store. Most mail is shorter and is then in memory whole.
 pub const FIRST_READ_BYTES: u64 = 64 * 1024;
 
-/// Of a longer header only this much is digested or filtered; BODY[HEADER] streams all of it.
+/// Of a longer header only this much is digested or filtered; `BODY[HEADER]` streams all of it.
 pub const HEADER_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Longest message whose MIME structure is scanned; above the largest message accepted by default (50 MiB).

@@ -50,7 +50,7 @@ pub struct BoundListener {
 
 impl BoundListener {
     /// Binds with SO_REUSEPORT and a named backlog. Port 0: a free one. Bind one per core to the same address.
-    /// An IPv6 address takes IPv6 only, so that 0.0.0.0 and [::] can be listened on side by side.
+    /// An IPv6 address takes IPv6 only, so that `0.0.0.0` and `[::]` can be listened on side by side.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         Self::listen(address).map_err(|error| explain(address, &error))
     }

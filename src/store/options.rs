@@ -41,7 +41,7 @@ pub const FREE_BYTES_AGE_MS: i64 = 1_000;
 pub struct StoreOptions {
     /// See [`SEGMENT_BYTES`]. Segments of any length are read.
     pub segment_bytes: u32,
-    /// See [`GROUP_BYTES_MAX`].
+    /// See `GROUP_BYTES_MAX`.
     pub group_bytes_max: usize,
     /// See [`CHUNK_BYTES_MAX`].
     pub chunk_bytes_max: usize,

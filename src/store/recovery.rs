@@ -92,7 +92,7 @@ pub enum OpenError {
     #[error("damage in acknowledged data at {position}: {what}; nothing was changed")]
     #[allow(missing_docs)]
     Damaged { position: LogPosition, what: String },
-    /// More than [`CORES_MAX`].
+    /// More than `CORES_MAX`.
     #[error("a store serves at most {CORES_MAX} cores, not {0}")]
     TooManyCores(usize),
 }

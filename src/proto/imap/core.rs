@@ -1,6 +1,6 @@
 //! The protocol core: states, what is allowed in each, and the dialogue with the session.
 //!
-//! [`Imap`] is the door with the type of proof; [`Core`] is all the rest, which does not depend on it.
+//! [`Imap`] is the door with the type of proof; `Core` is all the rest, which does not depend on it.
 //!
 //! Invariants: one question at a time, and no input taken while it is open; every complete command gets exactly one
 //! tagged response (or one untagged BAD when its tag cannot be read), in order; nothing sent in clear before STARTTLS is

@@ -256,9 +256,9 @@ pub enum FetchItem {
     },
     /// `RFC822` (as BODY[])
     Rfc822,
-    /// `RFC822.HEADER` (as BODY.PEEK[HEADER])
+    /// `RFC822.HEADER` (as `BODY.PEEK[HEADER]`)
     Rfc822Header,
-    /// `RFC822.TEXT` (as BODY[TEXT])
+    /// `RFC822.TEXT` (as `BODY[TEXT]`)
     Rfc822Text,
     /// RFC 3516: `BINARY[…]<…>`, `BINARY.PEEK[…]<…>`
     Binary {
