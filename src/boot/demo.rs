@@ -60,7 +60,9 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
     Ok(())
 }
 
-fn settings(arguments: &DemoArguments) -> Settings {
+/// What the demo's sessions are told.
+#[must_use]
+pub fn settings(arguments: &DemoArguments) -> Settings {
     Settings {
         hostname: format!("mx.{DOMAIN}"),
         allow_plaintext_on_loopback: true,
@@ -74,7 +76,11 @@ fn available_cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-fn self_signed_tls() -> Result<Arc<rustls::ServerConfig>, BootError> {
+/// A certificate for loopback that nobody vouches for.
+///
+/// # Errors
+/// [`BootError::System`].
+pub fn self_signed_tls() -> Result<Arc<rustls::ServerConfig>, BootError> {
     let names = [
         format!("mx.{DOMAIN}"),
         "localhost".to_owned(),

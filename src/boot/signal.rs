@@ -11,8 +11,17 @@ pub struct StopRequest(watch::Receiver<bool>);
 impl StopRequest {
     /// Resolves once the process was asked to stop.
     pub async fn heard(&mut self) {
-        // The sender lives in the signal thread, which never ends before the process.
+        // The sender lives in the signal thread, which never ends before the process; without one, nobody can ask any more.
         let _ = self.0.wait_for(|is_asked| *is_asked).await;
+    }
+}
+
+impl StopRequest {
+    /// A request that whoever holds the sender makes, for tests and benches that run a server in their own process.
+    #[must_use]
+    pub fn by_hand() -> (watch::Sender<bool>, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Self(receiver))
     }
 }
 

@@ -165,7 +165,12 @@ impl<E: Environment> Router<E> {
         if owner == self.0.core.id {
             return self.0.store.deliver(delivery).await;
         }
-        match self.0.mesh.call(owner, Request::Deliver(Box::new(delivery))).await {
+        match self
+            .0
+            .mesh
+            .call(owner, Request::Deliver(Box::new(delivery)))
+            .await
+        {
             Ok(Reply::Delivered(result)) => result,
             Ok(other) => unreachable!("a delivery was answered with {other:?}"),
             Err(gone) => Err(StoreError::Failed(gone.to_string())),

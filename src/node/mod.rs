@@ -87,6 +87,20 @@ impl DiscardPermit {
     }
 }
 
+/// The name of a mail transaction: core, second, count; shown as hexadecimal numbers with dots between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionId {
+    core: usize,
+    seconds: i64,
+    count: u64,
+}
+
+impl std::fmt::Display for TransactionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:x}.{:x}.{:x}", self.core, self.seconds, self.count)
+    }
+}
+
 /// One core's services.
 pub struct Node {
     /// Which core this is.
@@ -124,12 +138,16 @@ impl Node {
         self.settings.allow_plaintext_on_loopback && address.to_canonical().is_loopback()
     }
 
-    /// A name for the next mail transaction, for its trace fields: core, second, count.
+    /// A name for the next mail transaction, for its trace fields.
     #[must_use]
-    pub fn next_transaction_id(&self) -> String {
+    pub fn next_transaction_id(&self) -> TransactionId {
         let count = self.transactions.get() + 1;
         self.transactions.set(count);
-        format!("{:x}.{:x}.{count:x}", self.core.id, self.now().seconds())
+        TransactionId {
+            core: self.core.id,
+            seconds: self.now().seconds(),
+            count,
+        }
     }
 
     /// Now, by the wall clock.

@@ -223,7 +223,7 @@ impl<P: Pipe> Session<P> {
                 is_utf8: envelope.is_utf8,
                 ..Transport::default()
             },
-            id: &id,
+            id: format_args!("{id}"),
             sole_recipient: match &envelope.forward_paths[..] {
                 [only] => Some(only),
                 _ => None,

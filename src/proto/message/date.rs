@@ -89,11 +89,19 @@ fn number(word: &[u8]) -> Option<u16> {
 /// is shown as the epoch.
 #[must_use]
 pub fn format(at: UnixMillis) -> String {
-    let shown = |seconds| {
+    let mut text = Vec::new();
+    write(at, &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Appends what [`format`] gives.
+pub fn write(at: UnixMillis, out: &mut Vec<u8>) {
+    let mut print = |seconds| {
         let zoned = Timestamp::from_second(seconds).ok()?.to_zoned(TimeZone::UTC);
-        DateTimePrinter::new().zoned_to_string(&zoned).ok()
+        // It checks the year before it writes anything.
+        DateTimePrinter::new().print_zoned(&zoned, &mut *out).ok()
     };
-    shown(at.seconds()).or_else(|| shown(0)).unwrap_or_default()
+    let _ = print(at.seconds()).or_else(|| print(0));
 }
 
 #[cfg(test)]

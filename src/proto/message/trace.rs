@@ -10,6 +10,7 @@
 use super::{date, header};
 use crate::base::clock::UnixMillis;
 use crate::model::{AddrSpec, ForwardPath, ReversePath};
+use std::io::Write as _;
 use std::net::IpAddr;
 
 /// Octets of the peer's HELO name repeated in Received. RFC 5321 §4.5.3.1.2 ends domains at 255.
@@ -31,20 +32,19 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// The protocol's name as registered (RFC 3848, RFC 6531 §4.3).
-    #[must_use]
-    pub fn name(self) -> String {
-        let base = match (self.is_lmtp, self.is_utf8, self.is_extended) {
-            (true, true, _) => "UTF8LMTP",
-            (true, false, _) => "LMTP",
-            (false, true, _) => "UTF8SMTP",
-            (false, false, true) => "ESMTP",
+    /// The protocol's name as registered (RFC 3848, RFC 6531 §4.3): the base, then `S` for TLS, `A` for AUTH.
+    pub fn write_name(self, out: &mut Vec<u8>) {
+        let base: &[u8] = match (self.is_lmtp, self.is_utf8, self.is_extended) {
+            (true, true, _) => b"UTF8LMTP",
+            (true, false, _) => b"LMTP",
+            (false, true, _) => b"UTF8SMTP",
+            (false, false, true) => b"ESMTP",
             // RFC 3848 has no name for plain SMTP with TLS: STARTTLS needs EHLO.
-            (false, false, false) => return "SMTP".to_owned(),
+            (false, false, false) => return out.extend_from_slice(b"SMTP"),
         };
-        let tls = if self.is_encrypted { "S" } else { "" };
-        let auth = if self.is_authenticated { "A" } else { "" };
-        format!("{base}{tls}{auth}")
+        out.extend_from_slice(base);
+        out.extend_from_slice(if self.is_encrypted { b"S" } else { b"" });
+        out.extend_from_slice(if self.is_authenticated { b"A" } else { b"" });
     }
 }
 
@@ -60,41 +60,51 @@ pub struct Received<'a> {
     /// How.
     pub transport: Transport,
     /// The queue or transaction id.
-    pub id: &'a str,
+    pub id: std::fmt::Arguments<'a>,
     /// The recipient, if there is exactly one.
     pub sole_recipient: Option<&'a ForwardPath>,
     /// When.
     pub at: UnixMillis,
 }
 
-/// Appends a Received field (RFC 5321 §4.4).
+/// Appends a Received field (RFC 5321 §4.4). Written straight into `out`: every message has one.
 pub fn write_received(received: &Received<'_>, out: &mut Vec<u8>) {
-    let transport = received.transport.name();
     let peer = received.peer.to_canonical();
     let tag = if peer.is_ipv6() { "IPv6:" } else { "" };
     out.extend_from_slice(b"Received: from ");
     write_peer_text(received.helo, out);
-    out.extend_from_slice(format!(" ([{tag}{peer}])\r\n\tby {} with {transport}", received.by).as_bytes());
-    out.extend_from_slice(format!(" id {}", received.id).as_bytes());
+    put(
+        out,
+        format_args!(" ([{tag}{peer}])\r\n\tby {} with ", received.by),
+    );
+    received.transport.write_name(out);
+    put(out, format_args!(" id {}", received.id));
     match received.sole_recipient {
-        Some(ForwardPath::Address(address)) => {
-            out.extend_from_slice(format!("\r\n\tfor <{address}>").as_bytes())
-        }
+        Some(ForwardPath::Address(address)) => put(out, format_args!("\r\n\tfor <{address}>")),
         Some(ForwardPath::Postmaster) => out.extend_from_slice(b"\r\n\tfor <postmaster>"),
         None => (),
     }
-    out.extend_from_slice(format!(";\r\n\t{}\r\n", date::format(received.at)).as_bytes());
+    out.extend_from_slice(b";\r\n\t");
+    date::write(received.at, out);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends a Return-Path field; added at final delivery only (RFC 5321 §4.4).
 pub fn write_return_path(path: &ReversePath, out: &mut Vec<u8>) {
-    let shown = path.0.as_ref().map(ToString::to_string).unwrap_or_default();
-    out.extend_from_slice(format!("Return-Path: <{shown}>\r\n").as_bytes());
+    match &path.0 {
+        Some(address) => put(out, format_args!("Return-Path: <{address}>\r\n")),
+        None => out.extend_from_slice(b"Return-Path: <>\r\n"),
+    }
 }
 
 /// Appends a Delivered-To field (RFC 9228).
 pub fn write_delivered_to(address: &AddrSpec, out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("Delivered-To: {address}\r\n").as_bytes());
+    put(out, format_args!("Delivered-To: {address}\r\n"));
+}
+
+fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    // A Vec takes everything.
+    let _ = out.write_fmt(text);
 }
 
 /// The peer's text where a domain belongs: whatever could break the field or pass for a part of it becomes `?`.
@@ -155,7 +165,7 @@ mod tests {
                 is_encrypted: true,
                 ..Transport::default()
             },
-            id: "1.2F",
+            id: format_args!("1.2F"),
             sole_recipient: to,
             at: UnixMillis(0),
         };
@@ -182,6 +192,12 @@ mod tests {
         assert!(received(b"", None).starts_with("Received: from unknown ("));
     }
 
+    fn name(transport: Transport) -> String {
+        let mut name = Vec::new();
+        transport.write_name(&mut name);
+        String::from_utf8(name).expect("names are ASCII")
+    }
+
     #[test]
     fn protocol_names_are_the_registered_ones() {
         let esmtp = Transport {
@@ -194,15 +210,14 @@ mod tests {
             is_utf8: true,
             ..esmtp
         };
-        assert_eq!(Transport::default().name(), "SMTP");
-        assert_eq!(esmtp.name(), "ESMTP");
-        assert_eq!(all.name(), "UTF8SMTPSA");
+        assert_eq!(name(Transport::default()), "SMTP");
+        assert_eq!(name(esmtp), "ESMTP");
+        assert_eq!(name(all), "UTF8SMTPSA");
         assert_eq!(
-            Transport {
+            name(Transport {
                 is_lmtp: true,
                 ..Transport::default()
-            }
-            .name(),
+            }),
             "LMTP"
         );
     }
