@@ -27,6 +27,8 @@ pub struct Segment<F> {
     pub id: SegmentId,
     /// See `segment::SegmentHeader`.
     pub generation: u32,
+    /// Of its file.
+    pub bytes: u32,
 }
 
 /// An encoded record that is to be applied when it is durable.

@@ -8,7 +8,7 @@
 use super::body::store_bodies;
 use super::group::Reply;
 use super::log::{Log, LogStart, Next, Room, bodies_bytes};
-use super::options::FREE_BYTES_AGE_MS;
+use super::options::{FREE_BYTES_AGE_MS, SMALL_SEGMENT_BYTES};
 use super::pending::Pending;
 use super::plan::{Chunks, Plan, PlannedBody, Planner, change_bytes_max};
 use super::reader::LogReader;
@@ -25,7 +25,7 @@ use crate::base::clock::Clock;
 use crate::base::guard::AbortOnUnwind;
 use crate::base::oneshot;
 use crate::base::wait::{Notify, Waiter};
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskError};
 use crate::model::{AccountId, PARTITIONS, Partition, SPOOL_PARTITIONS};
 use crate::proto::imap::types::InternalDate;
 use bytes::Bytes;
@@ -221,8 +221,15 @@ impl<E: Environment> Store<E> {
             log: number,
             incarnation,
         };
-        let segment =
-            create_segment(env.disk(), &seed.next_segment, seed.options.segment_bytes, header).await?;
+        let (disk, options) = (env.disk(), seed.options);
+        let segment = match create_segment(disk, &seed.next_segment, options.segment_bytes, header).await {
+            // A full disk must not keep anybody from reading, or from expunging, which is how it gets less full.
+            Err(DiskError::NoSpace { .. }) => {
+                let bytes = options.segment_bytes.min(SMALL_SEGMENT_BYTES);
+                create_segment(disk, &seed.next_segment, bytes, header).await?
+            }
+            made => made?,
+        };
         let free_bytes = env.disk().free_bytes().await?;
         let reader = LogReader::new(env.disk().clone(), store_id);
         reader.know(segment.id, segment.generation, segment.file.clone());

@@ -147,11 +147,12 @@ impl<F: DiskFile> Log<F> {
 
     fn open_group(&mut self, bytes: usize) -> Result<Room, StoreError> {
         // The last block of a segment is kept for a seal.
-        let end = self.options.segment_bytes as usize - BLOCK_BYTES;
+        let mut end = self.current.bytes as usize - BLOCK_BYTES;
         if self.next_offset as usize + blocks(GROUP_HEADER_BYTES + bytes) > end {
             match std::mem::replace(&mut self.next, Next::None) {
                 Next::Ready(segment) => {
                     self.current = segment;
+                    end = self.current.bytes as usize - BLOCK_BYTES;
                     self.next_offset = BLOCK_BYTES as u32;
                     self.asked_ahead = false;
                 }
@@ -195,7 +196,7 @@ impl<F: DiskFile> Log<F> {
 
     /// Is it time to make the next segment, before anybody has to wait for it? True once a segment.
     pub fn wants_segment_ahead(&mut self) -> bool {
-        let is_half_full = self.next_offset > self.options.segment_bytes / 2;
+        let is_half_full = self.next_offset > self.current.bytes / 2;
         let wants = is_half_full && !self.asked_ahead && matches!(self.next, Next::None);
         if wants {
             self.asked_ahead = true;
@@ -204,14 +205,16 @@ impl<F: DiskFile> Log<F> {
         wants
     }
 
-    /// The group that ends this log, at its end, whatever is open (nothing is).
+    /// The group that ends this log, when everything else is written.
     pub fn seal_group(&mut self) -> Group<F> {
-        assert!(
-            self.open.is_none() && self.filled.is_empty(),
-            "a log is sealed when it is all written"
-        );
+        let nothing_waits = self.open.as_ref().is_none_or(|open| open.batches.is_empty());
+        assert!(nothing_waits && self.filled.is_empty(), "a log is sealed when it is all written");
+        if self.open.take().is_some() {
+            // Opened for a change that was refused; its place and its sequence are the seal's.
+            self.group_sequence -= 1;
+        }
         self.group_sequence += 1;
-        let capacity = self.options.segment_bytes as usize - self.next_offset as usize;
+        let capacity = self.current.bytes as usize - self.next_offset as usize;
         let mut group = Group::new(
             self.current.clone(),
             self.next_offset,

@@ -10,6 +10,10 @@ use crate::disk::BLOCK_BYTES;
 /// after a crash and, later, compaction work on small pieces.
 pub const SEGMENT_BYTES: u32 = 64 * 1024 * 1024;
 
+/// Bytes of the first segment of a start on a disk that has no room for a whole one: enough for thousands of flags and
+/// expunges, none for mail.
+pub const SMALL_SEGMENT_BYTES: u32 = 256 * 1024;
+
 /// Bytes a group may grow to while the one before it is written. Measured on a loaded machine with 2,000 producers of
 /// 50 KiB: 1 MiB 3.3–4.4 k commits/s (p50 420–515 ms), 4 MiB 7.7–8.2 k (p50 216–223 ms); of 4 KiB: 29–37 k against
 /// 39–46 k. A lone writer's group is as short as its batch either way.

@@ -340,6 +340,7 @@ async fn write_seal<F: DiskFile>(
         file: segment.file.clone(),
         id: segment.id,
         generation: segment.generation,
+        bytes: u32::try_from(segment.len).unwrap_or(u32::MAX),
     };
     let group = seal_at_cut(to, cut.offset, sequence + 1, name.incarnation, by);
     let header = |bytes, records| GroupHeader {

@@ -48,6 +48,7 @@ pub async fn create_segment<D: Disk>(
         file,
         id,
         generation: header.generation,
+        bytes: segment_bytes,
     })
 }
 
@@ -56,9 +57,9 @@ impl<E: Environment> Inner<E> {
     pub async fn write(&self) {
         let groups = std::pin::pin!(self.write_groups());
         let aside = std::pin::pin!(self.work_aside());
+        // Also when this task panics: a shutdown must not wait for it then.
+        let _end = Ended(self);
         futures_util::future::select(groups, aside).await;
-        self.has_ended.set(true);
-        self.ended.notify_all();
     }
 
     async fn write_groups(&self) {
@@ -257,6 +258,16 @@ impl<E: Environment> Inner<E> {
                 self.fail(StoreError::Failed(error.to_string()));
             }
         }
+    }
+}
+
+/// Says that the writer has ended, however it did.
+struct Ended<'a, E: Environment>(&'a Inner<E>);
+
+impl<E: Environment> Drop for Ended<'_, E> {
+    fn drop(&mut self) {
+        self.0.has_ended.set(true);
+        self.0.ended.notify_all();
     }
 }
 

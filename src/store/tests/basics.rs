@@ -396,3 +396,52 @@ fn sessions_are_told_of_changes_and_catch_up_by_cursor() {
         .expect("it exists");
     assert_eq!(changes, [MailboxChange::Added(uid(1))]);
 }
+
+#[test]
+fn a_refused_change_does_not_keep_the_log_from_being_sealed() {
+    let disk = SimDisk::new(1);
+    let mut world = open(&disk);
+    let store = world.of(ALICE);
+    world.run(store.ensure_account(ALICE)).expect("it commits");
+    let create = Change::CreateMailbox {
+        name: name("INBOX"),
+        special_use: None,
+    };
+    let refused = world.run(store.change(ALICE, create)).err();
+    assert_eq!(refused, Some(StoreError::MailboxExists));
+    world.close();
+    let mut world = open(&disk);
+    assert!(inbox(&mut world, ALICE).is_empty());
+    world.close();
+}
+
+#[test]
+fn a_full_disk_is_opened_for_reading_and_expunging() {
+    let options = StoreOptions {
+        segment_bytes: 1024 * 1024,
+        ..small_options()
+    };
+    let disk = SimDisk::new(1);
+    let mut world = World::open(&disk, 1, options).expect("it opens");
+    let store = world.of(ALICE);
+    world.run(store.deliver(delivery(&[ALICE], memory("kept")))).expect("it commits");
+    world.close();
+    // Every start gives the end of the segment before it back; then less than a segment is left, more than a small one.
+    World::open(&disk, 1, options).expect("it opens").close();
+    let used: usize = disk.names().iter().map(|(_, bytes)| bytes).sum();
+    disk.set_capacity(used as u64 - 600 * 1024);
+    let mut world = World::open(&disk, 1, options).expect("it opens with a small segment");
+    let store = world.of(ALICE);
+    assert_eq!(inbox(&mut world, ALICE).len(), 1);
+    let expunge = Change::Expunge {
+        mailbox: INBOX_ID,
+        uids: vec![uid(1)],
+        only_deleted: false,
+    };
+    let (_, outcome) = world.run(store.change(ALICE, expunge)).expect("an expunge commits");
+    assert_eq!(outcome, Outcome::Expunged(vec![uid(1)]));
+    let long = memory(vec![b'x'; 300 * 1024]);
+    let refused = world.run(store.deliver(delivery(&[ALICE], long)));
+    assert!(matches!(refused, Err(StoreError::NoSpace(_))), "{refused:?}");
+    world.close();
+}
