@@ -5,7 +5,7 @@
 
 use super::listeners::CoreListeners;
 use super::signal::StopRequest;
-use super::{BootError, DRAIN_TIMEOUT};
+use super::{BootError, CATCH_UP_TIMEOUT, DRAIN_TIMEOUT};
 use crate::auth::{Authenticator, Passwords};
 use crate::delivery::{self, Router, fan_out};
 use crate::directory::Directory;
@@ -67,6 +67,7 @@ struct Shared {
     stop: StopRequest,
     parts: Mutex<Vec<Option<CoreParts>>>,
     started: Barrier,
+    caught_up: Barrier,
     drained: Barrier,
     has_failed: AtomicBool,
     when_ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
@@ -113,6 +114,7 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         stop: plan.stop,
         parts: Mutex::new(parts),
         started: Barrier::new(cores),
+        caught_up: Barrier::new(cores),
         drained: Barrier::new(cores),
         has_failed: AtomicBool::new(false),
         when_ready: Mutex::new(Some(Box::new(when_ready))),
@@ -153,6 +155,15 @@ async fn run_core(core: Core, shared: Arc<Shared>) -> Result<(), BootError> {
     if shared.has_failed.load(Ordering::SeqCst) {
         return Ok(());
     }
+    running.spawn_services();
+    let unfinished = fan_out::resume(&running.node.router);
+    if runtime::timeout(CATCH_UP_TIMEOUT, unfinished).await.is_none() {
+        tracing::warn!(
+            core = core.id,
+            "serving, while spooled mail is still being delivered"
+        );
+    }
+    shared.caught_up.wait().await;
     if core.id == 0
         && let Some(announce) = shared.when_ready.lock().take()
     {
@@ -212,7 +223,6 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
 
 impl RunningCore {
     async fn serve_until(self, mut stop: StopRequest, drained: &Barrier) {
-        self.spawn_services();
         for (service, listener) in &self.listeners {
             self.spawn_accepting(*service, listener.clone());
         }
@@ -252,7 +262,6 @@ impl RunningCore {
                 })
                 .await;
         });
-        fan_out::resume(&self.node.router);
     }
 
     fn spawn_accepting(&self, service: Service, listener: Rc<Listener>) {

@@ -8,7 +8,8 @@ use super::{BootError, listeners, signal};
 use crate::auth::Passwords;
 use crate::cli::DemoArguments;
 use crate::directory;
-use crate::disk::lock::DirectoryLock;
+use crate::disk::SUPERBLOCK_NAME;
+use crate::disk::lock::{DirectoryLock, LOCK_NAME};
 use crate::node::{DiscardPermit, Settings};
 use crate::proto::smtp::limits::MESSAGE_BYTES_MAX;
 use crate::runtime::{self, Control};
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tempfile::TempDir;
 
 /// The demo's one domain (reserved for examples by RFC 2606).
 pub const DOMAIN: &str = "example.org";
@@ -31,9 +33,9 @@ pub const PASSWORD: &str = "ringpost";
 pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
     let cores = arguments.cores.map_or_else(available_cores, usize::from);
     runtime::probe(cores)?;
-    let data = DataDirectory::open(arguments.data.as_deref())?;
     let (listeners, ports) =
         listeners::bind_all(IpAddr::V4(Ipv4Addr::LOCALHOST), arguments.port_offset, cores)?;
+    let data = DataDirectory::open(arguments.data.as_deref())?;
     let system = |what| move |cause: String| BootError::System { what, cause };
     let stop = signal::listen().map_err(|e| system("signal handlers")(e.to_string()))?;
     let control = Control::start().map_err(|e| system("control thread")(e.to_string()))?;
@@ -94,39 +96,76 @@ pub fn self_signed_tls() -> Result<Arc<rustls::ServerConfig>, BootError> {
 /// The data directory, locked as long as this lives.
 struct DataDirectory {
     path: PathBuf,
-    is_temporary: bool,
-    _lock: DirectoryLock,
+    lock: DirectoryLock,
+    temporary: Option<TempDir>,
 }
 
 impl DataDirectory {
     fn open(given: Option<&Path>) -> Result<Self, BootError> {
-        let path = given.map_or_else(temporary_path, Path::to_path_buf);
+        let temporary = match given {
+            Some(_) => None,
+            None => Some(temporary_directory()?),
+        };
+        let path = temporary
+            .as_ref()
+            .map_or_else(|| given.unwrap_or(Path::new(".")), TempDir::path);
         let refuse = |cause: String| BootError::DataDirectory {
             path: path.display().to_string(),
             cause,
         };
-        std::fs::create_dir_all(&path).map_err(|e| refuse(e.to_string()))?;
+        std::fs::create_dir_all(path).map_err(|e| refuse(e.to_string()))?;
         let path = path.canonicalize().map_err(|e| refuse(e.to_string()))?;
-        let lock = DirectoryLock::take(&path).map_err(|e| refuse(e.to_string()))?;
+        if is_foreign(&path).map_err(|e| refuse(e.to_string()))? {
+            let cause = "it is neither empty nor a Ringpost store; name another one".to_owned();
+            return Err(BootError::DataDirectory {
+                path: path.display().to_string(),
+                cause,
+            });
+        }
+        let lock = DirectoryLock::take(&path).map_err(|e| BootError::DataDirectory {
+            path: path.display().to_string(),
+            cause: e.to_string(),
+        })?;
         Ok(Self {
             path,
-            is_temporary: given.is_none(),
-            _lock: lock,
+            lock,
+            temporary,
         })
     }
 
     /// Removes a temporary directory; a given one stays.
     fn close(self) {
-        if self.is_temporary
-            && let Err(error) = std::fs::remove_dir_all(&self.path)
-        {
+        drop(self.lock);
+        if let Some(Err(error)) = self.temporary.map(TempDir::close) {
             tracing::warn!(path = %self.path.display(), %error, "temporary data directory left behind");
         }
     }
 }
 
-fn temporary_path() -> PathBuf {
-    std::env::temp_dir().join(format!("ringpost-demo-{}", std::process::id()))
+/// A directory that was not there before, with a name that nobody can guess, for this user only.
+fn temporary_directory() -> Result<TempDir, BootError> {
+    let parent = std::env::temp_dir();
+    tempfile::Builder::new()
+        .prefix("ringpost-demo-")
+        .tempdir_in(&parent)
+        .map_err(|e| BootError::DataDirectory {
+            path: parent.display().to_string(),
+            cause: e.to_string(),
+        })
+}
+
+/// True when somebody else's files are in it.
+fn is_foreign(path: &Path) -> std::io::Result<bool> {
+    let mut has_files = false;
+    for entry in std::fs::read_dir(path)? {
+        let name = entry?.file_name();
+        // A file system made for the store has this directory from the beginning.
+        has_files |= name != "lost+found";
+        if name == SUPERBLOCK_NAME || name == LOCK_NAME {
+            return Ok(false);
+        }
+    }
+    Ok(has_files)
 }
 
 /// What a person and a program read when the server is up.

@@ -17,5 +17,8 @@ pub mod signal;
 pub use error::BootError;
 use std::time::Duration;
 
+/// How long a start waits for spooled mail to reach its mailboxes before it greets anybody.
+pub const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How long open sessions may take to finish at a shutdown. systemd's default patience is 90 s.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);

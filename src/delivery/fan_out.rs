@@ -6,23 +6,44 @@
 //! start, because the record is still there.
 
 use super::router::Router;
+use crate::base::oneshot;
+use crate::base::wait::Notify;
 use crate::runtime;
 use crate::store::{Delivery, Environment, SpoolEntry, StoreError};
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::rc::Rc;
 use std::time::Duration;
+
+/// Spool records a core serves at once. Beyond it a new one waits before it is written, so that an owner that is slow
+/// slows down who sends to it, and the spool stays short.
+pub const FAN_OUTS_MAX: usize = 256;
 
 /// Between two tries to serve an owner that had no room.
 pub const RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// Serves the entry's recipients in the background.
-pub fn start<E: Environment>(router: Router<E>, entry: SpoolEntry) {
-    runtime::spawn_detached("spool fan-out", async move { run(router, entry).await });
+/// Serves the entry's recipients in the background. The permit is held until they all have been.
+pub fn start<E: Environment>(router: Router<E>, entry: SpoolEntry, permit: Permit) {
+    runtime::spawn_detached("spool fan-out", async move {
+        let _permit = permit;
+        run(router, entry).await;
+    });
 }
 
-/// Takes up what a crash or a shutdown left undone.
-pub fn resume<E: Environment>(router: &Router<E>) {
-    for entry in router.store().unfinished_spool() {
-        start(router.clone(), entry);
+/// Takes up what a crash or a shutdown left undone, one entry after the other, in the background. What it gives back
+/// resolves when all is done: a client that is greeted after that finds all mail that was acknowledged before.
+pub fn resume<E: Environment>(router: &Router<E>) -> impl Future<Output = ()> + use<E> {
+    let (router, (done, is_done)) = (router.clone(), oneshot::channel());
+    runtime::spawn_detached("spool resume", async move {
+        for entry in router.store().unfinished_spool() {
+            run(router.clone(), entry).await;
+        }
+        done.send(());
+    });
+    async {
+        // A panic in it is as much of an end.
+        let _ = is_done.await;
     }
 }
 
@@ -40,6 +61,40 @@ async fn run<E: Environment>(router: Router<E>, entry: SpoolEntry) {
     for owner in owners {
         // A lost forget costs a few bytes until the next start, which drops keys of finished records.
         let _ = router.forget_on(owner, entry.key).await;
+    }
+}
+
+/// How many spool records are being served.
+#[derive(Clone, Debug, Default)]
+pub struct Permits(Rc<PermitsInner>);
+
+#[derive(Debug, Default)]
+struct PermitsInner {
+    taken: Cell<usize>,
+    returned: Notify,
+}
+
+/// One spool record may be served.
+#[derive(Debug)]
+pub struct Permit(Permits);
+
+impl Permits {
+    /// Waits until fewer than [`FAN_OUTS_MAX`] records are being served.
+    pub async fn take(&self) -> Permit {
+        let mut returned = self.0.returned.waiter();
+        while self.0.taken.get() >= FAN_OUTS_MAX {
+            returned.changed().await;
+        }
+        self.0.taken.set(self.0.taken.get() + 1);
+        Permit(self.clone())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let inner = &self.0.0;
+        inner.taken.set(inner.taken.get() - 1);
+        inner.returned.notify_all();
     }
 }
 
@@ -77,4 +132,23 @@ fn split_by_owner<E: Environment>(router: &Router<E>, entry: &SpoolEntry) -> BTr
         }
     }
     shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn beyond_the_limit_a_permit_waits_for_one_that_is_returned() {
+        let permits = Permits::default();
+        let mut taken: Vec<Permit> = (0..FAN_OUTS_MAX)
+            .filter_map(|_| permits.take().now_or_never())
+            .collect();
+        assert_eq!(taken.len(), FAN_OUTS_MAX);
+        let mut waiting = Box::pin(permits.take());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        taken.pop();
+        assert!(waiting.now_or_never().is_some());
+    }
 }

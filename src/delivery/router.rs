@@ -61,6 +61,7 @@ struct Inner<E: Environment> {
     core: Core,
     store: Store<E>,
     mesh: Endpoint<Request, Reply>,
+    fan_outs: fan_out::Permits,
 }
 
 impl<E: Environment> Clone for Router<E> {
@@ -73,7 +74,12 @@ impl<E: Environment> Router<E> {
     /// Joins this core's store to the mesh.
     #[must_use]
     pub fn new(core: Core, store: Store<E>, mesh: Endpoint<Request, Reply>) -> Self {
-        Self(Rc::new(Inner { core, store, mesh }))
+        Self(Rc::new(Inner {
+            core,
+            store,
+            mesh,
+            fan_outs: fan_out::Permits::default(),
+        }))
     }
 
     /// This core's store.
@@ -126,6 +132,7 @@ impl<E: Environment> Router<E> {
     }
 
     async fn spool(&self, message: AcceptedMessage) -> Result<CommitReceipt, StoreError> {
+        let permit = self.0.fan_outs.take().await;
         for recipient in &message.recipients {
             self.check_room(&recipient.account, message.body.len()).await?;
         }
@@ -135,7 +142,7 @@ impl<E: Environment> Router<E> {
             .store
             .spool(recipients, message.body, message.internal_date)
             .await?;
-        fan_out::start(self.clone(), entry);
+        fan_out::start(self.clone(), entry, permit);
         Ok(receipt)
     }
 

@@ -25,6 +25,10 @@ use std::time::{Duration, Instant};
 /// How long a peer may take to read the last reply.
 pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// When the server stops: how long a peer in the middle of something may take until it is told 421 and cut off. Shorter
+/// than the patience of `boot`, so that the reply still leaves.
+pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(8);
+
 /// Memory of the reply buffer kept between sends.
 const WIRE_KEPT_BYTES_MAX: usize = 16 * 1024;
 
@@ -55,6 +59,8 @@ pub struct Dialogue<P, C: Protocol> {
     shutdown: Shutdown,
     stopping: Waiter,
     was_told_to_stop: bool,
+    /// No deadline is later than this once the server is stopping.
+    stop_by: Option<Instant>,
 }
 
 /// What the wait for input ended with.
@@ -95,6 +101,7 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
             stopping: shutdown.waiter(),
             shutdown: shutdown.clone(),
             was_told_to_stop: false,
+            stop_by: None,
         }
     }
 
@@ -108,8 +115,7 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
                 return Ok(Step::Body(std::mem::take(&mut self.body)));
             }
             if let Some(Deadline::Seconds(seconds)) = self.out.deadline.take() {
-                self.pipe
-                    .set_deadline(Some(Instant::now() + Duration::from_secs(seconds.into())));
+                self.set_deadline(Duration::from_secs(seconds.into()));
             }
             if std::mem::take(&mut self.out.start_tls) {
                 self.flush().await?;
@@ -169,6 +175,12 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
         (self.pipe, self.core, self.input.into_carry())
     }
 
+    fn set_deadline(&mut self, limit: Duration) {
+        let wanted = Instant::now() + limit;
+        self.pipe
+            .set_deadline(Some(self.stop_by.map_or(wanted, |stop_by| stop_by.min(wanted))));
+    }
+
     fn feed(&mut self, event: Event<'_, C::Answer>) {
         self.core.handle(event, &mut self.out);
         self.needs_more = false;
@@ -202,7 +214,11 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
                 self.feed(Event::PeerClosed);
                 self.out.close = true;
             }
-            Ok(Arrival::Stop) => self.feed(Event::Shutdown),
+            Ok(Arrival::Stop) => {
+                self.stop_by = Some(Instant::now() + LAST_WORDS_TIMEOUT);
+                self.feed(Event::Shutdown);
+                self.set_deadline(LAST_WORDS_TIMEOUT);
+            }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 self.feed(Event::Deadline);
                 self.out.close = true;

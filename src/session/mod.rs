@@ -8,6 +8,7 @@
 //! Not here: accepting connections and the limits on them (`net`, `boot`).
 
 pub mod dialogue;
+pub mod head;
 pub mod imap;
 mod imap_services;
 pub mod input;

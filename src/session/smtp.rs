@@ -8,6 +8,7 @@
 //! Not here: replies and codes (`proto::smtp::reply`), which core commits (`delivery`).
 
 use super::dialogue::{Dialogue, Step};
+use super::head::Head;
 use super::pipe::Pipe;
 use crate::delivery::{AcceptedMessage, Recipient};
 use crate::directory::Verdict;
@@ -27,9 +28,6 @@ use std::sync::Arc;
 
 /// Received fields a message may bring along. RFC 5321 §6.3 asks for at least 100.
 pub const HOPS_MAX: usize = 100;
-
-/// Octets of a message's beginning in which trace fields are counted; a header longer than this is not searched further.
-const HEADER_SCAN_BYTES_MAX: usize = 256 * 1024;
 
 /// Why the peer may be told 250.
 #[derive(Clone, Copy, Debug)]
@@ -54,9 +52,7 @@ struct Transaction {
     /// One for each accepted forward-path, in order.
     accounts: SmallVec<[Arc<Account>; 1]>,
     body: Option<BodyWriter<NodeEnvironment>>,
-    /// The message's beginning, as long as it may still be header.
-    head: SmallVec<[Bytes; 1]>,
-    head_bytes: usize,
+    head: Head,
     failure: Option<StoreError>,
 }
 
@@ -159,7 +155,7 @@ impl<P: Pipe> Session<P> {
         if let Some(failure) = transaction.failure {
             return Err(commit_refusal(&failure));
         }
-        if count_hops(&transaction.head) > HOPS_MAX {
+        if trace::hops(transaction.head.bytes(), None).received > HOPS_MAX {
             return Err(CommitRefusal::Loop);
         }
         if let Some(permit) = self.node.settings.discard {
@@ -240,25 +236,21 @@ impl Transaction {
         Self {
             accounts: SmallVec::new(),
             body: None,
-            head: SmallVec::new(),
-            head_bytes: 0,
+            head: Head::default(),
             failure: None,
         }
     }
 
     fn drop_body(&mut self) {
         self.body = None;
-        self.head.clear();
+        self.head = Head::default();
     }
 
     async fn push(&mut self, piece: Bytes, begin: impl FnOnce() -> BodyWriter<NodeEnvironment>) {
         if self.failure.is_some() {
             return;
         }
-        if self.head_bytes < HEADER_SCAN_BYTES_MAX {
-            self.head_bytes += piece.len();
-            self.head.push(piece.clone());
-        }
+        self.head.push(&piece);
         if let Err(failure) = self.body.get_or_insert_with(begin).push(piece).await {
             self.failure = Some(failure);
             self.drop_body();
@@ -271,14 +263,6 @@ fn delivered_to<'a>(path: &'a ForwardPath, account: &'a Account) -> &'a crate::m
     match path {
         ForwardPath::Address(address) => address,
         ForwardPath::Postmaster => &account.address,
-    }
-}
-
-fn count_hops(head: &[Bytes]) -> usize {
-    match head {
-        [] => 0,
-        [whole] => trace::hops(whole, None).received,
-        pieces => trace::hops(&pieces.concat(), None).received,
     }
 }
 

@@ -17,6 +17,14 @@ use crate::proto::pop3::OctetCount;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+/// Pieces of a body that keep the receive buffers they came in, whatever their length. Mail usually comes in fewer, so its
+/// octets are copied once, into the log's buffer.
+pub const PIECES_SHARED_MAX: usize = 4;
+
+/// Behind [`PIECES_SHARED_MAX`], pieces shorter than this are joined in memory of their own: a peer that sends single
+/// octets would otherwise hold a whole receive buffer for each.
+pub const PIECE_SHARED_BYTES_MIN: usize = 8 * 1024;
+
 /// Longest body the format can hold with room for a prefix: sizes are 32-bit. Policy sets far lower limits.
 pub const BODY_BYTES_MAX: u64 = u32::MAX as u64 - 1024 * 1024;
 
@@ -95,6 +103,8 @@ impl Body {
 pub struct BodyWriter<E: Environment> {
     store: Store<E>,
     pieces: Vec<Bytes>,
+    /// Short pieces being joined; they come behind `pieces`.
+    joined: Vec<u8>,
     held: usize,
     len: u64,
     as_lines: OctetCount,
@@ -115,6 +125,7 @@ impl<E: Environment> BodyWriter<E> {
         Self {
             store,
             pieces: Vec::new(),
+            joined: Vec::new(),
             held: 0,
             len: 0,
             as_lines: OctetCount::default(),
@@ -134,9 +145,7 @@ impl<E: Environment> BodyWriter<E> {
         }
         self.as_lines.push(&piece);
         self.held += piece.len();
-        if !piece.is_empty() {
-            self.pieces.push(piece);
-        }
+        self.keep(piece);
         let options = self.store.inner().options;
         let is_long = self.held > options.body_in_memory_bytes_max || !self.chunks.chunks.is_empty();
         if is_long && self.held >= options.chunk_bytes_max {
@@ -147,6 +156,25 @@ impl<E: Environment> BodyWriter<E> {
                 .await?;
         }
         Ok(())
+    }
+
+    fn keep(&mut self, piece: Bytes) {
+        let is_short = piece.len() < PIECE_SHARED_BYTES_MIN;
+        if is_short && (self.pieces.len() >= PIECES_SHARED_MAX || !self.joined.is_empty()) {
+            self.joined.extend_from_slice(&piece);
+            if self.joined.len() >= PIECE_SHARED_BYTES_MIN {
+                self.end_joined();
+            }
+        } else if !piece.is_empty() {
+            self.end_joined();
+            self.pieces.push(piece);
+        }
+    }
+
+    fn end_joined(&mut self) {
+        if !self.joined.is_empty() {
+            self.pieces.push(std::mem::take(&mut self.joined).into());
+        }
     }
 
     /// Octets so far.
@@ -161,6 +189,7 @@ impl<E: Environment> BodyWriter<E> {
     /// # Errors
     /// As [`Self::push`].
     pub async fn finish(mut self) -> Result<Body, StoreError> {
+        self.end_joined();
         let longer = self.as_lines.finish().saturating_sub(self.len);
         let line_end_octets = u32::try_from(longer).map_err(|_| StoreError::Limit("octets of a message"))?;
         let body = if self.chunks.chunks.is_empty() {
@@ -174,6 +203,7 @@ impl<E: Environment> BodyWriter<E> {
 
     /// Writes the first `bytes` of what is held.
     async fn flush(&mut self, bytes: usize) -> Result<(), StoreError> {
+        self.end_joined();
         let pieces = std::mem::take(&mut self.pieces);
         let (now, later) = split_pieces(pieces, bytes);
         self.pieces = later;
@@ -248,4 +278,39 @@ pub(super) async fn store_bodies<E: Environment>(
         stored.push(chunks.finish().await?.with_line_end_octets(line_end_octets));
     }
     Ok(stored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::SimDisk;
+    use crate::store::tests::world::{World, small_options};
+
+    #[test]
+    fn single_octets_share_memory_and_keep_their_order() {
+        let mut world = World::open(&SimDisk::new(1), 1, small_options()).expect("it opens");
+        let mut writer = world.stores[0].body_writer();
+        let text: Vec<u8> = (0..6_000_u32).map(|i| (i % 251) as u8).collect();
+        for octet in &text {
+            world
+                .run(writer.push(Bytes::copy_from_slice(&[*octet])))
+                .expect("it fits");
+        }
+        assert!(
+            writer.pieces.len() <= PIECES_SHARED_MAX + 1,
+            "{} pieces",
+            writer.pieces.len()
+        );
+        let body = world.run(writer.finish()).expect("it is whole");
+        assert_eq!(body.pieces().concat(), text);
+    }
+
+    #[test]
+    fn what_comes_in_few_pieces_is_not_copied() {
+        let mut world = World::open(&SimDisk::new(1), 1, small_options()).expect("it opens");
+        let mut writer = world.stores[0].body_writer();
+        let piece = Bytes::from_static(b"Subject: x\r\n\r\n");
+        world.run(writer.push(piece.clone())).expect("it fits");
+        assert_eq!(writer.pieces[0].as_ptr(), piece.as_ptr());
+    }
 }

@@ -208,7 +208,10 @@ impl<F: DiskFile> Log<F> {
     /// The group that ends this log, when everything else is written.
     pub fn seal_group(&mut self) -> Group<F> {
         let nothing_waits = self.open.as_ref().is_none_or(|open| open.batches.is_empty());
-        assert!(nothing_waits && self.filled.is_empty(), "a log is sealed when it is all written");
+        assert!(
+            nothing_waits && self.filled.is_empty(),
+            "a log is sealed when it is all written"
+        );
         if self.open.take().is_some() {
             // Opened for a change that was refused; its place and its sequence are the seal's.
             self.group_sequence -= 1;

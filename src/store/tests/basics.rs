@@ -424,7 +424,9 @@ fn a_full_disk_is_opened_for_reading_and_expunging() {
     let disk = SimDisk::new(1);
     let mut world = World::open(&disk, 1, options).expect("it opens");
     let store = world.of(ALICE);
-    world.run(store.deliver(delivery(&[ALICE], memory("kept")))).expect("it commits");
+    world
+        .run(store.deliver(delivery(&[ALICE], memory("kept"))))
+        .expect("it commits");
     world.close();
     // Every start gives the end of the segment before it back; then less than a segment is left, more than a small one.
     World::open(&disk, 1, options).expect("it opens").close();
@@ -438,7 +440,9 @@ fn a_full_disk_is_opened_for_reading_and_expunging() {
         uids: vec![uid(1)],
         only_deleted: false,
     };
-    let (_, outcome) = world.run(store.change(ALICE, expunge)).expect("an expunge commits");
+    let (_, outcome) = world
+        .run(store.change(ALICE, expunge))
+        .expect("an expunge commits");
     assert_eq!(outcome, Outcome::Expunged(vec![uid(1)]));
     let long = memory(vec![b'x'; 300 * 1024]);
     let refused = world.run(store.deliver(delivery(&[ALICE], long)));

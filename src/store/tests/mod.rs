@@ -5,4 +5,4 @@ mod crash;
 mod damage;
 mod model;
 mod records;
-mod world;
+pub mod world;
