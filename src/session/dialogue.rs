@@ -119,7 +119,8 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
             }
             if std::mem::take(&mut self.out.start_tls) {
                 self.flush().await?;
-                self.pipe.start_tls(self.tls.clone()).await?;
+                // Once a session: its memory is not the idle session's.
+                Box::pin(self.pipe.start_tls(self.tls.clone())).await?;
                 self.feed(Event::TlsReady);
             } else if let Some(question) = self.out.question.take() {
                 return Ok(Step::Ask(question));

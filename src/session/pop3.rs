@@ -71,12 +71,12 @@ pub async fn serve(conn: Conn, node: Rc<Node>, moves: Moves) {
     };
     let core = Pop3::new(Arc::new(config));
     let dialogue = Dialogue::open(conn, core, node.tls.clone(), node.drain.shutdown());
-    let session = Session {
+    let session = Box::new(Session {
         node,
         dialogue,
         maildrop: None,
         opened: None,
-    };
+    });
     session.run_and_close(Some(moves)).await;
 }
 
@@ -87,19 +87,19 @@ pub async fn resume(moved: Moved, node: Rc<Node>) {
     };
     let input = Input::with_carry(moved.carry);
     let dialogue = Dialogue::resume(conn, moved.core, input, node.tls.clone(), node.drain.shutdown());
-    let mut session = Session {
+    let mut session = Box::new(Session {
         node,
         dialogue,
         maildrop: None,
         opened: None,
-    };
+    });
     let opened = session.open_maildrop(&moved.account).await;
     session.dialogue.answer(opened);
     session.run_and_close(None).await;
 }
 
 impl Session {
-    async fn run_and_close(mut self, moves: Option<Moves>) {
+    async fn run_and_close(mut self: Box<Self>, moves: Option<Moves>) {
         match (self.run().await, moves) {
             (Ok(End::LoggedInElsewhere(account)), Some(moves)) => self.move_away(account, &moves).await,
             (Ok(_), _) => self.dialogue.into_parts().0.close().await,
@@ -109,7 +109,7 @@ impl Session {
         }
     }
 
-    async fn move_away(mut self, account: Arc<Account>, moves: &Moves) {
+    async fn move_away(mut self: Box<Self>, account: Arc<Account>, moves: &Moves) {
         // Replies to what was pipelined before the login leave from here.
         if self.dialogue.flush().await.is_err() {
             return;
@@ -131,17 +131,18 @@ impl Session {
             match self.dialogue.next().await? {
                 Step::Body(_) => {}
                 Step::Ask(Question::Authenticate(credentials)) => {
-                    let answer = match self.log_in(&credentials).await {
+                    // What waits longest is the next command; the rest is kept out of the idle session's memory.
+                    let answer = match Box::pin(self.log_in(&credentials)).await {
                         Ok(account) if self.node.router.owner_of(account.id) != self.node.core.id => {
                             return Ok(End::LoggedInElsewhere(account));
                         }
-                        Ok(account) => self.open_maildrop(&account).await,
+                        Ok(account) => Box::pin(self.open_maildrop(&account)).await,
                         Err(refusal) => Answer::LoginRefused(refusal),
                     };
                     self.dialogue.answer(answer);
                 }
                 Step::Ask(question) => {
-                    let answer = self.answer(question).await?;
+                    let answer = Box::pin(self.answer(question)).await?;
                     self.dialogue.answer(answer);
                 }
                 Step::Ended => return Ok(End::Closed),

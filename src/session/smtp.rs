@@ -67,11 +67,12 @@ struct Session<P> {
 pub async fn serve<P: Pipe>(pipe: P, node: Rc<Node>) {
     let core = Smtp::new(node.smtp.clone());
     let dialogue = Dialogue::open(pipe, core, node.tls.clone(), node.drain.shutdown());
-    let mut session = Session {
+    // In one allocation, and not once in each future that it is handed through.
+    let mut session = Box::new(Session {
         node,
         dialogue,
         transaction: Transaction::new(),
-    };
+    });
     if let Err(error) = session.run().await {
         tracing::debug!(peer = %session.dialogue.pipe.peer(), %error, "SMTP connection lost");
     }
@@ -128,7 +129,8 @@ impl<P: Pipe> Session<P> {
                 )
             }
             Question::MayReceive => Answer::Recipient(self.receive()),
-            Question::Commit => Answer::Committed(self.commit().await),
+            // On the heap: it is by far the largest part of a session, and an idle one does not need it.
+            Question::Commit => Answer::Committed(Box::pin(self.commit()).await),
         }
     }
 

@@ -149,13 +149,17 @@ impl<E: Environment> BodyWriter<E> {
         let options = self.store.inner().options;
         let is_long = self.held > options.body_in_memory_bytes_max || !self.chunks.chunks.is_empty();
         if is_long && self.held >= options.chunk_bytes_max {
-            if self.chunks.chunks.is_empty() {
-                self.store.inner().check_space(self.len).await?;
-            }
-            self.flush(self.held - self.held % options.chunk_bytes_max)
-                .await?;
+            // On the heap, so that a short message's writer stays small.
+            Box::pin(self.spill(self.held - self.held % options.chunk_bytes_max)).await?;
         }
         Ok(())
+    }
+
+    async fn spill(&mut self, bytes: usize) -> Result<(), StoreError> {
+        if self.chunks.chunks.is_empty() {
+            self.store.inner().check_space(self.len).await?;
+        }
+        self.flush(bytes).await
     }
 
     fn keep(&mut self, piece: Bytes) {
