@@ -17,8 +17,8 @@ pub(super) struct Chunk {
     bytes: u64,
     remaining: u64,
     is_last: bool,
-    /// Set when the chunk is only skipped: what to say behind it.
-    refusal: Option<Reply>,
+    /// Set when the chunk is only skipped: what to say behind it, and how often.
+    refusal: Option<(usize, Reply)>,
     /// Octets since the deadline was last set.
     block_bytes: u64,
 }
@@ -41,27 +41,35 @@ impl Chunked {
 impl<R: Receipt> Smtp<R> {
     pub(super) fn bdat(&mut self, bytes: u64, is_last: bool, out: &mut Actions<Question>) {
         if let Err(reply) = self.check_recipients() {
-            return self.skip_chunk(bytes, reply, out);
+            return self.skip_chunk(bytes, 1, reply, out);
         }
+        let replies = if is_last { self.replies_due() } else { 1 };
         let chunked = self.chunked.get_or_insert_default();
         chunked.bytes = chunked.bytes.saturating_add(bytes);
         if chunked.bytes > self.config.message_bytes_max {
-            return self.skip_chunk(bytes, reply::TOO_BIG, out);
+            return self.skip_chunk(bytes, replies, reply::TOO_BIG, out);
         }
         self.begin_chunk(bytes, is_last, None, out);
     }
 
-    /// Reads `bytes` octets without looking at them, then refuses the chunk and with it the transaction.
-    pub(super) fn skip_chunk(&mut self, bytes: u64, refusal: Reply, out: &mut Actions<Question>) {
+    /// Reads `bytes` octets without looking at them, then refuses the chunk and with it the transaction. In LMTP a chunk
+    /// with LAST is answered for each recipient (RFC 2033 §4.3).
+    pub(super) fn skip_chunk(
+        &mut self,
+        bytes: u64,
+        replies: usize,
+        refusal: Reply,
+        out: &mut Actions<Question>,
+    ) {
         self.reset();
-        self.begin_chunk(bytes, false, Some(refusal), out);
+        self.begin_chunk(bytes, false, Some((replies, refusal)), out);
     }
 
     fn begin_chunk(
         &mut self,
         bytes: u64,
         is_last: bool,
-        refusal: Option<Reply>,
+        refusal: Option<(usize, Reply)>,
         out: &mut Actions<Question>,
     ) {
         out.deadline = Some(Deadline::Seconds(limits::DATA_BLOCK_SECONDS));
@@ -103,8 +111,8 @@ impl<R: Receipt> Smtp<R> {
         let State::Chunk(chunk) = std::mem::replace(&mut self.state, State::Command) else {
             return;
         };
-        if let Some(refusal) = chunk.refusal {
-            return self.refuse(refusal, out);
+        if let Some((replies, refusal)) = chunk.refusal {
+            return self.refuse_each(replies, refusal, out);
         }
         if !chunk.is_last {
             return reply::chunk_taken(chunk.bytes, &mut out.wire);

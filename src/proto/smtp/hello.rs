@@ -1,4 +1,4 @@
-//! The greeting, EHLO and HELO, STARTTLS: what the two sides know of each other.
+//! The greeting, EHLO, HELO and LHLO, STARTTLS: what the two sides know of each other.
 //!
 //! Not here: the TLS handshake itself (`tls`).
 
@@ -12,7 +12,7 @@ use crate::proto::{Actions, Receipt};
 #[derive(Clone, Debug)]
 pub(super) struct Hello {
     name: ShortText,
-    /// EHLO rather than HELO.
+    /// EHLO or LHLO rather than HELO.
     pub is_extended: bool,
 }
 
@@ -34,7 +34,11 @@ impl<R: Receipt> Smtp<R> {
     pub(super) fn greet(&mut self, out: &mut Actions<Question>) {
         put(
             &mut out.wire,
-            format_args!("220 {} ESMTP Ringpost\r\n", self.config.hostname),
+            format_args!(
+                "220 {} {} Ringpost\r\n",
+                self.config.hostname,
+                if self.is_lmtp() { "LMTP" } else { "ESMTP" }
+            ),
         );
         self.state = State::Command;
     }

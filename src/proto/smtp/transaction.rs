@@ -25,7 +25,7 @@ impl<R: Receipt> Smtp<R> {
 
     fn parse_mail(&self, argument: &[u8]) -> Result<Envelope, Reply> {
         if self.hello.is_none() {
-            return Err(reply::HELLO_FIRST);
+            return Err(self.hello_first());
         }
         if self.transaction.is_some() {
             return Err(reply::NESTED_MAIL);
@@ -80,7 +80,7 @@ impl<R: Receipt> Smtp<R> {
     fn parse_rcpt(&self, argument: &[u8]) -> Result<ForwardPath, Reply> {
         let Some(envelope) = &self.transaction else {
             return Err(if self.hello.is_none() {
-                reply::HELLO_FIRST
+                self.hello_first()
             } else {
                 reply::MAIL_FIRST
             });
@@ -131,6 +131,14 @@ impl<R: Receipt> Smtp<R> {
         self.say(RecipientRefusal::UnknownUser.reply(), out);
     }
 
+    fn hello_first(&self) -> Reply {
+        if self.is_lmtp() {
+            reply::LHLO_FIRST
+        } else {
+            reply::HELLO_FIRST
+        }
+    }
+
     /// Forgets the mail transaction.
     pub(super) fn reset(&mut self) {
         self.transaction = None;
@@ -142,7 +150,7 @@ impl<R: Receipt> Smtp<R> {
     pub(super) fn check_recipients(&self) -> Result<(), Reply> {
         let Some(envelope) = &self.transaction else {
             return Err(if self.hello.is_none() {
-                reply::HELLO_FIRST
+                self.hello_first()
             } else {
                 reply::MAIL_FIRST
             });
