@@ -2,12 +2,13 @@
 //!
 //! Invariants: exactly the declared octets are read as a chunk, whether it is wanted or not, and its reply comes after
 //! them; a refused chunk ends the transaction, so that further chunks are refused too, until the next MAIL.
-//! Bare CR and LF are refused here as in DATA, because BINARYMIME is not offered; but as no octet of a chunk can be taken
-//! for a command, the connection lives on.
+//! Bare CR and LF are refused here as in DATA, unless the message is declared BINARYMIME (§3), whose octets are nobody's
+//! business; but as no octet of a chunk can be taken for a command, the connection lives on.
 
 use super::limits;
 use super::reply::{self, Reply};
 use super::server::{Question, Smtp, State};
+use crate::model::{BodyType, Envelope};
 use crate::proto::line::body::LineEndCheck;
 use crate::proto::{Actions, Deadline, Receipt};
 
@@ -28,6 +29,8 @@ pub(super) struct Chunk {
 pub(super) struct Chunked {
     /// Octets of all chunks begun.
     bytes: u64,
+    /// BODY=BINARYMIME: `check` sees nothing.
+    is_binary: bool,
     check: LineEndCheck,
 }
 
@@ -44,7 +47,10 @@ impl<R: Receipt> Smtp<R> {
             return self.skip_chunk(bytes, 1, reply, out);
         }
         let replies = if is_last { self.replies_due() } else { 1 };
+        let is_binary = |envelope: &Envelope| envelope.body_type == BodyType::BinaryMime;
+        let is_binary = self.transaction.as_ref().is_some_and(is_binary);
         let chunked = self.chunked.get_or_insert_default();
+        chunked.is_binary = is_binary;
         chunked.bytes = chunked.bytes.saturating_add(bytes);
         if chunked.bytes > self.config.message_bytes_max {
             return self.skip_chunk(bytes, replies, reply::TOO_BIG, out);
@@ -94,7 +100,9 @@ impl<R: Receipt> Smtp<R> {
             usize::try_from(chunk.remaining).map_or(rest.len(), |remaining| remaining.min(rest.len()));
         chunk.remaining -= taken as u64;
         if let (None, Some(chunked)) = (chunk.refusal, &mut self.chunked) {
-            chunked.check.scan(&rest[..taken]);
+            if !chunked.is_binary {
+                chunked.check.scan(&rest[..taken]);
+            }
             if chunked.is_wanted() && taken > 0 {
                 out.body.push(offset..offset + taken);
             }

@@ -6,6 +6,7 @@
 use super::limits;
 use super::reply::{self, CommitRefusal};
 use super::server::{Question, Smtp, State};
+use crate::model::{BodyType, Envelope};
 use crate::proto::line::body::{DataDecoder, Faults};
 use crate::proto::{Actions, Deadline, Receipt};
 
@@ -28,6 +29,11 @@ impl<R: Receipt> Smtp<R> {
     pub(super) fn data(&mut self, out: &mut Actions<Question>) {
         if self.chunked.is_some() {
             return self.refuse(reply::MIXED_CHUNKS, out);
+        }
+        let is_binary = |envelope: &Envelope| envelope.body_type == BodyType::BinaryMime;
+        if self.transaction.as_ref().is_some_and(is_binary) {
+            // Its octets cannot be told from the end of data (RFC 3030 §3).
+            return self.refuse(reply::BINARY_NEEDS_CHUNKS, out);
         }
         match self.check_recipients() {
             Ok(()) => self.synchronise(State::DataSync, out),

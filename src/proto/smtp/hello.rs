@@ -73,10 +73,20 @@ impl<R: Receipt> Smtp<R> {
                 self.config.hostname, self.config.message_bytes_max
             ),
         );
-        if self.config.tls_available && !self.is_tls {
+        if self.is_tls {
+            // Offered where it can be kept (RFC 8689 §3).
+            self.say(b"250-REQUIRETLS\r\n", out);
+        } else if self.config.tls_available {
             self.say(b"250-STARTTLS\r\n", out);
         }
-        self.say(b"250-CHUNKING\r\n250 SMTPUTF8\r\n", out);
+        // No MAILMAX: a session may send as many messages as it likes (RFC 9422 §3).
+        put(
+            &mut out.wire,
+            format_args!(
+                "250-DSN\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250-LIMITS RCPTMAX={}\r\n250 SMTPUTF8\r\n",
+                self.config.recipients_max
+            ),
+        );
     }
 
     pub(super) fn start_tls(&mut self, out: &mut Actions<Question>) {

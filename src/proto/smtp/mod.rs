@@ -15,8 +15,9 @@
 //! QUIT answers and closes whatever lies behind it.
 //! Limits: [`limits`]. Memory: LMTP's replies to one message, one [`Envelope`] of at most [`limits::RECIPIENTS_MAX`] forward-paths, one HELO name, no body.
 //! Failure: every refusal is one line of the table in [`reply`].
-//! Standards: RFC 5321, 2033 (LMTP), 1870 (SIZE), 2034 and 3463 (enhanced codes), 2920 (PIPELINING), 3030 (CHUNKING), 3207 (STARTTLS),
-//! 6152 (8BITMIME), 6531 (SMTPUTF8).
+//! Standards: RFC 5321, 2033 (LMTP), 1870 (SIZE), 2034 and 3463 (enhanced codes), 2920 (PIPELINING), 3030 (CHUNKING, BINARYMIME), 3207 (STARTTLS),
+//! 3461 (DSN), 6152 (8BITMIME), 6531 (SMTPUTF8), 8689 (REQUIRETLS), 9422 (LIMITS).
+//! LIMITATION: what DSN and REQUIRETLS ask for is checked and kept in the [`Envelope`]; nothing reports or relays yet.
 //! Not here: which recipients exist (`session` asks the directory), the body's octets (`session` keeps them), AUTH
 //! (comes with submission), growing delays and minimum rates (`session`).
 //!
@@ -32,6 +33,7 @@ mod path;
 pub mod reply;
 mod server;
 mod transaction;
+pub mod xtext;
 
 #[cfg(test)]
 mod tests;

@@ -36,6 +36,7 @@ pub(super) const NESTED_MAIL: Reply = b"503 5.5.1 Nested MAIL command\r\n";
 pub(super) const MAIL_FIRST: Reply = b"503 5.5.1 Send MAIL first\r\n";
 pub(super) const NO_RECIPIENTS: Reply = b"503 5.5.1 No valid recipients\r\n";
 pub(super) const MIXED_CHUNKS: Reply = b"503 5.5.1 BDAT under way\r\n";
+pub(super) const BINARY_NEEDS_CHUNKS: Reply = b"503 5.5.1 BODY=BINARYMIME needs BDAT\r\n";
 pub(super) const ALREADY_TLS: Reply = b"503 5.5.1 TLS is already active\r\n";
 pub(super) const NO_TLS: Reply = b"502 5.5.1 STARTTLS not offered\r\n";
 pub(super) const BAD_SENDER: Reply = b"501 5.1.7 Bad sender address syntax\r\n";

@@ -8,7 +8,7 @@ use super::command::{Command, SyntaxError};
 use super::hello::Hello;
 use super::reply::{self, BeginRefusal, CommitRefusal, RecipientRefusal, Reply};
 use super::{data, limits};
-use crate::model::{Envelope, ForwardPath};
+use crate::model::{Envelope, ForwardPath, RecipientDsn};
 use crate::proto::line::{Line, LineReader};
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol, Receipt};
 use std::marker::PhantomData;
@@ -139,8 +139,8 @@ pub struct Smtp<R> {
     pub(super) is_tls: bool,
     /// The mail transaction, from MAIL's 250 on.
     pub(super) transaction: Option<Envelope>,
-    /// The forward-path that [`Question::MayReceive`] is about.
-    pub(super) candidate: Option<ForwardPath>,
+    /// The forward-path that [`Question::MayReceive`] is about, and what its RCPT asked for.
+    pub(super) candidate: Option<(ForwardPath, RecipientDsn)>,
     /// The message that comes in chunks, from the first BDAT on.
     pub(super) chunked: Option<Chunked>,
     pub(super) errors: u32,
@@ -199,7 +199,7 @@ impl<R: Receipt> Smtp<R> {
     /// The forward-path that [`Question::MayReceive`] is about.
     #[must_use]
     pub fn candidate(&self) -> Option<&ForwardPath> {
-        self.candidate.as_ref()
+        self.candidate.as_ref().map(|(path, _)| path)
     }
 
     /// The envelope by value, for a commit. To be taken while [`Question::Commit`] is open.

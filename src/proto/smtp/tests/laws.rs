@@ -15,6 +15,8 @@ pub(super) fn piece() -> impl Strategy<Value = Vec<u8>> {
         1 => fixed("HELO a.test\r\n"),
         6 => fixed("MAIL FROM:<a@y.test>\r\n"),
         1 => fixed("MAIL FROM:<\u{fc}@y.test> SMTPUTF8 SIZE=3\r\n"),
+        2 => fixed("MAIL FROM:<a@y.test> BODY=BINARYMIME RET=FULL ENVID=a+20b\r\n"),
+        2 => fixed("RCPT TO:<u@x.test> NOTIFY=DELAY ORCPT=rfc822;a@b\r\n"),
         6 => fixed("RCPT TO:<u@x.test>\r\n"),
         2 => fixed("RCPT TO:<late@x.test>\r\n"),
         1 => fixed("RCPT TO:<nobody@x.test>\r\n"),
