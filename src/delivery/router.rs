@@ -129,8 +129,10 @@ impl<E: Environment> Router<E> {
     /// is one commit, as with [`Self::accept`]. Durable on return for those with a receipt.
     pub async fn accept_each(&self, message: AcceptedMessage) -> Vec<Result<CommitReceipt, StoreError>> {
         let count = message.recipients.len();
-        if count == 1 {
-            return vec![self.accept(message).await];
+        match count {
+            0 => return Vec::new(),
+            1 => return vec![self.accept(message).await],
+            _ => {}
         }
         let whole = self.accept(message.clone()).await;
         if !whole.as_ref().is_err_and(concerns_one_recipient) {

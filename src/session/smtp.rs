@@ -3,7 +3,8 @@
 //! Invariants: a message is acknowledged with the store's receipt; a recipient list and the body it goes with belong to
 //! one mail transaction; an account named twice gets one copy; in LMTP what keeps one recipient from getting the message
 //! keeps no other.
-//! Limits: those of `proto::smtp::limits`; a message beyond [`HOPS_MAX`] trace fields is a loop (RFC 5321 §6.3).
+//! Limits: those of `proto::smtp::limits`; a message beyond [`HOPS_MAX`] trace fields is a loop (RFC 5321 §6.3), and so
+//! is one that says it was delivered to a recipient before (RFC 9228 §4).
 //! Failure: what kept the body from being stored is remembered and answered at the end of data, because the dialogue
 //! has no earlier place for it.
 //! Not here: replies and codes (`proto::smtp::reply`), which core commits (`delivery`).
@@ -15,7 +16,7 @@ use crate::directory::Verdict;
 use crate::model::{Account, AccountId, Envelope, ForwardPath};
 use crate::node::{DiscardPermit, Node, NodeEnvironment, Settings};
 use crate::proto::imap::types::InternalDate;
-use crate::proto::message::trace::{self, Received, Transport};
+use crate::proto::message::trace::{self, Hops, Received, Transport};
 use crate::proto::smtp::reply::{BeginRefusal, CommitRefusal, RecipientRefusal};
 use crate::proto::smtp::{Answer, Config, Question, RecipientVerdict, Role, Smtp};
 use crate::proto::{Receipt, ReceiptId};
@@ -61,10 +62,13 @@ struct Transaction {
     failure: Option<StoreError>,
 }
 
+/// The account of an accepted forward-path; `None` when the message says that it was delivered there before.
+type Target = Option<Arc<Account>>;
+
 /// A message that may be delivered.
 enum Accepted {
     /// To these, one for each accepted forward-path.
-    Message(AcceptedMessage, SmallVec<[Arc<Account>; 1]>),
+    Message(AcceptedMessage, SmallVec<[Target; 1]>),
     /// It is thrown away.
     Discarded(DiscardPermit),
 }
@@ -175,9 +179,9 @@ impl<P: Pipe> Session<P> {
         match self.accepted(&envelope, transaction).await {
             Err(refusal) => Answer::Committed(Err(refusal)),
             Ok(Accepted::Discarded(permit)) => Answer::Committed(Ok(Acceptance::Discarded(permit))),
-            Ok(Accepted::Message(message, accounts)) => match self.role {
+            Ok(Accepted::Message(message, targets)) => match self.role {
                 Role::Mta => Answer::Committed(self.store(message).await),
-                Role::Lmtp => Answer::CommittedEach(self.store_each(message, &accounts).await),
+                Role::Lmtp => Answer::CommittedEach(self.store_each(message, &targets).await),
             },
         }
     }
@@ -191,13 +195,19 @@ impl<P: Pipe> Session<P> {
         if let Some(failure) = transaction.failure {
             return Err(commit_refusal(&failure));
         }
-        if count_hops(&transaction.head) > HOPS_MAX {
+        let hops = hops(&transaction.head);
+        if hops.received > HOPS_MAX {
+            return Err(CommitRefusal::Loop);
+        }
+        let targets = targets(envelope, &transaction.accounts, &hops);
+        if self.role == Role::Mta && targets.contains(&None) {
+            // One reply for all: whoever sends it on into the circle hears of it rather than that a copy is dropped.
             return Err(CommitRefusal::Loop);
         }
         if let Some(permit) = self.node.settings.discard {
             return Ok(Accepted::Discarded(permit));
         }
-        let recipients = self.recipients(envelope, &transaction.accounts);
+        let recipients = self.recipients(envelope, &targets);
         let body = match transaction.body {
             Some(writer) => writer.finish().await.map_err(|e| commit_refusal(&e))?,
             None => Body::from_memory(SmallVec::new()),
@@ -211,7 +221,7 @@ impl<P: Pipe> Session<P> {
             body,
             internal_date,
         };
-        Ok(Accepted::Message(message, transaction.accounts))
+        Ok(Accepted::Message(message, targets))
     }
 
     async fn store(&self, message: AcceptedMessage) -> Result<Acceptance, CommitRefusal> {
@@ -226,15 +236,16 @@ impl<P: Pipe> Session<P> {
         Ok(Acceptance::Stored(receipt))
     }
 
-    /// One outcome for each accepted forward-path, whose accounts are `accounts`.
+    /// One outcome for each accepted forward-path.
     async fn store_each(
         &self,
         message: AcceptedMessage,
-        accounts: &[Arc<Account>],
+        targets: &[Target],
     ) -> Vec<Result<Acceptance, CommitRefusal>> {
         let ids: Vec<AccountId> = message.recipients.iter().map(|r| r.account.id).collect();
         let outcomes = self.node.router.accept_each(message).await;
-        let outcome_of = |account: &Arc<Account>| {
+        let outcome_of = |target: &Target| {
+            let account = target.as_ref().ok_or(CommitRefusal::Loop)?;
             let at = ids.iter().position(|id| *id == account.id);
             match at.and_then(|at| outcomes.get(at)) {
                 Some(Ok(receipt)) => Ok(Acceptance::Stored(*receipt)),
@@ -242,17 +253,18 @@ impl<P: Pipe> Session<P> {
                 None => Err(CommitRefusal::Failed),
             }
         };
-        let results: Vec<_> = accounts.iter().map(outcome_of).collect();
+        let results: Vec<_> = targets.iter().map(outcome_of).collect();
         let stored = results.iter().filter(|result| result.is_ok()).count();
         tracing::debug!(recipients = results.len(), stored, "message taken by LMTP");
         results
     }
 
     /// Each account once, with the trace fields of its copy.
-    fn recipients(&self, envelope: &Envelope, accounts: &[Arc<Account>]) -> Vec<Recipient> {
-        let mut recipients: Vec<Recipient> = Vec::with_capacity(accounts.len());
+    fn recipients(&self, envelope: &Envelope, targets: &[Target]) -> Vec<Recipient> {
+        let mut recipients: Vec<Recipient> = Vec::with_capacity(targets.len());
         let received = self.received(envelope);
-        for (account, path) in accounts.iter().zip(&envelope.forward_paths) {
+        for (target, path) in targets.iter().zip(&envelope.forward_paths) {
+            let Some(account) = target else { continue };
             if recipients.iter().any(|r| r.account.id == account.id) {
                 continue;
             }
@@ -326,6 +338,13 @@ impl Transaction {
     }
 }
 
+fn targets(envelope: &Envelope, accounts: &[Arc<Account>], hops: &Hops) -> SmallVec<[Target; 1]> {
+    let target = |(account, path): (&Arc<Account>, &ForwardPath)| {
+        (!hops.was_delivered_to(delivered_to(path, account))).then(|| account.clone())
+    };
+    accounts.iter().zip(&envelope.forward_paths).map(target).collect()
+}
+
 /// What Delivered-To says: the address the peer used, or the account's own for a bare `<postmaster>`.
 fn delivered_to<'a>(path: &'a ForwardPath, account: &'a Account) -> &'a crate::model::AddrSpec {
     match path {
@@ -334,11 +353,10 @@ fn delivered_to<'a>(path: &'a ForwardPath, account: &'a Account) -> &'a crate::m
     }
 }
 
-fn count_hops(head: &[Bytes]) -> usize {
+fn hops(head: &[Bytes]) -> Hops {
     match head {
-        [] => 0,
-        [whole] => trace::hops(whole, None).received,
-        pieces => trace::hops(&pieces.concat(), None).received,
+        [whole] => trace::hops(whole),
+        pieces => trace::hops(&pieces.concat()),
     }
 }
 

@@ -85,3 +85,27 @@ fn smtp_is_not_spoken_here_and_smuggling_no_more_than_there() {
     assert_eq!(text.lines().count(), 2, "{text}");
     assert_eq!(inbox_count(&server, "user1"), 0);
 }
+
+#[test]
+fn a_message_that_was_delivered_here_before_is_not_delivered_again() {
+    let server = Server::start();
+    let message = "delivered-to:\r\n USER1@example.org\r\nSubject: round\r\n\r\nDelivered-To: user2@example.org\r\n.\r\n";
+    let mut smtp = Smtp::in_data(&server);
+    smtp.wire.send(message);
+    assert_code(&smtp.reply(), "554 5.4.6");
+    // Over LMTP only the recipient it goes round with is refused; a body tells nothing of the way.
+    let mut lmtp = hello(&server);
+    lmtp.envelope("user1@example.org");
+    assert_code(&lmtp.command("RCPT TO:<user2@example.org>"), "250");
+    assert_code(&lmtp.command("DATA"), "354");
+    lmtp.wire.send(message);
+    assert_code(&lmtp.reply(), "554 5.4.6");
+    assert_code(&lmtp.reply(), "250");
+    lmtp.envelope("user1@example.org");
+    assert_code(&lmtp.command("DATA"), "354");
+    lmtp.wire.send(message);
+    assert_code(&lmtp.reply(), "554 5.4.6");
+    assert_code(&lmtp.command("NOOP"), "250");
+    assert_eq!(inbox_count(&server, "user1"), 0);
+    assert_eq!(inbox_count(&server, "user2"), 1);
+}
