@@ -117,7 +117,7 @@ fn digests(c: &mut Criterion) {
             });
         });
         group.bench_with_input(BenchmarkId::new("hops", name), message, |b, message| {
-            b.iter(|| black_box(trace::hops(message, None)));
+            b.iter(|| black_box(trace::hops(message)));
         });
         group.bench_with_input(BenchmarkId::new("search", name), message, |b, message| {
             let structure = structure::parse(message);

@@ -6,6 +6,8 @@
 mod common;
 #[path = "hostile/imap.rs"]
 mod imap;
+#[path = "hostile/lmtp.rs"]
+mod lmtp;
 #[path = "hostile/pop3.rs"]
 mod pop3;
 #[path = "hostile/smtp.rs"]

@@ -13,6 +13,7 @@ use crate::disk::file::FileDisk;
 use crate::net::{Conn, Listener};
 use crate::node::drain::Drain;
 use crate::node::{Node, NodeEnvironment, Settings};
+use crate::proto::smtp::Role;
 use crate::runtime::{self, Control, Core, Endpoint};
 use crate::session::{self, Moved, Service};
 use crate::store::{self, Recovered, Store, StoreSeed};
@@ -62,6 +63,7 @@ struct Shared {
     tls: Arc<rustls::ServerConfig>,
     settings: Settings,
     smtp: Arc<crate::proto::smtp::Config>,
+    lmtp: Arc<crate::proto::smtp::Config>,
     imap: Arc<crate::proto::imap::Config>,
     control: Control,
     stop: StopRequest,
@@ -100,11 +102,8 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         directory: plan.directory,
         passwords: plan.passwords,
         tls: plan.tls,
-        smtp: Arc::new(session::smtp::config(
-            &plan.settings.hostname,
-            plan.settings.message_bytes_max,
-            plan.settings.limit_peers,
-        )),
+        smtp: Arc::new(session::smtp::config(&plan.settings, Role::Mta)),
+        lmtp: Arc::new(session::smtp::config(&plan.settings, Role::Lmtp)),
         imap: Arc::new(crate::proto::imap::Config {
             message_bytes_max: plan.settings.message_bytes_max,
             ..crate::proto::imap::Config::default()
@@ -209,6 +208,7 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
         authenticator,
         tls: shared.tls.clone(),
         smtp: shared.smtp.clone(),
+        lmtp: shared.lmtp.clone(),
         imap: shared.imap.clone(),
         transactions: Cell::new(0),
         settings: shared.settings.clone(),

@@ -195,6 +195,10 @@ impl Greeting {
         );
         println!("            curl -s -u alice@{DOMAIN}:{PASSWORD} pop3://127.0.0.1:{pop3}/1");
         println!(
+            "  LMTP      127.0.0.1:{}, for an MTA that delivers here",
+            port("lmtp")
+        );
+        println!(
             "  TLS       STARTTLS on these ports; POP3S {}, IMAPS {} (self-signed)",
             port("pop3s"),
             port("imaps")

@@ -6,11 +6,13 @@
 //! after a crash until each has answered. A recipient is served once: its key is (spool record, index), and a second
 //! time is a no-op. An account reached by two addresses of one transaction gets one copy.
 //! Failure: before the receipt every failure refuses the whole transaction, so that the peer may retry without making
-//! a duplicate; after it nothing is refused any more, a failing owner is served again at the next start.
+//! a duplicate (over LMTP, where each recipient has a reply of its own, a recipient's own failure refuses only it); after it nothing is refused any more, a failing owner is served again at the next start.
 //! Not here: who a recipient is (`directory`), trace fields' text (`proto::message::trace`), the SMTP dialogue
 //! (`session::smtp`).
 
 pub mod fan_out;
 pub mod router;
+#[cfg(test)]
+mod tests;
 
 pub use router::{AcceptedMessage, Recipient, Router};

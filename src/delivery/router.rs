@@ -131,6 +131,49 @@ impl<E: Environment> Router<E> {
         self.spool(message).await
     }
 
+    /// Commits a message to as many of its recipients as take it; one outcome for each, in order. If all of them do, it
+    /// is one commit, as with [`Self::accept`]. Durable on return for those with a receipt.
+    pub async fn accept_each(&self, message: AcceptedMessage) -> Vec<Result<CommitReceipt, StoreError>> {
+        let count = message.recipients.len();
+        match count {
+            0 => return Vec::new(),
+            1 => return vec![self.accept(message).await],
+            _ => {}
+        }
+        let whole = self.accept(message.clone()).await;
+        if !whole.as_ref().is_err_and(concerns_one_recipient) {
+            return vec![whole; count];
+        }
+        // Somebody has no room. Those that say so are left out, so that the others are one commit again.
+        let mut outcomes = vec![Err(StoreError::OverQuota); count];
+        let mut group = Vec::with_capacity(count);
+        for (at, recipient) in message.recipients.iter().enumerate() {
+            let bytes = message.body.len() + recipient.prefix.len() as u64;
+            match self.check_room(&recipient.account, bytes).await {
+                Ok(()) => group.push(at),
+                Err(error) => outcomes[at] = Err(error),
+            }
+        }
+        // What is in flight takes room too, and some refusals are not about room: then halves find out who it is.
+        let mut groups = vec![group];
+        while let Some(mut group) = groups.pop().filter(|group| !group.is_empty()) {
+            let part = AcceptedMessage {
+                recipients: group.iter().map(|at| message.recipients[*at].clone()).collect(),
+                ..message.clone()
+            };
+            let outcome = self.accept(part).await;
+            if group.len() > 1 && outcome.as_ref().is_err_and(concerns_one_recipient) {
+                let other_half = group.split_off(group.len() / 2);
+                groups.extend([other_half, group]);
+                continue;
+            }
+            for at in group {
+                outcomes[at] = outcome.clone();
+            }
+        }
+        outcomes
+    }
+
     async fn spool(&self, message: AcceptedMessage) -> Result<CommitReceipt, StoreError> {
         let permit = self.0.fan_outs.take().await;
         for recipient in &message.recipients {
@@ -151,6 +194,10 @@ impl<E: Environment> Router<E> {
             return Ok(());
         };
         let owner = self.owner_of(account.id);
+        if owner == self.0.core.id {
+            let has_room = has_room(&self.0.store, account.id, bytes, quota_bytes);
+            return has_room.then_some(()).ok_or(StoreError::OverQuota);
+        }
         let request = Request::HasRoom {
             account: account.id,
             bytes,
@@ -194,6 +241,12 @@ impl<E: Environment> Router<E> {
     }
 }
 
+/// Whether a refusal is one recipient's, so that others might be served. Nothing was written then; after any other error
+/// that is not known, and trying again might make a second copy.
+fn concerns_one_recipient(error: &StoreError) -> bool {
+    matches!(error, StoreError::OverQuota | StoreError::Limit(_))
+}
+
 fn local_recipient(recipient: Recipient) -> LocalRecipient {
     LocalRecipient {
         account: recipient.account.id,
@@ -203,6 +256,11 @@ fn local_recipient(recipient: Recipient) -> LocalRecipient {
     }
 }
 
+fn has_room<E: Environment>(store: &Store<E>, account: AccountId, bytes: u64, quota_bytes: u64) -> bool {
+    let used = store.account(account, |state| state.bytes_used).unwrap_or(0);
+    used.saturating_add(bytes) <= quota_bytes
+}
+
 async fn answer<E: Environment>(store: Store<E>, request: Request) -> Reply {
     match request {
         Request::Deliver(delivery) => Reply::Delivered(store.deliver(*delivery).await),
@@ -210,10 +268,7 @@ async fn answer<E: Environment>(store: Store<E>, request: Request) -> Reply {
             account,
             bytes,
             quota_bytes,
-        } => {
-            let used = store.account(account, |state| state.bytes_used).unwrap_or(0);
-            Reply::Room(used.saturating_add(bytes) <= quota_bytes)
-        }
+        } => Reply::Room(has_room(&store, account, bytes, quota_bytes)),
         Request::Forget(key) => Reply::Forgotten(store.spool_forget(key).await),
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod address;
+pub mod dsn;
 pub mod envelope;
 pub mod flags;
 pub mod ids;
@@ -12,6 +13,7 @@ pub mod mailbox_name;
 
 pub use account::{Account, AccountId, PARTITIONS, Partition, SPOOL_PARTITIONS};
 pub use address::{AddrSpec, AddressError, Domain, LocalPart};
+pub use dsn::{DsnReturn, EnvelopeId, Notify, OriginalRecipient, RecipientDsn};
 pub use envelope::{BodyType, Envelope, ForwardPath, ReversePath};
 pub use flags::{Flag, Flags, Keyword, KeywordError};
 pub use ids::{LogPosition, MailboxId, ModSeq, SegmentId, SeqNum, Uid, UidValidity};

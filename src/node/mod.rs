@@ -117,6 +117,8 @@ pub struct Node {
     pub settings: Settings,
     /// The same as the SMTP protocol needs it, shared by all sessions.
     pub smtp: Arc<crate::proto::smtp::Config>,
+    /// The same for LMTP.
+    pub lmtp: Arc<crate::proto::smtp::Config>,
     /// The same as the IMAP protocol needs it.
     pub imap: Arc<crate::proto::imap::Config>,
     /// Numbers mail transactions in trace fields.

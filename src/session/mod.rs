@@ -44,7 +44,8 @@ pub fn start(service: Service, conn: Conn, node: &Rc<Node>, moves: &Moves) {
             return;
         };
         match service {
-            Service::Smtp => smtp::serve(conn, node).await,
+            Service::Smtp => smtp::serve(conn, node.smtp.clone(), node).await,
+            Service::Lmtp => smtp::serve(conn, node.lmtp.clone(), node).await,
             Service::Pop3 | Service::Pop3s => pop3::serve(conn, node, moves).await,
             Service::Imap | Service::Imaps => imap_services::serve(conn, node, moves).await,
         }

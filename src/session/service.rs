@@ -5,6 +5,9 @@
 pub enum Service {
     /// RFC 5321, port 25.
     Smtp,
+    /// RFC 2033. It has no port of its own; 24 is IANA's for "any private mail system", and what Dovecot, Cyrus and
+    /// Postfix use in their examples.
+    Lmtp,
     /// RFC 1939, port 110.
     Pop3,
     /// RFC 8314 §3.3, port 995.
@@ -17,13 +20,21 @@ pub enum Service {
 
 impl Service {
     /// Every service of the demo.
-    pub const ALL: [Self; 5] = [Self::Smtp, Self::Pop3, Self::Pop3s, Self::Imap, Self::Imaps];
+    pub const ALL: [Self; 6] = [
+        Self::Smtp,
+        Self::Lmtp,
+        Self::Pop3,
+        Self::Pop3s,
+        Self::Imap,
+        Self::Imaps,
+    ];
 
-    /// The port IANA gave it.
+    /// The port it usually stands on.
     #[must_use]
     pub fn standard_port(self) -> u16 {
         match self {
             Self::Smtp => 25,
+            Self::Lmtp => 24,
             Self::Pop3 => 110,
             Self::Pop3s => 995,
             Self::Imap => 143,
@@ -36,6 +47,7 @@ impl Service {
     pub fn name(self) -> &'static str {
         match self {
             Self::Smtp => "smtp",
+            Self::Lmtp => "lmtp",
             Self::Pop3 => "pop3",
             Self::Pop3s => "pop3s",
             Self::Imap => "imap",

@@ -1,8 +1,10 @@
-//! An SMTP session on port 25: the dialogue of `proto::smtp`, recipients from the directory, one commit per message.
+//! An SMTP or LMTP session: the dialogue of `proto::smtp`, recipients from the directory, one commit per message.
 //!
 //! Invariants: a message is acknowledged with the store's receipt; a recipient list and the body it goes with belong to
-//! one mail transaction; an account named twice gets one copy.
-//! Limits: those of `proto::smtp::limits`; a message beyond [`HOPS_MAX`] trace fields is a loop (RFC 5321 §6.3).
+//! one mail transaction; an account named twice gets one copy; in LMTP what keeps one recipient from getting the message
+//! keeps no other.
+//! Limits: those of `proto::smtp::limits`; a message beyond [`HOPS_MAX`] trace fields is a loop (RFC 5321 §6.3), and so
+//! is one that says it was delivered to a recipient before (RFC 9228 §4).
 //! Failure: what kept the body from being stored is remembered and answered at the end of data, because the dialogue
 //! has no earlier place for it.
 //! Not here: replies and codes (`proto::smtp::reply`), which core commits (`delivery`).
@@ -12,12 +14,12 @@ use super::head::Head;
 use super::pipe::Pipe;
 use crate::delivery::{AcceptedMessage, Recipient};
 use crate::directory::Verdict;
-use crate::model::{Account, Envelope, ForwardPath};
-use crate::node::{DiscardPermit, Node, NodeEnvironment};
+use crate::model::{Account, AccountId, Envelope, ForwardPath};
+use crate::node::{DiscardPermit, Node, NodeEnvironment, Settings};
 use crate::proto::imap::types::InternalDate;
-use crate::proto::message::trace::{self, Received, Transport};
+use crate::proto::message::trace::{self, Hops, Received, Transport};
 use crate::proto::smtp::reply::{BeginRefusal, CommitRefusal, RecipientRefusal};
-use crate::proto::smtp::{Answer, Config, Question, RecipientVerdict, Smtp};
+use crate::proto::smtp::{Answer, Config, Question, RecipientVerdict, Role, Smtp};
 use crate::proto::{Receipt, ReceiptId};
 use crate::store::{Body, BodyWriter, CommitReceipt, StoreError};
 use bytes::Bytes;
@@ -56,20 +58,34 @@ struct Transaction {
     failure: Option<StoreError>,
 }
 
+/// The account of an accepted forward-path; `None` when the message says that it was delivered there before.
+type Target = Option<Arc<Account>>;
+
+/// A message that may be delivered.
+enum Accepted {
+    /// To these, one for each accepted forward-path.
+    Message(AcceptedMessage, SmallVec<[Target; 1]>),
+    /// It is thrown away.
+    Discarded(DiscardPermit),
+}
+
 /// One session.
 struct Session<P> {
     node: Rc<Node>,
+    role: Role,
     dialogue: Dialogue<P, Smtp<Acceptance>>,
     transaction: Transaction,
 }
 
 /// Runs a session until it ends.
-pub async fn serve<P: Pipe>(pipe: P, node: Rc<Node>) {
-    let core = Smtp::new(node.smtp.clone());
+pub async fn serve<P: Pipe>(pipe: P, config: Arc<Config>, node: Rc<Node>) {
+    let role = config.role;
+    let core = Smtp::new(config);
     let dialogue = Dialogue::open(pipe, core, node.tls.clone(), node.drain.shutdown());
     // In one allocation, and not once in each future that it is handed through.
     let mut session = Box::new(Session {
         node,
+        role,
         dialogue,
         transaction: Transaction::new(),
     });
@@ -81,11 +97,13 @@ pub async fn serve<P: Pipe>(pipe: P, node: Rc<Node>) {
 
 /// What the operator's settings mean for the protocol.
 #[must_use]
-pub fn config(hostname: &str, message_bytes_max: u64, limit_peers: bool) -> Config {
-    let mut config = Config::new(hostname);
-    config.message_bytes_max = message_bytes_max;
+pub fn config(settings: &Settings, role: Role) -> Config {
+    let mut config = Config::new(&settings.hostname);
+    config.role = role;
+    config.message_bytes_max = settings.message_bytes_max;
     config.tls_available = true;
-    if !limit_peers {
+    // Over LMTP come this site's own MTAs: they ask for whatever the world asked them for.
+    if !settings.limit_peers || role == Role::Lmtp {
         config.unknown_recipients_max = None;
     }
     config
@@ -130,7 +148,7 @@ impl<P: Pipe> Session<P> {
             }
             Question::MayReceive => Answer::Recipient(self.receive()),
             // On the heap: it is by far the largest part of a session, and an idle one does not need it.
-            Question::Commit => Answer::Committed(Box::pin(self.commit()).await),
+            Question::Commit => Box::pin(self.commit()).await,
         }
     }
 
@@ -151,19 +169,43 @@ impl<P: Pipe> Session<P> {
         }
     }
 
-    async fn commit(&mut self) -> Result<Acceptance, CommitRefusal> {
+    async fn commit(&mut self) -> Answer<Acceptance> {
         let transaction = std::mem::replace(&mut self.transaction, Transaction::new());
-        let envelope = self.dialogue.core.take_envelope().ok_or(CommitRefusal::Failed)?;
+        let Some(envelope) = self.dialogue.core.take_envelope() else {
+            return Answer::Committed(Err(CommitRefusal::Failed));
+        };
+        match self.accepted(&envelope, transaction).await {
+            Err(refusal) => Answer::Committed(Err(refusal)),
+            Ok(Accepted::Discarded(permit)) => Answer::Committed(Ok(Acceptance::Discarded(permit))),
+            Ok(Accepted::Message(message, targets)) => match self.role {
+                Role::Mta => Answer::Committed(self.store(message).await),
+                Role::Lmtp => Answer::CommittedEach(self.store_each(message, &targets).await),
+            },
+        }
+    }
+
+    /// The message ready for delivery, or what keeps all its recipients from getting it.
+    async fn accepted(
+        &self,
+        envelope: &Envelope,
+        transaction: Transaction,
+    ) -> Result<Accepted, CommitRefusal> {
         if let Some(failure) = transaction.failure {
             return Err(commit_refusal(&failure));
         }
-        if trace::hops(transaction.head.bytes(), None).received > HOPS_MAX {
+        let hops = trace::hops(transaction.head.bytes());
+        if hops.received > HOPS_MAX {
+            return Err(CommitRefusal::Loop);
+        }
+        let targets = targets(envelope, &transaction.accounts, &hops);
+        if self.role == Role::Mta && targets.contains(&None) {
+            // One reply for all: whoever sends it on into the circle hears of it rather than that a copy is dropped.
             return Err(CommitRefusal::Loop);
         }
         if let Some(permit) = self.node.settings.discard {
-            return Ok(Acceptance::Discarded(permit));
+            return Ok(Accepted::Discarded(permit));
         }
-        let recipients = self.recipients(&envelope, &transaction.accounts);
+        let recipients = self.recipients(envelope, &targets);
         let body = match transaction.body {
             Some(writer) => writer.finish().await.map_err(|e| commit_refusal(&e))?,
             None => Body::from_memory(SmallVec::new()),
@@ -177,21 +219,50 @@ impl<P: Pipe> Session<P> {
             body,
             internal_date,
         };
+        Ok(Accepted::Message(message, targets))
+    }
+
+    async fn store(&self, message: AcceptedMessage) -> Result<Acceptance, CommitRefusal> {
+        let recipients = message.recipients.len();
         let receipt = self
             .node
             .router
             .accept(message)
             .await
             .map_err(|e| commit_refusal(&e))?;
-        tracing::debug!(id = %receipt.id(), recipients = transaction.accounts.len(), "message accepted");
+        tracing::debug!(id = %receipt.id(), recipients, "message accepted");
         Ok(Acceptance::Stored(receipt))
     }
 
+    /// One outcome for each accepted forward-path.
+    async fn store_each(
+        &self,
+        message: AcceptedMessage,
+        targets: &[Target],
+    ) -> Vec<Result<Acceptance, CommitRefusal>> {
+        let ids: Vec<AccountId> = message.recipients.iter().map(|r| r.account.id).collect();
+        let outcomes = self.node.router.accept_each(message).await;
+        let outcome_of = |target: &Target| {
+            let account = target.as_ref().ok_or(CommitRefusal::Loop)?;
+            let at = ids.iter().position(|id| *id == account.id);
+            match at.and_then(|at| outcomes.get(at)) {
+                Some(Ok(receipt)) => Ok(Acceptance::Stored(*receipt)),
+                Some(Err(error)) => Err(commit_refusal(error)),
+                None => Err(CommitRefusal::Failed),
+            }
+        };
+        let results: Vec<_> = targets.iter().map(outcome_of).collect();
+        let stored = results.iter().filter(|result| result.is_ok()).count();
+        tracing::debug!(recipients = results.len(), stored, "message taken by LMTP");
+        results
+    }
+
     /// Each account once, with the trace fields of its copy.
-    fn recipients(&self, envelope: &Envelope, accounts: &[Arc<Account>]) -> Vec<Recipient> {
-        let mut recipients: Vec<Recipient> = Vec::with_capacity(accounts.len());
+    fn recipients(&self, envelope: &Envelope, targets: &[Target]) -> Vec<Recipient> {
+        let mut recipients: Vec<Recipient> = Vec::with_capacity(targets.len());
         let received = self.received(envelope);
-        for (account, path) in accounts.iter().zip(&envelope.forward_paths) {
+        for (target, path) in targets.iter().zip(&envelope.forward_paths) {
+            let Some(account) = target else { continue };
             if recipients.iter().any(|r| r.account.id == account.id) {
                 continue;
             }
@@ -219,6 +290,7 @@ impl<P: Pipe> Session<P> {
                 is_extended: core.is_extended(),
                 is_encrypted: core.is_tls(),
                 is_utf8: envelope.is_utf8,
+                is_lmtp: self.role == Role::Lmtp,
                 ..Transport::default()
             },
             id: format_args!("{id}"),
@@ -258,6 +330,13 @@ impl Transaction {
             self.drop_body();
         }
     }
+}
+
+fn targets(envelope: &Envelope, accounts: &[Arc<Account>], hops: &Hops) -> SmallVec<[Target; 1]> {
+    let target = |(account, path): (&Arc<Account>, &ForwardPath)| {
+        (!hops.was_delivered_to(delivered_to(path, account))).then(|| account.clone())
+    };
+    accounts.iter().zip(&envelope.forward_paths).map(target).collect()
 }
 
 /// What Delivered-To says: the address the peer used, or the account's own for a bare `<postmaster>`.

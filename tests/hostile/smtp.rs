@@ -110,6 +110,44 @@ fn the_end_of_a_message_is_found_wherever_the_packets_are_cut() {
 }
 
 #[test]
+fn binary_octets_are_stored_as_they_came() {
+    let server = Server::start();
+    let mut smtp = Smtp::hello(&server);
+    assert_code(
+        &smtp.command("MAIL FROM:<a@example.net> BODY=BINARYMIME RET=HDRS ENVID=b1"),
+        "250",
+    );
+    assert_code(
+        &smtp.command("RCPT TO:<user1@example.org> NOTIFY=SUCCESS,FAILURE"),
+        "250",
+    );
+    assert_code(&smtp.command("DATA"), "503");
+    let body = b"a\nb\rc\r\n.\r\nd";
+    let message = [&b"Subject: b\r\n\r\n"[..], body].concat();
+    smtp.wire.send(format!("BDAT {} LAST\r\n", message.len()));
+    smtp.wire.send(&message);
+    assert_code(&smtp.reply(), "250 2.0.0 Ok: queued");
+    let mut imap = Imap::inbox(&server, "user1");
+    let text = imap.command("FETCH 1 BODY.PEEK[TEXT]").ok().concat();
+    assert!(text.contains("{11}\r\na\nb\rc\r\n.\r\nd"), "{text:?}");
+}
+
+#[test]
+fn parameters_of_dsn_cannot_carry_line_ends() {
+    let server = Server::start();
+    let mut smtp = Smtp::hello(&server);
+    assert_code(
+        &smtp.command("MAIL FROM:<a@example.net> ENVID=x+0D+0ARCPT"),
+        "501",
+    );
+    assert_code(&smtp.command("MAIL FROM:<a@example.net> ENVID=x"), "250");
+    let original = "RCPT TO:<user1@example.org> ORCPT=rfc822;a+0Ab";
+    assert_code(&smtp.command(original), "501");
+    assert_code(&smtp.command("RCPT TO:<user1@example.org> SIZE=3"), "555");
+    assert_code(&smtp.command("DATA"), "503");
+}
+
+#[test]
 fn plaintext_behind_starttls_is_never_obeyed() {
     let server = Server::start();
     for injected in ["NOOP\r\n", "RSET\r\n", "MAIL FROM:<a@example.net>\r\n"] {

@@ -10,6 +10,7 @@
 use super::{date, header};
 use crate::base::clock::UnixMillis;
 use crate::model::{AddrSpec, ForwardPath, ReversePath};
+use std::collections::HashSet;
 use std::io::Write as _;
 use std::net::IpAddr;
 
@@ -118,28 +119,38 @@ fn write_peer_text(text: &[u8], out: &mut Vec<u8>) {
 }
 
 /// What a header tells about the way the message has gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hops {
     /// Received fields. RFC 5321 §6.3 takes more than 100 for a loop.
     pub received: usize,
-    /// A Delivered-To field names the address asked about: the message was here.
-    pub was_delivered: bool,
+    /// Values of Delivered-To fields, in ASCII lower case. A set, so that asking for each of many recipients stays cheap
+    /// however many fields a sender made up.
+    delivered_to: HashSet<Vec<u8>>,
+}
+
+impl Hops {
+    /// Whether a Delivered-To field names `address`: the message was here before (RFC 9228 §4).
+    #[must_use]
+    pub fn was_delivered_to(&self, address: &AddrSpec) -> bool {
+        // The text is made only for messages that have such a field at all.
+        !self.delivered_to.is_empty()
+            && self
+                .delivered_to
+                .contains(address.to_string().to_ascii_lowercase().as_bytes())
+    }
 }
 
 /// Counts the hops in `header` (or in a message: its body is not looked at), linear in the header and without a limit
 /// on fields, so that nothing can be hidden behind many.
 #[must_use]
-pub fn hops(header: &[u8], own: Option<&AddrSpec>) -> Hops {
-    let own = own.map(ToString::to_string);
+pub fn hops(header: &[u8]) -> Hops {
     let mut hops = Hops::default();
     for field in header::fields(header) {
         if field.is("received") {
             hops.received += 1;
         } else if field.is("delivered-to") {
-            let value = header::unfold(field.value);
-            hops.was_delivered |= own
-                .as_ref()
-                .is_some_and(|own| value.eq_ignore_ascii_case(own.as_bytes()));
+            let value = header::unfold(field.value).to_ascii_lowercase();
+            hops.delivered_to.insert(value);
         }
     }
     hops
@@ -228,21 +239,9 @@ mod tests {
         write_return_path(&ReversePath(None), &mut message);
         write_delivered_to(&address("A@x.test"), &mut message);
         message.extend_from_slice(b"received: 1\r\nReceived: 2\r\n\r\nReceived: 3\r\n");
-        let own = address("a@x.test");
-        assert_eq!(
-            hops(&message, Some(&own)),
-            Hops {
-                received: 2,
-                was_delivered: true
-            }
-        );
-        let other = address("b@x.test");
-        assert_eq!(
-            hops(&message, Some(&other)),
-            Hops {
-                received: 2,
-                was_delivered: false
-            }
-        );
+        let hops = hops(&message);
+        assert_eq!(hops.received, 2);
+        assert!(hops.was_delivered_to(&address("a@x.test")));
+        assert!(!hops.was_delivered_to(&address("b@x.test")));
     }
 }

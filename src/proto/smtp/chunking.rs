@@ -2,12 +2,13 @@
 //!
 //! Invariants: exactly the declared octets are read as a chunk, whether it is wanted or not, and its reply comes after
 //! them; a refused chunk ends the transaction, so that further chunks are refused too, until the next MAIL.
-//! Bare CR and LF are refused here as in DATA, because BINARYMIME is not offered; but as no octet of a chunk can be taken
-//! for a command, the connection lives on.
+//! Bare CR and LF are refused here as in DATA, unless the message is declared BINARYMIME (§3), whose octets are nobody's
+//! business; but as no octet of a chunk can be taken for a command, the connection lives on.
 
 use super::limits;
 use super::reply::{self, Reply};
 use super::server::{Question, Smtp, State};
+use crate::model::{BodyType, Envelope};
 use crate::proto::line::body::LineEndCheck;
 use crate::proto::{Actions, Deadline, Receipt};
 
@@ -17,8 +18,8 @@ pub(super) struct Chunk {
     bytes: u64,
     remaining: u64,
     is_last: bool,
-    /// Set when the chunk is only skipped: what to say behind it.
-    refusal: Option<Reply>,
+    /// Set when the chunk is only skipped: what to say behind it, and how often.
+    refusal: Option<(usize, Reply)>,
     /// Octets since the deadline was last set.
     block_bytes: u64,
 }
@@ -28,6 +29,8 @@ pub(super) struct Chunk {
 pub(super) struct Chunked {
     /// Octets of all chunks begun.
     bytes: u64,
+    /// BODY=BINARYMIME: `check` sees nothing.
+    is_binary: bool,
     check: LineEndCheck,
 }
 
@@ -41,27 +44,38 @@ impl Chunked {
 impl<R: Receipt> Smtp<R> {
     pub(super) fn bdat(&mut self, bytes: u64, is_last: bool, out: &mut Actions<Question>) {
         if let Err(reply) = self.check_recipients() {
-            return self.skip_chunk(bytes, reply, out);
+            return self.skip_chunk(bytes, 1, reply, out);
         }
+        let replies = if is_last { self.replies_due() } else { 1 };
+        let is_binary = |envelope: &Envelope| envelope.body_type == BodyType::BinaryMime;
+        let is_binary = self.transaction.as_ref().is_some_and(is_binary);
         let chunked = self.chunked.get_or_insert_default();
+        chunked.is_binary = is_binary;
         chunked.bytes = chunked.bytes.saturating_add(bytes);
         if chunked.bytes > self.config.message_bytes_max {
-            return self.skip_chunk(bytes, reply::TOO_BIG, out);
+            return self.skip_chunk(bytes, replies, reply::TOO_BIG, out);
         }
         self.begin_chunk(bytes, is_last, None, out);
     }
 
-    /// Reads `bytes` octets without looking at them, then refuses the chunk and with it the transaction.
-    pub(super) fn skip_chunk(&mut self, bytes: u64, refusal: Reply, out: &mut Actions<Question>) {
+    /// Reads `bytes` octets without looking at them, then refuses the chunk and with it the transaction. In LMTP a chunk
+    /// with LAST is answered for each recipient (RFC 2033 §4.3).
+    pub(super) fn skip_chunk(
+        &mut self,
+        bytes: u64,
+        replies: usize,
+        refusal: Reply,
+        out: &mut Actions<Question>,
+    ) {
         self.reset();
-        self.begin_chunk(bytes, false, Some(refusal), out);
+        self.begin_chunk(bytes, false, Some((replies, refusal)), out);
     }
 
     fn begin_chunk(
         &mut self,
         bytes: u64,
         is_last: bool,
-        refusal: Option<Reply>,
+        refusal: Option<(usize, Reply)>,
         out: &mut Actions<Question>,
     ) {
         out.deadline = Some(Deadline::Seconds(limits::DATA_BLOCK_SECONDS));
@@ -86,7 +100,9 @@ impl<R: Receipt> Smtp<R> {
             usize::try_from(chunk.remaining).map_or(rest.len(), |remaining| remaining.min(rest.len()));
         chunk.remaining -= taken as u64;
         if let (None, Some(chunked)) = (chunk.refusal, &mut self.chunked) {
-            chunked.check.scan(&rest[..taken]);
+            if !chunked.is_binary {
+                chunked.check.scan(&rest[..taken]);
+            }
             if chunked.is_wanted() && taken > 0 {
                 out.body.push(offset..offset + taken);
             }
@@ -103,8 +119,8 @@ impl<R: Receipt> Smtp<R> {
         let State::Chunk(chunk) = std::mem::replace(&mut self.state, State::Command) else {
             return;
         };
-        if let Some(refusal) = chunk.refusal {
-            return self.refuse(refusal, out);
+        if let Some((replies, refusal)) = chunk.refusal {
+            return self.refuse_each(replies, refusal, out);
         }
         if !chunk.is_last {
             return reply::chunk_taken(chunk.bytes, &mut out.wire);

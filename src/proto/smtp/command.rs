@@ -13,6 +13,8 @@ pub enum Command<'a> {
     Ehlo(&'a [u8]),
     /// HELO with its argument.
     Helo(&'a [u8]),
+    /// LHLO with its argument (RFC 2033 §4.1).
+    Lhlo(&'a [u8]),
     /// What stands behind `MAIL FROM:`.
     Mail(&'a [u8]),
     /// What stands behind `RCPT TO:`.
@@ -71,6 +73,7 @@ const fn verb(letters: [u8; 4]) -> u32 {
 
 const EHLO: u32 = verb(*b"ehlo");
 const HELO: u32 = verb(*b"helo");
+const LHLO: u32 = verb(*b"lhlo");
 const MAIL: u32 = verb(*b"mail");
 const RCPT: u32 = verb(*b"rcpt");
 const DATA: u32 = verb(*b"data");
@@ -118,6 +121,7 @@ impl<'a> Command<'a> {
         match u32::from_le_bytes(letters) | 0x2020_2020 {
             EHLO => Ok(Self::Ehlo(argument)),
             HELO => Ok(Self::Helo(argument)),
+            LHLO => Ok(Self::Lhlo(argument)),
             MAIL => after_keyword(argument, b"FROM:").map(Self::Mail),
             RCPT => after_keyword(argument, b"TO:").map(Self::Rcpt),
             DATA => alone(argument, Self::Data),

@@ -6,6 +6,7 @@
 use super::limits;
 use super::reply::{self, CommitRefusal};
 use super::server::{Question, Smtp, State};
+use crate::model::{BodyType, Envelope};
 use crate::proto::line::body::{DataDecoder, Faults};
 use crate::proto::{Actions, Deadline, Receipt};
 
@@ -28,6 +29,11 @@ impl<R: Receipt> Smtp<R> {
     pub(super) fn data(&mut self, out: &mut Actions<Question>) {
         if self.chunked.is_some() {
             return self.refuse(reply::MIXED_CHUNKS, out);
+        }
+        let is_binary = |envelope: &Envelope| envelope.body_type == BodyType::BinaryMime;
+        if self.transaction.as_ref().is_some_and(is_binary) {
+            // Its octets cannot be told from the end of data (RFC 3030 §3).
+            return self.refuse(reply::BINARY_NEEDS_CHUNKS, out);
         }
         match self.check_recipients() {
             Ok(()) => self.synchronise(State::DataSync, out),
@@ -64,6 +70,9 @@ impl<R: Receipt> Smtp<R> {
 
     fn end_data(&mut self, faults: Faults, out: &mut Actions<Question>) {
         if faults.bare_line_end {
+            for _ in 1..self.replies_due() {
+                self.say(reply::BARE_LINE_END, out);
+            }
             return self.close_with(reply::BARE_LINE_END, out);
         }
         self.end_message(faults, out);
@@ -72,8 +81,9 @@ impl<R: Receipt> Smtp<R> {
     /// Asks for the commit of a message whose end was reached, or says what is wrong with it.
     pub(super) fn end_message(&mut self, faults: Faults, out: &mut Actions<Question>) {
         out.deadline = Some(Deadline::Seconds(limits::COMMAND_SECONDS));
+        let replies = self.replies_due();
         if !faults.any() {
-            return self.ask(Question::Commit, State::Commit, out);
+            return self.ask(Question::Commit, State::Commit { replies }, out);
         }
         self.state = State::Command;
         self.reset();
@@ -84,19 +94,28 @@ impl<R: Receipt> Smtp<R> {
             Faults { too_big: true, .. } => reply::TOO_BIG,
             _ => reply::TEXT_LINE_TOO_LONG,
         };
-        self.refuse(reply, out);
+        self.refuse_each(replies, reply, out);
     }
 
-    pub(super) fn committed(&mut self, result: &Result<R, CommitRefusal>, out: &mut Actions<Question>) {
+    /// Says each result, in order.
+    pub(super) fn committed<'a>(
+        &mut self,
+        results: impl Iterator<Item = &'a Result<R, CommitRefusal>>,
+        out: &mut Actions<Question>,
+    ) where
+        R: 'a,
+    {
         self.state = State::Command;
         self.reset();
-        match result {
-            Ok(receipt) => {
-                // A peer that gets mail through is no scanner.
-                self.errors = 0;
-                reply::queued(receipt, &mut out.wire);
+        for result in results {
+            match result {
+                Ok(receipt) => {
+                    // A peer that gets mail through is no scanner.
+                    self.errors = 0;
+                    reply::queued(receipt, &mut out.wire);
+                }
+                Err(refusal) => refusal.write(&mut out.wire),
             }
-            Err(refusal) => refusal.write(&mut out.wire),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The greeting, EHLO and HELO, STARTTLS: what the two sides know of each other.
+//! The greeting, EHLO, HELO and LHLO, STARTTLS: what the two sides know of each other.
 //!
 //! Not here: the TLS handshake itself (`tls`).
 
@@ -12,7 +12,7 @@ use crate::proto::{Actions, Receipt};
 #[derive(Clone, Debug)]
 pub(super) struct Hello {
     name: ShortText,
-    /// EHLO rather than HELO.
+    /// EHLO or LHLO rather than HELO.
     pub is_extended: bool,
 }
 
@@ -34,7 +34,11 @@ impl<R: Receipt> Smtp<R> {
     pub(super) fn greet(&mut self, out: &mut Actions<Question>) {
         put(
             &mut out.wire,
-            format_args!("220 {} ESMTP Ringpost\r\n", self.config.hostname),
+            format_args!(
+                "220 {} {} Ringpost\r\n",
+                self.config.hostname,
+                if self.is_lmtp() { "LMTP" } else { "ESMTP" }
+            ),
         );
         self.state = State::Command;
     }
@@ -69,10 +73,20 @@ impl<R: Receipt> Smtp<R> {
                 self.config.hostname, self.config.message_bytes_max
             ),
         );
-        if self.config.tls_available && !self.is_tls {
+        if self.is_tls {
+            // Offered where it can be kept (RFC 8689 §3).
+            self.say(b"250-REQUIRETLS\r\n", out);
+        } else if self.config.tls_available {
             self.say(b"250-STARTTLS\r\n", out);
         }
-        self.say(b"250-CHUNKING\r\n250 SMTPUTF8\r\n", out);
+        // No MAILMAX: a session may send as many messages as it likes (RFC 9422 §3).
+        put(
+            &mut out.wire,
+            format_args!(
+                "250-DSN\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250-LIMITS RCPTMAX={}\r\n250 SMTPUTF8\r\n",
+                self.config.recipients_max
+            ),
+        );
     }
 
     pub(super) fn start_tls(&mut self, out: &mut Actions<Question>) {

@@ -31,7 +31,8 @@ pub const DATA_BLOCK_SECONDS: u32 = 600;
 pub const DATA_BLOCK_BYTES: u64 = 64 * 1024;
 
 /// Replies waiting in `wire` beyond which no further command of the same input is read before they are sent: a peer that
-/// pipelines commands and never reads replies costs this much, and one reply.
+/// pipelines commands and never reads replies costs this much, and one reply; in LMTP, whose peers are this site's own,
+/// the replies to one message: [`RECIPIENTS_MAX`] of up to 512 octets.
 pub const WIRE_BYTES_MAX: usize = 8 * 1024;
 
 /// Ranges of body told at once. Lines beginning with a dot cut a body in pieces; a session keeps a handle on each.

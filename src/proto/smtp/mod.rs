@@ -1,7 +1,10 @@
-//! SMTP, the server's side (RFC 5321), from the greeting to the proof that a message is durable.
+//! SMTP and LMTP, the server's side (RFC 5321, 2033), from the greeting to the proof that a message is durable.
 //!
 //! Owns the dialogue: which command may come when, what each reply says, where DATA and BDAT chunks end. It asks whether a
 //! message may begin, whether a forward-path is acceptable, and for the commit at the end of data.
+//!
+//! LMTP differs in two things: LHLO says hello, and behind the end of data (DATA's, or BDAT's LAST) each accepted
+//! recipient has a reply of its own, in the order of the RCPTs, the same forward-path twice included.
 //!
 //! Invariants: `250` after the end of data is built from a [`Receipt`](crate::proto::Receipt) and from nothing else; no
 //! octet that came before a TLS handshake is acted on after it; the reverse- and forward-paths of an [`Envelope`] are
@@ -10,10 +13,11 @@
 //! peer that pipelines without being offered it does not read our replies (RFC 2920 §3.1). Behind any other command of
 //! a HELO session further input is answered in order and not punished: nothing in it can be confused with a body.
 //! QUIT answers and closes whatever lies behind it.
-//! Limits: [`limits`]. Memory: one [`Envelope`] of at most [`limits::RECIPIENTS_MAX`] forward-paths, one HELO name, no body.
+//! Limits: [`limits`]. Memory: LMTP's replies to one message, one [`Envelope`] of at most [`limits::RECIPIENTS_MAX`] forward-paths, one HELO name, no body.
 //! Failure: every refusal is one line of the table in [`reply`].
-//! Standards: RFC 5321, 1870 (SIZE), 2034 and 3463 (enhanced codes), 2920 (PIPELINING), 3030 (CHUNKING), 3207 (STARTTLS),
-//! 6152 (8BITMIME), 6531 (SMTPUTF8).
+//! Standards: RFC 5321, 2033 (LMTP), 1870 (SIZE), 2034 and 3463 (enhanced codes), 2920 (PIPELINING), 3030 (CHUNKING, BINARYMIME), 3207 (STARTTLS),
+//! 3461 (DSN), 6152 (8BITMIME), 6531 (SMTPUTF8), 8689 (REQUIRETLS), 9422 (LIMITS).
+//! LIMITATION: what DSN and REQUIRETLS ask for is checked and kept in the [`Envelope`]; nothing reports or relays yet.
 //! Not here: which recipients exist (`session` asks the directory), the body's octets (`session` keeps them), AUTH
 //! (comes with submission), growing delays and minimum rates (`session`).
 //!
@@ -29,6 +33,7 @@ mod path;
 pub mod reply;
 mod server;
 mod transaction;
+pub mod xtext;
 
 #[cfg(test)]
 mod tests;

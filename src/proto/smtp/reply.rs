@@ -2,7 +2,7 @@
 //!
 //! Invariants: a reply ends in CRLF and holds none before; the reply that says a message is queued is built from a
 //! [`Receipt`]; a refusal has one code, here.
-//! Replies to EHLO, HELO and the greeting carry no enhanced code (RFC 2034 §4).
+//! Replies to EHLO, HELO, LHLO and the greeting carry no enhanced code (RFC 2034 §4).
 
 use crate::proto::Receipt;
 use std::borrow::Cow;
@@ -31,10 +31,12 @@ pub(super) const BAD_ARGUMENTS: Reply = b"501 5.5.4 Syntax error in arguments\r\
 pub(super) const BAD_HELLO: Reply = b"501 5.5.4 Your host name is needed\r\n";
 pub(super) const BAD_CHUNK_SIZE: Reply = b"501 5.5.4 Chunk size unknown, closing\r\n";
 pub(super) const HELLO_FIRST: Reply = b"503 5.5.1 Send EHLO or HELO first\r\n";
+pub(super) const LHLO_FIRST: Reply = b"503 5.5.1 Send LHLO first\r\n";
 pub(super) const NESTED_MAIL: Reply = b"503 5.5.1 Nested MAIL command\r\n";
 pub(super) const MAIL_FIRST: Reply = b"503 5.5.1 Send MAIL first\r\n";
 pub(super) const NO_RECIPIENTS: Reply = b"503 5.5.1 No valid recipients\r\n";
 pub(super) const MIXED_CHUNKS: Reply = b"503 5.5.1 BDAT under way\r\n";
+pub(super) const BINARY_NEEDS_CHUNKS: Reply = b"503 5.5.1 BODY=BINARYMIME needs BDAT\r\n";
 pub(super) const ALREADY_TLS: Reply = b"503 5.5.1 TLS is already active\r\n";
 pub(super) const NO_TLS: Reply = b"502 5.5.1 STARTTLS not offered\r\n";
 pub(super) const BAD_SENDER: Reply = b"501 5.1.7 Bad sender address syntax\r\n";

@@ -8,7 +8,7 @@ use super::command::{Command, SyntaxError};
 use super::hello::Hello;
 use super::reply::{self, BeginRefusal, CommitRefusal, RecipientRefusal, Reply};
 use super::{data, limits};
-use crate::model::{Envelope, ForwardPath};
+use crate::model::{Envelope, ForwardPath, RecipientDsn};
 use crate::proto::line::{Line, LineReader};
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol, Receipt};
 use std::marker::PhantomData;
@@ -20,6 +20,9 @@ pub enum Role {
     /// Receives from other MTAs (port 25). AUTH is not offered here (RFC 8314 §3.3); a role for submission follows.
     #[default]
     Mta,
+    /// Receives for final delivery from this site's own MTAs (LMTP, RFC 2033): LHLO instead of EHLO and HELO, and behind
+    /// the end of data one reply for each accepted recipient.
+    Lmtp,
 }
 
 /// What the operator decides. One per listener, shared by its sessions.
@@ -33,7 +36,7 @@ pub struct Config {
     pub message_bytes_max: u64,
     /// Whether a certificate is at hand for STARTTLS.
     pub tls_available: bool,
-    /// Accepted recipients of one transaction.
+    /// Accepted recipients of one transaction. LMTP keeps this many replies in `wire` at once.
     pub recipients_max: usize,
     /// Refused commands before the session ends with 421.
     pub errors_max: u32,
@@ -68,7 +71,8 @@ pub enum Question {
     /// Is [`Smtp::candidate`] acceptable as a recipient of [`Smtp::envelope`]? Answered with [`Answer::Recipient`].
     MayReceive,
     /// The end of data was reached and the body is whole: commit it for [`Smtp::envelope`] (or
-    /// [`Smtp::take_envelope`]). Answered with [`Answer::Committed`].
+    /// [`Smtp::take_envelope`]). Answered with [`Answer::Committed`]; by [`Role::Lmtp`] also with
+    /// [`Answer::CommittedEach`].
     Commit,
 }
 
@@ -85,8 +89,10 @@ pub enum Answer<R> {
     Begin(BeginVerdict),
     /// To [`Question::MayReceive`].
     Recipient(RecipientVerdict),
-    /// To [`Question::Commit`]: proof, or why there is none.
+    /// To [`Question::Commit`]: proof, or why there is none. For all recipients.
     Committed(Result<R, CommitRefusal>),
+    /// To [`Question::Commit`] of [`Role::Lmtp`]: the same for each accepted forward-path, in their order.
+    CommittedEach(Vec<Result<R, CommitRefusal>>),
 }
 
 #[derive(Debug)]
@@ -110,7 +116,10 @@ pub(super) enum State {
     /// Inside a BDAT chunk.
     Chunk(Chunk),
     /// [`Question::Commit`] is open.
-    Commit,
+    Commit {
+        /// Replies due behind it, see [`Smtp::replies_due`].
+        replies: usize,
+    },
     /// STARTTLS was read; its synchronisation point.
     TlsSync,
     /// The handshake is under way.
@@ -130,8 +139,8 @@ pub struct Smtp<R> {
     pub(super) is_tls: bool,
     /// The mail transaction, from MAIL's 250 on.
     pub(super) transaction: Option<Envelope>,
-    /// The forward-path that [`Question::MayReceive`] is about.
-    pub(super) candidate: Option<ForwardPath>,
+    /// The forward-path that [`Question::MayReceive`] is about, and what its RCPT asked for.
+    pub(super) candidate: Option<(ForwardPath, RecipientDsn)>,
     /// The message that comes in chunks, from the first BDAT on.
     pub(super) chunked: Option<Chunked>,
     pub(super) errors: u32,
@@ -190,7 +199,7 @@ impl<R: Receipt> Smtp<R> {
     /// The forward-path that [`Question::MayReceive`] is about.
     #[must_use]
     pub fn candidate(&self) -> Option<&ForwardPath> {
-        self.candidate.as_ref()
+        self.candidate.as_ref().map(|(path, _)| path)
     }
 
     /// The envelope by value, for a commit. To be taken while [`Question::Commit`] is open.
@@ -204,7 +213,7 @@ impl<R: Receipt> Smtp<R> {
     pub fn holds_body(&self) -> bool {
         match &self.state {
             State::Data(receiving) => receiving.is_wanted(),
-            State::Commit => true,
+            State::Commit { .. } => true,
             _ => self.chunked.as_ref().is_some_and(Chunked::is_wanted),
         }
     }
@@ -244,8 +253,13 @@ impl<R: Receipt> Smtp<R> {
 
     fn run(&mut self, command: Command<'_>, out: &mut Actions<Question>) {
         match command {
-            Command::Ehlo(name) => self.hello(name, true, out),
-            Command::Helo(name) => self.hello(name, false, out),
+            Command::Lhlo(name) if self.is_lmtp() => self.hello(name, true, out),
+            Command::Ehlo(name) if !self.is_lmtp() => self.hello(name, true, out),
+            Command::Helo(name) if !self.is_lmtp() => self.hello(name, false, out),
+            // The other protocol's greeting must not succeed (RFC 2033 §4.1).
+            Command::Lhlo(_) | Command::Ehlo(_) | Command::Helo(_) => {
+                self.refuse(reply::UNKNOWN_COMMAND, out);
+            }
             Command::Mail(argument) => self.mail(argument, out),
             Command::Rcpt(argument) => self.rcpt(argument, out),
             Command::Data => self.data(out),
@@ -272,7 +286,7 @@ impl<R: Receipt> Smtp<R> {
             SyntaxError::NotImplemented => self.refuse(reply::NOT_IMPLEMENTED, out),
             SyntaxError::Arguments => self.refuse(reply::BAD_ARGUMENTS, out),
             SyntaxError::ChunkSize => self.close_with(reply::BAD_CHUNK_SIZE, out),
-            SyntaxError::ChunkArguments { bytes } => self.skip_chunk(bytes, reply::BAD_ARGUMENTS, out),
+            SyntaxError::ChunkArguments { bytes } => self.skip_chunk(bytes, 1, reply::BAD_ARGUMENTS, out),
         }
     }
 
@@ -304,7 +318,14 @@ impl<R: Receipt> Smtp<R> {
         match (&self.state, answer) {
             (State::Begin, Answer::Begin(verdict)) => self.begin(verdict, out),
             (State::Recipient, Answer::Recipient(verdict)) => self.recipient(verdict, out),
-            (State::Commit, Answer::Committed(result)) => self.committed(&result, out),
+            (&State::Commit { replies }, Answer::Committed(result)) => {
+                self.committed(std::iter::repeat_n(&result, replies), out);
+            }
+            (&State::Commit { replies }, Answer::CommittedEach(results))
+                if self.is_lmtp() && results.len() == replies =>
+            {
+                self.committed(results.iter(), out);
+            }
             // Our own fault. The peer must not be told anything that nobody decided.
             _ => self.close_with(reply::CONFUSED, out),
         }
@@ -324,6 +345,26 @@ impl<R: Receipt> Smtp<R> {
 
     pub(super) fn say(&mut self, reply: Reply, out: &mut Actions<Question>) {
         out.wire.extend_from_slice(reply);
+    }
+
+    pub(super) fn is_lmtp(&self) -> bool {
+        self.config.role == Role::Lmtp
+    }
+
+    /// Replies the end of data is answered with: one, in LMTP one for each accepted recipient (RFC 2033 §4.2).
+    pub(super) fn replies_due(&self) -> usize {
+        match &self.transaction {
+            Some(envelope) if self.is_lmtp() => envelope.forward_paths.len().max(1),
+            _ => 1,
+        }
+    }
+
+    /// One refusal, said as often as a reply is due; counted once.
+    pub(super) fn refuse_each(&mut self, replies: usize, reply: Reply, out: &mut Actions<Question>) {
+        for _ in 1..replies {
+            self.say(reply, out);
+        }
+        self.refuse(reply, out);
     }
 
     /// A refusal that counts against the peer.
@@ -394,7 +435,9 @@ impl<R: Receipt> Protocol for Smtp<R> {
             Event::TlsReady => self.tls_is_ready(),
             Event::Shutdown => self.is_shutting_down = true,
             Event::Deadline => self.close_with(reply::TIMED_OUT, out),
-            Event::PeerClosed if matches!(self.state, State::Begin | State::Recipient | State::Commit) => {
+            Event::PeerClosed
+                if matches!(self.state, State::Begin | State::Recipient | State::Commit { .. }) =>
+            {
                 // The question is answered first: a message already handed over is not called back.
                 self.peer_has_closed = true;
             }

@@ -8,7 +8,7 @@ use super::parameters::{self, ParameterError};
 use super::path::Path;
 use super::reply::{self, RecipientRefusal, Reply};
 use super::server::{BeginVerdict, Question, RecipientVerdict, Smtp, State};
-use crate::model::{AddressError, Envelope, ForwardPath};
+use crate::model::{AddressError, Envelope, ForwardPath, RecipientDsn};
 use crate::proto::{Actions, Receipt};
 
 impl<R: Receipt> Smtp<R> {
@@ -25,16 +25,13 @@ impl<R: Receipt> Smtp<R> {
 
     fn parse_mail(&self, argument: &[u8]) -> Result<Envelope, Reply> {
         if self.hello.is_none() {
-            return Err(reply::HELLO_FIRST);
+            return Err(self.hello_first());
         }
         if self.transaction.is_some() {
             return Err(reply::NESTED_MAIL);
         }
         let (path, rest) = Path::split(argument).ok_or(reply::BAD_SENDER)?;
-        let parameters = parameters::parse_mail(rest).map_err(|error| match error {
-            ParameterError::Unknown => reply::UNKNOWN_PARAMETER,
-            ParameterError::Value => reply::BAD_PARAMETER,
-        })?;
+        let parameters = parameters::parse_mail(rest, self.is_tls).map_err(parameter_reply)?;
         let reverse_path = path.reverse(parameters.is_utf8).map_err(|error| match error {
             AddressError::NeedsUtf8 => reply::NEEDS_SMTPUTF8,
             AddressError::Syntax | AddressError::TooLong => reply::BAD_SENDER,
@@ -50,6 +47,9 @@ impl<R: Receipt> Smtp<R> {
             body_type: parameters.body.unwrap_or_default(),
             is_utf8: parameters.is_utf8,
             declared_size: parameters.size,
+            requires_tls: parameters.requires_tls,
+            dsn_return: parameters.dsn_return,
+            envelope_id: parameters.envelope_id,
             ..Envelope::default()
         })
     }
@@ -67,8 +67,8 @@ impl<R: Receipt> Smtp<R> {
 
     pub(super) fn rcpt(&mut self, argument: &[u8], out: &mut Actions<Question>) {
         match self.parse_rcpt(argument) {
-            Ok(path) => {
-                self.candidate = Some(path);
+            Ok(candidate) => {
+                self.candidate = Some(candidate);
                 self.ask(Question::MayReceive, State::Recipient, out);
             }
             // The peer sends the rest in another transaction: no error of its.
@@ -77,10 +77,10 @@ impl<R: Receipt> Smtp<R> {
         }
     }
 
-    fn parse_rcpt(&self, argument: &[u8]) -> Result<ForwardPath, Reply> {
+    fn parse_rcpt(&self, argument: &[u8]) -> Result<(ForwardPath, RecipientDsn), Reply> {
         let Some(envelope) = &self.transaction else {
             return Err(if self.hello.is_none() {
-                reply::HELLO_FIRST
+                self.hello_first()
             } else {
                 reply::MAIL_FIRST
             });
@@ -89,9 +89,7 @@ impl<R: Receipt> Smtp<R> {
             return Err(reply::MIXED_CHUNKS);
         }
         let (path, rest) = Path::split(argument).ok_or(reply::BAD_RECIPIENT)?;
-        if !rest.iter().all(|octet| matches!(octet, b' ' | b'\t')) {
-            return Err(reply::UNKNOWN_PARAMETER);
-        }
+        let dsn = parameters::parse_rcpt(rest, envelope.is_utf8).map_err(parameter_reply)?;
         let forward = path.forward(envelope.is_utf8).map_err(|error| match error {
             AddressError::NeedsUtf8 => reply::NEEDS_SMTPUTF8,
             AddressError::Syntax | AddressError::TooLong => reply::BAD_RECIPIENT,
@@ -99,7 +97,7 @@ impl<R: Receipt> Smtp<R> {
         if envelope.forward_paths.len() >= self.config.recipients_max {
             return Err(reply::TOO_MANY_RECIPIENTS);
         }
-        Ok(forward)
+        Ok((forward, dsn))
     }
 
     pub(super) fn recipient(&mut self, verdict: RecipientVerdict, out: &mut Actions<Question>) {
@@ -107,12 +105,8 @@ impl<R: Receipt> Smtp<R> {
         let candidate = self.candidate.take();
         match verdict {
             Ok(()) => {
-                let paths = self
-                    .transaction
-                    .as_mut()
-                    .map(|envelope| &mut envelope.forward_paths);
-                if let (Some(paths), Some(candidate)) = (paths, candidate) {
-                    paths.push(candidate);
+                if let (Some(envelope), Some((path, dsn))) = (&mut self.transaction, candidate) {
+                    envelope.push_recipient(path, dsn);
                 }
                 self.say(reply::RECIPIENT_OK, out);
             }
@@ -131,6 +125,14 @@ impl<R: Receipt> Smtp<R> {
         self.say(RecipientRefusal::UnknownUser.reply(), out);
     }
 
+    fn hello_first(&self) -> Reply {
+        if self.is_lmtp() {
+            reply::LHLO_FIRST
+        } else {
+            reply::HELLO_FIRST
+        }
+    }
+
     /// Forgets the mail transaction.
     pub(super) fn reset(&mut self) {
         self.transaction = None;
@@ -142,7 +144,7 @@ impl<R: Receipt> Smtp<R> {
     pub(super) fn check_recipients(&self) -> Result<(), Reply> {
         let Some(envelope) = &self.transaction else {
             return Err(if self.hello.is_none() {
-                reply::HELLO_FIRST
+                self.hello_first()
             } else {
                 reply::MAIL_FIRST
             });
@@ -160,5 +162,12 @@ impl<R: Receipt> Smtp<R> {
             *block_bytes %= limits::DATA_BLOCK_BYTES;
             out.deadline = Some(crate::proto::Deadline::Seconds(limits::DATA_BLOCK_SECONDS));
         }
+    }
+}
+
+fn parameter_reply(error: ParameterError) -> Reply {
+    match error {
+        ParameterError::Unknown => reply::UNKNOWN_PARAMETER,
+        ParameterError::Value => reply::BAD_PARAMETER,
     }
 }

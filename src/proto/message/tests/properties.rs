@@ -163,6 +163,6 @@ proptest! {
         let _ = date::day(&value);
         let _ = words::decode(&value);
         address::items(&value).count();
-        let _ = trace::hops(&value, None);
+        let _ = trace::hops(&value);
     }
 }

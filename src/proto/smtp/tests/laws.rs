@@ -8,14 +8,17 @@ use crate::proto::{Actions, Event, Protocol};
 use proptest::prelude::*;
 
 /// Pieces of which dialogues, good and bad, are made.
-fn piece() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn piece() -> impl Strategy<Value = Vec<u8>> {
     let fixed = |text: &'static str| Just(text.as_bytes().to_vec());
     prop_oneof![
         1 => fixed("EHLO a.test\r\n"),
         1 => fixed("HELO a.test\r\n"),
         6 => fixed("MAIL FROM:<a@y.test>\r\n"),
         1 => fixed("MAIL FROM:<\u{fc}@y.test> SMTPUTF8 SIZE=3\r\n"),
+        2 => fixed("MAIL FROM:<a@y.test> BODY=BINARYMIME RET=FULL ENVID=a+20b\r\n"),
+        2 => fixed("RCPT TO:<u@x.test> NOTIFY=DELAY ORCPT=rfc822;a@b\r\n"),
         6 => fixed("RCPT TO:<u@x.test>\r\n"),
+        2 => fixed("RCPT TO:<late@x.test>\r\n"),
         1 => fixed("RCPT TO:<nobody@x.test>\r\n"),
         6 => fixed("DATA\r\n"),
         6 => fixed("Subject: x\r\n\r\n..y\r\n.z\r\n"),
@@ -36,7 +39,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn dialogue() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn dialogue() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(piece(), 0..40).prop_map(|pieces| pieces.concat())
 }
 

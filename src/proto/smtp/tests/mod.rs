@@ -1,10 +1,11 @@
 //! SMTP sessions answered from a table: transcripts of dialogues, and the laws of `proto` as properties.
 
 mod laws;
+mod lmtp;
 mod transcripts;
 
 use super::reply::{CommitRefusal, RecipientRefusal};
-use super::{Answer, Config, Question, Smtp};
+use super::{Answer, Config, Question, Role, Smtp};
 use crate::model::{Envelope, ForwardPath};
 use crate::proto::testing::{self, TestReceipt};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ struct Message {
 struct Table {
     messages: Vec<Message>,
     commit_refusal: Option<CommitRefusal>,
+    /// Answers for each recipient; those whose name begins with `late` turn out to be full.
+    answers_each: bool,
 }
 
 type Core = Smtp<TestReceipt>;
@@ -37,6 +40,7 @@ impl testing::Table<Core> for Table {
         match question {
             Question::MayBegin { .. } => Answer::Begin(Ok(())),
             Question::MayReceive => Answer::Recipient(may_receive(core.candidate())),
+            Question::Commit if self.answers_each => self.commit_each(core, body),
             Question::Commit => Answer::Committed(match self.commit_refusal.clone() {
                 Some(refusal) => Err(refusal),
                 None => {
@@ -52,6 +56,25 @@ impl testing::Table<Core> for Table {
 
     fn holds_body(core: &Core) -> bool {
         core.holds_body()
+    }
+}
+
+impl Table {
+    fn commit_each(&mut self, core: &mut Core, body: &[u8]) -> Answer<TestReceipt> {
+        let envelope = core.take_envelope().expect("a commit has an envelope");
+        let receipt = TestReceipt(self.messages.len() as u64 + 1);
+        let results = envelope.forward_paths.iter().map(|path| match path {
+            ForwardPath::Address(address) if address.local_part.as_str().starts_with("late") => {
+                Err(CommitRefusal::OverQuota)
+            }
+            _ => Ok(receipt),
+        });
+        let results = results.collect();
+        self.messages.push(Message {
+            envelope,
+            body: body.to_vec(),
+        });
+        Answer::CommittedEach(results)
     }
 }
 
@@ -80,6 +103,23 @@ fn config() -> Config {
 
 fn session_with(config: Config) -> Session {
     Session::opened(Smtp::new(Arc::new(config)), Table::default())
+}
+
+/// An LMTP session behind LHLO.
+fn lmtp_session(config: Config) -> Session {
+    let config = Config {
+        role: Role::Lmtp,
+        ..config
+    };
+    let table = Table {
+        answers_each: true,
+        ..Table::default()
+    };
+    let mut session = Session::opened(Smtp::new(Arc::new(config)), table);
+    session.play("S: 220 mx.test LMTP Ringpost");
+    session.feed(b"LHLO mta.test\r\n");
+    session.replies();
+    session
 }
 
 /// A session behind its greeting.

@@ -1,6 +1,7 @@
 //! Dialogues, each a claim about what a peer is told.
 
 use super::*;
+use crate::model::{DsnReturn, EnvelopeId, Notify, OriginalRecipient};
 use crate::proto::{Actions, Event, Protocol};
 
 #[test]
@@ -14,7 +15,10 @@ fn ehlo_offers_what_the_server_does() {
          S: 250-8BITMIME
          S: 250-ENHANCEDSTATUSCODES
          S: 250-STARTTLS
+         S: 250-DSN
          S: 250-CHUNKING
+         S: 250-BINARYMIME
+         S: 250-LIMITS RCPTMAX=1000
          S: 250 SMTPUTF8
          C: HELO probe.test
          S: 250 mx.test",
@@ -46,14 +50,7 @@ fn commands_out_of_order_are_refused() {
          S: 503 5.5.1
          C: RCPT TO:<u@x.test>
          S: 503 5.5.1
-         C: EHLO probe.test
-         S: 250-
-         S: 250-
-         S: 250-
-         S: 250-
-         S: 250-
-         S: 250-
-         S: 250-
+         C: HELO probe.test
          S: 250
          C: RCPT TO:<u@x.test>
          S: 503 5.5.1
@@ -121,7 +118,12 @@ fn mail_takes_what_ehlo_offers_and_nothing_else() {
         ("<a@y.test> SIZE=52428801", "552 5.3.4"),
         ("<a@y.test> SIZE=99999999999", "552 5.3.4"),
         ("<a@y.test> SIZE=-1", "501 5.5.4"),
-        ("<a@y.test> BODY=BINARYMIME", "501 5.5.4"),
+        ("<a@y.test> BODY=BINARYMIME", "250 2.1.0"),
+        ("<a@y.test> RET=FULL ENVID=a+20b", "250 2.1.0"),
+        ("<a@y.test> ENVID=a+0D+0ARCPT", "501 5.5.4"),
+        ("<a@y.test> RET=SOME", "501 5.5.4"),
+        ("<a@y.test> REQUIRETLS", "555 5.5.4"),
+        ("<a@y.test> MT-PRIORITY=3", "555 5.5.4"),
         ("<a@y.test> FOO=bar", "555 5.5.4"),
         ("<a@y.test> AUTH=<>", "555 5.5.4"),
         ("<a@y.test>x", "501 5.1.7"),
@@ -153,8 +155,12 @@ fn recipients_are_refused_each_with_its_reason() {
          S: 451 4.3.0
          C: RCPT TO:<>
          S: 501 5.1.3
-         C: RCPT TO:<u@x.test> NOTIFY=NEVER
+         C: RCPT TO:<u@x.test> FOO=bar
          S: 555 5.5.4
+         C: RCPT TO:<u@x.test> NOTIFY=OFTEN
+         S: 501 5.5.4
+         C: RCPT TO:<u@x.test> ORCPT=rfc822;a+0Ab
+         S: 501 5.5.4
          C: DATA
          S: 503 5.5.1
          C: RCPT TO:<postmaster>
@@ -301,6 +307,70 @@ fn chunks_are_data_whatever_they_hold() {
     session.feed(b"BDAT 19\r\nSubject: b\r\n\r\n.\r\n\r\nBDAT 0 LAST\r\n");
     session.play("S: 250 2.0.0 Ok: 19 octets\nS: 250 2.0.0 Ok: queued");
     assert_eq!(session.table.messages[0].body, b"Subject: b\r\n\r\n.\r\n\r\n");
+}
+
+#[test]
+fn what_a_sender_wants_to_be_told_stands_in_the_envelope() {
+    let mut session = greeted();
+    session.play(
+        "C: MAIL FROM:<a@y.test> RET=HDRS ENVID=QQ+20314
+         S: 250
+         C: RCPT TO:<u@x.test>
+         S: 250
+         C: RCPT TO:<nobody@x.test> NOTIFY=SUCCESS
+         S: 550
+         C: RCPT TO:<v@x.test> NOTIFY=NEVER ORCPT=rfc822;w@z.test
+         S: 250
+         C: BDAT 0 LAST
+         S: 250",
+    );
+    let envelope = &session.table.messages[0].envelope;
+    assert_eq!(envelope.dsn_return, Some(DsnReturn::Headers));
+    assert_eq!(envelope.envelope_id, EnvelopeId::new("QQ 314"));
+    assert_eq!(
+        (envelope.forward_paths.len(), envelope.recipient_dsn(0)),
+        (2, None)
+    );
+    let asked = envelope.recipient_dsn(1).expect("it asked");
+    assert_eq!(asked.notify, Some(Notify::Never));
+    assert_eq!(asked.original, OriginalRecipient::new("rfc822", "w@z.test"));
+}
+
+#[test]
+fn binary_messages_come_in_chunks_and_stay_as_they_are() {
+    let mut session = greeted();
+    session.play(
+        "C: MAIL FROM:<a@y.test> BODY=BINARYMIME
+         S: 250
+         C: RCPT TO:<u@x.test>
+         S: 250
+         C: DATA
+         S: 503 5.5.1 BODY=BINARYMIME needs BDAT",
+    );
+    let body = [&b"a\nb\rc\0\xff\r\n.\r\n"[..], &[b'x'; 70_000]].concat();
+    session.feed(format!("BDAT {} LAST\r\n", body.len()).as_bytes());
+    session.feed(&body);
+    session.play("S: 250 2.0.0 Ok: queued\nC: NOOP\nS: 250");
+    assert_eq!(session.table.messages[0].body, body);
+    // The next message is not binary.
+    session.play("C: MAIL FROM:<>\nS: 250\nC: RCPT TO:<u@x.test>\nS: 250");
+    session.feed(b"BDAT 3 LAST\r\na\nb");
+    session.play("S: 550 5.5.2");
+}
+
+#[test]
+fn requiretls_is_offered_where_tls_is() {
+    let mut session = greeted();
+    session.play("C: STARTTLS\nS: 220 2.0.0");
+    session.feed(b"EHLO a\r\n");
+    assert!(session.replies().contains(&"250-REQUIRETLS".to_owned()));
+    session.play("C: MAIL FROM:<a@y.test> REQUIRETLS=1\nS: 501\nC: MAIL FROM:<a@y.test> REQUIRETLS\nS: 250");
+    assert!(
+        session
+            .core
+            .envelope()
+            .is_some_and(|envelope| envelope.requires_tls)
+    );
 }
 
 #[test]
