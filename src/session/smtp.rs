@@ -62,6 +62,7 @@ struct Transaction {
 type Target = Option<Arc<Account>>;
 
 /// A message that may be delivered.
+#[allow(clippy::large_enum_variant)] // it lives for one call, and a box would be an allocation a message
 enum Accepted {
     /// To these, one for each accepted forward-path.
     Message(AcceptedMessage, SmallVec<[Target; 1]>),
