@@ -12,7 +12,7 @@
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
-use ringpost::net::{BoundListener, Conn, Listener};
+use ringpost::net::{Backend, BoundListener, Conn, Listener};
 use ringpost::runtime::{Core, breathe, mesh, run_cores, sleep, spawn_detached};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -453,7 +453,7 @@ fn serve_with<T>(
                     stopped.notified().await;
                 }) as Local<()>;
             }
-            let listener = Listener::new(bound.lock().take().expect("taken once")).expect("a live socket");
+            let listener = Listener::new(bound.lock().take().expect("taken once"), Backend::Tcp).expect("a live socket");
             let (config, stopped, beside) = (config.clone(), stopped.clone(), beside.clone());
             Box::pin(async move {
                 beside();
