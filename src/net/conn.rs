@@ -243,7 +243,7 @@ impl Conn {
                     .await?;
             }
         } else {
-            bytes = self.send_all(bytes).await?;
+            self.send_all(&mut bytes).await?;
         }
         bytes.clear();
         Ok(bytes)
@@ -257,12 +257,13 @@ impl Conn {
         let mut out = CIPHERTEXT.take();
         out.clear();
         encrypt(&mut tls.session, &mut out).map_err(invalid)?;
-        CIPHERTEXT.set(self.send_all(out).await?);
+        self.send_all(&mut out).await?;
+        CIPHERTEXT.set(out);
         Ok(())
     }
 
-    /// Sends all of `bytes` as they are, and gives them back.
-    async fn send_all(&mut self, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    /// Sends all of `bytes` as they are. They are there again after success only: the ring owns what it sends.
+    async fn send_all(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
         if self.send_is_broken {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -272,7 +273,7 @@ impl Conn {
             self.end_burst().await?;
             let part = sent..bytes.len().min(sent + BURST_BYTES_MAX);
             let count = poll_fn(|cx| {
-                let sent = self.stream.poll_send(cx, &mut bytes, part.clone());
+                let sent = self.stream.poll_send(cx, bytes, part.clone());
                 if sent.is_pending() {
                     self.poll_deadline(cx)
                 } else {
@@ -284,7 +285,7 @@ impl Conn {
             sent += count;
         }
         self.send_is_broken = false;
-        Ok(bytes)
+        Ok(())
     }
 
     /// Server handshake, over what the client sends from now on: plaintext that was received before it must have been taken
@@ -313,7 +314,7 @@ impl Conn {
         loop {
             let progress = session.advance();
             // The alert about an error goes out too.
-            let sent = self.send_all(session.take_outgoing()).await;
+            let sent = self.send_all(&mut session.take_outgoing()).await;
             progress.map_err(invalid)?;
             sent?;
             if !session.is_handshaking() {
@@ -384,7 +385,7 @@ impl Conn {
                 // The alert about what went wrong.
                 out = tls.session.take_outgoing();
             }
-            let _ = self.send_all(out).await;
+            let _ = self.send_all(&mut out).await;
         }
         self.stream.shutdown_send();
         while !self.peer_has_ended && self.recv().await.is_ok() {}

@@ -5,11 +5,12 @@
 //! Failure: a panic here would leave every connection of the core waiting for ever, so it ends the process.
 
 use super::Ring;
-use super::uring::bell_file;
 use crate::base::guard::AbortOnUnwind;
 use crate::runtime;
+use glommio::io::BufferedFile;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::mem::ManuallyDrop;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -19,14 +20,14 @@ use std::time::{Duration, Instant};
 /// kept itself runnable cut commits beside it to 30–50 a second; with slices of 100 µs nothing is late by more.
 const SLICE: Duration = Duration::from_micros(100);
 
-pub(super) async fn drive(ring: Rc<Ring>) {
+/// `bell` is the ring's eventfd.
+pub(super) async fn drive(ring: Rc<Ring>, bell: ManuallyDrop<BufferedFile>) {
     let _guard = AbortOnUnwind::over("the network ring");
-    let file = bell_file(&ring.bell);
     let has_rung = Cell::new(false);
     // One read is always pending; while the bell is off nothing ends it.
     let mut listening = pin!(async {
         loop {
-            file.read_at(0, 8).await.expect("an eventfd can be read");
+            bell.read_at(0, 8).await.expect("an eventfd can be read");
             has_rung.set(true);
         }
     });

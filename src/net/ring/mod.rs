@@ -35,7 +35,8 @@ thread_local! {
 pub(super) struct Ring {
     /// `None` after the executor's end.
     sockets: RefCell<Option<Sockets>>,
-    bell: OwnedFd,
+    /// `None` after the executor's end, too: the driver, which is never dropped, still holds the ring.
+    bell: Cell<Option<OwnedFd>>,
     /// The driver, while it sleeps.
     sleeper: Cell<Option<Waker>>,
     was_kicked: Cell<bool>,
@@ -55,15 +56,16 @@ impl Ring {
     }
 
     fn start(bell: OwnedFd, uring: Uring) -> Rc<Self> {
+        let file = uring::bell_file(&bell);
         let ring = Rc::new(Self {
             sockets: RefCell::new(Some(Sockets::new(uring))),
-            bell,
+            bell: Cell::new(Some(bell)),
             sleeper: Cell::new(None),
             was_kicked: Cell::new(false),
             wakers: Cell::default(),
         });
         RING.set(Some(ring.clone()));
-        runtime::spawn_detached("network ring", driver::drive(ring.clone()));
+        runtime::spawn_detached("network ring", driver::drive(ring.clone(), file));
         let ended = ring.clone();
         runtime::at_core_end(move || ended.end());
         ring
@@ -75,6 +77,7 @@ impl Ring {
         std::mem::forget(self.sleeper.take());
         let sockets = self.sockets.take();
         drop(sockets.map(Sockets::without_wakers));
+        drop(self.bell.take());
     }
 
     fn turn(&self, wait_for: u32) -> io::Result<usize> {
