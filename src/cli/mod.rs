@@ -43,7 +43,7 @@ pub struct DemoArguments {
     pub discard: bool,
     /// What moves the bytes of connections: `tcp`, a system call for each receive and send, or `ring`, an io_uring of our own
     /// in each executor (Linux 5.19 or later; `tcp` serves where the kernel refuses it).
-    #[arg(long, value_enum, default_value_t = Network::Tcp)]
+    #[arg(long, value_enum, default_value_t = Network::Ring)]
     pub network: Network,
 }
 

@@ -25,9 +25,9 @@ use std::task::{Context, Poll, ready};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backend {
     /// glommio's `TcpStream`.
-    #[default]
     Tcp,
     /// A ring of our own in each executor (Linux 5.19; better from 6.1). Where it cannot be had, `Tcp` serves instead.
+    #[default]
     Ring,
 }
 

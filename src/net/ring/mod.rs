@@ -37,6 +37,8 @@ pub(super) struct Ring {
     sockets: RefCell<Option<Sockets>>,
     /// `None` after the executor's end, too: the driver, which is never dropped, still holds the ring.
     bell: Cell<Option<OwnedFd>>,
+    /// What the driver reads from to reach glommio's reactor; as the bell.
+    null: Cell<Option<OwnedFd>>,
     /// The driver, while it sleeps.
     sleeper: Cell<Option<Waker>>,
     was_kicked: Cell<bool>,
@@ -52,20 +54,22 @@ impl Ring {
         }
         let bell = uring::make_bell()?;
         let uring = Uring::new(bell.as_fd())?;
-        Ok(Self::start(bell, uring))
+        let null = std::fs::File::open("/dev/null")?;
+        Ok(Self::start(bell, null.into(), uring))
     }
 
-    fn start(bell: OwnedFd, uring: Uring) -> Rc<Self> {
-        let file = uring::bell_file(&bell);
+    fn start(bell: OwnedFd, null: OwnedFd, uring: Uring) -> Rc<Self> {
+        let files = (uring::file(&bell), uring::file(&null));
         let ring = Rc::new(Self {
             sockets: RefCell::new(Some(Sockets::new(uring))),
             bell: Cell::new(Some(bell)),
+            null: Cell::new(Some(null)),
             sleeper: Cell::new(None),
             was_kicked: Cell::new(false),
             wakers: Cell::default(),
         });
         RING.set(Some(ring.clone()));
-        runtime::spawn_detached("network ring", driver::drive(ring.clone(), file));
+        runtime::spawn_detached("network ring", driver::drive(ring.clone(), files.0, files.1));
         let ended = ring.clone();
         runtime::at_core_end(move || ended.end());
         ring
@@ -77,7 +81,7 @@ impl Ring {
         std::mem::forget(self.sleeper.take());
         let sockets = self.sockets.take();
         drop(sockets.map(Sockets::without_wakers));
-        drop(self.bell.take());
+        drop((self.bell.take(), self.null.take()));
     }
 
     fn turn(&self, wait_for: u32) -> io::Result<usize> {

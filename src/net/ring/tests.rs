@@ -1,6 +1,7 @@
 //! What only the ring can get wrong: buffers, cancellation, its end. Everything else is in `net::tests`, for both back ends.
 
 use super::*;
+use crate::net::Backend;
 use crate::runtime::{run_cores, spawn_detached};
 use crate::testing::in_own_process;
 use std::future::Future;
@@ -72,7 +73,8 @@ fn a_kernel_without_deferred_work_serves_too() {
     on_one_core(|| async {
         let bell = uring::make_bell().unwrap();
         let uring = Uring::with_deferred_work(bell.as_fd(), false).unwrap();
-        let ring = Ring::start(bell, uring);
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let ring = Ring::start(bell, null.into(), uring);
         let (mut client, fd) = pair();
         let mut stream = RingStream::new(&ring, fd).unwrap();
         spawn_detached("echo", async move {
@@ -144,6 +146,24 @@ fn a_socket_taken_off_the_ring_brings_what_was_received() {
             }
             assert_eq!(bytes, b"some");
         }
+    });
+}
+
+#[test]
+fn where_no_ring_can_be_had_the_other_back_end_serves() {
+    const TEST: &str = "net::ring::tests::where_no_ring_can_be_had_the_other_back_end_serves";
+    in_own_process(TEST, || {
+        on_one_core(|| async {
+            let mut hoard = Vec::new();
+            while let Ok(file) = std::fs::File::open("/dev/null") {
+                hoard.push(file);
+            }
+            assert!(Backend::Ring.ring().is_none());
+            drop(hoard);
+            // The next core, or a reload, may have more luck.
+            assert!(Backend::Ring.ring().is_some());
+            assert!(Backend::Tcp.ring().is_none());
+        });
     });
 }
 

@@ -14,7 +14,7 @@ use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -500,9 +500,10 @@ pub(super) fn make_bell() -> io::Result<OwnedFd> {
     }
 }
 
-/// glommio's view of the bell, which must not close it: the ring does.
-pub(super) fn bell_file(bell: &OwnedFd) -> mem::ManuallyDrop<glommio::io::BufferedFile> {
-    let fd = bell.as_fd().as_raw_fd();
-    // SAFETY: never dropped, so it never closes the descriptor; it is read only while the ring, which owns it, is there.
+/// glommio's view of a descriptor, which must not close it: the ring does.
+pub(super) fn file(fd: &OwnedFd) -> mem::ManuallyDrop<glommio::io::BufferedFile> {
+    let fd = fd.as_raw_fd();
+    // SAFETY: never dropped, so it never closes the descriptor; it is read only by the driver, which nobody
+    // polls any more when the ring, its owner, ends.
     mem::ManuallyDrop::new(unsafe { glommio::io::BufferedFile::from_raw_fd(fd) })
 }
