@@ -4,15 +4,16 @@
 //!    in the same run, over `tokio::sync::mpsc` with a `oneshot` per reply.
 //! 2. Round-trip times of a 4-byte ping on a connection of a core that computes meanwhile in slices under 1 ms, with
 //!    `breathe()` between the slices and with a bare yield (the trap). Bound asked for: p99 ≤ 5 ms.
-//! 3. Ping-pong on idle cores, plain and TLS, 1 and 50 connections, as a baseline for changes of `net`.
-//! 4. Memory of an idle connection, plain and TLS.
+//! 3. Ping-pong on idle cores, plain and TLS over glommio's streams, plain over our ring, 1 and 50 connections, as a
+//!    baseline for changes of `net`.
+//! 4. Memory of an idle connection, the same three.
 //!
 //! Run: `cargo bench --bench mesh`, or with names of sections: `-- mesh beside ping-pong memory`. Two CPUs at least; figures from a machine that does other things are ratios only.
 
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
-use ringpost::net::{BoundListener, Conn, Listener};
+use ringpost::net::{Backend, BoundListener, Conn, Listener};
 use ringpost::runtime::{Core, breathe, mesh, run_cores, sleep, spawn_detached};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -53,10 +54,12 @@ fn main() {
     {
         return be_idle_clients(address.parse().expect("an address"), certificate);
     }
-    if let [_, memory, secured] = &arguments[..]
+    if let [_, memory, name] = &arguments[..]
         && memory == "idle-memory"
     {
-        return idle_memory(secured == "TLS");
+        let servers = [Server::Plain, Server::Ring, Server::Secured];
+        let server = servers.into_iter().find(|server| server.name() == name);
+        return idle_memory(server.expect("named by the parent"));
     }
     // `cargo test --benches` and `cargo bench -- --test` only want to know that it builds and starts.
     if std::env::args().any(|argument| argument == "--test") {
@@ -103,27 +106,20 @@ fn measure_ping_pong() {
             connections,
             Server::Bare,
         );
-        for secured in [false, true] {
-            let name = format!(
-                "{connections:>3} connections, {}",
-                if secured { "TLS" } else { "plain" }
-            );
-            ping_pong(
-                &name,
-                connections,
-                if secured { Server::Secured } else { Server::Plain },
-            );
+        for server in [Server::Plain, Server::Ring, Server::Secured] {
+            let name = format!("{connections:>3} connections, {}", server.name());
+            ping_pong(&name, connections, server);
         }
     }
 }
 
 fn measure_memory() {
     println!("resident memory per idle connection, of {IDLE_CONNECTIONS}");
-    for secured in ["plain", "TLS"] {
+    for server in [Server::Plain, Server::Ring, Server::Secured] {
         // In a fresh process, whose allocator keeps nothing of what was measured before.
         let program = std::env::current_exe().expect("running");
         let status = Command::new(program)
-            .args(["idle-memory", secured])
+            .args(["idle-memory", server.name()])
             .status()
             .expect("runs again");
         assert!(status.success());
@@ -405,7 +401,20 @@ enum Server {
     /// glommio's listener and stream without Ringpost's layer, as what that layer is measured against.
     Bare,
     Plain,
+    /// Plain over our own ring.
+    Ring,
     Secured,
+}
+
+impl Server {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare glommio",
+            Self::Plain => "plain",
+            Self::Ring => "plain over the ring",
+            Self::Secured => "TLS",
+        }
+    }
 }
 
 fn serve(
@@ -435,6 +444,11 @@ fn serve_with<T>(
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     let is_bare = server == Server::Bare;
+    let backend = if server == Server::Ring {
+        Backend::Ring
+    } else {
+        Backend::Tcp
+    };
     let bare = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = if is_bare {
         bare.local_addr().expect("a live socket")
@@ -453,11 +467,11 @@ fn serve_with<T>(
                     stopped.notified().await;
                 }) as Local<()>;
             }
-            let listener = Listener::new(bound.lock().take().expect("taken once")).expect("a live socket");
+            let bound = bound.lock().take().expect("taken once");
             let (config, stopped, beside) = (config.clone(), stopped.clone(), beside.clone());
             Box::pin(async move {
                 beside();
-                let listener = Rc::new(listener);
+                let listener = Rc::new(Listener::new(bound, backend).expect("a live socket"));
                 let accepting = listener.clone();
                 spawn_detached("accept", async move {
                     accepting
@@ -478,7 +492,8 @@ fn serve_with<T>(
 }
 
 /// The clients are another process, so that only the server's memory is counted.
-fn idle_memory(secured: bool) {
+fn idle_memory(server: Server) {
+    let secured = server == Server::Secured;
     let connect = |address: SocketAddr, certificate: &str, count: usize| {
         let mut child = Command::new(std::env::current_exe().expect("running"))
             .args(["idle-clients", &address.to_string(), certificate])
@@ -496,7 +511,7 @@ fn idle_memory(secured: bool) {
         child
     };
     serve_with(
-        if secured { Server::Secured } else { Server::Plain },
+        server,
         || {},
         |address, certificate| {
             let path = std::env::temp_dir().join(format!("ringpost-bench-{}.der", std::process::id()));
@@ -517,7 +532,7 @@ fn idle_memory(secured: bool) {
             }
             std::fs::remove_file(path).expect("written before");
             let each = after.saturating_sub(before) / IDLE_CONNECTIONS as u64;
-            println!("  {:<22} {each} bytes", if secured { "TLS" } else { "plain" });
+            println!("  {:<22} {each} bytes", server.name());
         },
     );
 }

@@ -58,6 +58,20 @@ impl BufLease {
         &mut self.space()[..filled]
     }
 
+    /// The memory itself, [`RECEIVE_BUFFER_BYTES`], for a kernel that receives into it by itself.
+    pub(crate) fn into_memory(mut self) -> Box<[u8]> {
+        self.memory.take().unwrap_or_default()
+    }
+
+    /// A lease of `memory`, which [`Self::into_memory`] gave, of which the first `filled` bytes were received.
+    pub(crate) fn from_memory(memory: Box<[u8]>, filled: usize) -> Self {
+        assert!(memory.len() == RECEIVE_BUFFER_BYTES && filled <= memory.len());
+        Self {
+            memory: Some(memory),
+            filled,
+        }
+    }
+
     /// Makes the received bytes shareable without copying them; the buffer returns to a pool with the last clone.
     #[must_use]
     pub fn freeze(self) -> Bytes {

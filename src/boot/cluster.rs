@@ -10,7 +10,7 @@ use crate::auth::{Authenticator, Passwords};
 use crate::delivery::{self, Router, fan_out};
 use crate::directory::Directory;
 use crate::disk::file::FileDisk;
-use crate::net::{Conn, Listener};
+use crate::net::{Backend, Conn, Listener};
 use crate::node::drain::Drain;
 use crate::node::{Node, NodeEnvironment, Settings};
 use crate::proto::smtp::Role;
@@ -33,6 +33,8 @@ pub struct Plan {
     pub data: PathBuf,
     /// Bound sockets, one list a core.
     pub listeners: Vec<CoreListeners>,
+    /// What moves the bytes of connections.
+    pub network: Backend,
     /// Who is here.
     pub directory: Arc<Directory>,
     /// Their passwords.
@@ -58,6 +60,7 @@ struct CoreParts {
 /// What all cores share; immutable, or a channel.
 struct Shared {
     data: PathBuf,
+    network: Backend,
     directory: Arc<Directory>,
     passwords: Passwords,
     tls: Arc<rustls::ServerConfig>,
@@ -99,6 +102,7 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         .collect();
     let shared = Arc::new(Shared {
         data: plan.data,
+        network: plan.network,
         directory: plan.directory,
         passwords: plan.passwords,
         tls: plan.tls,
@@ -195,7 +199,7 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
     let listeners = parts
         .listeners
         .into_iter()
-        .map(|(service, bound)| Ok((service, Rc::new(Listener::new(bound)?))))
+        .map(|(service, bound)| Ok((service, Rc::new(Listener::new(bound, shared.network)?))))
         .collect::<std::io::Result<_>>()
         .map_err(|cause| BootError::System {
             what: "listeners",

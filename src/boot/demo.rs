@@ -6,10 +6,11 @@
 use super::cluster::{self, Plan};
 use super::{BootError, listeners, signal};
 use crate::auth::Passwords;
-use crate::cli::DemoArguments;
+use crate::cli::{DemoArguments, Network};
 use crate::directory;
 use crate::disk::SUPERBLOCK_NAME;
 use crate::disk::lock::{DirectoryLock, LOCK_NAME};
+use crate::net::Backend;
 use crate::node::{DiscardPermit, Settings};
 use crate::proto::smtp::limits::MESSAGE_BYTES_MAX;
 use crate::runtime::{self, Control};
@@ -43,6 +44,10 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
         cores,
         data: data.path.clone(),
         listeners,
+        network: match arguments.network {
+            Network::Tcp => Backend::Tcp,
+            Network::Ring => Backend::Ring,
+        },
         directory: Arc::new(
             directory::demo(DOMAIN, arguments.accounts).map_err(|e| system("directory")(e.to_string()))?,
         ),

@@ -41,6 +41,19 @@ pub struct DemoArguments {
     /// Accept mail by SMTP and throw it away. For measuring what the protocol alone costs; nothing is stored.
     #[arg(long)]
     pub discard: bool,
+    /// What moves the bytes of connections: `tcp`, a system call for each receive and send, or `ring`, an io_uring of our own
+    /// in each executor (Linux 5.19 or later; `tcp` serves where the kernel refuses it).
+    #[arg(long, value_enum, default_value_t = Network::Ring)]
+    pub network: Network,
+}
+
+/// `--network`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Network {
+    /// glommio's streams.
+    Tcp,
+    /// Our own ring.
+    Ring,
 }
 
 /// `--port-offset`.

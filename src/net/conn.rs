@@ -9,7 +9,7 @@
 //! Not here: moving bytes (`stream`), TLS records (`tls`).
 
 use super::deadline::Deadline;
-use super::stream::Stream;
+use super::stream::{Stream, StreamParts};
 use crate::base::buffer::BufLease;
 use crate::runtime;
 use crate::tls::{Progress, RECORD_PLAINTEXT_BYTES_MAX, TlsSession};
@@ -17,7 +17,6 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -74,8 +73,9 @@ impl std::fmt::Debug for Tls {
 
 /// A connection between two cores: everything of it, TLS state and undecoded bytes included.
 pub struct Detached {
-    /// No descriptor was left for the move: told where the connection is attached, as its owner is there already.
-    fd: io::Result<OwnedFd>,
+    /// No descriptor was left for the move, or the connection has failed: told where the connection is attached, as its owner
+    /// is there already.
+    stream: io::Result<StreamParts>,
     peer: SocketAddr,
     local: SocketAddr,
     deadline: Option<Instant>,
@@ -173,11 +173,8 @@ impl Conn {
     }
 
     fn poll_recv_plain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<BufLease>> {
-        // Taken inside the poll, back in the pool if it stays pending.
-        let mut lease = BufLease::take();
-        let count = ready!(self.stream.poll_recv(cx, lease.space()))?;
-        lease.set_filled(count);
-        self.peer_has_ended |= count == 0;
+        let lease = ready!(self.stream.poll_recv_lease(cx))?;
+        self.peer_has_ended |= lease.is_empty();
         Poll::Ready(Ok(lease))
     }
 
@@ -246,7 +243,7 @@ impl Conn {
                     .await?;
             }
         } else {
-            self.send_all(&bytes).await?;
+            self.send_all(&mut bytes).await?;
         }
         bytes.clear();
         Ok(bytes)
@@ -260,23 +257,23 @@ impl Conn {
         let mut out = CIPHERTEXT.take();
         out.clear();
         encrypt(&mut tls.session, &mut out).map_err(invalid)?;
-        let sent = self.send_all(&out).await;
+        self.send_all(&mut out).await?;
         CIPHERTEXT.set(out);
-        sent
+        Ok(())
     }
 
-    /// Sends all of `bytes` as they are.
-    async fn send_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Sends all of `bytes` as they are. They are there again after success only: the ring owns what it sends.
+    async fn send_all(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
         if self.send_is_broken {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         self.send_is_broken = true;
-        let mut rest = bytes;
-        while !rest.is_empty() {
+        let mut sent = 0;
+        while sent < bytes.len() {
             self.end_burst().await?;
-            let part = &rest[..rest.len().min(BURST_BYTES_MAX)];
+            let part = sent..bytes.len().min(sent + BURST_BYTES_MAX);
             let count = poll_fn(|cx| {
-                let sent = self.stream.poll_send(cx, part);
+                let sent = self.stream.poll_send(cx, bytes, part.clone());
                 if sent.is_pending() {
                     self.poll_deadline(cx)
                 } else {
@@ -285,7 +282,7 @@ impl Conn {
             })
             .await?;
             self.burst_bytes += count;
-            rest = &rest[count..];
+            sent += count;
         }
         self.send_is_broken = false;
         Ok(())
@@ -317,7 +314,7 @@ impl Conn {
         loop {
             let progress = session.advance();
             // The alert about an error goes out too.
-            let sent = self.send_all(&session.take_outgoing()).await;
+            let sent = self.send_all(&mut session.take_outgoing()).await;
             progress.map_err(invalid)?;
             sent?;
             if !session.is_handshaking() {
@@ -349,7 +346,7 @@ impl Conn {
     #[must_use]
     pub fn detach(self) -> Detached {
         Detached {
-            fd: self.stream.into_fd(),
+            stream: self.stream.into_parts(),
             peer: self.peer,
             local: self.local,
             deadline: self.deadline.get(),
@@ -364,7 +361,7 @@ impl Conn {
         let mut deadline = Deadline::default();
         deadline.set(detached.deadline);
         Ok(Self {
-            stream: Stream::from_fd(detached.fd?),
+            stream: Stream::from_parts(detached.stream?)?,
             peer: detached.peer,
             local: detached.local,
             deadline,
@@ -388,7 +385,7 @@ impl Conn {
                 // The alert about what went wrong.
                 out = tls.session.take_outgoing();
             }
-            let _ = self.send_all(&out).await;
+            let _ = self.send_all(&mut out).await;
         }
         self.stream.shutdown_send();
         while !self.peer_has_ended && self.recv().await.is_ok() {}

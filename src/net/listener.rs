@@ -12,7 +12,8 @@
 //! Not here: how many connections are allowed (`server`).
 
 use super::conn::Conn;
-use super::stream::Stream;
+use super::ring::Acceptor;
+use super::stream::{Backend, Stream};
 use crate::runtime;
 use glommio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -130,6 +131,8 @@ fn explain(address: SocketAddr, error: &io::Error) -> io::Error {
 pub struct Listener {
     socket: Socket,
     local: SocketAddr,
+    /// `None`: glommio accepts.
+    ring: Option<Acceptor>,
     is_stopping: Cell<bool>,
     /// Accepted by [`Listener::stop`], still to be served.
     accepted_late: RefCell<Vec<OwnedFd>>,
@@ -138,8 +141,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub fn new(bound: BoundListener) -> io::Result<Self> {
+    /// On this core, whose executor runs. Its connections have the same back end.
+    pub fn new(bound: BoundListener, backend: Backend) -> io::Result<Self> {
         Ok(Self {
+            ring: backend.ring().map(Acceptor::new).transpose()?,
             socket: bound.socket,
             local: bound.local,
             is_stopping: Cell::new(false),
@@ -156,15 +161,42 @@ impl Listener {
     /// Accepts until stopped; backs off on EMFILE with a reserve descriptor; never leaks an accepted descriptor.
     /// Calls `serve` for each connection (which spawns and returns at once). Must not be dropped while it waits.
     pub async fn accept_all(&self, serve: impl Fn(Conn)) {
-        if let Some(acceptor) = self.acceptor().await {
-            self.accept_until_stopped(&acceptor, &serve).await;
+        if let Some(acceptor) = &self.ring {
+            self.accept_on_ring(acceptor, &serve).await;
+        } else if let Some(acceptor) = self.acceptor().await {
+            self.accept_on_glommio(&acceptor, &serve).await;
         }
         for fd in self.accepted_late.take() {
-            serve_new(Stream::from_fd(fd), &serve);
+            self.serve_fd(fd, &serve);
         }
     }
 
-    async fn accept_until_stopped(&self, acceptor: &TcpListener, serve: &impl Fn(Conn)) {
+    fn serve_fd(&self, fd: OwnedFd, serve: &impl Fn(Conn)) {
+        if let Ok(stream) = Stream::from_fd(fd, self.ring.as_ref().map(Acceptor::ring)) {
+            serve_new(stream, serve);
+        }
+    }
+
+    async fn accept_on_ring(&self, acceptor: &Acceptor, serve: &impl Fn(Conn)) {
+        let mut in_a_row = 0;
+        let mut is_exhausted = false;
+        // What was accepted before the stop still comes, and then the error by which the stop ended the accept.
+        while let Some(accepted) = acceptor.next(&self.socket, || !self.is_stopping.get()).await {
+            in_a_row += 1;
+            if in_a_row % ACCEPT_BATCH == 0 {
+                runtime::breathe().await;
+            }
+            match accepted {
+                Ok(fd) => {
+                    is_exhausted = false;
+                    self.serve_fd(fd, serve);
+                }
+                Err(error) => self.endure(&error, &mut is_exhausted).await,
+            }
+        }
+    }
+
+    async fn accept_on_glommio(&self, acceptor: &TcpListener, serve: &impl Fn(Conn)) {
         let mut in_a_row = 0;
         let mut is_exhausted = false;
         while !self.is_stopping.get() {
@@ -182,16 +214,21 @@ impl Listener {
                 }
                 Err(error) => io::Error::from(error),
             };
-            if is_about_one_connection(&error) || self.is_stopping.get() {
-                continue;
-            }
-            if !is_exhausted {
-                tracing::warn!(local = %self.local, %error, "cannot accept connections for now");
-            }
-            is_exhausted = true;
-            self.shed();
-            runtime::sleep(EXHAUSTED_BACKOFF).await;
+            self.endure(&error, &mut is_exhausted).await;
         }
+    }
+
+    /// Sheds and backs off, unless the error says nothing about the next connection.
+    async fn endure(&self, error: &io::Error, is_exhausted: &mut bool) {
+        if is_about_one_connection(error) || self.is_stopping.get() {
+            return;
+        }
+        if !*is_exhausted {
+            tracing::warn!(local = %self.local, %error, "cannot accept connections for now");
+        }
+        *is_exhausted = true;
+        self.shed();
+        runtime::sleep(EXHAUSTED_BACKOFF).await;
     }
 
     /// glommio's end of the socket. Without a descriptor for it the attempt is repeated until stopped.

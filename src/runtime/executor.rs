@@ -238,7 +238,7 @@ pub(super) fn is_on_core() -> bool {
 
 /// Calls `hook` on this thread when its executor has ended, for whatever reason. The executor itself drops no detached
 /// task, so whoever must tell other threads of the end registers here. Outside a core nothing is registered.
-pub(super) fn at_core_end(hook: impl FnOnce() + 'static) {
+pub(crate) fn at_core_end(hook: impl FnOnce() + 'static) {
     CORE_END.with_borrow_mut(|hooks| {
         if let Some(hooks) = hooks {
             hooks.push(Box::new(hook));

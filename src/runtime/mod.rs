@@ -14,7 +14,7 @@ mod timer;
 mod watchdog;
 
 pub use control::{Control, ControlGone};
-pub(crate) use executor::contained;
+pub(crate) use executor::{at_core_end, contained};
 pub use executor::{Core, ExecutorError, run_cores, spawn_detached, task_panics};
 pub use mesh::{CoreGone, Endpoint, mesh};
 pub use probe::{ProbeError, probe};

@@ -26,59 +26,63 @@ fn cores_share_an_address_and_other_servers_do_not() {
 
 #[test]
 fn what_waits_in_the_backlog_at_the_stop_is_answered() {
-    const WAITING: usize = 100;
-    let bound = BoundListener::bind(loopback()).unwrap();
-    let address = bound.local();
-    let mut clients: Vec<_> = (0..WAITING).map(|_| connect(address)).collect();
-    let bound = Arc::new(Mutex::new(Some(bound)));
-    let results = run_cores(1, move |_| {
-        let listener = Listener::new(bound.lock().take().unwrap()).unwrap();
-        async move {
-            listener.stop();
-            let conns = std::cell::RefCell::new(Vec::new());
-            listener.accept_all(|conn| conns.borrow_mut().push(conn)).await;
-            for mut conn in conns.take() {
-                conn.send(b"421 stopping\r\n".to_vec()).await.unwrap();
+    on_each_backend(|backend| {
+        const WAITING: usize = 100;
+        let bound = BoundListener::bind(loopback()).unwrap();
+        let address = bound.local();
+        let mut clients: Vec<_> = (0..WAITING).map(|_| connect(address)).collect();
+        let bound = Arc::new(Mutex::new(Some(bound)));
+        let results = run_cores(1, move |_| {
+            let listener = Listener::new(bound.lock().take().unwrap(), backend).unwrap();
+            async move {
+                listener.stop();
+                let conns = std::cell::RefCell::new(Vec::new());
+                listener.accept_all(|conn| conns.borrow_mut().push(conn)).await;
+                for mut conn in conns.take() {
+                    conn.send(b"421 stopping\r\n".to_vec()).await.unwrap();
+                }
             }
+        });
+        results.into_iter().for_each(|result| result.unwrap());
+        for client in &mut clients {
+            let mut said = String::new();
+            client.read_to_string(&mut said).unwrap();
+            assert_eq!(said, "421 stopping\r\n");
         }
     });
-    results.into_iter().for_each(|result| result.unwrap());
-    for client in &mut clients {
-        let mut said = String::new();
-        client.read_to_string(&mut said).unwrap();
-        assert_eq!(said, "421 stopping\r\n");
-    }
 }
 
 #[test]
 fn accepting_goes_on_after_descriptors_ran_out() {
     const TEST: &str = "net::tests::listening::accepting_goes_on_after_descriptors_ran_out";
     in_own_process(TEST, || {
-        serve_one_core(echo, |address| {
-            // Every descriptor but one is taken: the client's. The server has none to accept with.
-            let mut client = connect(address);
-            client.write_all(b"a").unwrap();
-            client.read_exact(&mut [0]).unwrap();
-            let mut hoard = Vec::new();
-            while let Ok(file) = std::fs::File::open("/dev/null") {
-                hoard.push(file);
-            }
-            hoard.pop();
-            let mut shed = connect(address);
-            // Closed at once instead of waiting for ever.
-            assert!(matches!(shed.read(&mut [0]), Ok(0) | Err(_)));
-            drop(shed);
-            let spent = cpu_time();
-            std::thread::sleep(Duration::from_millis(500));
-            assert!(
-                cpu_time() - spent < Duration::from_millis(250),
-                "spins without descriptors"
-            );
-            hoard.clear();
-            let mut client = connect(address);
-            client.write_all(b"b").unwrap();
-            client.read_exact(&mut [0]).unwrap();
-        });
+        on_each_backend(|backend| {
+            serve_one_core(backend, echo, |address| {
+                // Every descriptor but one is taken: the client's. The server has none to accept with.
+                let mut client = connect(address);
+                client.write_all(b"a").unwrap();
+                client.read_exact(&mut [0]).unwrap();
+                let mut hoard = Vec::new();
+                while let Ok(file) = std::fs::File::open("/dev/null") {
+                    hoard.push(file);
+                }
+                hoard.pop();
+                let mut shed = connect(address);
+                // Closed at once instead of waiting for ever.
+                assert!(matches!(shed.read(&mut [0]), Ok(0) | Err(_)));
+                drop(shed);
+                let spent = cpu_time();
+                std::thread::sleep(Duration::from_millis(500));
+                assert!(
+                    cpu_time() - spent < Duration::from_millis(250),
+                    "spins without descriptors"
+                );
+                hoard.clear();
+                let mut client = connect(address);
+                client.write_all(b"b").unwrap();
+                client.read_exact(&mut [0]).unwrap();
+            });
+        })
     });
 }
 

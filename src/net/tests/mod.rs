@@ -5,7 +5,7 @@ mod moving;
 mod plain;
 mod secured;
 
-use super::{BoundListener, Conn, Listener};
+use super::{Backend, BoundListener, Conn, Listener};
 use crate::base::oneshot;
 use crate::runtime::{Core, run_cores, spawn_detached};
 use crate::testing::in_own_process;
@@ -25,23 +25,38 @@ use tokio::sync::Notify;
 /// Longest a client of a test waits for anything; reached only when the test fails.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(20);
 
+/// Every test that moves bytes holds for both back ends.
+fn on_each_backend(test: impl Fn(Backend)) {
+    for backend in [Backend::Tcp, Backend::Ring] {
+        eprintln!("back end: {backend:?}");
+        test(backend);
+    }
+}
+
 type SessionTask = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Serves `session` on one core while `client` runs on this thread; returns what the client returns after the core ended.
-fn serve_one_core<F>(session: impl Fn(Conn) -> F + Clone + Send + 'static, client: impl FnOnce(SocketAddr))
-where
+fn serve_one_core<F>(
+    backend: Backend,
+    session: impl Fn(Conn) -> F + Clone + Send + 'static,
+    client: impl FnOnce(SocketAddr),
+) where
     F: Future<Output = ()> + 'static,
 {
     let start = move |_| {
         let session = session.clone();
         move |conn| -> SessionTask { Box::pin(session(conn)) }
     };
-    serve(1, start, client);
+    serve(backend, 1, start, client);
 }
 
 /// `start` makes each core's session, on its thread.
-fn serve<S>(cores: usize, start: impl Fn(Core) -> S + Clone + Send + 'static, client: impl FnOnce(SocketAddr))
-where
+fn serve<S>(
+    backend: Backend,
+    cores: usize,
+    start: impl Fn(Core) -> S + Clone + Send + 'static,
+    client: impl FnOnce(SocketAddr),
+) where
     S: Fn(Conn) -> SessionTask + 'static,
 {
     let bound = BoundListener::bind_all(loopback(), cores).unwrap();
@@ -54,7 +69,7 @@ where
             let (bound, start, stop) = (bound.lock().pop().unwrap(), start.clone(), stop.clone());
             async move {
                 let session = start(core);
-                let listener = Rc::new(Listener::new(bound).unwrap());
+                let listener = Rc::new(Listener::new(bound, backend).unwrap());
                 let (ended, end) = oneshot::channel();
                 let accepting = listener.clone();
                 spawn_detached("accept", async move {

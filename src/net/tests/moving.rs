@@ -33,7 +33,7 @@ async fn stay(core: Core, end: Rc<Moving>, mut conn: Conn, moves: Arc<AtomicUsiz
 }
 
 /// Two cores that hand every connection back and forth. Returns the number of moves.
-fn serve_moving(tls: Option<Arc<ServerConfig>>, client: impl FnOnce(SocketAddr)) -> usize {
+fn serve_moving(backend: Backend, tls: Option<Arc<ServerConfig>>, client: impl FnOnce(SocketAddr)) -> usize {
     let moves = Arc::new(AtomicUsize::new(0));
     let counter = moves.clone();
     let ends = Arc::new(Mutex::new(
@@ -64,7 +64,7 @@ fn serve_moving(tls: Option<Arc<ServerConfig>>, client: impl FnOnce(SocketAddr))
             })
         }
     };
-    serve(2, start, client);
+    serve(backend, 2, start, client);
     moves.load(Ordering::Relaxed)
 }
 
@@ -90,55 +90,59 @@ fn open_descriptors() -> usize {
 
 #[test]
 fn no_byte_is_lost_when_plain_connections_move() {
-    let moves = serve_moving(None, |address| {
-        let clients: Vec<_> = (0..CONNECTIONS)
-            .map(|seed| {
-                std::thread::spawn(move || {
-                    let stream = connect(address);
-                    send_and_check(stream.try_clone().unwrap(), &stream, seed);
+    on_each_backend(|backend| {
+        let moves = serve_moving(backend, None, |address| {
+            let clients: Vec<_> = (0..CONNECTIONS)
+                .map(|seed| {
+                    std::thread::spawn(move || {
+                        let stream = connect(address);
+                        send_and_check(stream.try_clone().unwrap(), &stream, seed);
+                    })
                 })
-            })
-            .collect();
-        clients.into_iter().for_each(|client| client.join().unwrap());
+                .collect();
+            clients.into_iter().for_each(|client| client.join().unwrap());
+        });
+        // Each receive takes 16 KiB at most, so a stay may be longer than its 4,000 bytes.
+        assert!(
+            moves >= CONNECTIONS * BYTES / (BYTES_PER_STAY + 16 * 1024),
+            "{moves}"
+        );
     });
-    // Each receive takes 16 KiB at most, so a stay may be longer than its 4,000 bytes.
-    assert!(
-        moves >= CONNECTIONS * BYTES / (BYTES_PER_STAY + 16 * 1024),
-        "{moves}"
-    );
 }
 
 #[test]
 fn no_byte_is_lost_when_tls_connections_move() {
-    let (server, client) = tls_pair(&[], BOTH);
-    let moves = serve_moving(Some(server), |address| {
-        let clients: Vec<_> = (0..CONNECTIONS)
-            .map(|seed| {
-                let client = client.clone();
-                std::thread::spawn(move || {
-                    let mut stream = connect_tls(address, client);
-                    let sent = pattern(BYTES + seed).split_off(seed);
-                    // One thread only, as a TLS state has one owner: so up to 30,000 bytes ahead of their echo.
-                    for part in sent.chunks(30_000) {
-                        for record in part.chunks(777) {
-                            stream.write_all(record).unwrap();
+    on_each_backend(|backend| {
+        let (server, client) = tls_pair(&[], BOTH);
+        let moves = serve_moving(backend, Some(server), |address| {
+            let clients: Vec<_> = (0..CONNECTIONS)
+                .map(|seed| {
+                    let client = client.clone();
+                    std::thread::spawn(move || {
+                        let mut stream = connect_tls(address, client);
+                        let sent = pattern(BYTES + seed).split_off(seed);
+                        // One thread only, as a TLS state has one owner: so up to 30,000 bytes ahead of their echo.
+                        for part in sent.chunks(30_000) {
+                            for record in part.chunks(777) {
+                                stream.write_all(record).unwrap();
+                            }
+                            let mut back = vec![0; part.len()];
+                            stream.read_exact(&mut back).unwrap();
+                            assert!(back == part);
                         }
-                        let mut back = vec![0; part.len()];
-                        stream.read_exact(&mut back).unwrap();
-                        assert!(back == part);
-                    }
-                    stream.conn.send_close_notify();
-                    stream.flush().unwrap();
-                    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+                        stream.conn.send_close_notify();
+                        stream.flush().unwrap();
+                        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+                    })
                 })
-            })
-            .collect();
-        clients.into_iter().for_each(|client| client.join().unwrap());
+                .collect();
+            clients.into_iter().for_each(|client| client.join().unwrap());
+        });
+        assert!(
+            moves >= CONNECTIONS * BYTES / (BYTES_PER_STAY + 16 * 1024),
+            "{moves}"
+        );
     });
-    assert!(
-        moves >= CONNECTIONS * BYTES / (BYTES_PER_STAY + 16 * 1024),
-        "{moves}"
-    );
 }
 
 #[test]
@@ -146,19 +150,21 @@ fn a_move_leaks_no_descriptor() {
     // In a process of its own: other tests open and close descriptors all the time.
     const TEST: &str = "net::tests::moving::a_move_leaks_no_descriptor";
     in_own_process(TEST, || {
-        let mut counts = Vec::new();
-        serve_moving(None, |address| {
-            let stream = connect(address);
-            let echoed = |len: usize| {
-                (&stream).write_all(&pattern(len)).unwrap();
-                (&stream).read_exact(&mut vec![0; len]).unwrap();
-            };
-            for _ in 0..20 {
-                (0..20).for_each(|_| echoed(BYTES_PER_STAY));
-                counts.push(open_descriptors());
-            }
-        });
-        // A descriptor of a move under way may be counted; 380 leaked ones would show.
-        assert!(counts[19] <= counts[0] + 2, "{counts:?}");
+        on_each_backend(|backend| {
+            let mut counts = Vec::new();
+            serve_moving(backend, None, |address| {
+                let stream = connect(address);
+                let echoed = |len: usize| {
+                    (&stream).write_all(&pattern(len)).unwrap();
+                    (&stream).read_exact(&mut vec![0; len]).unwrap();
+                };
+                for _ in 0..20 {
+                    (0..20).for_each(|_| echoed(BYTES_PER_STAY));
+                    counts.push(open_descriptors());
+                }
+            });
+            // A descriptor of a move under way may be counted; 380 leaked ones would show.
+            assert!(counts[19] <= counts[0] + 2, "{counts:?}");
+        })
     });
 }

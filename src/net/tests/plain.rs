@@ -6,208 +6,224 @@ use std::time::Instant;
 
 #[test]
 fn bytes_come_back_in_order_however_they_are_split() {
-    serve_one_core(echo, |address| {
-        let mut stream = connect(address);
-        for part in [1, 2, 3, 100, 16 * 1024 - 1, 16 * 1024, 16 * 1024 + 1, 100_000] {
-            let bytes = pattern(part);
-            stream.write_all(&bytes).unwrap();
-            let mut back = vec![0; part];
-            stream.read_exact(&mut back).unwrap();
-            assert_eq!(back, bytes);
-        }
-        for byte in pattern(200) {
-            stream.write_all(&[byte]).unwrap();
-            let mut back = [0];
-            stream.read_exact(&mut back).unwrap();
-            assert_eq!(back, [byte]);
-        }
+    on_each_backend(|backend| {
+        serve_one_core(backend, echo, |address| {
+            let mut stream = connect(address);
+            for part in [1, 2, 3, 100, 16 * 1024 - 1, 16 * 1024, 16 * 1024 + 1, 100_000] {
+                let bytes = pattern(part);
+                stream.write_all(&bytes).unwrap();
+                let mut back = vec![0; part];
+                stream.read_exact(&mut back).unwrap();
+                assert_eq!(back, bytes);
+            }
+            for byte in pattern(200) {
+                stream.write_all(&[byte]).unwrap();
+                let mut back = [0];
+                stream.read_exact(&mut back).unwrap();
+                assert_eq!(back, [byte]);
+            }
+        });
     });
 }
 
 #[test]
 fn big_transfers_flow_both_ways_at_once() {
-    const LEN: usize = 32 << 20;
-    serve_one_core(echo, |address| {
-        let mut sender = connect(address);
-        let mut receiver = sender.try_clone().unwrap();
-        let sending = std::thread::spawn(move || {
-            sender.write_all(&pattern(LEN)).unwrap();
-            sender.shutdown(std::net::Shutdown::Write).unwrap();
+    on_each_backend(|backend| {
+        const LEN: usize = 32 << 20;
+        serve_one_core(backend, echo, |address| {
+            let mut sender = connect(address);
+            let mut receiver = sender.try_clone().unwrap();
+            let sending = std::thread::spawn(move || {
+                sender.write_all(&pattern(LEN)).unwrap();
+                sender.shutdown(std::net::Shutdown::Write).unwrap();
+            });
+            let mut back = Vec::new();
+            receiver.read_to_end(&mut back).unwrap();
+            sending.join().unwrap();
+            assert!(back == pattern(LEN));
         });
-        let mut back = Vec::new();
-        receiver.read_to_end(&mut back).unwrap();
-        sending.join().unwrap();
-        assert!(back == pattern(LEN));
     });
 }
 
 #[test]
 fn a_peer_that_does_not_read_holds_up_the_sender_until_the_deadline() {
-    let (told, tell) = std::sync::mpsc::channel();
-    let session = move |mut conn: Conn| {
-        let told = told.clone();
-        async move {
-            conn.set_deadline(Some(Instant::now() + Duration::from_millis(200)));
-            // More than any pair of socket buffers holds.
-            let error = conn.send(vec![7; 64 << 20]).await.unwrap_err();
-            let second = conn.send(vec![7]).await.unwrap_err();
-            told.send((error.kind(), second.kind())).unwrap();
-        }
-    };
-    serve_one_core(session, |address| {
-        let _stream = connect(address);
-        let kinds = tell.recv_timeout(CLIENT_PATIENCE).unwrap();
-        assert_eq!(kinds, (ErrorKind::TimedOut, ErrorKind::BrokenPipe));
+    on_each_backend(|backend| {
+        let (told, tell) = std::sync::mpsc::channel();
+        let session = move |mut conn: Conn| {
+            let told = told.clone();
+            async move {
+                conn.set_deadline(Some(Instant::now() + Duration::from_millis(200)));
+                // More than any pair of socket buffers holds.
+                let error = conn.send(vec![7; 64 << 20]).await.unwrap_err();
+                let second = conn.send(vec![7]).await.unwrap_err();
+                told.send((error.kind(), second.kind())).unwrap();
+            }
+        };
+        serve_one_core(backend, session, |address| {
+            let _stream = connect(address);
+            let kinds = tell.recv_timeout(CLIENT_PATIENCE).unwrap();
+            assert_eq!(kinds, (ErrorKind::TimedOut, ErrorKind::BrokenPipe));
+        });
     });
 }
 
 #[test]
 fn a_deadline_ends_a_receive_and_can_be_moved() {
-    let (told, tell) = std::sync::mpsc::channel();
-    let session = move |mut conn: Conn| {
-        let told = told.clone();
-        async move {
-            let start = Instant::now();
-            // Armed early, moved later, then earlier than what is armed.
-            conn.set_deadline(Some(start + Duration::from_millis(50)));
-            assert_eq!(conn.recv().await.unwrap_err().kind(), ErrorKind::TimedOut);
-            conn.set_deadline(Some(start + Duration::from_secs(100)));
-            let pending = crate::runtime::timeout(Duration::from_millis(20), conn.recv()).await;
-            assert!(pending.is_none());
-            conn.set_deadline(Some(start + Duration::from_millis(150)));
-            assert_eq!(conn.recv().await.unwrap_err().kind(), ErrorKind::TimedOut);
-            conn.set_deadline(None);
-            told.send(Ok(start.elapsed())).unwrap();
-            told.send(Err(conn.recv().await.unwrap().to_vec())).unwrap();
-        }
-    };
-    serve_one_core(session, |address| {
-        let mut stream = connect(address);
-        let elapsed = tell.recv_timeout(CLIENT_PATIENCE).unwrap().unwrap();
-        // Far from the 100 s that stood between.
-        assert!(
-            elapsed >= Duration::from_millis(150) && elapsed < Duration::from_secs(50),
-            "{elapsed:?}"
-        );
-        stream.write_all(b"late").unwrap();
-        assert_eq!(tell.recv_timeout(CLIENT_PATIENCE).unwrap().unwrap_err(), b"late");
+    on_each_backend(|backend| {
+        let (told, tell) = std::sync::mpsc::channel();
+        let session = move |mut conn: Conn| {
+            let told = told.clone();
+            async move {
+                let start = Instant::now();
+                // Armed early, moved later, then earlier than what is armed.
+                conn.set_deadline(Some(start + Duration::from_millis(50)));
+                assert_eq!(conn.recv().await.unwrap_err().kind(), ErrorKind::TimedOut);
+                conn.set_deadline(Some(start + Duration::from_secs(100)));
+                let pending = crate::runtime::timeout(Duration::from_millis(20), conn.recv()).await;
+                assert!(pending.is_none());
+                conn.set_deadline(Some(start + Duration::from_millis(150)));
+                assert_eq!(conn.recv().await.unwrap_err().kind(), ErrorKind::TimedOut);
+                conn.set_deadline(None);
+                told.send(Ok(start.elapsed())).unwrap();
+                told.send(Err(conn.recv().await.unwrap().to_vec())).unwrap();
+            }
+        };
+        serve_one_core(backend, session, |address| {
+            let mut stream = connect(address);
+            let elapsed = tell.recv_timeout(CLIENT_PATIENCE).unwrap().unwrap();
+            // Far from the 100 s that stood between.
+            assert!(
+                elapsed >= Duration::from_millis(150) && elapsed < Duration::from_secs(50),
+                "{elapsed:?}"
+            );
+            stream.write_all(b"late").unwrap();
+            assert_eq!(tell.recv_timeout(CLIENT_PATIENCE).unwrap().unwrap_err(), b"late");
+        });
     });
 }
 
 #[test]
 fn a_dropped_receive_loses_nothing() {
-    let session = |mut conn: Conn| async move {
-        let mut received = 0;
-        let mut dropped = 0;
-        let mut bytes = Vec::new();
-        while received < 2000 {
-            // A timeout of 0 drops the wait whenever it would be pending.
-            match crate::runtime::timeout(Duration::ZERO, conn.recv()).await {
-                Some(lease) => {
-                    let lease = lease.unwrap();
-                    received += lease.len();
-                    bytes.extend_from_slice(&lease);
-                }
-                None => {
-                    dropped += 1;
-                    crate::runtime::breathe().await;
+    on_each_backend(|backend| {
+        let session = |mut conn: Conn| async move {
+            let mut received = 0;
+            let mut dropped = 0;
+            let mut bytes = Vec::new();
+            while received < 2000 {
+                // A timeout of 0 drops the wait whenever it would be pending.
+                match crate::runtime::timeout(Duration::ZERO, conn.recv()).await {
+                    Some(lease) => {
+                        let lease = lease.unwrap();
+                        received += lease.len();
+                        bytes.extend_from_slice(&lease);
+                    }
+                    None => {
+                        dropped += 1;
+                        crate::runtime::breathe().await;
+                    }
                 }
             }
-        }
-        assert!(dropped > 0);
-        conn.send(bytes).await.unwrap();
-        conn.close().await;
-    };
-    serve_one_core(session, |address| {
-        let mut stream = connect(address);
-        let bytes = pattern(2000);
-        for part in bytes.chunks(10) {
-            stream.write_all(part).unwrap();
-        }
-        let mut back = Vec::new();
-        stream.read_to_end(&mut back).unwrap();
-        assert_eq!(back, bytes);
+            assert!(dropped > 0);
+            conn.send(bytes).await.unwrap();
+            conn.close().await;
+        };
+        serve_one_core(backend, session, |address| {
+            let mut stream = connect(address);
+            let bytes = pattern(2000);
+            for part in bytes.chunks(10) {
+                stream.write_all(part).unwrap();
+            }
+            let mut back = Vec::new();
+            stream.read_to_end(&mut back).unwrap();
+            assert_eq!(back, bytes);
+        });
     });
 }
 
 #[test]
 fn input_at_hand_is_seen_and_the_end_is_not_input() {
-    let session = |mut conn: Conn| async move {
-        assert!(!conn.has_input());
-        conn.send(b"?".to_vec()).await.unwrap();
-        while !conn.has_input() {
-            crate::runtime::breathe().await;
-        }
-        assert_eq!(&conn.recv().await.unwrap()[..], b"abc");
-        assert!(!conn.has_input());
-        assert!(conn.recv().await.unwrap().is_empty());
-        assert!(!conn.has_input());
-        assert!(conn.recv().await.unwrap().is_empty());
-        conn.send(b"!".to_vec()).await.unwrap();
-    };
-    serve_one_core(session, |address| {
-        let mut stream = connect(address);
-        stream.read_exact(&mut [0]).unwrap();
-        stream.write_all(b"abc").unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let mut back = Vec::new();
-        stream.read_to_end(&mut back).unwrap();
-        assert_eq!(back, b"!");
+    on_each_backend(|backend| {
+        let session = |mut conn: Conn| async move {
+            assert!(!conn.has_input());
+            conn.send(b"?".to_vec()).await.unwrap();
+            while !conn.has_input() {
+                crate::runtime::breathe().await;
+            }
+            assert_eq!(&conn.recv().await.unwrap()[..], b"abc");
+            assert!(!conn.has_input());
+            assert!(conn.recv().await.unwrap().is_empty());
+            assert!(!conn.has_input());
+            assert!(conn.recv().await.unwrap().is_empty());
+            conn.send(b"!".to_vec()).await.unwrap();
+        };
+        serve_one_core(backend, session, |address| {
+            let mut stream = connect(address);
+            stream.read_exact(&mut [0]).unwrap();
+            stream.write_all(b"abc").unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut back = Vec::new();
+            stream.read_to_end(&mut back).unwrap();
+            assert_eq!(back, b"!");
+        });
     });
 }
 
 #[test]
 fn the_last_reply_arrives_although_the_peer_still_sends() {
-    let session = |mut conn: Conn| async move {
-        conn.recv().await.unwrap();
-        conn.send(b"421 enough\r\n".to_vec()).await.unwrap();
-        conn.close().await;
-    };
-    serve_one_core(session, |address| {
-        let mut stream = connect(address);
-        stream.write_all(&vec![1; 200_000]).unwrap();
-        let mut back = Vec::new();
-        stream.read_to_end(&mut back).unwrap();
-        assert_eq!(back, b"421 enough\r\n");
+    on_each_backend(|backend| {
+        let session = |mut conn: Conn| async move {
+            conn.recv().await.unwrap();
+            conn.send(b"421 enough\r\n".to_vec()).await.unwrap();
+            conn.close().await;
+        };
+        serve_one_core(backend, session, |address| {
+            let mut stream = connect(address);
+            stream.write_all(&vec![1; 200_000]).unwrap();
+            let mut back = Vec::new();
+            stream.read_to_end(&mut back).unwrap();
+            assert_eq!(back, b"421 enough\r\n");
+        });
     });
 }
 
 #[test]
 fn a_peer_that_floods_does_not_keep_others_waiting() {
-    // Swallows without a pause of its own; a neighbour on the same core echoes.
-    let session = |mut conn: Conn| async move {
-        let first = conn.recv().await.unwrap();
-        if first.starts_with(b"flood") {
-            while conn.recv().await.is_ok_and(|lease| !lease.is_empty()) {}
-            return;
-        }
-        conn.send(first.to_vec()).await.unwrap();
-        echo(conn).await;
-    };
-    serve_one_core(session, |address| {
-        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let stopping = stop.clone();
-        let flood = std::thread::spawn(move || {
-            let mut stream = connect(address);
-            stream.write_all(b"flood").unwrap();
-            let bytes = vec![0; 1 << 20];
-            while !stopping.load(std::sync::atomic::Ordering::Relaxed) {
-                stream.write_all(&bytes).unwrap();
+    on_each_backend(|backend| {
+        // Swallows without a pause of its own; a neighbour on the same core echoes.
+        let session = |mut conn: Conn| async move {
+            let first = conn.recv().await.unwrap();
+            if first.starts_with(b"flood") {
+                while conn.recv().await.is_ok_and(|lease| !lease.is_empty()) {}
+                return;
             }
+            conn.send(first.to_vec()).await.unwrap();
+            echo(conn).await;
+        };
+        serve_one_core(backend, session, |address| {
+            let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let stopping = stop.clone();
+            let flood = std::thread::spawn(move || {
+                let mut stream = connect(address);
+                stream.write_all(b"flood").unwrap();
+                let bytes = vec![0; 1 << 20];
+                while !stopping.load(std::sync::atomic::Ordering::Relaxed) {
+                    stream.write_all(&bytes).unwrap();
+                }
+            });
+            let mut stream = connect(address);
+            let mut waits: Vec<Duration> = (0..300)
+                .map(|_| {
+                    let start = Instant::now();
+                    stream.write_all(b"ping").unwrap();
+                    stream.read_exact(&mut [0; 4]).unwrap();
+                    start.elapsed()
+                })
+                .collect();
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            flood.join().unwrap();
+            waits.sort();
+            // Without the pause a wait is 100 ms and more. The bound is wide, as tests share two CPUs.
+            assert!(waits[150] < Duration::from_millis(50), "{:?}", waits[150]);
         });
-        let mut stream = connect(address);
-        let mut waits: Vec<Duration> = (0..300)
-            .map(|_| {
-                let start = Instant::now();
-                stream.write_all(b"ping").unwrap();
-                stream.read_exact(&mut [0; 4]).unwrap();
-                start.elapsed()
-            })
-            .collect();
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        flood.join().unwrap();
-        waits.sort();
-        // Without the pause a wait is 100 ms and more. The bound is wide, as tests share two CPUs.
-        assert!(waits[150] < Duration::from_millis(50), "{:?}", waits[150]);
     });
 }
