@@ -11,6 +11,7 @@ use ringpost::boot::signal::StopRequest;
 use ringpost::boot::{demo, listeners};
 use ringpost::cli::{Arguments, Command, DemoArguments, PortOffset};
 use ringpost::directory;
+use ringpost::net::Backend;
 use ringpost::runtime::Control;
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
@@ -76,23 +77,28 @@ static ALLOCATOR: Counting = Counting;
 
 fn main() {
     println!("allocations on the server's core, {COUNT} of each on one connection");
-    for (name, discard) in [("discarding", true), ("durable", false)] {
-        let figures = measure(discard);
+    for (name, discard, network) in [
+        ("tcp, discarding", true, Backend::Tcp),
+        ("tcp, durable", false, Backend::Tcp),
+        ("ring, discarding", true, Backend::Ring),
+        ("ring, durable", false, Backend::Ring),
+    ] {
+        let figures = measure(discard, network);
         println!(
-            "{name:10}  {:.2} a command (NOOP), {:.2} a message of 4 KiB to one recipient",
+            "{name:17} {:.2} a command (NOOP), {:.2} a message of 4 KiB to one recipient",
             figures.0, figures.1
         );
     }
 }
 
 /// Allocations per command and per message.
-fn measure(discard: bool) -> (f64, f64) {
+fn measure(discard: bool, network: Backend) -> (f64, f64) {
     let mut words = vec!["ringpost", "demo"];
     words.extend(discard.then_some("--discard"));
     let Command::Demo(arguments) = Arguments::parse_from(words).command;
     let data = tempfile::tempdir_in(".").expect("a directory to store in");
     let (stop, request) = StopRequest::by_hand();
-    let (plan, port) = plan(&arguments, data.path().to_path_buf(), request);
+    let (plan, port) = plan(&arguments, data.path().to_path_buf(), network, request);
     let (ready, is_ready) = std::sync::mpsc::channel();
     let server = thread::spawn(move || {
         cluster::run(plan, move || ready.send(()).expect("somebody waits"))
@@ -105,11 +111,17 @@ fn measure(discard: bool) -> (f64, f64) {
     figures
 }
 
-fn plan(arguments: &DemoArguments, data: std::path::PathBuf, stop: StopRequest) -> (Plan, u16) {
+fn plan(
+    arguments: &DemoArguments,
+    data: std::path::PathBuf,
+    network: Backend,
+    stop: StopRequest,
+) -> (Plan, u16) {
     let (listeners, ports) =
         listeners::bind_all(Ipv4Addr::LOCALHOST.into(), PortOffset::Auto, 1).expect("free ports");
     let plan = Plan {
         cores: 1,
+        network,
         data: data.canonicalize().expect("it exists"),
         listeners,
         directory: Arc::new(directory::demo(demo::DOMAIN, 8).expect("a domain")),

@@ -14,8 +14,8 @@ mod timer;
 mod watchdog;
 
 pub use control::{Control, ControlGone};
-pub(crate) use executor::{at_core_end, contained};
 pub use executor::{Core, ExecutorError, run_cores, spawn_detached, task_panics};
+pub(crate) use executor::{at_core_end, contained};
 pub use mesh::{CoreGone, Endpoint, mesh};
 pub use probe::{ProbeError, probe};
 pub use timer::{breathe, sleep, timeout};
