@@ -45,6 +45,7 @@ def apply(fields, text):
 
 
 def replay():
+    whole = 0
     with open(os.path.join(DATA, "log"), "rb") as log:
         while line := log.readline():
             try:
@@ -54,9 +55,13 @@ def replay():
             text = log.read(fields["n"])
             if len(text) < fields["n"] and BUG != "torn":
                 break
+            whole = log.tell()
             apply(fields, text)
             if BUG == "twice" and fields["op"] == "add":
                 apply(fields | {"uid": fields["uid"] + 1_000_000}, text)
+    if BUG != "torn":
+        # A kill in the middle of a write leaves half a record: what is written next must not stand behind it.
+        os.ftruncate(LOG, whole)
     if BUG == "uid":
         for b in BOXES.values():
             for row in b.rows:
