@@ -66,6 +66,8 @@ fn settings(arguments: &DemoArguments) -> Settings {
         allow_plaintext_on_loopback: true,
         message_bytes_max: MESSAGE_BYTES_MAX,
         limit_peers: false,
+        trusted_proxies: arguments.proxy_from.clone(),
+        xclient_from: arguments.xclient_from.clone(),
         discard: DiscardPermit::from_argument(arguments.discard),
     }
 }

@@ -139,7 +139,7 @@ impl Conn {
             let received = if self.tls.is_some() {
                 self.poll_recv_tls(cx)
             } else {
-                self.poll_recv_plain(cx)
+                self.poll_recv_plain(cx, usize::MAX)
             };
             if received.is_pending() {
                 self.poll_deadline(cx)
@@ -150,6 +150,25 @@ impl Conn {
         .await?;
         self.burst_bytes += lease.len();
         Ok(lease)
+    }
+
+    /// At most this many of the next bytes as they are on the wire, before TLS: so that what lies behind them is left for
+    /// whom it is meant. An empty lease is the peer's end of stream. Dropping the wait loses nothing.
+    pub async fn recv_at_most(&mut self, bytes_max: usize) -> io::Result<BufLease> {
+        poll_fn(|cx| {
+            let received = self.poll_recv_plain(cx, bytes_max);
+            if received.is_pending() {
+                self.poll_deadline(cx)
+            } else {
+                received
+            }
+        })
+        .await
+    }
+
+    /// Says who the peer is, when a proxy has told.
+    pub fn set_peer(&mut self, peer: SocketAddr) {
+        self.peer = peer;
     }
 
     /// For a wait that is pending.
@@ -172,10 +191,12 @@ impl Conn {
         Ok(())
     }
 
-    fn poll_recv_plain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<BufLease>> {
+    fn poll_recv_plain(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<io::Result<BufLease>> {
         // Taken inside the poll, back in the pool if it stays pending.
         let mut lease = BufLease::take();
-        let count = ready!(self.stream.poll_recv(cx, lease.space()))?;
+        let space = lease.space();
+        let bytes_max = bytes_max.min(space.len());
+        let count = ready!(self.stream.poll_recv(cx, &mut space[..bytes_max]))?;
         lease.set_filled(count);
         self.peer_has_ended |= count == 0;
         Poll::Ready(Ok(lease))
