@@ -10,5 +10,7 @@ mod imap;
 mod lmtp;
 #[path = "hostile/pop3.rs"]
 mod pop3;
+#[path = "hostile/proxy.rs"]
+mod proxy;
 #[path = "hostile/smtp.rs"]
 mod smtp;

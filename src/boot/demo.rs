@@ -6,7 +6,7 @@
 use super::cluster::{self, Plan};
 use super::{BootError, listeners, signal};
 use crate::auth::Passwords;
-use crate::cli::{DemoArguments, Network};
+use crate::cli::{DemoArguments, NetworkBackend};
 use crate::directory;
 use crate::disk::SUPERBLOCK_NAME;
 use crate::disk::lock::{DirectoryLock, LOCK_NAME};
@@ -45,8 +45,8 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
         data: data.path.clone(),
         listeners,
         network: match arguments.network {
-            Network::Tcp => Backend::Tcp,
-            Network::Ring => Backend::Ring,
+            NetworkBackend::Tcp => Backend::Tcp,
+            NetworkBackend::Ring => Backend::Ring,
         },
         directory: Arc::new(
             directory::demo(DOMAIN, arguments.accounts).map_err(|e| system("directory")(e.to_string()))?,
@@ -75,6 +75,8 @@ pub fn settings(arguments: &DemoArguments) -> Settings {
         allow_plaintext_on_loopback: true,
         message_bytes_max: MESSAGE_BYTES_MAX,
         limit_peers: false,
+        trusted_proxies: arguments.proxy_from.clone(),
+        xclient_from: arguments.xclient_from.clone(),
         discard: DiscardPermit::from_argument(arguments.discard),
     }
 }

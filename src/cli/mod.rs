@@ -4,6 +4,7 @@
 //! changed first.
 //! Not here: what a command does (`boot`).
 
+use crate::base::network::Network;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -38,18 +39,25 @@ pub struct DemoArguments {
     /// Executors to run, one per core. Default: every core this process may use.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub cores: Option<u16>,
+    /// Connections from this network come through a proxy and begin with a PROXY header (version 1 or 2), on every port.
+    /// May be given more than once.
+    #[arg(long, value_name = "CIDR")]
+    pub proxy_from: Vec<Network>,
+    /// Peers in this network may say by XCLIENT for whom they speak SMTP or LMTP. May be given more than once.
+    #[arg(long, value_name = "CIDR")]
+    pub xclient_from: Vec<Network>,
     /// Accept mail by SMTP and throw it away. For measuring what the protocol alone costs; nothing is stored.
     #[arg(long)]
     pub discard: bool,
     /// What moves the bytes of connections: `tcp`, a system call for each receive and send, or `ring`, an io_uring of our own
     /// in each executor (Linux 5.19 or later; `tcp` serves where the kernel refuses it).
-    #[arg(long, value_enum, default_value_t = Network::Ring)]
-    pub network: Network,
+    #[arg(long, value_enum, default_value_t = NetworkBackend::Ring)]
+    pub network: NetworkBackend,
 }
 
 /// `--network`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Network {
+pub enum NetworkBackend {
     /// glommio's streams.
     Tcp,
     /// Our own ring.

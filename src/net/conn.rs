@@ -152,6 +152,25 @@ impl Conn {
         Ok(lease)
     }
 
+    /// At most this many of the next bytes as they are on the wire, before TLS: so that what lies behind them is left for
+    /// whom it is meant. An empty lease is the peer's end of stream. Dropping the wait loses nothing.
+    pub async fn recv_at_most(&mut self, bytes_max: usize) -> io::Result<BufLease> {
+        poll_fn(|cx| {
+            let received = self.poll_recv_at_most(cx, bytes_max);
+            if received.is_pending() {
+                self.poll_deadline(cx)
+            } else {
+                received
+            }
+        })
+        .await
+    }
+
+    /// Says who the peer is, when a proxy has told.
+    pub fn set_peer(&mut self, peer: SocketAddr) {
+        self.peer = peer;
+    }
+
     /// For a wait that is pending.
     fn poll_deadline<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         self.burst_bytes = 0;
@@ -175,6 +194,17 @@ impl Conn {
     fn poll_recv_plain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<BufLease>> {
         let lease = ready!(self.stream.poll_recv_lease(cx))?;
         self.peer_has_ended |= lease.is_empty();
+        Poll::Ready(Ok(lease))
+    }
+
+    fn poll_recv_at_most(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<io::Result<BufLease>> {
+        // Taken inside the poll, back in the pool if it stays pending.
+        let mut lease = BufLease::take();
+        let space = lease.space();
+        let bytes_max = bytes_max.min(space.len());
+        let count = ready!(self.stream.poll_recv(cx, &mut space[..bytes_max]))?;
+        lease.set_filled(count);
+        self.peer_has_ended |= count == 0;
         Poll::Ready(Ok(lease))
     }
 

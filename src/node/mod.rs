@@ -9,6 +9,7 @@ pub mod shutdown;
 
 use crate::auth::Authenticator;
 use crate::base::clock::{Clock, SystemClock, UnixMillis};
+use crate::base::network::Network;
 use crate::delivery::Router;
 use crate::directory::Directory;
 use crate::disk::file::FileDisk;
@@ -16,6 +17,7 @@ use crate::runtime::Core;
 use crate::store::{Environment, Store};
 use drain::Drain;
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Production's environment: files through io_uring, the system's clock and entropy.
@@ -70,8 +72,29 @@ pub struct Settings {
     pub message_bytes_max: u64,
     /// Limits per peer that make no sense on loopback (harvesting, failures) are on.
     pub limit_peers: bool,
+    /// Whoever connects from here is a proxy: its connections begin with a PROXY header, and those without one are closed.
+    /// Every service takes part, because a proxy that may name any address may pass for anybody.
+    pub trusted_proxies: Vec<Network>,
+    /// Whoever speaks SMTP or LMTP from here may say by XCLIENT for whom.
+    pub xclient_from: Vec<Network>,
     /// Take mail and throw it away.
     pub discard: Option<DiscardPermit>,
+}
+
+impl Settings {
+    /// Whether connections from `address` begin with a PROXY header.
+    #[must_use]
+    pub fn is_proxy(&self, address: IpAddr) -> bool {
+        self.trusted_proxies
+            .iter()
+            .any(|network| network.contains(address))
+    }
+
+    /// Whether XCLIENT of a peer at `address` is believed.
+    #[must_use]
+    pub fn may_xclient(&self, address: IpAddr) -> bool {
+        self.xclient_from.iter().any(|network| network.contains(address))
+    }
 }
 
 /// Says that the operator asked for a server that acknowledges mail and throws it away, to measure what the protocol
@@ -136,7 +159,7 @@ impl Node {
 
     /// May a peer at `address` log in without TLS?
     #[must_use]
-    pub fn allows_plaintext(&self, address: std::net::IpAddr) -> bool {
+    pub fn allows_plaintext(&self, address: IpAddr) -> bool {
         self.settings.allow_plaintext_on_loopback && address.to_canonical().is_loopback()
     }
 

@@ -20,6 +20,7 @@ pub mod imap;
 pub mod line;
 pub mod message;
 pub mod pop3;
+pub mod proxy;
 pub mod sasl;
 pub mod smtp;
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod imap_services;
 pub mod input;
 pub mod pipe;
 pub mod pop3;
+mod proxied;
 pub mod service;
 pub mod smtp;
 
@@ -40,6 +41,9 @@ pub fn start(service: Service, conn: Conn, node: &Rc<Node>, moves: &Moves) {
     let (node, moves, seat) = (node.clone(), moves.clone(), node.drain.seat());
     runtime::spawn_detached(service.name(), async move {
         let _seat = seat;
+        let Some(conn) = proxied::identified(conn, &node).await else {
+            return;
+        };
         let Some(conn) = secured(service, conn, &node).await else {
             return;
         };

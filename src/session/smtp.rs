@@ -81,7 +81,10 @@ struct Session<P> {
 /// Runs a session until it ends.
 pub async fn serve<P: Pipe>(pipe: P, config: Arc<Config>, node: Rc<Node>) {
     let role = config.role;
-    let core = Smtp::new(config);
+    let mut core = Smtp::new(config);
+    if node.settings.may_xclient(pipe.peer().ip()) {
+        core = core.with_xclient();
+    }
     let dialogue = Dialogue::open(pipe, core, node.tls.clone(), node.drain.shutdown());
     // In one allocation, and not once in each future that it is handed through.
     let mut session = Box::new(Session {
@@ -285,7 +288,7 @@ impl<P: Pipe> Session<P> {
         let mut received = Vec::with_capacity(256);
         let facts = Received {
             helo: core.hello_name().unwrap_or_default().as_bytes(),
-            peer: self.dialogue.pipe.peer().ip(),
+            peer: core.client().unwrap_or_else(|| self.dialogue.pipe.peer()).ip(),
             by: &self.node.settings.hostname,
             transport: Transport {
                 is_extended: core.is_extended(),

@@ -43,7 +43,20 @@ impl Server {
 
     /// A server over the store at `data`, made if it is not there.
     pub fn with_data(data: &Path) -> Server {
-        let mut command = demo(data);
+        Server::run(demo(data))
+    }
+
+    /// A server with an empty store of its own and more arguments.
+    pub fn with_arguments(arguments: &[&str]) -> Server {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut command = demo(&directory.path().join("store"));
+        command.args(arguments);
+        let mut server = Server::run(command);
+        server.directory = Some(directory);
+        server
+    }
+
+    fn run(mut command: Command) -> Server {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -42,6 +42,8 @@ pub enum Command<'a> {
     Help,
     /// STARTTLS (RFC 3207).
     StartTls,
+    /// XCLIENT with its attributes.
+    XClient(&'a [u8]),
     /// An HTTP method: a browser is being used against us.
     Http,
 }
@@ -138,9 +140,12 @@ impl<'a> Command<'a> {
     }
 }
 
-fn parse_longer<'a>(word: &[u8], argument: &[u8]) -> Result<Command<'a>, SyntaxError> {
+fn parse_longer<'a>(word: &[u8], argument: &'a [u8]) -> Result<Command<'a>, SyntaxError> {
     if word.eq_ignore_ascii_case(b"STARTTLS") {
         return alone(argument, Command::StartTls);
+    }
+    if word.eq_ignore_ascii_case(b"XCLIENT") {
+        return Ok(Command::XClient(argument));
     }
     if line::is_http_method(word) {
         return Ok(Command::Http);

@@ -5,6 +5,7 @@
 use super::limits::HELLO_BYTES_MAX;
 use super::reply::{self, put};
 use super::server::{Question, Smtp, State};
+use super::xclient;
 use crate::base::text::ShortText;
 use crate::proto::{Actions, Receipt};
 
@@ -78,6 +79,9 @@ impl<R: Receipt> Smtp<R> {
             self.say(b"250-REQUIRETLS\r\n", out);
         } else if self.config.tls_available {
             self.say(b"250-STARTTLS\r\n", out);
+        }
+        if self.takes_xclient {
+            self.say(xclient::OFFER, out);
         }
         // No MAILMAX: a session may send as many messages as it likes (RFC 9422 §3).
         put(

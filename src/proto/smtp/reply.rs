@@ -49,6 +49,8 @@ pub(super) const TOO_MANY_RECIPIENTS: Reply = b"452 4.5.3 Too many recipients\r\
 pub(super) const BARE_LINE_END: Reply = b"550 5.5.2 Message holds a bare CR or bare LF\r\n";
 pub(super) const TEXT_LINE_TOO_LONG: Reply = b"500 5.5.2 Message line too long\r\n";
 
+pub(super) const XCLIENT_DENIED: Reply = b"550 5.7.0 XCLIENT is not for you\r\n";
+
 pub(super) const TALKED_EARLY: Reply = b"554 5.5.1 Protocol error: input before it was asked for\r\n";
 pub(super) const INPUT_BEHIND_STARTTLS: Reply = b"501 5.5.4 Input behind STARTTLS\r\n";
 pub(super) const NO_HTTP: Reply = b"421 4.7.0 This is no web server\r\n";

@@ -12,6 +12,7 @@ use crate::model::{Envelope, ForwardPath, RecipientDsn};
 use crate::proto::line::{Line, LineReader};
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol, Receipt};
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What the service does on this port.
@@ -137,6 +138,10 @@ pub struct Smtp<R> {
     /// Whether this side of the last TLS handshake has told the peer that it may pipeline.
     pub(super) pipelining_was_offered: bool,
     pub(super) is_tls: bool,
+    /// See [`Smtp::with_xclient`].
+    pub(super) takes_xclient: bool,
+    /// Who the peer speaks for, by XCLIENT.
+    pub(super) client: Option<SocketAddr>,
     /// The mail transaction, from MAIL's 250 on.
     pub(super) transaction: Option<Envelope>,
     /// The forward-path that [`Question::MayReceive`] is about, and what its RCPT asked for.
@@ -161,6 +166,8 @@ impl<R: Receipt> Smtp<R> {
             hello: None,
             pipelining_was_offered: false,
             is_tls: false,
+            takes_xclient: false,
+            client: None,
             transaction: None,
             candidate: None,
             chunked: None,
@@ -170,6 +177,19 @@ impl<R: Receipt> Smtp<R> {
             peer_has_closed: false,
             receipt: PhantomData,
         }
+    }
+
+    /// The same session, whose peer is trusted to say by XCLIENT for whom it speaks.
+    #[must_use]
+    pub fn with_xclient(mut self) -> Self {
+        self.takes_xclient = true;
+        self
+    }
+
+    /// Who the peer speaks for, if XCLIENT has said.
+    #[must_use]
+    pub fn client(&self) -> Option<SocketAddr> {
+        self.client
     }
 
     /// What the peer called itself; ASCII without spaces and specials, fit for a trace field.
@@ -274,6 +294,7 @@ impl<R: Receipt> Smtp<R> {
             Command::Vrfy(_) => self.say(reply::CANNOT_VERIFY, out),
             Command::Expn => self.refuse(reply::NOT_IMPLEMENTED, out),
             Command::Help => self.say(reply::HELP, out),
+            Command::XClient(argument) => self.xclient(argument, out),
             Command::StartTls => self.start_tls(out),
             Command::Http => self.close_with(reply::NO_HTTP, out),
         }

@@ -481,6 +481,41 @@ fn starttls_forgets_what_was_said_in_plaintext() {
 }
 
 #[test]
+fn xclient_is_for_trusted_peers_and_starts_anew() {
+    greeted().play("C: XCLIENT ADDR=192.0.2.1\nS: 550 5.7.0");
+    let core = Smtp::new(Arc::new(config())).with_xclient();
+    let mut session = Session::opened(core, Table::default());
+    session.feed(b"EHLO proxy.test\r\n");
+    assert!(
+        session
+            .replies()
+            .iter()
+            .any(|line| line.starts_with("250-XCLIENT NAME ADDR"))
+    );
+    session.play(
+        "C: XCLIENT ADDR=x
+         S: 501 5.5.4
+         C: XCLIENT
+         S: 501 5.5.4
+         C: XCLIENT NAME=c.test ADDR=192.0.2.7 PORT=99
+         S: 220 mx.test
+         C: MAIL FROM:<>
+         S: 503 5.5.1 Send EHLO",
+    );
+    assert_eq!(session.core.client(), "192.0.2.7:99".parse().ok());
+    session.feed(b"HELO client.test\r\nMAIL FROM:<>\r\n");
+    session.replies();
+    let mut session = Session::opened(Smtp::new(Arc::new(config())).with_xclient(), Table::default());
+    session.feed(b"EHLO proxy.test\r\n");
+    session.replies();
+    session.play("C: MAIL FROM:<>\nS: 250\nC: XCLIENT ADDR=192.0.2.7\nS: 503");
+    session.play("C: RSET\nS: 250");
+    // What was sent before the new greeting was meant for somebody else.
+    session.feed(b"XCLIENT ADDR=192.0.2.7\r\nEHLO a\r\n");
+    session.play("S: 554 5.5.1\nS: close");
+}
+
+#[test]
 fn starttls_is_refused_where_there_is_no_certificate() {
     let mut session = session_with(Config::new("mx.test"));
     session.feed(b"EHLO a\r\n");
