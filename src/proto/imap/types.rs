@@ -185,6 +185,8 @@ pub struct Append {
     pub internal_date: Option<InternalDate>,
     /// Octets of the literal.
     pub size: u64,
+    /// The literal is a literal8 (RFC 3516 §4.4): it may hold NUL.
+    pub is_binary: bool,
 }
 
 /// A date-time with its zone (RFC 9051 §9 `date-time`).

@@ -1,7 +1,7 @@
 //! APPEND (RFC 9051 §6.3.12, RFC 4315): the message streams from the receive buffers into the store.
 //!
 //! Invariants: the target and the room are checked before the client is told to send; the OK is built from the store's
-//! receipt; a message that fails on its way is read to its end and dropped.
+//! receipt; a message that fails on its way is read to its end and dropped; NUL comes in a literal8 only (RFC 3516).
 //! Limits: the size is the core's (`Config::message_bytes_max`); memory is the body writer's.
 //! Not here: the dialogue around the literal (`proto::imap::append`).
 
@@ -15,13 +15,14 @@ use crate::proto::imap::{Answer, Appended, Code, Refusal};
 use crate::session::pipe::Pipe;
 use crate::store::{BodyWriter, Change, CommitReceipt, Environment, NewMessage, Outcome, StoreError};
 use bytes::Bytes;
+use memchr::memchr;
 
 /// A message on its way in.
 pub struct Upload<E: Environment> {
     append: Append,
     writer: BodyWriter<E>,
     /// Why it will not be kept.
-    failure: Option<StoreError>,
+    failure: Option<Refusal>,
 }
 
 impl<S: Services> Session<S> {
@@ -59,9 +60,17 @@ impl<S: Services> Session<S> {
     /// The next octets of the message.
     pub async fn upload_piece(&mut self, piece: Bytes) {
         let Some(upload) = &mut self.upload else { return };
-        if upload.failure.is_none() {
-            upload.failure = upload.writer.push(piece).await.err();
+        if upload.failure.is_some() {
+            return;
         }
+        // RFC 9051 §4.3: no literal holds NUL. Taken for what it says it is, it would go out as what it must not be.
+        if !upload.append.is_binary && memchr(0, &piece).is_some() {
+            let refusal = Refusal::new(Code::Cannot, "A message with NUL in it must come as a literal8");
+            upload.failure = Some(refusal);
+            return;
+        }
+        let pushed = upload.writer.push(piece).await;
+        upload.failure = pushed.err().map(|error| refusal_of(&error));
     }
 
     /// The message is complete: commits it and tells what changed.
@@ -87,7 +96,7 @@ impl<S: Services> Session<S> {
         upload: Upload<S::Environment>,
     ) -> Result<Appended<CommitReceipt>, Refusal> {
         if let Some(failure) = upload.failure {
-            return Err(refusal_of(&failure));
+            return Err(failure);
         }
         let Append {
             mailbox,

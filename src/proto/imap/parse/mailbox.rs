@@ -283,8 +283,8 @@ fn append_arguments(cursor: &mut Cursor<'_>) -> Parsed<Append> {
         ))?);
         cursor.space()?;
     }
-    // literal8 of RFC 3516: a message is octets either way.
-    let _ = cursor.eat(b'~');
+    // literal8 of RFC 3516.
+    let is_binary = cursor.eat(b'~');
     if !is_announcement(cursor.rest()) {
         return Err(Fault::Expected("flags, a date-time or the message as a literal"));
     }
@@ -293,5 +293,6 @@ fn append_arguments(cursor: &mut Cursor<'_>) -> Parsed<Append> {
         flags,
         internal_date,
         size: 0,
+        is_binary,
     })
 }
