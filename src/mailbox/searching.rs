@@ -40,6 +40,8 @@ pub struct Found {
     pub indexes: Vec<usize>,
     /// The highest MODSEQ of what was found.
     pub mod_seq: ModSeq,
+    /// Of the first and the last of `indexes`.
+    pub mod_seq_of_ends: (ModSeq, ModSeq),
 }
 
 /// Why a SEARCH was not finished.
@@ -81,8 +83,12 @@ pub async fn run<E: Environment, P: Pace>(
         }
         judged.found.sort_unstable_by_key(|(index, _)| *index);
         for (index, mod_seq) in judged.found {
+            if found.indexes.is_empty() {
+                found.mod_seq_of_ends.0 = mod_seq;
+            }
             found.indexes.push(index);
             found.mod_seq = found.mod_seq.max(mod_seq);
+            found.mod_seq_of_ends.1 = mod_seq;
         }
     }
     Ok(found)

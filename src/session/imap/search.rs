@@ -42,7 +42,8 @@ impl<S: Services> Session<S> {
             self.selected_mut()?.saved.clear();
         }
         let found = found?;
-        let mod_seq = (query.has_mod_seq() && !found.indexes.is_empty()).then_some(found.mod_seq);
+        let gives_mod_seq = query.has_mod_seq() && !found.indexes.is_empty();
+        let mod_seq = gives_mod_seq.then(|| mod_seq_of(&found, search.return_options));
         match search.return_options {
             None => self.write_search(link, &found, search.by_uid, mod_seq).await?,
             Some(options) => self.answer_extended(link, tag, &found, search.by_uid, options, mod_seq)?,
@@ -146,10 +147,25 @@ impl<S: Services> Session<S> {
     }
 }
 
+/// MIN or MAX are asked for, and neither ALL nor COUNT: the messages between do not matter.
+fn is_of_ends(options: ReturnOptions) -> bool {
+    (options.min || options.max) && !options.all && !options.count
+}
+
+/// RFC 4731 §3.2: the MODSEQ of what is returned.
+fn mod_seq_of(found: &Found, options: Option<ReturnOptions>) -> ModSeq {
+    let (first, last) = found.mod_seq_of_ends;
+    match options.filter(|options| is_of_ends(*options)) {
+        None => found.mod_seq,
+        Some(options) if !options.max => first,
+        Some(options) if !options.min => last,
+        Some(_) => first.max(last),
+    }
+}
+
 /// RFC 5182 §2.4: with MIN or MAX and neither ALL nor COUNT only these are saved.
 fn saved(uids: &[Uid], indexes: &[usize], options: ReturnOptions) -> Vec<Uid> {
-    let is_of_ends = (options.min || options.max) && !options.all && !options.count;
-    if !is_of_ends {
+    if !is_of_ends(options) {
         return indexes.iter().map(|index| uids[*index]).collect();
     }
     let first = options.min.then(|| indexes.first()).flatten();

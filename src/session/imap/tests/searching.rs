@@ -123,6 +123,33 @@ fn modseq_is_given_with_the_result() {
 }
 
 #[test]
+fn extended_modseq_is_that_of_what_is_returned() {
+    let mut world = World::new();
+    let mut a = mailbox(&mut world);
+    a.ok(&mut world, "STORE 2 +FLAGS.SILENT (\\Seen)");
+    let fetch = a.ok(&mut world, "FETCH 1:3 MODSEQ");
+    let mod_seqs: Vec<_> = fetch
+        .lines()
+        .into_iter()
+        .map(|line| line.split(['(', ')']).nth(2).unwrap().to_owned())
+        .collect();
+    for (options, result) in [
+        ("MIN", format!("MIN 1 MODSEQ {}", mod_seqs[0])),
+        ("MAX", format!("MAX 3 MODSEQ {}", mod_seqs[2])),
+        ("MIN MAX", format!("MIN 1 MAX 3 MODSEQ {}", mod_seqs[2])),
+        ("MIN COUNT", format!("MIN 1 COUNT 3 MODSEQ {}", mod_seqs[1])),
+        ("MIN ALL", format!("MIN 1 ALL 1:3 MODSEQ {}", mod_seqs[1])),
+        ("", format!("ALL 1:3 MODSEQ {}", mod_seqs[1])),
+    ] {
+        let search = a.ok(&mut world, &format!("SEARCH RETURN ({options}) MODSEQ 1"));
+        assert!(
+            search.untagged.ends_with(&format!(" {result}\r\n")),
+            "{options}: {search:?}"
+        );
+    }
+}
+
+#[test]
 fn a_search_that_takes_too_long_is_refused_and_the_session_goes_on() {
     let mut world = World::new();
     let mut a = mailbox(&mut world);
