@@ -91,6 +91,12 @@ impl View {
         self.mailbox
     }
 
+    /// Every flag change up to this one has been told, or was there when the view was made.
+    #[must_use]
+    pub fn highest_mod_seq(&self) -> ModSeq {
+        self.mod_seq
+    }
+
     /// Messages as last announced by EXISTS and EXPUNGE.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -140,8 +140,10 @@ struct Target {
 impl<S: Services> Session<S> {
     pub async fn fetch<P: Pipe>(&mut self, link: &mut Link<P>, fetch: Fetch) -> Answered {
         let plan = Plan::new(&fetch, self.selected()?.is_read_only);
-        self.is_condstore |= plan.of_row.contains(&FetchItem::ModSeq);
         let ranges = self.selected()?.resolve(&fetch.set, fetch.by_uid)?;
+        if plan.of_row.contains(&FetchItem::ModSeq) {
+            self.enable_condstore(link.out());
+        }
         let mut trouble = Trouble::default();
         for range in ranges {
             if plan.of_content.is_empty() {

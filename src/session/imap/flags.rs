@@ -33,8 +33,10 @@ struct Targets {
 impl<S: Services> Session<S> {
     pub async fn store<P: Pipe>(&mut self, link: &mut Link<P>, store: Store) -> Answered {
         let mailbox = self.writable()?;
-        self.is_condstore |= store.unchanged_since.is_some();
         let targets = self.store_targets(&store)?;
+        if store.unchanged_since.is_some() {
+            self.enable_condstore(link.out());
+        }
         if !targets.uids.is_empty() {
             let (flags, keywords) = partition_flags(&store.flags);
             let outcome = self

@@ -28,7 +28,9 @@ impl<S: Services> Session<S> {
             push_list_delimiter_line("LIST", link.out());
             return Ok(Completion::ok("LIST completed"));
         }
-        self.is_condstore |= list.return_status.contains(&StatusItem::HighestModSeq);
+        if list.return_status.contains(&StatusItem::HighestModSeq) {
+            self.enable_condstore(link.out());
+        }
         let style = Style {
             word: "LIST",
             shows_subscribed: list.return_subscribed || list.select_subscribed,

@@ -36,7 +36,9 @@ impl<S: Services> Session<S> {
                 return Err(stop);
             }
         };
-        self.is_condstore |= query.has_mod_seq();
+        if query.has_mod_seq() {
+            self.enable_condstore(link.out());
+        }
         let found = self.find(&query).await;
         if saves && found.is_err() {
             self.selected_mut()?.saved.clear();

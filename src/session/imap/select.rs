@@ -32,7 +32,9 @@ impl<S: Services> Session<S> {
                 link.out(),
             );
         }
-        self.is_condstore |= parameters.condstore;
+        if parameters.condstore {
+            self.enable_condstore(link.out());
+        }
         let view = self.with_account(|account| {
             let state = account.mailboxes.get(account.names.get(name)?)?;
             write_summary(state, !is_read_only, link.out());

@@ -4,10 +4,12 @@ use super::Services;
 use super::append::Upload;
 use super::link::Lost;
 use crate::mailbox::reader::ReadError;
+use crate::mailbox::status::shown_mod_seq;
 use crate::mailbox::view::View;
 use crate::model::{Account, MailboxId, MailboxName, ModSeq, Uid};
+use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::types::SequenceSet;
-use crate::proto::imap::{Code, Completion};
+use crate::proto::imap::{Code, Completion, Status};
 use crate::proto::message::structure::Structure;
 use crate::store::{AccountState, Change, MailboxState, Outcome, StoreError};
 use smallvec::SmallVec;
@@ -145,6 +147,18 @@ impl<S: Services> Session<S> {
             has_lost_mailbox: false,
             is_condstore: false,
             upload: None,
+        }
+    }
+
+    /// Notes a CONDSTORE enabling command; the first one with a mailbox selected tells how far the client is (RFC 7162
+    /// §3.1).
+    pub fn enable_condstore(&mut self, out: &mut Vec<u8>) {
+        if std::mem::replace(&mut self.is_condstore, true) {
+            return;
+        }
+        if let Some(selected) = &self.selected {
+            let highest = Code::HighestModSeq(shown_mod_seq(selected.view.highest_mod_seq()));
+            push_status_line(b"*", Status::Ok, Some(&highest), "Highest", out);
         }
     }
 

@@ -126,6 +126,33 @@ fn a_conditional_store_names_what_was_modified() {
 }
 
 #[test]
+fn the_command_that_enables_condstore_tells_how_far_the_client_is() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 1);
+    let select = a.ok(&mut world, "SELECT INBOX");
+    let highest = select
+        .lines()
+        .into_iter()
+        .find(|line| line.starts_with("* OK [HIGHESTMODSEQ "))
+        .unwrap()
+        .to_owned();
+    for command in [
+        "FETCH 1 MODSEQ",
+        "FETCH 1 FLAGS (CHANGEDSINCE 1)",
+        "STORE 1 (UNCHANGEDSINCE 1) +FLAGS ()",
+        "SEARCH MODSEQ 1",
+        "STATUS INBOX (HIGHESTMODSEQ)",
+        "LIST \"\" INBOX RETURN (STATUS (HIGHESTMODSEQ))",
+        "ENABLE CONDSTORE",
+    ] {
+        let mut b = world.selected(1);
+        assert!(b.ok(&mut world, command).has(&highest), "{command}");
+        assert!(!b.ok(&mut world, command).has(&highest), "{command}");
+    }
+}
+
+#[test]
 fn a_session_whose_mailbox_is_deleted_is_told_and_ended() {
     let mut world = World::new();
     let mut a = world.login(1);

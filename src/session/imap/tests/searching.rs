@@ -118,6 +118,7 @@ fn refusals() {
 fn modseq_is_given_with_the_result() {
     let mut world = World::new();
     let mut a = mailbox(&mut world);
+    a.ok(&mut world, "ENABLE CONDSTORE");
     let reply = a.ok(&mut world, "SEARCH MODSEQ 1");
     assert!(reply.untagged.starts_with("* SEARCH 1 2 3 (MODSEQ "), "{reply:?}");
 }
@@ -126,6 +127,7 @@ fn modseq_is_given_with_the_result() {
 fn extended_modseq_is_that_of_what_is_returned() {
     let mut world = World::new();
     let mut a = mailbox(&mut world);
+    a.ok(&mut world, "ENABLE CONDSTORE");
     a.ok(&mut world, "STORE 2 +FLAGS.SILENT (\\Seen)");
     let fetch = a.ok(&mut world, "FETCH 1:3 MODSEQ");
     let mod_seqs: Vec<_> = fetch
