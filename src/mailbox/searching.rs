@@ -42,6 +42,8 @@ pub struct Found {
     pub mod_seq: ModSeq,
     /// Of the first and the last of `indexes`.
     pub mod_seq_of_ends: (ModSeq, ModSeq),
+    /// Messages of the view are expunged and could not be judged.
+    pub has_gone: bool,
 }
 
 /// Why a SEARCH was not finished.
@@ -82,6 +84,7 @@ pub async fn run<E: Environment, P: Pace>(
             }
         }
         judged.found.sort_unstable_by_key(|(index, _)| *index);
+        found.has_gone |= judged.has_gone;
         for (index, mod_seq) in judged.found {
             if found.indexes.is_empty() {
                 found.mod_seq_of_ends.0 = mod_seq;
@@ -104,6 +107,7 @@ fn slices(len: usize) -> impl Iterator<Item = Range<usize>> {
 struct Judged {
     found: Vec<(usize, ModSeq)>,
     undecided: Vec<(usize, MessageRow)>,
+    has_gone: bool,
 }
 
 /// What the rows of some messages of the view decide. `None`: the mailbox is gone.
@@ -119,6 +123,7 @@ fn judge_rows(state: &AccountState, view: &View, query: &Query, slice: Range<usi
     for (index, uid) in slice.zip(uids) {
         while rows.next_if(|row| row.uid < *uid).is_some() {}
         let Some(row) = rows.next_if(|row| row.uid == *uid) else {
+            judged.has_gone = true;
             continue;
         };
         match query.judge(index, row, &[]) {

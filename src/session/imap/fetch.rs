@@ -4,7 +4,8 @@
 //! Invariants: items of the rows are written in one look at the store; contents are read between looks; a message's
 //! response is either written whole or not begun, or the connection ends. `\Seen` is durable before the FETCH that shows
 //! it, one change for [`SEEN_BATCH`] messages, so a client that goes away has marked little it never got.
-//! An expunged message is passed over; a FETCH by number then ends `NO [EXPUNGEISSUED]` (RFC 2180 §4.1.2).
+//! An expunged message is passed over; a FETCH by number then ends `OK [EXPUNGEISSUED]` (RFC 9051 §7.1), or `NO` when
+//! nothing it names is there any more (RFC 2180 §4.1.2).
 //! Limits: [`ROWS_SLICE`], [`AHEAD_MESSAGES`] and [`AHEAD_BYTES`] of messages read at the same time; the send buffer's.
 //! Failure: a message that cannot be read is left out and the command ends with NO and the store's code; if `\Seen`
 //! cannot be stored, mail is shown without it.
@@ -14,7 +15,7 @@ use super::Services;
 use super::changes::{announce_keywords, push_flags_item};
 use super::fetch_content::{self, Warmth, is_of_content};
 use super::link::Link;
-use super::state::{Answered, Session, Stop, no};
+use super::state::{Answered, Session, Stop, expunge_issued, no};
 use crate::mailbox::reader::{MessageReader, ReadError};
 use crate::mailbox::view::row_of;
 use crate::model::{Flags, ModSeq, SeqNum, Uid};
@@ -104,6 +105,8 @@ fn sets_seen(item: &FetchItem) -> bool {
 #[derive(Default)]
 pub struct Trouble {
     has_gone: bool,
+    /// Something the command names is still there.
+    has_present: bool,
     /// The first failure.
     failure: Option<Completion>,
 }
@@ -123,8 +126,8 @@ impl Trouble {
     fn completion(self, by_uid: bool) -> Completion {
         match self.failure {
             Some(failure) => failure,
-            None if self.has_gone && !by_uid => no(Code::ExpungeIssued, "Some of the messages are expunged"),
-            None => Completion::ok("FETCH completed"),
+            None if by_uid || !self.has_gone => Completion::ok("FETCH completed"),
+            None => expunge_issued("FETCH completed", self.has_present),
         }
     }
 }
@@ -170,6 +173,7 @@ impl<S: Services> Session<S> {
                         trouble.has_gone = true;
                         continue;
                     };
+                    trouble.has_present = true;
                     if is_wanted(plan, row) {
                         let out = link.out();
                         message::push_fetch_head(SeqNum::from_index(index), out);
@@ -209,14 +213,17 @@ impl<S: Services> Session<S> {
         self.with_selected(|state, selected| {
             let mut targets = Vec::with_capacity(slice.len());
             for index in slice {
-                match row_of(&state.rows, selected.view.uids()[index]) {
-                    None => trouble.has_gone = true,
-                    Some(row) if is_wanted(plan, row) => targets.push(Target {
+                let Some(row) = row_of(&state.rows, selected.view.uids()[index]) else {
+                    trouble.has_gone = true;
+                    continue;
+                };
+                trouble.has_present = true;
+                if is_wanted(plan, row) {
+                    targets.push(Target {
                         index,
                         row: *row,
                         is_newly_seen: false,
-                    }),
-                    Some(_) => {}
+                    });
                 }
             }
             targets

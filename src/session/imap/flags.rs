@@ -1,14 +1,14 @@
 //! STORE (RFC 9051 §6.4.6, RFC 7162 §3.1.3).
 //!
 //! Invariants: one durable change a command; the flags shown are the durable ones after it.
-//! An expunged message is passed over, and a STORE by number then ends
-//! `NO [EXPUNGEISSUED]` (RFC 2180 §4.2).
+//! An expunged message is passed over, and a STORE by number then ends `OK [EXPUNGEISSUED]` (RFC 9051 §7.1), or `NO`
+//! when it is not `.SILENT` and nothing it names is there any more (RFC 2180 §4.2).
 //! LIMITATION: UNCHANGEDSINCE is checked against the durable state when the command begins; a change of another session
 //! that is being committed at that moment is not seen.
 
 use super::Services;
 use super::link::Link;
-use super::state::{Answered, Session, Stop, no};
+use super::state::{Answered, Session, Stop, expunge_issued};
 use crate::mailbox::view::row_of;
 use crate::model::flags::partition_flags;
 use crate::model::{SeqNum, Uid};
@@ -67,7 +67,7 @@ impl<S: Services> Session<S> {
             let code = Code::Modified(targets.modified);
             Completion::ok("Some messages were changed meanwhile").with_code(code)
         } else if targets.has_gone && !store.by_uid {
-            no(Code::ExpungeIssued, "Some of the messages are expunged")
+            expunge_issued("STORE completed", store.silent || !targets.uids.is_empty())
         } else {
             Completion::ok("STORE completed")
         })

@@ -50,7 +50,13 @@ impl<S: Services> Session<S> {
             None => self.write_search(link, &found, search.by_uid, mod_seq).await?,
             Some(options) => self.answer_extended(link, tag, &found, search.by_uid, options, mod_seq)?,
         }
-        Ok(Completion::ok("SEARCH completed"))
+        let done = Completion::ok("SEARCH completed");
+        // RFC 9051 §7.1. A UID SEARCH is followed by the EXPUNGE responses themselves.
+        Ok(if found.has_gone && !search.by_uid {
+            done.with_code(Code::ExpungeIssued)
+        } else {
+            done
+        })
     }
 
     fn compile(&self, search: &Search) -> Result<Query, Stop> {

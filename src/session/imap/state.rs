@@ -110,6 +110,15 @@ pub fn no(code: Code, text: impl Into<Cow<'static, str>>) -> Completion {
     Completion::no(text).with_code(code)
 }
 
+/// The end of a command by number that names expunged messages: done for the others, if there are any.
+pub fn expunge_issued(done: &'static str, has_present: bool) -> Completion {
+    if has_present {
+        Completion::ok(done).with_code(Code::ExpungeIssued)
+    } else {
+        no(Code::ExpungeIssued, "The messages are expunged")
+    }
+}
+
 /// The one table from errors of the store to response codes (RFC 5530, 9208).
 pub fn code_of(error: &StoreError) -> (Code, Cow<'static, str>) {
     match error {

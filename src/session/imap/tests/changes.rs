@@ -32,13 +32,23 @@ fn expunge_is_not_told_during_fetch_store_and_search_by_number() {
     assert!(a.ok(&mut world, "EXPUNGE").has("* 2 EXPUNGE"));
 
     let fetch = b.command(&mut world, "FETCH 1:3 FLAGS");
-    assert!(fetch.tagged.starts_with("NO [EXPUNGEISSUED]"), "{fetch:?}");
+    assert!(fetch.tagged.starts_with("OK [EXPUNGEISSUED]"), "{fetch:?}");
     assert_eq!(fetch.lines(), ["* 1 FETCH (FLAGS ())", "* 3 FETCH (FLAGS ())"]);
-    assert!(
-        b.tagged(&mut world, "STORE 2 +FLAGS (\\Seen)")
-            .starts_with("NO [EXPUNGEISSUED]")
-    );
-    assert_eq!(b.ok(&mut world, "SEARCH ALL").lines(), ["* SEARCH 1 3"]);
+    for (command, end) in [
+        ("FETCH 2 FLAGS", "NO [EXPUNGEISSUED]"),
+        ("FETCH 2 BODY.PEEK[]", "NO [EXPUNGEISSUED]"),
+        ("FETCH 2:3 BODY.PEEK[]", "OK [EXPUNGEISSUED]"),
+        ("STORE 2 +FLAGS (\\Seen)", "NO [EXPUNGEISSUED]"),
+        ("STORE 2 +FLAGS.SILENT (\\Seen)", "OK [EXPUNGEISSUED]"),
+        ("STORE 2:3 +FLAGS.SILENT (\\Seen)", "OK [EXPUNGEISSUED]"),
+        ("STORE 1:2 +FLAGS (\\Seen)", "OK [EXPUNGEISSUED]"),
+    ] {
+        let tagged = b.tagged(&mut world, command);
+        assert!(tagged.starts_with(end), "{command}: {tagged}");
+    }
+    let search = b.command(&mut world, "SEARCH ALL");
+    assert!(search.tagged.starts_with("OK [EXPUNGEISSUED]"), "{search:?}");
+    assert_eq!(search.lines(), ["* SEARCH 1 3"]);
     assert!(
         b.tagged(&mut world, "COPY 1:3 Trash")
             .starts_with("NO [EXPUNGEISSUED]")
