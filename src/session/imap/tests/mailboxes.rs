@@ -115,7 +115,7 @@ fn subscriptions_outlive_mailboxes() {
     let list = a.ok(&mut world, "LIST (SUBSCRIBED) \"\" old*");
     assert_eq!(
         list.lines(),
-        ["* LIST (\\NonExistent \\Noselect \\HasNoChildren \\Subscribed) \"/\" old/one"]
+        ["* LIST (\\NonExistent \\HasNoChildren \\Subscribed) \"/\" old/one"]
     );
     let list = a.ok(&mut world, "LIST (SUBSCRIBED RECURSIVEMATCH) \"\" old");
     assert!(
