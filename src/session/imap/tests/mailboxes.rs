@@ -207,3 +207,31 @@ fn namespace_enable_and_status_answer() {
         ["* STATUS INBOX (MESSAGES 1 RECENT 0 UNSEEN 1 DELETED 1 SIZE 14 UIDNEXT 2)"]
     );
 }
+
+#[test]
+fn a_pattern_need_not_be_a_name() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.ok(&mut world, "CREATE R&-D");
+    for command in [
+        "LIST \"\" \"R&D\"",
+        "LIST \"\" \"R&-D\"",
+        "LIST \"R&\" \"D\"",
+        "LIST \"\" (none \"%&%\")",
+    ] {
+        let list = a.ok(&mut world, command);
+        assert_eq!(
+            list.lines(),
+            ["* LIST (\\HasNoChildren) \"/\" \"R&-D\""],
+            "{command}"
+        );
+    }
+    for command in [
+        "LIST \"\" \"!#$&'+,-.0:;<=>?@^_`|[}%*\"",
+        "LSUB \"\" \"&AGE*\"",
+        "LIST \"\" \"&\"",
+    ] {
+        assert_eq!(a.ok(&mut world, command).untagged, "", "{command}");
+    }
+    assert!(a.tagged(&mut world, "CREATE \"R&D\"").starts_with("NO [CANNOT]"));
+}
