@@ -28,6 +28,11 @@ pub enum TextKey {
         field: Vec<u8>,
         text: Matcher,
     },
+    /// A field of this name contains the text as it stands, or one of its addresses does as `name <mailbox@host>`.
+    Address {
+        field: &'static [u8],
+        text: Matcher,
+    },
     /// The message's EMAILID.
     EmailId(u64),
     /// The Date field's day: days since the epoch.
@@ -54,6 +59,9 @@ impl TextKey {
         let sent = || date::sent_date(header);
         match self {
             Self::Header { field, text } => text.is_in_field(header, field),
+            Self::Address { field, text } => {
+                text.is_in_field(header, field) || text.is_in_addresses(header, field)
+            }
             Self::SentBefore(day) => sent().is_some_and(|sent| sent < *day),
             Self::SentOn(day) => sent() == Some(*day),
             Self::SentSince(day) => sent().is_some_and(|sent| sent >= *day),
@@ -224,10 +232,10 @@ impl Compiler<'_> {
             SearchKey::Older(seconds) => Criterion::Older(seconds_ago(*seconds)),
             SearchKey::Younger(seconds) => Criterion::Younger(seconds_ago(*seconds)),
             SearchKey::Header { field, text } => self.header(field, text)?,
-            SearchKey::From(text) => self.header(b"From", text)?,
-            SearchKey::To(text) => self.header(b"To", text)?,
-            SearchKey::Cc(text) => self.header(b"Cc", text)?,
-            SearchKey::Bcc(text) => self.header(b"Bcc", text)?,
+            SearchKey::From(text) => self.address(b"From", text)?,
+            SearchKey::To(text) => self.address(b"To", text)?,
+            SearchKey::Cc(text) => self.address(b"Cc", text)?,
+            SearchKey::Bcc(text) => self.address(b"Bcc", text)?,
             SearchKey::Subject(text) => self.header(b"Subject", text)?,
             SearchKey::Body(text) => {
                 let text = self.matcher(text)?;
@@ -272,6 +280,11 @@ impl Compiler<'_> {
         let text = self.matcher(text)?;
         let field = field.to_vec();
         Ok(self.text(TextKey::Header { field, text }))
+    }
+
+    fn address(&mut self, field: &'static [u8], text: &[u8]) -> Result<Criterion, CompileError> {
+        let text = self.matcher(text)?;
+        Ok(self.text(TextKey::Address { field, text }))
     }
 
     fn text(&mut self, key: TextKey) -> Criterion {

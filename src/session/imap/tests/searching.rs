@@ -71,6 +71,28 @@ fn keys_find_what_they_say() {
 }
 
 #[test]
+fn addresses_are_found_as_written_and_as_meant() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    let message = "From: user-from (comment)@ (comment) domain.org\r\nTo: \"Bob\\ B\" <bob @ y.org>, \
+        friends: =?utf-8?q?J=C3=BCrgen?=\r\n <\"j.x\"@z.org>;\r\n\r\nx\r\n";
+    a.append(&mut world, "INBOX", "", message);
+    for (keys, found) in [
+        ("FROM user-from@domain.org", vec![1]),
+        ("FROM \"(comment)@ (\"", vec![1]),
+        ("TO bob@y.org", vec![1]),
+        ("TO \"bob b <bob@\"", vec![1]),
+        ("TO j.x@z.org", vec![1]),
+        ("TO friends:", vec![1]),
+        ("CC bob@y.org", vec![]),
+        ("HEADER To bob@y.org", vec![]),
+        ("TO missing", vec![]),
+    ] {
+        assert_eq!(search(&mut a, &mut world, keys), found, "{keys}");
+    }
+}
+
+#[test]
 fn extended_results_and_saved_ones() {
     let mut world = World::new();
     let mut a = mailbox(&mut world);
