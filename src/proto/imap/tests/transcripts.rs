@@ -158,6 +158,15 @@ fn id_noop_and_logout() {
 }
 
 #[test]
+fn the_longest_id_of_the_rfc_is_taken_before_login() {
+    let pair = |n: usize| format!("\"{n:030}\" \"{}\"", "v".repeat(1024));
+    let pairs: Vec<_> = (0..30).map(pair).collect();
+    let mut table = Table::secure();
+    let answer = table.exchange(format!("a ID ({})\r\n", pairs.join(" ")).as_bytes());
+    assert!(answer.ends_with("a OK ID completed\r\n"), "{answer}");
+}
+
+#[test]
 fn append_streams_its_message_and_is_done_with_a_receipt() {
     let mut table = Table::logged_in();
     assert_eq!(
