@@ -8,7 +8,7 @@ use crate::mailbox::status::shown_mod_seq;
 use crate::mailbox::view::View;
 use crate::model::{Account, MailboxId, MailboxName, ModSeq, Uid};
 use crate::proto::imap::encode::code::push_status_line;
-use crate::proto::imap::types::SequenceSet;
+use crate::proto::imap::types::{SequenceNumber, SequenceSet};
 use crate::proto::imap::{Code, Completion, Status};
 use crate::proto::message::structure::Structure;
 use crate::store::{AccountState, Change, MailboxState, Outcome, StoreError};
@@ -62,7 +62,10 @@ impl Selected {
         let resolved = set.resolve(self.view.uids(), &self.saved, by_uid);
         match resolved.first_invalid {
             None => Ok(resolved.ranges),
-            Some(number) => Err(Completion::bad(format!("There is no message {number}")).into()),
+            Some(SequenceNumber::Number(number)) => {
+                Err(Completion::bad(format!("There is no message {number}")).into())
+            }
+            Some(SequenceNumber::Largest) => Err(Completion::bad("There are no messages").into()),
         }
     }
 }

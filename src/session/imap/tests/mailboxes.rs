@@ -235,3 +235,32 @@ fn a_pattern_need_not_be_a_name() {
     }
     assert!(a.tagged(&mut world, "CREATE \"R&D\"").starts_with("NO [CANNOT]"));
 }
+
+#[test]
+fn an_empty_mailbox_has_no_sequence_numbers() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    for command in [
+        "FETCH * FLAGS",
+        "FETCH 1:* FLAGS",
+        "FETCH 1 FLAGS",
+        "STORE 1:* +FLAGS (\\Seen)",
+        "COPY * Trash",
+        "MOVE 1:* Trash",
+        "SEARCH *",
+        "SEARCH OR 1:* SEEN",
+    ] {
+        assert!(a.tagged(&mut world, command).starts_with("BAD"), "{command}");
+    }
+    for command in [
+        "UID FETCH 1:* FLAGS",
+        "UID STORE * +FLAGS (\\Seen)",
+        "UID COPY 1:* Trash",
+        "SEARCH UID *",
+        "SEARCH ALL",
+    ] {
+        a.ok(&mut world, command);
+    }
+    a.ok(&mut world, "SEARCH RETURN (SAVE) ALL");
+    assert_eq!(a.ok(&mut world, "FETCH $ FLAGS").untagged, "");
+}
