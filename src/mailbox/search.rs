@@ -218,9 +218,9 @@ impl Compiler<'_> {
             SearchKey::NotFlag(flags) => not(Criterion::Flag(*flags)),
             SearchKey::Keyword(keyword) => self.keyword(keyword),
             SearchKey::NotKeyword(keyword) => not(self.keyword(keyword)),
-            // No message is \Recent: see `view`.
-            SearchKey::New | SearchKey::Recent => Criterion::Constant(false),
-            SearchKey::Old => Criterion::Constant(true),
+            SearchKey::Recent => self.recent(),
+            SearchKey::Old => not(self.recent()),
+            SearchKey::New => Criterion::All(vec![self.recent(), not(Criterion::Flag(Flags::SEEN))]),
             SearchKey::Before(day) => Criterion::Before(*day),
             SearchKey::On(day) => Criterion::On(*day),
             SearchKey::Since(day) => Criterion::Since(*day),
@@ -270,6 +270,10 @@ impl Compiler<'_> {
             }
             SearchKey::And(keys) => self.all(keys)?,
         })
+    }
+
+    fn recent(&self) -> Criterion {
+        Criterion::Indexes(self.context.view.recent())
     }
 
     fn matcher(&self, text: &[u8]) -> Result<Matcher, CompileError> {

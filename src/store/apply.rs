@@ -247,6 +247,7 @@ fn rename_inbox(account: &mut AccountState, to: MailboxId, mod_seq: ModSeq) -> R
         inbox.highest_mod_seq = mod_seq;
     }
     let (uid_next, keywords) = (inbox.uid_next, inbox.keywords.clone());
+    let recent_from = inbox.recent_from.get();
     let target = mailbox_of(account, to)?;
     if !target.rows.is_empty() || target.uid_next != 1 {
         return Err(Malformed("INBOX is renamed to a mailbox that is not new"));
@@ -260,6 +261,7 @@ fn rename_inbox(account: &mut AccountState, to: MailboxId, mod_seq: ModSeq) -> R
         target.changes.push(MailboxChange::Added(row.uid));
     }
     (target.rows, target.uid_next, target.keywords) = (rows, uid_next, keywords);
+    target.recent_from.set(recent_from);
     Ok(Outcome::Done)
 }
 

@@ -17,7 +17,7 @@ use super::fetch_content::{self, Warmth, is_of_content};
 use super::link::Link;
 use super::state::{Answered, Session, Stop, expunge_issued, no};
 use crate::mailbox::reader::{MessageReader, ReadError};
-use crate::mailbox::view::row_of;
+use crate::mailbox::view::{View, row_of};
 use crate::model::{Flags, ModSeq, SeqNum, Uid};
 use crate::proto::imap::encode::{message, push_number};
 use crate::proto::imap::types::{Fetch, FetchItem, InternalDate, StoreOperation};
@@ -177,7 +177,7 @@ impl<S: Services> Session<S> {
                     if is_wanted(plan, row) {
                         let out = link.out();
                         message::push_fetch_head(SeqNum::from_index(index), out);
-                        push_row_items(state, row, &plan.of_row, out);
+                        push_row_items(state, &selected.view, row, &plan.of_row, out);
                         message::push_fetch_end(out);
                     }
                 }
@@ -330,7 +330,7 @@ impl<S: Services> Session<S> {
             if items.is_empty() {
                 items.push(FetchItem::Uid);
             }
-            push_row_items(state, row, &items, out);
+            push_row_items(state, &selected.view, row, &items, out);
         })
     }
 }
@@ -357,7 +357,13 @@ fn ahead(targets: &[Target]) -> usize {
 }
 
 /// Appends the items of a row with spaces between them.
-fn push_row_items(state: &MailboxState, row: &MessageRow, items: &[FetchItem], out: &mut Vec<u8>) {
+fn push_row_items(
+    state: &MailboxState,
+    view: &View,
+    row: &MessageRow,
+    items: &[FetchItem],
+    out: &mut Vec<u8>,
+) {
     for (place, item) in items.iter().enumerate() {
         if place > 0 {
             out.push(b' ');
@@ -365,7 +371,7 @@ fn push_row_items(state: &MailboxState, row: &MessageRow, items: &[FetchItem], o
         match item {
             FetchItem::Uid => push_named(b"UID ", u64::from(row.uid.value()), out),
             FetchItem::Rfc822Size => push_named(b"RFC822.SIZE ", u64::from(row.size), out),
-            FetchItem::Flags => push_flags_item(state, row, out),
+            FetchItem::Flags => push_flags_item(state, view, row, out),
             FetchItem::ModSeq => message::push_mod_seq(row.mod_seq, out),
             FetchItem::InternalDate => message::push_internal_date(row.internal_date, out),
             FetchItem::SaveDate => {

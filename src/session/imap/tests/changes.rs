@@ -3,6 +3,58 @@
 use super::world::{TestPipe, TestServices, World};
 
 #[test]
+fn a_message_is_recent_in_one_session_only() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.shows_recent = true;
+    a.fill(&mut world, "INBOX", 2);
+    let recent = |reply: super::world::Reply, number: u32| {
+        assert!(reply.has(&format!("* {number} RECENT")), "{reply:?}");
+    };
+    let status = "STATUS INBOX (RECENT)";
+    assert!(a.ok(&mut world, status).has("* STATUS INBOX (RECENT 2)"));
+    recent(a.ok(&mut world, "EXAMINE INBOX"), 2);
+    recent(a.ok(&mut world, "SELECT INBOX"), 2);
+    assert!(a.ok(&mut world, status).has("* STATUS INBOX (RECENT 0)"));
+    let mut b = world.login(1);
+    b.shows_recent = true;
+    recent(b.ok(&mut world, "SELECT INBOX"), 0);
+
+    recent(b.append(&mut world, "INBOX", "\\Seen", "Subject: 3\r\n\r\n"), 1);
+    recent(a.ok(&mut world, "NOOP"), 2);
+    recent(a.append(&mut world, "INBOX", "", "Subject: 4\r\n\r\n"), 3);
+    recent(b.ok(&mut world, "NOOP"), 1);
+    let flags = ["(\\Recent)", "(\\Recent)", "(\\Seen)", "(\\Recent)"];
+    let lines: Vec<_> = (1..)
+        .zip(flags)
+        .map(|(n, flags)| format!("* {n} FETCH (FLAGS {flags})"))
+        .collect();
+    assert_eq!(a.ok(&mut world, "FETCH 1:4 FLAGS").lines(), lines);
+    for (keys, of_a, of_b) in [
+        ("RECENT", " 1 2 4", " 3"),
+        ("NEW", " 1 2 4", ""),
+        ("OLD", " 3", " 1 2 4"),
+    ] {
+        for (client, found) in [(&mut a, of_a), (&mut b, of_b)] {
+            let search = client.ok(&mut world, &format!("SEARCH {keys}"));
+            assert_eq!(search.lines(), [format!("* SEARCH{found}")], "{keys}");
+        }
+    }
+    assert!(
+        b.ok(&mut world, "STORE 3 FLAGS ()")
+            .has("* 3 FETCH (UID 3 FLAGS (\\Recent))")
+    );
+    b.ok(&mut world, "STORE 3 FLAGS (\\Deleted)");
+    b.ok(&mut world, "EXPUNGE");
+    recent(a.append(&mut world, "INBOX", "", "Subject: 5\r\n\r\n"), 4);
+    recent(b.ok(&mut world, "NOOP"), 0);
+
+    a.append(&mut world, "Trash", "", "Subject: 6\r\n\r\n");
+    let mut world = world.restarted();
+    recent(world.login(1).ok(&mut world, "SELECT Trash"), 0);
+}
+
+#[test]
 fn others_are_told_after_their_next_command() {
     let mut world = World::new();
     let mut a = world.selected(1);
@@ -89,7 +141,7 @@ fn idle_pushes_at_once_and_ends_with_done() {
     world.run();
     assert!(b.read().starts_with("+ "));
     a.fill(&mut world, "INBOX", 1);
-    assert_eq!(b.read(), "* 1 EXISTS\r\n* 0 RECENT\r\n");
+    assert_eq!(b.read(), "* 1 EXISTS\r\n* 1 RECENT\r\n");
     a.ok(&mut world, "NOOP");
     a.ok(&mut world, "STORE 1 FLAGS (\\Deleted)");
     assert_eq!(b.read(), "* 1 FETCH (UID 1 FLAGS (\\Deleted))\r\n");
