@@ -245,9 +245,10 @@ impl<S: Services> Session<S> {
             operation: StoreOperation::Add,
             flags: Flags::SEEN,
             keywords: SmallVec::new(),
+            unchanged_since: None,
         };
         // A store that cannot write still shows mail.
-        if let Ok(Outcome::Flags { changed, mod_seq }) = self.change(change).await {
+        if let Ok(Outcome::Flags { changed, mod_seq, .. }) = self.change(change).await {
             let selected = self.selected_mut()?;
             selected.own.push(mod_seq);
             selected.own_were_told = true;

@@ -188,6 +188,23 @@ fn a_conditional_store_names_what_was_modified() {
 }
 
 #[test]
+fn of_two_conditional_stores_at_the_same_moment_one_is_told() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 1);
+    let fetch = a.ok(&mut world, "FETCH 1 MODSEQ");
+    let mod_seq = fetch.untagged.rsplit(['(', ')']).nth(2).unwrap().to_owned();
+    let mut b = world.selected(1);
+    let store = format!("x STORE 1 (UNCHANGEDSINCE {mod_seq}) FLAGS.SILENT ($Lock)\r\n");
+    a.send(&store);
+    b.send(&store);
+    world.run();
+    let both = [a.read(), b.read()];
+    let told = both.iter().filter(|answer| answer.contains("x OK [MODIFIED 1]"));
+    assert_eq!(told.count(), 1, "{both:?}");
+}
+
+#[test]
 fn the_command_that_enables_condstore_tells_how_far_the_client_is() {
     let mut world = World::new();
     let mut a = world.selected(1);
