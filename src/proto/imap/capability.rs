@@ -67,6 +67,7 @@ pub const TABLE: &[Capability] = &[
     row("BINARY", When::Authenticated, true),
     row("STATUS=SIZE", When::Authenticated, true),
     row("OBJECTID", When::Authenticated, true),
+    row("MULTIAPPEND", When::Authenticated, true),
     row("SAVEDATE", When::Authenticated, true),
     row("APPENDLIMIT", When::Authenticated, true),
     row("QUOTA", When::Authenticated, true),

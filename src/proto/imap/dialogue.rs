@@ -155,7 +155,9 @@ impl Core {
             (Doing::AskedAppendCommit { tag }, Answer::AppendRefused(refusal)) => {
                 self.append_failed(&tag, &refusal, out);
             }
-            (Doing::AskedAppendAbandon { tag }, Answer::AppendDropped) => self.append_abandoned(&tag, out),
+            (Doing::AskedAppendAbandon { tag, why }, Answer::AppendDropped) => {
+                self.append_abandoned(&tag, why, out);
+            }
             (Doing::Over, _) => self.doing = Doing::Over,
             _ => self.misused(out),
         }

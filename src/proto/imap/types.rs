@@ -176,10 +176,16 @@ pub enum StatusItem {
     MailboxId,
 }
 
-/// APPEND without its literal.
+/// APPEND up to its first literal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Append {
     pub mailbox: MailboxName,
+    pub message: AppendMessage,
+}
+
+/// One message of an APPEND, without its literal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AppendMessage {
     pub flags: Vec<Flag>,
     /// The INTERNALDATE to keep; now, if `None`.
     pub internal_date: Option<InternalDate>,

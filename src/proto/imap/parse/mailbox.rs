@@ -8,7 +8,9 @@ use super::cursor::{Cursor, Parsed, Upper};
 use super::{Fault, ParseError, take_tag};
 use crate::model::{Flag, Flags, Keyword, MailboxName, SpecialUse};
 use crate::proto::imap::dates;
-use crate::proto::imap::types::{Append, CommandBody, List, SelectParameters, StatusItem, Tag};
+use crate::proto::imap::types::{
+    Append, AppendMessage, CommandBody, List, SelectParameters, StatusItem, Tag,
+};
 use crate::proto::imap::utf7::{self, Utf7Error};
 use smallvec::SmallVec;
 
@@ -280,6 +282,19 @@ fn is_announcement(rest: &[u8]) -> bool {
 fn append_arguments(cursor: &mut Cursor<'_>) -> Parsed<Append> {
     let mailbox = one(cursor)?;
     cursor.space()?;
+    let message = append_message(cursor)?;
+    Ok(Append { mailbox, message })
+}
+
+/// Reads `[flags] [date-time] ` before a further message (RFC 3502); `text` ends with `{n}` CRLF.
+///
+/// # Errors
+/// When something in it is wrong.
+pub fn append_next(text: &[u8]) -> Parsed<AppendMessage> {
+    append_message(&mut Cursor::new(text))
+}
+
+fn append_message(cursor: &mut Cursor<'_>) -> Parsed<AppendMessage> {
     let mut flags = Vec::new();
     if cursor.peek() == Some(b'(') {
         flags = flag_list(cursor)?;
@@ -299,8 +314,7 @@ fn append_arguments(cursor: &mut Cursor<'_>) -> Parsed<Append> {
     if !is_announcement(cursor.rest()) {
         return Err(Fault::Expected("flags, a date-time or the message as a literal"));
     }
-    Ok(Append {
-        mailbox,
+    Ok(AppendMessage {
         flags,
         internal_date,
         size: 0,

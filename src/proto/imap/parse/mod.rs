@@ -89,7 +89,7 @@ pub fn tag(text: &[u8]) -> Option<Tag> {
     take_tag(&mut Cursor::new(text)).ok()
 }
 
-pub use mailbox::{AppendHead, append_head};
+pub use mailbox::{AppendHead, append_head, append_next};
 
 fn take_tag(cursor: &mut Cursor<'_>) -> Parsed<Tag> {
     let tag = cursor.run(|b| is_astring_char(b) && b != b'+');

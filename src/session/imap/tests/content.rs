@@ -141,6 +141,54 @@ fn nul_in_the_middle_of_a_stream_is_seen() {
 }
 
 #[test]
+fn several_messages_are_appended_at_once() {
+    let mut world = World::new();
+    let mut a = world.selected(3);
+    let message = |number: usize| format!("Subject: {number}\r\n\r\n");
+    let more = |from: usize, to: usize| -> String {
+        (from..=to)
+            .map(|n| format!(" {{{}+}}\r\n{}", message(n).len(), message(n)))
+            .collect()
+    };
+    let append = a.ok(
+        &mut world,
+        &format!("APPEND INBOX (\\Seen){} ($x){}", more(1, 1), more(2, 9)),
+    );
+    assert!(append.tagged.contains(" 1:9]"), "{append:?}");
+    let fetch = a.ok(&mut world, "FETCH 1:3 (FLAGS RFC822.SIZE)");
+    assert_eq!(
+        fetch.lines()[1],
+        "* 2 FETCH (FLAGS ($x) RFC822.SIZE 14)",
+        "{fetch:?}"
+    );
+    assert!(
+        a.ok(&mut world, "FETCH 9 BODY.PEEK[]")
+            .untagged
+            .contains("Subject: 9")
+    );
+    for (rest, end) in [
+        (more(1, 33), "NO [LIMIT]"),
+        (
+            format!("{} {{900+}}\r\n{}", more(1, 1), "x".repeat(900)),
+            "NO [OVERQUOTA]",
+        ),
+        (
+            format!("{} {{3+}}\r\na\0b{}", more(1, 1), more(1, 2)),
+            "NO [CANNOT]",
+        ),
+        (format!("{} {{0+}}\r\n", more(1, 1)), "NO "),
+    ] {
+        let tagged = a.tagged(&mut world, &format!("APPEND INBOX{rest}"));
+        assert!(tagged.starts_with(end), "{end}: {tagged}");
+    }
+    assert!(
+        a.ok(&mut world, "STATUS INBOX (MESSAGES)")
+            .untagged
+            .contains("MESSAGES 9)")
+    );
+}
+
+#[test]
 fn nul_in_an_ordinary_literal_is_refused() {
     let mut world = World::new();
     let mut a = world.selected(1);
