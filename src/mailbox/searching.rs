@@ -191,14 +191,14 @@ async fn decide<E: Environment, P: Pace>(
 }
 
 /// Counts the time spent computing.
-struct Budget<'p, P> {
+pub(super) struct Budget<'p, P> {
     pace: &'p P,
     spent: Duration,
     since_breath: Duration,
 }
 
 impl<'p, P: Pace> Budget<'p, P> {
-    fn new(pace: &'p P) -> Self {
+    pub(super) fn new(pace: &'p P) -> Self {
         Self {
             pace,
             spent: Duration::ZERO,
@@ -206,7 +206,7 @@ impl<'p, P: Pace> Budget<'p, P> {
         }
     }
 
-    fn timed<R>(&mut self, work: impl FnOnce() -> R) -> R {
+    pub(super) fn timed<R>(&mut self, work: impl FnOnce() -> R) -> R {
         let start = self.pace.now();
         let result = work();
         let took = self.pace.now().saturating_duration_since(start);
@@ -215,7 +215,7 @@ impl<'p, P: Pace> Budget<'p, P> {
         result
     }
 
-    async fn breathe_if_due(&mut self) -> Result<(), SearchError> {
+    pub(super) async fn breathe_if_due(&mut self) -> Result<(), SearchError> {
         if self.spent > SEARCH_CPU_BUDGET {
             return Err(SearchError::BudgetSpent);
         }

@@ -185,3 +185,52 @@ fn a_search_that_takes_too_long_is_refused_and_the_session_goes_on() {
     world.services.look.set(std::time::Duration::ZERO);
     assert_eq!(search(&mut a, &mut world, "BODY sauer"), [2]);
 }
+
+#[test]
+fn messages_are_sorted() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    for message in [
+        "From: \"Zoe\" <b@x.org>\r\nSubject: Re: pear\r\nDate: Mon, 5 Jan 2026 10:00:00 +0200\r\n\r\n",
+        "From: c@x.org\r\nSubject: apple\r\nDate: Mon, 5 Jan 2026 09:00:00 +0000\r\n\r\nlong\r\n",
+        "From: A@x.org\r\nTo: group: x@y.org;\r\nSubject: [l] Fwd: PEAR\r\nDate: 4 Jan 2026\r\n\r\n",
+        "Subject: \r\n\r\n",
+    ] {
+        a.append(&mut world, "INBOX", "", message);
+    }
+    for (sort, order) in [
+        ("(ARRIVAL) UTF-8 ALL", "1 2 3 4"),
+        ("(REVERSE ARRIVAL) UTF-8 ALL", "1 2 3 4"),
+        ("(SUBJECT) UTF-8 ALL", "4 2 1 3"),
+        ("(REVERSE SUBJECT) UTF-8 ALL", "1 3 2 4"),
+        ("(SUBJECT REVERSE FROM) UTF-8 1:3", "2 1 3"),
+        ("(FROM) US-ASCII NOT 4", "3 1 2"),
+        ("(DISPLAYFROM) UTF-8 ALL", "4 3 2 1"),
+        ("(DATE) UTF-8 1:3", "3 1 2"),
+        ("(REVERSE SIZE) UTF-8 1:2", "1 2"),
+        ("(REVERSE TO CC DISPLAYTO) UTF-8 ALL", "3 1 2 4"),
+    ] {
+        let reply = a.ok(&mut world, &format!("SORT {sort}"));
+        assert_eq!(reply.lines(), [format!("* SORT {order}")], "{sort}");
+    }
+    assert_eq!(
+        a.ok(&mut world, "UID SORT (SIZE) UTF-8 DELETED").lines(),
+        ["* SORT"]
+    );
+    let extended = a.ok(
+        &mut world,
+        "SORT RETURN (MIN MAX COUNT ALL SAVE) (SUBJECT) UTF-8 ALL",
+    );
+    assert!(
+        extended
+            .untagged
+            .ends_with(" MIN 4 MAX 3 COUNT 4 ALL 4,2,1,3\r\n"),
+        "{extended:?}"
+    );
+    assert_eq!(a.ok(&mut world, "FETCH $ UID").lines().len(), 4);
+    assert!(
+        a.tagged(&mut world, "SORT (SIZE) x-none ALL")
+            .starts_with("NO [BADCHARSET")
+    );
+    assert!(a.tagged(&mut world, "SORT () UTF-8 ALL").starts_with("BAD"));
+}
