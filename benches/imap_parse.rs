@@ -88,11 +88,11 @@ fn answer(question: Question) -> Answer<Proof> {
         }
         Question::Idle => Answer::Idling,
         Question::IdleDone => Answer::Done(Completion::ok("done")),
-        Question::AppendBegin(_) => Answer::AppendReady,
+        Question::AppendBegin(_) | Question::AppendNext(_) => Answer::AppendReady,
         Question::AppendCommit => Answer::Appended(Appended {
             receipt: Proof,
             uid_validity: UidValidity(1),
-            uid: Uid::FIRST,
+            uids: vec![Uid::FIRST],
         }),
         Question::AppendAbandon => Answer::AppendDropped,
     }

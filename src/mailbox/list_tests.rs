@@ -26,6 +26,7 @@ fn account(mailboxes: &[&str], subscriptions: &[&str]) -> AccountState {
                 keywords: Vec::new(),
                 highest_mod_seq: ModSeq(0),
                 changes: Default::default(),
+                recent_from: Default::default(),
             },
         );
     }

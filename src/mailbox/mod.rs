@@ -10,5 +10,6 @@ pub mod pattern;
 pub mod reader;
 pub mod search;
 pub mod searching;
+pub mod sorting;
 pub mod status;
 pub mod view;

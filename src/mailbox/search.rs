@@ -28,6 +28,11 @@ pub enum TextKey {
         field: Vec<u8>,
         text: Matcher,
     },
+    /// A field of this name contains the text as it stands, or one of its addresses does as `name <mailbox@host>`.
+    Address {
+        field: &'static [u8],
+        text: Matcher,
+    },
     /// The message's EMAILID.
     EmailId(u64),
     /// The Date field's day: days since the epoch.
@@ -54,6 +59,9 @@ impl TextKey {
         let sent = || date::sent_date(header);
         match self {
             Self::Header { field, text } => text.is_in_field(header, field),
+            Self::Address { field, text } => {
+                text.is_in_field(header, field) || text.is_in_addresses(header, field)
+            }
             Self::SentBefore(day) => sent().is_some_and(|sent| sent < *day),
             Self::SentOn(day) => sent() == Some(*day),
             Self::SentSince(day) => sent().is_some_and(|sent| sent >= *day),
@@ -210,9 +218,9 @@ impl Compiler<'_> {
             SearchKey::NotFlag(flags) => not(Criterion::Flag(*flags)),
             SearchKey::Keyword(keyword) => self.keyword(keyword),
             SearchKey::NotKeyword(keyword) => not(self.keyword(keyword)),
-            // No message is \Recent: see `view`.
-            SearchKey::New | SearchKey::Recent => Criterion::Constant(false),
-            SearchKey::Old => Criterion::Constant(true),
+            SearchKey::Recent => self.recent(),
+            SearchKey::Old => not(self.recent()),
+            SearchKey::New => Criterion::All(vec![self.recent(), not(Criterion::Flag(Flags::SEEN))]),
             SearchKey::Before(day) => Criterion::Before(*day),
             SearchKey::On(day) => Criterion::On(*day),
             SearchKey::Since(day) => Criterion::Since(*day),
@@ -224,10 +232,10 @@ impl Compiler<'_> {
             SearchKey::Older(seconds) => Criterion::Older(seconds_ago(*seconds)),
             SearchKey::Younger(seconds) => Criterion::Younger(seconds_ago(*seconds)),
             SearchKey::Header { field, text } => self.header(field, text)?,
-            SearchKey::From(text) => self.header(b"From", text)?,
-            SearchKey::To(text) => self.header(b"To", text)?,
-            SearchKey::Cc(text) => self.header(b"Cc", text)?,
-            SearchKey::Bcc(text) => self.header(b"Bcc", text)?,
+            SearchKey::From(text) => self.address(b"From", text)?,
+            SearchKey::To(text) => self.address(b"To", text)?,
+            SearchKey::Cc(text) => self.address(b"Cc", text)?,
+            SearchKey::Bcc(text) => self.address(b"Bcc", text)?,
             SearchKey::Subject(text) => self.header(b"Subject", text)?,
             SearchKey::Body(text) => {
                 let text = self.matcher(text)?;
@@ -264,6 +272,10 @@ impl Compiler<'_> {
         })
     }
 
+    fn recent(&self) -> Criterion {
+        Criterion::Indexes(self.context.view.recent())
+    }
+
     fn matcher(&self, text: &[u8]) -> Result<Matcher, CompileError> {
         Matcher::new(self.context.charset, text).map_err(|_| CompileError::BadCharset)
     }
@@ -272,6 +284,11 @@ impl Compiler<'_> {
         let text = self.matcher(text)?;
         let field = field.to_vec();
         Ok(self.text(TextKey::Header { field, text }))
+    }
+
+    fn address(&mut self, field: &'static [u8], text: &[u8]) -> Result<Criterion, CompileError> {
+        let text = self.matcher(text)?;
+        Ok(self.text(TextKey::Address { field, text }))
     }
 
     fn text(&mut self, key: TextKey) -> Criterion {

@@ -40,6 +40,10 @@ pub struct Found {
     pub indexes: Vec<usize>,
     /// The highest MODSEQ of what was found.
     pub mod_seq: ModSeq,
+    /// Of the first and the last of `indexes`.
+    pub mod_seq_of_ends: (ModSeq, ModSeq),
+    /// Messages of the view are expunged and could not be judged.
+    pub has_gone: bool,
 }
 
 /// Why a SEARCH was not finished.
@@ -80,9 +84,14 @@ pub async fn run<E: Environment, P: Pace>(
             }
         }
         judged.found.sort_unstable_by_key(|(index, _)| *index);
+        found.has_gone |= judged.has_gone;
         for (index, mod_seq) in judged.found {
+            if found.indexes.is_empty() {
+                found.mod_seq_of_ends.0 = mod_seq;
+            }
             found.indexes.push(index);
             found.mod_seq = found.mod_seq.max(mod_seq);
+            found.mod_seq_of_ends.1 = mod_seq;
         }
     }
     Ok(found)
@@ -98,6 +107,7 @@ fn slices(len: usize) -> impl Iterator<Item = Range<usize>> {
 struct Judged {
     found: Vec<(usize, ModSeq)>,
     undecided: Vec<(usize, MessageRow)>,
+    has_gone: bool,
 }
 
 /// What the rows of some messages of the view decide. `None`: the mailbox is gone.
@@ -113,6 +123,7 @@ fn judge_rows(state: &AccountState, view: &View, query: &Query, slice: Range<usi
     for (index, uid) in slice.zip(uids) {
         while rows.next_if(|row| row.uid < *uid).is_some() {}
         let Some(row) = rows.next_if(|row| row.uid == *uid) else {
+            judged.has_gone = true;
             continue;
         };
         match query.judge(index, row, &[]) {
@@ -180,14 +191,14 @@ async fn decide<E: Environment, P: Pace>(
 }
 
 /// Counts the time spent computing.
-struct Budget<'p, P> {
+pub(super) struct Budget<'p, P> {
     pace: &'p P,
     spent: Duration,
     since_breath: Duration,
 }
 
 impl<'p, P: Pace> Budget<'p, P> {
-    fn new(pace: &'p P) -> Self {
+    pub(super) fn new(pace: &'p P) -> Self {
         Self {
             pace,
             spent: Duration::ZERO,
@@ -195,7 +206,7 @@ impl<'p, P: Pace> Budget<'p, P> {
         }
     }
 
-    fn timed<R>(&mut self, work: impl FnOnce() -> R) -> R {
+    pub(super) fn timed<R>(&mut self, work: impl FnOnce() -> R) -> R {
         let start = self.pace.now();
         let result = work();
         let took = self.pace.now().saturating_duration_since(start);
@@ -204,7 +215,7 @@ impl<'p, P: Pace> Budget<'p, P> {
         result
     }
 
-    async fn breathe_if_due(&mut self) -> Result<(), SearchError> {
+    pub(super) async fn breathe_if_due(&mut self) -> Result<(), SearchError> {
         if self.spent > SEARCH_CPU_BUDGET {
             return Err(SearchError::BudgetSpent);
         }

@@ -50,7 +50,7 @@ pub fn status<'a>(
     items.iter().map(move |item| {
         let value = match item {
             StatusItem::Messages => state.rows.len() as u64,
-            StatusItem::Recent => 0,
+            StatusItem::Recent => recent(state),
             StatusItem::UidNext => u64::from(state.uid_next),
             StatusItem::UidValidity => u64::from(state.uid_validity.0),
             StatusItem::Unseen => counts.unseen,
@@ -61,6 +61,13 @@ pub fn status<'a>(
         };
         (*item, value)
     })
+}
+
+/// Messages that no session has had for `\Recent` yet.
+fn recent(state: &MailboxState) -> u64 {
+    let from = state.recent_from.get();
+    let old = state.rows.partition_point(|row| row.uid.value() < from);
+    (state.rows.len() - old) as u64
 }
 
 /// HIGHESTMODSEQ is at least 1 on the wire (RFC 7162 §3.1.2.1), also of a mailbox that nothing has happened to.

@@ -4,13 +4,15 @@
 //! Invariants: UIDs ascend; a sequence number changes its meaning only by an EXPUNGE that [`View::sync`] has handed out;
 //! a message expunged by anybody stays in the view until the session may be told (RFC 9051 §7.5.1: not during FETCH,
 //! STORE or SEARCH by number); an announced EXISTS is never taken back except by EXPUNGE.
-//! `\Recent`: Ringpost shows `* 0 RECENT` and never sets the flag, as IMAP4rev2 does away with it (RFC 9051 §2.3.2 and
-//! Appendix E): nothing then differs between sessions, and `NEW` finds nothing, `OLD` everything.
-//! Limits: 4 octets a message; the log of changes is bounded by the store, whole mailboxes are compared beyond it.
+//! `\Recent` (RFC 3501 §2.3.2): a message is recent in the first session that has the mailbox selected read-write when
+//! it is told of it, and in no later one; a session that looks only (EXAMINE) sees it and leaves it to others. What is
+//! recent is not durable, see [`MailboxState::recent_from`].
+//! Limits: 4 octets a message, and 8 for each run of recent ones; the log of changes is bounded by the store, whole mailboxes are compared beyond it.
 //! Not here: the wire (`session::imap`), the durable state itself (`store`).
 
 use crate::model::{MailboxId, ModSeq, SeqNum, Uid};
 use crate::store::{MailboxChange, MailboxState, MessageRow};
+use smallvec::SmallVec;
 use std::cell::Cell;
 use std::ops::Range;
 
@@ -30,6 +32,8 @@ pub struct View {
     mod_seq: ModSeq,
     /// Length of the mailbox's keyword list when FLAGS was last sent.
     keywords: Cell<usize>,
+    /// UIDs that are `\Recent` here: first and behind the last, ascending, not touching.
+    recent: SmallVec<[Range<u32>; 1]>,
 }
 
 /// What the client has to be told, in this order: EXPUNGE, EXISTS, FETCH.
@@ -82,13 +86,54 @@ impl View {
             cursor: state.changes.end(),
             mod_seq: state.highest_mod_seq,
             keywords: Cell::new(state.keywords.len()),
+            recent: SmallVec::new(),
         }
+    }
+
+    /// Makes what no session has had for recent yet recent here; with `keeps_it` it is so in no other session.
+    pub fn take_recent(&mut self, state: &MailboxState, keeps_it: bool) {
+        let new = state.recent_from.get()..self.uid_next;
+        if keeps_it {
+            state.recent_from.set(new.start.max(new.end));
+        }
+        match self.recent.last_mut() {
+            Some(last) if new.start <= last.end => last.end = last.end.max(new.end),
+            _ if new.is_empty() => {}
+            _ => self.recent.push(new),
+        }
+    }
+
+    /// True for a message that is `\Recent` in this session.
+    #[must_use]
+    pub fn is_recent(&self, uid: Uid) -> bool {
+        let run = self.recent.partition_point(|run| run.end <= uid.value());
+        self.recent.get(run).is_some_and(|run| run.start <= uid.value())
+    }
+
+    /// The `\Recent` messages of the view, as index ranges.
+    #[must_use]
+    pub fn recent(&self) -> SmallVec<[Range<usize>; 4]> {
+        let index = |uid: u32| self.uids.partition_point(|shown| shown.value() < uid);
+        let ranges = self.recent.iter().map(|run| index(run.start)..index(run.end));
+        ranges.filter(|range| !range.is_empty()).collect()
+    }
+
+    /// How many messages are `\Recent` in this session.
+    #[must_use]
+    pub fn recent_count(&self) -> usize {
+        self.recent().iter().map(ExactSizeIterator::len).sum()
     }
 
     /// Which mailbox.
     #[must_use]
     pub fn mailbox(&self) -> MailboxId {
         self.mailbox
+    }
+
+    /// Every flag change up to this one has been told, or was there when the view was made.
+    #[must_use]
+    pub fn highest_mod_seq(&self) -> ModSeq {
+        self.mod_seq
     }
 
     /// Messages as last announced by EXISTS and EXPUNGE.

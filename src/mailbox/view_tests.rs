@@ -99,6 +99,7 @@ impl Session {
                 cursor: server.log.len() as u64,
                 mod_seq: ModSeq(server.mod_seq),
                 keywords: Cell::default(),
+                recent: SmallVec::new(),
             },
             client,
         }

@@ -86,18 +86,18 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
             operation,
             flags,
             keywords,
+            unchanged_since,
             uids,
         } => {
             let account = account_of(state, *account)?;
             raise(&mut account.highest_mod_seq, *mod_seq);
-            store_flags(
-                mailbox_of(account, *mailbox)?,
-                *mod_seq,
-                *operation,
-                *flags,
+            let wanted = FlagChange {
+                operation: *operation,
+                flags: *flags,
                 keywords,
-                uids,
-            )
+                unchanged_since: *unchanged_since,
+            };
+            store_flags(mailbox_of(account, *mailbox)?, *mod_seq, &wanted, uids)
         }
         Record::Expunge {
             account,
@@ -247,6 +247,7 @@ fn rename_inbox(account: &mut AccountState, to: MailboxId, mod_seq: ModSeq) -> R
         inbox.highest_mod_seq = mod_seq;
     }
     let (uid_next, keywords) = (inbox.uid_next, inbox.keywords.clone());
+    let recent_from = inbox.recent_from.get();
     let target = mailbox_of(account, to)?;
     if !target.rows.is_empty() || target.uid_next != 1 {
         return Err(Malformed("INBOX is renamed to a mailbox that is not new"));
@@ -260,6 +261,7 @@ fn rename_inbox(account: &mut AccountState, to: MailboxId, mod_seq: ModSeq) -> R
         target.changes.push(MailboxChange::Added(row.uid));
     }
     (target.rows, target.uid_next, target.keywords) = (rows, uid_next, keywords);
+    target.recent_from.set(recent_from);
     Ok(Outcome::Done)
 }
 
@@ -323,25 +325,38 @@ fn rows_between(rows: &[MessageRow], first: u32, last: u32) -> std::ops::Range<u
     start..end
 }
 
+/// What a STORE does to each message.
+struct FlagChange<'a> {
+    operation: StoreOperation,
+    flags: Flags,
+    keywords: &'a [Keyword],
+    unchanged_since: Option<ModSeq>,
+}
+
 fn store_flags(
     mailbox: &mut MailboxState,
     mod_seq: ModSeq,
-    operation: StoreOperation,
-    flags: Flags,
-    keywords: &[Keyword],
+    wanted: &FlagChange<'_>,
     uids: &UidSet,
 ) -> Result<Outcome, Malformed> {
-    let bits = match operation {
-        StoreOperation::Remove => mailbox.known_keyword_bits(keywords),
+    let flags = wanted.flags;
+    let bits = match wanted.operation {
+        StoreOperation::Remove => mailbox.known_keyword_bits(wanted.keywords),
         _ => mailbox
-            .keyword_bits(keywords)
+            .keyword_bits(wanted.keywords)
             .ok_or(Malformed("too many keywords"))?,
     };
     let mut changed = Vec::new();
+    let mut modified = Vec::new();
     for (first, last) in uids.ranges() {
         let range = rows_between(&mailbox.rows, *first, *last);
         for row in &mut mailbox.rows[range] {
-            let (new_flags, new_bits) = match operation {
+            // Decided here, not where the change was asked for: what was committed meanwhile counts.
+            if wanted.unchanged_since.is_some_and(|since| row.mod_seq > since) {
+                modified.push(row.uid);
+                continue;
+            }
+            let (new_flags, new_bits) = match wanted.operation {
                 StoreOperation::Replace => (flags, bits),
                 StoreOperation::Add => (row.flags.with(flags), row.keywords | bits),
                 StoreOperation::Remove => (row.flags.without(flags), row.keywords & !bits),
@@ -357,7 +372,11 @@ fn store_flags(
     if !changed.is_empty() {
         raise(&mut mailbox.highest_mod_seq, mod_seq);
     }
-    Ok(Outcome::Flags { changed, mod_seq })
+    Ok(Outcome::Flags {
+        changed,
+        mod_seq,
+        modified,
+    })
 }
 
 /// Takes out the rows of `uids` that `wanted` picks, in one pass.

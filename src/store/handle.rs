@@ -234,6 +234,10 @@ impl<E: Environment> Store<E> {
         let reader = LogReader::new(env.disk().clone(), store_id);
         reader.know(segment.id, segment.generation, segment.file.clone());
         let unfinished = seed.state.spool.values().cloned().collect();
+        let accounts = seed.state.accounts.values();
+        for mailbox in accounts.flat_map(|account| account.mailboxes.values()) {
+            mailbox.recent_from.set(mailbox.uid_next);
+        }
         let free_bytes_at_ms = env.clock().now().0;
         let log = Log::new(LogStart {
             number,

@@ -300,6 +300,7 @@ impl Planner<'_> {
                 operation,
                 flags,
                 keywords,
+                unchanged_since,
                 ..
             } => {
                 let is_removal = operation == crate::proto::imap::types::StoreOperation::Remove;
@@ -313,6 +314,7 @@ impl Planner<'_> {
                     operation,
                     flags,
                     keywords,
+                    unchanged_since,
                     uids,
                 };
                 scope.finish(record);

@@ -48,6 +48,8 @@ pub mod kind {
     pub const SPOOL_FORGET: u8 = 14;
     /// [`super::Record::Seal`]
     pub const SEAL: u8 = 15;
+    /// [`super::Record::StoreFlags`] with `unchanged_since`
+    pub const STORE_FLAGS_UNCHANGED: u8 = 16;
 }
 
 /// The first bytes of a chunk's payload, before its piece of the body: for whoever salvages a damaged store.
@@ -163,6 +165,8 @@ pub enum Record {
         operation: StoreOperation,
         flags: Flags,
         keywords: SmallVec<[Keyword; 2]>,
+        /// Messages with a MODSEQ above this are passed over. A kind of its own on disk.
+        unchanged_since: Option<ModSeq>,
         uids: UidSet,
     },
     Expunge {
@@ -236,7 +240,11 @@ impl Record {
             Self::InboxRenamed { .. } => kind::INBOX_RENAMED,
             Self::Subscription { .. } => kind::SUBSCRIPTION,
             Self::Message(_) => kind::MESSAGE,
-            Self::StoreFlags { .. } => kind::STORE_FLAGS,
+            Self::StoreFlags {
+                unchanged_since: None,
+                ..
+            } => kind::STORE_FLAGS,
+            Self::StoreFlags { .. } => kind::STORE_FLAGS_UNCHANGED,
             Self::Expunge { .. } => kind::EXPUNGE,
             Self::Transfer { .. } => kind::TRANSFER,
             Self::Spool { .. } => kind::SPOOL,
@@ -298,6 +306,7 @@ impl Record {
                 operation,
                 flags,
                 keywords,
+                unchanged_since,
                 uids,
             } => {
                 put_account_mailbox(out, *account, *mailbox);
@@ -305,6 +314,9 @@ impl Record {
                 put_u8(out, *operation as u8);
                 put_u8(out, flags.0);
                 put_keywords(out, keywords);
+                if let Some(since) = unchanged_since {
+                    put_u64(out, since.0);
+                }
                 put_uids(out, uids);
             }
             Self::Expunge {
@@ -409,13 +421,17 @@ impl Record {
                 }
             }
             kind::MESSAGE => Self::Message(Box::new(decode_message(input)?)),
-            kind::STORE_FLAGS => Self::StoreFlags {
+            kind::STORE_FLAGS | kind::STORE_FLAGS_UNCHANGED => Self::StoreFlags {
                 account: account(input)?,
                 mailbox: mailbox(input)?,
                 mod_seq: mod_seq(input)?,
                 operation: operation(input)?,
                 flags: flags(input)?,
                 keywords: keywords(input)?,
+                unchanged_since: match kind {
+                    kind::STORE_FLAGS => None,
+                    _ => Some(mod_seq(input)?),
+                },
                 uids: input.uids()?,
             },
             kind::EXPUNGE => Self::Expunge {

@@ -1,6 +1,6 @@
 //! The durable state of accounts and mailboxes, as sessions see it.
 //!
-//! Invariants: changed by `apply` only; rows ascend by UID; `uid_next` is above every UID ever durable here; at most
+//! Invariants: changed by `apply` only, but for [`MailboxState::recent_from`]; rows ascend by UID; `uid_next` is above every UID ever durable here; at most
 //! [`KEYWORDS_MAX`] keywords a mailbox; names and mailboxes of an account refer to each other one to one.
 //! Not here: numbers given to changes that are not durable yet (`pending`).
 
@@ -11,6 +11,7 @@ use crate::model::{
 };
 use crate::proto::imap::types::InternalDate;
 use smallvec::SmallVec;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// Keywords a mailbox ever knew: the bits of [`MessageRow::keywords`].
@@ -106,6 +107,9 @@ pub struct MailboxState {
     pub highest_mod_seq: ModSeq,
     /// What happened lately.
     pub changes: ChangeLog,
+    /// The least UID that no session has had for `\Recent` yet. Not durable: after a restart nothing is recent that was
+    /// there before it. In a cell, because sessions that look at the state move it on.
+    pub recent_from: Cell<u32>,
 }
 
 impl MailboxState {
@@ -125,6 +129,7 @@ impl MailboxState {
             keywords: Vec::new(),
             highest_mod_seq: ModSeq(0),
             changes: ChangeLog::default(),
+            recent_from: Cell::new(1),
         }
     }
 

@@ -179,6 +179,8 @@ pub enum Change {
         operation: StoreOperation,
         flags: Flags,
         keywords: SmallVec<[Keyword; 2]>,
+        /// Messages whose MODSEQ is above this when the record is applied stay as they are (RFC 7162 §3.1.3).
+        unchanged_since: Option<ModSeq>,
     },
     /// Removes those of `uids` that are there and, with `only_deleted`, carry \Deleted when the record is applied.
     Expunge {
@@ -214,6 +216,8 @@ pub enum Outcome {
     Flags {
         changed: Vec<Uid>,
         mod_seq: ModSeq,
+        /// UIDs left alone because they were changed after `unchanged_since`, ascending.
+        modified: Vec<Uid>,
     },
     Expunged(Vec<Uid>),
     /// Pairs (source UID, new UID), ascending.

@@ -5,7 +5,7 @@
 //! Not here: the wire form of a completion ([`super::encode::code`]).
 
 use super::encode::code::Code;
-use super::types::{Append, Command, Secret};
+use super::types::{Append, AppendMessage, Command, Secret};
 use crate::model::{Uid, UidValidity};
 use std::borrow::Cow;
 
@@ -69,7 +69,10 @@ pub enum Question {
     /// May this message come? [`Answer::AppendReady`] or [`Answer::AppendRefused`]. After Ready the message comes as
     /// [`Actions::body`](crate::proto::Actions::body), exactly [`Append::size`] octets.
     AppendBegin(Append),
-    /// The message is complete: store it. [`Answer::Appended`] or [`Answer::AppendRefused`].
+    /// May this message come too (RFC 3502)? Asked when the one before it has come whole. Answered as
+    /// [`Self::AppendBegin`]; a refusal is one of all its messages: drop what was collected.
+    AppendNext(AppendMessage),
+    /// The last message is complete: store them all, or none. [`Answer::Appended`] or [`Answer::AppendRefused`].
     AppendCommit,
     /// The command went wrong after its message: drop what was collected. [`Answer::AppendDropped`].
     AppendAbandon,
@@ -86,9 +89,9 @@ pub enum Answer<R> {
     Done(Completion),
     /// To [`Question::Idle`].
     Idling,
-    /// To [`Question::AppendBegin`].
+    /// To [`Question::AppendBegin`] and [`Question::AppendNext`].
     AppendReady,
-    /// To [`Question::AppendBegin`] and [`Question::AppendCommit`].
+    /// To [`Question::AppendBegin`], [`Question::AppendNext`] and [`Question::AppendCommit`].
     AppendRefused(Refusal),
     /// To [`Question::AppendCommit`].
     Appended(Appended<R>),
@@ -96,15 +99,15 @@ pub enum Answer<R> {
     AppendDropped,
 }
 
-/// A message that is durable: the only way to a tagged OK for APPEND.
+/// Messages that are durable: the only way to a tagged OK for APPEND.
 #[derive(Debug)]
 pub struct Appended<R> {
     /// The proof.
     pub receipt: R,
-    /// Where it went (UIDPLUS, RFC 4315).
+    /// Where they went (UIDPLUS, RFC 4315).
     pub uid_validity: UidValidity,
-    /// Under which UID.
-    pub uid: Uid,
+    /// Under which UIDs, in the order they came.
+    pub uids: Vec<Uid>,
 }
 
 /// Why a login is refused; the text is the same for every cause the peer must not tell apart.

@@ -3,17 +3,21 @@
 //! Invariants: the message is never collected here, it leaves as ranges of the input; nothing is promised before
 //! [`Answer::Appended`](super::api::Answer::Appended); a refused message that comes anyway (a non-synchronising literal)
 //! is skipped to its last octet, so that the next command starts at a known place.
-//! Standards: RFC 9051 §6.3.12, RFC 7888, RFC 7889, RFC 4315.
-//! LIMITATION: one message a command (no MULTIAPPEND, RFC 3502): a second one is answered BAD.
+//! Several messages (MULTIAPPEND) are stored together by one [`Question::AppendCommit`], or dropped together.
+//! Limits: the line before a further message is one command line; how many messages there may be, the session says.
+//! Standards: RFC 9051 §6.3.12, RFC 3502, RFC 7888, RFC 7889, RFC 4315.
 
 use super::api::{Appended, Question, Refusal, Status};
 use super::core::{Core, Doing};
 use super::encode::code::Code;
-use super::framing::Announced;
-use super::parse::{self, AppendHead};
-use super::types::{Append, Tag};
+use super::framing::{Announced, Frame};
+use super::parse::{self, AppendHead, Fault};
+use super::types::{Append, AppendMessage, Tag};
 use crate::proto::Actions;
-use std::borrow::Cow;
+
+const EMPTY: &str = "A message has at least one octet";
+const NOT_THE_END: Fault = Fault::Expected("the end of the line after the message");
+const NOT_A_MESSAGE: Fault = Fault::Expected("another message after the space");
 
 /// What follows a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,17 @@ pub(super) enum Tail {
     Start,
     /// CR was there.
     CarriageReturn,
+}
+
+/// Why messages that came are dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Abandoned {
+    /// What follows a message is neither the end of the line nor another message.
+    Grammar(Fault),
+    /// A further message is beyond the limit.
+    TooBig,
+    /// A further message has no octets.
+    Cancelled,
 }
 
 impl Core {
@@ -58,7 +73,10 @@ impl Core {
         out: &mut Actions<Question>,
     ) {
         let append = Append {
-            size: bytes,
+            message: AppendMessage {
+                size: bytes,
+                ..append.message
+            },
             ..append
         };
         if bytes > self.message_bytes_max() {
@@ -74,7 +92,7 @@ impl Core {
         }
         if bytes == 0 {
             // RFC 3502 §6.3.11 made the empty message mean "abort"; RFC 3501 has no message without octets.
-            self.push_tagged(&tag, Status::No, None, "A message has at least one octet", out);
+            self.push_tagged(&tag, Status::No, None, EMPTY, out);
             self.refuse_literal(announced, bytes, 0, out);
             return;
         }
@@ -149,6 +167,7 @@ impl Core {
                     tail: Tail::CarriageReturn,
                 };
             }
+            (Tail::Start, b' ') => self.doing = Doing::AppendNext { tag },
             (Tail::CarriageReturn, b'\n') => {
                 out.question = Some(Question::AppendCommit);
                 self.doing = Doing::AskedAppendCommit { tag };
@@ -157,16 +176,79 @@ impl Core {
                 // Read as the first of what is skipped, so that a literal announced behind it is still seen.
                 self.framer.skip_line();
                 let _ = self.framer.advance(&[byte], self.limits());
-                out.question = Some(Question::AppendAbandon);
-                self.doing = Doing::AskedAppendAbandon { tag };
+                self.abandon(tag, Abandoned::Grammar(NOT_THE_END), out);
             }
         }
+    }
+
+    /// The line of a further message, up to its literal.
+    pub(super) fn append_next(&mut self, tag: Tag, input: &[u8], out: &mut Actions<Question>) -> usize {
+        let (taken, frame) = self.framer.advance(input, self.limits());
+        match frame {
+            Frame::Literal(text, announced) => {
+                let parsed = parse::append_next(text);
+                self.next_announced(tag, parsed, announced, out);
+            }
+            Frame::Command(_) => {
+                self.framer.finish();
+                self.abandon(tag, Abandoned::Grammar(NOT_A_MESSAGE), out);
+            }
+            Frame::TooLong(_) => {
+                self.framer.release();
+                self.abandon(tag, Abandoned::Grammar(Fault::Limit("the line is too long")), out);
+            }
+            Frame::Partial | Frame::SkippedLiteral(_) | Frame::Skipped => {
+                self.doing = Doing::AppendNext { tag };
+            }
+        }
+        taken
+    }
+
+    fn next_announced(
+        &mut self,
+        tag: Tag,
+        parsed: Result<AppendMessage, Fault>,
+        announced: Announced,
+        out: &mut Actions<Question>,
+    ) {
+        let bytes = announced.bytes.unwrap_or(u64::MAX);
+        let why = match parsed {
+            Ok(message) if (1..=self.message_bytes_max()).contains(&bytes) => {
+                out.question = Some(Question::AppendNext(AppendMessage {
+                    size: bytes,
+                    ..message
+                }));
+                self.doing = Doing::AskedAppendBegin {
+                    tag,
+                    announced,
+                    bytes,
+                };
+                return;
+            }
+            Ok(_) if bytes == 0 => Abandoned::Cancelled,
+            Ok(_) => Abandoned::TooBig,
+            Err(fault) => Abandoned::Grammar(fault),
+        };
+        if !announced.is_synchronising && bytes > self.message_bytes_max() {
+            return self.bye(Some(&Code::TooBig), "Literal too big", out);
+        }
+        if announced.is_synchronising {
+            self.framer.finish();
+        } else {
+            self.framer.skip(bytes);
+        }
+        self.abandon(tag, why, out);
+    }
+
+    fn abandon(&mut self, tag: Tag, why: Abandoned, out: &mut Actions<Question>) {
+        out.question = Some(Question::AppendAbandon);
+        self.doing = Doing::AskedAppendAbandon { tag, why };
     }
 
     pub(super) fn appended<R>(&mut self, tag: &Tag, appended: &Appended<R>, out: &mut Actions<Question>) {
         let code = Code::AppendUid {
             uid_validity: appended.uid_validity,
-            uids: vec![appended.uid],
+            uids: appended.uids.clone(),
         };
         self.errors = 0;
         self.push_tagged(tag, Status::Ok, Some(&code), "APPEND completed", out);
@@ -178,10 +260,23 @@ impl Core {
         self.command_ended(out);
     }
 
-    pub(super) fn append_abandoned(&mut self, tag: &Tag, out: &mut Actions<Question>) {
-        let text: Cow<'static, str> = "Expected the end of the line after the message".into();
-        self.push_tagged(tag, Status::Bad, None, &text, out);
-        self.count_error(out);
+    pub(super) fn append_abandoned(&mut self, tag: &Tag, why: Abandoned, out: &mut Actions<Question>) {
+        match why {
+            Abandoned::Grammar(fault) => {
+                self.push_tagged(tag, Status::Bad, None, &fault.to_string(), out);
+                self.count_error(out);
+            }
+            Abandoned::TooBig => {
+                self.push_tagged(
+                    tag,
+                    Status::No,
+                    Some(&Code::TooBig),
+                    "The message is too big",
+                    out,
+                );
+            }
+            Abandoned::Cancelled => self.push_tagged(tag, Status::No, None, EMPTY, out),
+        }
         self.command_ended(out);
     }
 }

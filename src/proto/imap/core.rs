@@ -13,7 +13,7 @@
 //! (`append`), what commands do (`session::imap`).
 
 use super::api::{Answer, Channel, Config, Question, Status};
-use super::append::Tail;
+use super::append::{Abandoned, Tail};
 use super::authenticate::Exchange;
 use super::capability::{self, Situation};
 use super::encode::code::{Code, push_bye_line, push_status_line};
@@ -102,11 +102,16 @@ pub(super) enum Doing {
         tag: Tag,
         tail: Tail,
     },
+    /// The line of a further message.
+    AppendNext {
+        tag: Tag,
+    },
     AskedAppendCommit {
         tag: Tag,
     },
     AskedAppendAbandon {
         tag: Tag,
+        why: Abandoned,
     },
     Over,
 }
@@ -133,6 +138,7 @@ impl Doing {
                 | Self::Idling { .. }
                 | Self::AppendBody { .. }
                 | Self::AppendTail { .. }
+                | Self::AppendNext { .. }
         )
     }
 }
@@ -278,7 +284,10 @@ impl Core {
 
     pub(super) fn shutdown(&mut self, out: &mut Actions<Question>) {
         self.is_shutting_down = true;
-        let is_message_coming = matches!(self.doing, Doing::AppendBody { .. } | Doing::AppendTail { .. });
+        let is_message_coming = matches!(
+            self.doing,
+            Doing::AppendBody { .. } | Doing::AppendTail { .. } | Doing::AppendNext { .. }
+        );
         if !self.doing.is_asking() && !is_message_coming {
             self.bye(None, "The server is shutting down", out);
         }
@@ -315,6 +324,7 @@ impl Core {
                 self.append_tail(tag, tail, input[0], out);
                 1
             }
+            Doing::AppendNext { tag } => self.append_next(tag, input, out),
             Doing::Sasl { tag, exchange } => self.sasl_line(tag, exchange, input, out),
             Doing::Idling { tag } => self.idle_line(tag, input, out),
             _ => self.command_bytes(input, out),
@@ -329,7 +339,11 @@ impl Core {
         }
         let is_in_command = matches!(self.doing, Doing::Ready) && !self.framer.is_empty();
         let seconds = match self.doing {
-            Doing::AppendBody { .. } | Doing::AppendTail { .. } if has_progress => MESSAGE_STALL_SECONDS,
+            Doing::AppendBody { .. } | Doing::AppendTail { .. } | Doing::AppendNext { .. }
+                if has_progress =>
+            {
+                MESSAGE_STALL_SECONDS
+            }
             Doing::Ready if is_in_command && !self.is_in_command => COMMAND_SECONDS,
             Doing::Ready if !is_in_command && has_progress => SILENCE_SECONDS,
             Doing::Idling { .. } if self.is_in_command => SILENCE_SECONDS,

@@ -9,7 +9,7 @@ use super::capability;
 use super::core::{Core, Doing, State};
 use super::encode::code::{push_bye_line, push_completion_line};
 use super::framing::{Frame, Limits};
-use super::input::COMMAND_TEXT_BEFORE_LOGIN_BYTES_MAX;
+use super::input::IDLE_LINE_BYTES_MAX;
 use super::parse::ParseError;
 use super::types::{Command, CommandBody, Tag};
 use crate::proto::Actions;
@@ -69,7 +69,7 @@ impl Core {
 
     pub(super) fn idle_line(&mut self, tag: Tag, input: &[u8], out: &mut Actions<Question>) -> usize {
         let limits = Limits {
-            text_bytes: COMMAND_TEXT_BEFORE_LOGIN_BYTES_MAX,
+            text_bytes: IDLE_LINE_BYTES_MAX,
             has_literals: false,
         };
         let (taken, frame) = self.framer.advance(input, limits);
@@ -155,7 +155,9 @@ impl Core {
             (Doing::AskedAppendCommit { tag }, Answer::AppendRefused(refusal)) => {
                 self.append_failed(&tag, &refusal, out);
             }
-            (Doing::AskedAppendAbandon { tag }, Answer::AppendDropped) => self.append_abandoned(&tag, out),
+            (Doing::AskedAppendAbandon { tag, why }, Answer::AppendDropped) => {
+                self.append_abandoned(&tag, why, out);
+            }
             (Doing::Over, _) => self.doing = Doing::Over,
             _ => self.misused(out),
         }

@@ -18,8 +18,11 @@ use crate::proto::Actions;
 /// come near 64 KiB.
 pub const COMMAND_TEXT_BYTES_MAX: usize = 64 * 1024;
 
-/// The same before login, where no command is long.
-pub const COMMAND_TEXT_BEFORE_LOGIN_BYTES_MAX: usize = 8 * 1024;
+/// The same before login. ID is the longest command there: 30 pairs of 30 and 1,024 octets (RFC 2971 §3.3), quoted.
+pub const COMMAND_TEXT_BEFORE_LOGIN_BYTES_MAX: usize = 40 * 1024;
+
+/// Octets of a line in IDLE, where nothing but DONE may come.
+pub const IDLE_LINE_BYTES_MAX: usize = 8 * 1024;
 
 /// Octets of all literals of one command but APPEND's message. A mailbox name or a search text is far shorter.
 pub const COMMAND_LITERAL_BYTES_MAX: usize = 64 * 1024;

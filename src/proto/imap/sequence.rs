@@ -7,7 +7,6 @@
 use super::types::{SequenceNumber, SequenceRange, SequenceSet};
 use crate::model::Uid;
 use smallvec::SmallVec;
-use std::num::NonZeroU32;
 use std::ops::Range;
 
 /// What a set came to in a view.
@@ -15,8 +14,9 @@ use std::ops::Range;
 pub struct Resolved {
     /// Places in the view (0-based), ascending, not touching.
     pub ranges: SmallVec<[Range<usize>; 4]>,
-    /// The first sequence number that names no message: the command is BAD (RFC 9051 §9). Never set for UIDs.
-    pub first_invalid: Option<NonZeroU32>,
+    /// The first sequence number that names no message, which `*` is in an empty mailbox: the command is BAD (RFC 9051
+    /// §9, `seq-number`). Never set for UIDs.
+    pub first_invalid: Option<SequenceNumber>,
 }
 
 impl Resolved {
@@ -40,7 +40,7 @@ impl Resolved {
 
 impl SequenceSet {
     /// Finds the messages meant among `view`, the UIDs the session has been shown, ascending. `saved`: what `$` means,
-    /// ascending UIDs. `*` is the last message; in an empty view it is none.
+    /// ascending UIDs. `*` is the last message; in an empty view it is none among UIDs, and invalid as a number.
     #[must_use]
     pub fn resolve(&self, view: &[Uid], saved: &[Uid], by_uid: bool) -> Resolved {
         let mut resolved = Resolved::default();
@@ -83,14 +83,15 @@ fn uid_range(range: SequenceRange, view: &[Uid]) -> Range<usize> {
     view.partition_point(|shown| *shown < first)..view.partition_point(|shown| *shown <= last)
 }
 
-fn number_range(range: SequenceRange, count: usize) -> Result<Range<usize>, NonZeroU32> {
+fn number_range(range: SequenceRange, count: usize) -> Result<Range<usize>, SequenceNumber> {
     let has_largest = [range.first, range.last].contains(&SequenceNumber::Largest);
     let place = |number| match number {
+        number if count == 0 => Err(number),
         SequenceNumber::Largest => Ok(count),
         SequenceNumber::Number(number) if number.get() as usize <= count => Ok(number.get() as usize),
         // `7:*` in a view of 3 means its last message, as `559:*` does for UIDs (RFC 9051 §9): it is no error.
         SequenceNumber::Number(_) if has_largest => Ok(count),
-        SequenceNumber::Number(number) => Err(number),
+        number => Err(number),
     };
     let (first, last) = in_order(place(range.first)?, place(range.last)?);
     Ok(first.saturating_sub(1)..last)

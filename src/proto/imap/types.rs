@@ -176,15 +176,23 @@ pub enum StatusItem {
     MailboxId,
 }
 
-/// APPEND without its literal.
+/// APPEND up to its first literal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Append {
     pub mailbox: MailboxName,
+    pub message: AppendMessage,
+}
+
+/// One message of an APPEND, without its literal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AppendMessage {
     pub flags: Vec<Flag>,
     /// The INTERNALDATE to keep; now, if `None`.
     pub internal_date: Option<InternalDate>,
     /// Octets of the literal.
     pub size: u64,
+    /// The literal is a literal8 (RFC 3516 §4.4): it may hold NUL.
+    pub is_binary: bool,
 }
 
 /// A date-time with its zone (RFC 9051 §9 `date-time`).
@@ -322,10 +330,34 @@ pub enum StoreOperation {
     Remove = 2,
 }
 
-/// SEARCH or UID SEARCH.
+/// What SORT compares (RFC 5256 §3, RFC 5957).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SortKey {
+    Arrival,
+    Cc,
+    Date,
+    DisplayFrom,
+    DisplayTo,
+    From,
+    Size,
+    Subject,
+    To,
+}
+
+/// A key and its direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SortCriterion {
+    pub key: SortKey,
+    /// REVERSE
+    pub is_reversed: bool,
+}
+
+/// SEARCH, UID SEARCH, SORT, UID SORT.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search {
     pub by_uid: bool,
+    /// The order of the result; empty for SEARCH.
+    pub sort: SmallVec<[SortCriterion; 4]>,
     /// RFC 4731; `None`: the old untagged SEARCH response is wanted.
     pub return_options: Option<ReturnOptions>,
     /// As named; `None`: US-ASCII/UTF-8.

@@ -1,6 +1,6 @@
 //! Dates of header fields: reading the day from a Date field, writing RFC 5322 dates.
 //!
-//! Invariants: no input panics; a date outside years 1 to 9999 is none. Only the day is read: SENTBEFORE and its kin
+//! Invariants: no input panics; a date outside years 1 to 9999 is none. SENTBEFORE and its kin read the day alone and
 //! compare it "disregarding time and timezone" (RFC 9051 §6.4.4), and mail without a zone keeps its day that way
 //! (mail-parser's date reader gives nothing then, hence the few lines here).
 //! Limits: [`DATE_BYTES_MAX`].
@@ -26,6 +26,64 @@ const MONTHS: [&[u8]; 12] = [
 #[must_use]
 pub fn sent_date(header: &[u8]) -> Option<i32> {
     day(header::first(header, "date")?.value)
+}
+
+/// The instant of the header's first Date field, in seconds since 1970; `None` if not even its day can be read. A time
+/// that cannot be read is midnight, a zone UTC (RFC 5256 §2.2).
+#[must_use]
+pub fn sent_at(header: &[u8]) -> Option<i64> {
+    let value = header::first(header, "date")?.value;
+    let day = day(value)?;
+    Some(i64::from(day) * 86_400 + seconds_of_day(&value[..value.len().min(DATE_BYTES_MAX)]))
+}
+
+/// `hh:mm[:ss] [zone]`, in seconds of the day in UTC.
+fn seconds_of_day(value: &[u8]) -> i64 {
+    let words = words(value);
+    // Words are slices of the value: what stands between two tells a time from a date and the sign of a zone.
+    let offset = |word: &[u8]| word.as_ptr() as usize - value.as_ptr() as usize;
+    let behind = |word: &[u8]| value.get(offset(word) + word.len()).copied();
+    let Some(at) = words.iter().position(|word| behind(word) == Some(b':')) else {
+        return 0;
+    };
+    let mut parts = [0_i64; 3];
+    let mut next = at;
+    for part in &mut parts {
+        let Some(number) = words.get(next).and_then(|word| number(word)) else {
+            return 0;
+        };
+        *part = i64::from(number);
+        next += 1;
+        if behind(words[next - 1]) != Some(b':') {
+            break;
+        }
+    }
+    let [hours, minutes, seconds] = parts;
+    if hours > 23 || minutes > 59 || seconds > 60 {
+        return 0;
+    }
+    let zone_minutes = words.get(next).map_or(0, |zone| {
+        let sign = offset(zone).checked_sub(1).and_then(|at| value.get(at)).copied();
+        zone_minutes(sign, zone)
+    });
+    hours * 3600 + minutes * 60 + seconds - zone_minutes * 60
+}
+
+/// RFC 5322 §4.3 names zones of North America; all others that are words are UTC.
+fn zone_minutes(sign: Option<u8>, zone: &[u8]) -> i64 {
+    if let (4, Some(number), Some(sign @ (b'+' | b'-'))) = (zone.len(), number(zone), sign) {
+        let minutes = i64::from(number / 100) * 60 + i64::from(number % 100);
+        return if sign == b'-' { -minutes } else { minutes };
+    }
+    let hours = match zone.to_ascii_uppercase().as_slice() {
+        b"EDT" => -4,
+        b"EST" | b"CDT" => -5,
+        b"CST" | b"MDT" => -6,
+        b"MST" | b"PDT" => -7,
+        b"PST" => -8,
+        _ => 0,
+    };
+    hours * 60
 }
 
 /// The day of an RFC 5322 date-time, in days since 1970-01-01; the time may be missing.
@@ -107,6 +165,24 @@ pub fn write(at: UnixMillis, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn instants_are_those_of_utc() {
+        let day = 14_614 * 86_400;
+        for (value, seconds) in [
+            ("Wed, 05 Jan 2010 10:20:30 +0200", 8 * 3600 + 20 * 60 + 30),
+            ("5 Jan 2010 10:20 -0130 (x:y)", 11 * 3600 + 50 * 60),
+            ("5 Jan 2010 10:20:30", 10 * 3600 + 20 * 60 + 30),
+            ("5 Jan 2010 10:20:30 EST", 15 * 3600 + 20 * 60 + 30),
+            ("5 Jan 2010 25:20:30 EST", 0),
+            ("5 Jan 2010", 0),
+            ("5 Jan 2010 1x:20", 0),
+        ] {
+            let header = format!("Date: {value}\r\n\r\n");
+            assert_eq!(sent_at(header.as_bytes()), Some(day + seconds), "{value}");
+        }
+        assert_eq!(sent_at(b"Date: today\r\n\r\n"), None);
+    }
 
     #[test]
     fn days_are_read_without_time_and_zone() {

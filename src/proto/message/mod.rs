@@ -27,6 +27,7 @@ pub mod nstring;
 pub mod search;
 pub mod section;
 pub mod structure;
+pub mod subject;
 pub mod trace;
 pub mod transfer;
 pub mod words;

@@ -2,7 +2,8 @@
 //!
 //! Invariants: linear in what is searched; memory is a few times [`SLICE_BYTES`] plus the longest header field, however
 //! large the message; a search can be left after every slice and is never obliged to go on.
-//! What is searched: HEADER and its kin: the message's own header, encoded-words decoded. BODY: the bodies of text parts,
+//! What is searched: HEADER and its kin: the message's own header, encoded-words decoded; FROM, TO, CC and BCC: the
+//! addresses too, taken apart and put together again. BODY: the bodies of text parts,
 //! transfer encoding and charset undone, and the headers of all parts but the message's own (file names, forwarded
 //! subjects). TEXT: both. HTML is searched as written.
 //! Case: i;unicode-casemap (RFC 5051) approximated by Unicode lower case. LIMITATION: composed and decomposed forms of
@@ -10,6 +11,7 @@
 //!
 //! Standards: RFC 9051 §6.4.4, RFC 5051. Not here: the boolean keys and budgets (`session::imap`).
 
+use super::address::{self, Address, Item};
 use super::header;
 use super::structure::{Kind, Structure};
 use super::transfer::Lenient;
@@ -65,6 +67,16 @@ impl Matcher {
             .any(|f| self.is_in(&words::decode(f.value)))
     }
 
+    /// True if an address of a field called `field` contains the needle when written `name <mailbox@host>`, as the
+    /// fields of ENVELOPE hold it (RFC 3501 §6.4.4): without comments and folds, quotes undone.
+    #[must_use]
+    pub fn is_in_addresses(&self, header: &[u8], field: &[u8]) -> bool {
+        header::fields(header)
+            .filter(|f| f.name.eq_ignore_ascii_case(field))
+            .flat_map(|f| address::items(f.value))
+            .any(|item| matches!(item, Item::Address(address) if self.is_in(&address_text(&address))))
+    }
+
     /// True if any field of `header`, name included, contains the needle.
     #[must_use]
     pub fn is_in_header(&self, header: &[u8]) -> bool {
@@ -81,6 +93,24 @@ impl Matcher {
     fn is_in_folded(&self, folded: &[u8]) -> bool {
         self.finder.find(folded).is_some()
     }
+}
+
+fn address_text(address: &Address) -> String {
+    let mut text = String::new();
+    if let Some(name) = &address.name {
+        text.push_str(&words::decode(name));
+        text.push(' ');
+    }
+    text.push('<');
+    if address.mailbox != address::MISSING_MAILBOX {
+        text.push_str(&String::from_utf8_lossy(&address.mailbox));
+    }
+    if address.host != address::MISSING_DOMAIN {
+        text.push('@');
+        text.push_str(&String::from_utf8_lossy(&address.host));
+    }
+    text.push('>');
+    text
 }
 
 /// Appends `text` in lower case.

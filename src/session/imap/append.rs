@@ -1,36 +1,52 @@
-//! APPEND (RFC 9051 §6.3.12, RFC 4315): the message streams from the receive buffers into the store.
+//! APPEND (RFC 9051 §6.3.12, RFC 3502, RFC 4315): each message streams from the receive buffers into the store.
 //!
 //! Invariants: the target and the room are checked before the client is told to send; the OK is built from the store's
-//! receipt; a message that fails on its way is read to its end and dropped.
-//! Limits: the size is the core's (`Config::message_bytes_max`); memory is the body writer's.
+//! receipt; a message that fails on its way is read to its end and dropped; NUL comes in a literal8 only (RFC 3516).
+//! Several messages of one command are one change: all are there, or none.
+//! Limits: the size is the core's (`Config::message_bytes_max`); memory is the body writer's, [`APPEND_MESSAGES_MAX`]
+//! times.
 //! Not here: the dialogue around the literal (`proto::imap::append`).
 
 use super::Services;
 use super::link::{Link, Lost};
 use super::state::{Session, code_of};
 use crate::base::clock::Clock;
+use crate::model::MailboxName;
 use crate::model::flags::partition_flags;
-use crate::proto::imap::types::{Append, InternalDate};
+use crate::proto::imap::types::{Append, AppendMessage, InternalDate};
 use crate::proto::imap::{Answer, Appended, Code, Refusal};
 use crate::session::pipe::Pipe;
 use crate::store::{BodyWriter, Change, CommitReceipt, Environment, NewMessage, Outcome, StoreError};
 use bytes::Bytes;
+use memchr::memchr;
 
-/// A message on its way in.
+/// Most messages of one APPEND. Each waits in memory for the last one, unless it is long
+/// ([`crate::store::options::BODY_IN_MEMORY_BYTES_MAX`]): together some MiB.
+const APPEND_MESSAGES_MAX: usize = 32;
+
+/// Messages on their way in.
 pub struct Upload<E: Environment> {
-    append: Append,
+    mailbox: MailboxName,
+    /// Those that have come whole, and their octets.
+    whole: Vec<NewMessage>,
+    whole_bytes: u64,
+    /// The one that is coming.
+    message: AppendMessage,
     writer: BodyWriter<E>,
-    /// Why it will not be kept.
-    failure: Option<StoreError>,
+    /// Why they will not be kept.
+    failure: Option<Refusal>,
 }
 
 impl<S: Services> Session<S> {
     /// May this message come?
     pub fn append_begin(&mut self, append: Append) -> Answer<CommitReceipt> {
-        match self.check_append(&append) {
+        match self.check_append(&append.mailbox, append.message.size) {
             Ok(()) => {
                 self.upload = Some(Box::new(Upload {
-                    append,
+                    mailbox: append.mailbox,
+                    whole: Vec::new(),
+                    whole_bytes: 0,
+                    message: append.message,
                     writer: self.services.store().body_writer(),
                     failure: None,
                 }));
@@ -40,28 +56,54 @@ impl<S: Services> Session<S> {
         }
     }
 
-    fn check_append(&self, append: &Append) -> Result<(), Refusal> {
+    /// May this one come too? A refusal drops those before it.
+    pub async fn append_next(&mut self, message: AppendMessage) -> Answer<CommitReceipt> {
+        let Some(mut upload) = self.upload.take() else {
+            return Answer::AppendRefused(no_message());
+        };
+        let writer = self.services.store().body_writer();
+        match upload.next(message, writer, &*self.services).await {
+            Ok(bytes) => match self.check_append(&upload.mailbox, bytes) {
+                Ok(()) => {
+                    self.upload = Some(upload);
+                    Answer::AppendReady
+                }
+                Err(refusal) => Answer::AppendRefused(refusal),
+            },
+            Err(refusal) => Answer::AppendRefused(refusal),
+        }
+    }
+
+    fn check_append(&self, mailbox: &MailboxName, bytes: u64) -> Result<(), Refusal> {
         let seen = self.services.store().account(self.account.id, |account| {
-            (account.names.contains_key(&append.mailbox), account.bytes_used)
+            (account.names.contains_key(mailbox), account.bytes_used)
         });
         let Some((true, used)) = seen else {
             return Err(Refusal::new(Code::TryCreate, "No such mailbox"));
         };
         // Checked again when it is committed: others may use the room meanwhile.
         let limit = self.account.quota_bytes.unwrap_or(u64::MAX);
-        if used.saturating_add(append.size) > limit {
+        if used.saturating_add(bytes) > limit {
             return Err(refusal_of(&StoreError::OverQuota));
         }
-        let room = self.services.store().check_room(append.size);
+        let room = self.services.store().check_room(bytes);
         room.map_err(|error| refusal_of(&error))
     }
 
     /// The next octets of the message.
     pub async fn upload_piece(&mut self, piece: Bytes) {
         let Some(upload) = &mut self.upload else { return };
-        if upload.failure.is_none() {
-            upload.failure = upload.writer.push(piece).await.err();
+        if upload.failure.is_some() {
+            return;
         }
+        // RFC 9051 §4.3: no literal holds NUL. Taken for what it says it is, it would go out as what it must not be.
+        if !upload.message.is_binary && memchr(0, &piece).is_some() {
+            let refusal = Refusal::new(Code::Cannot, "A message with NUL in it must come as a literal8");
+            upload.failure = Some(refusal);
+            return;
+        }
+        let pushed = upload.writer.push(piece).await;
+        upload.failure = pushed.err().map(|error| refusal_of(&error));
     }
 
     /// The message is complete: commits it and tells what changed.
@@ -70,8 +112,7 @@ impl<S: Services> Session<S> {
         link: &mut Link<P>,
     ) -> Result<Answer<CommitReceipt>, Lost> {
         let Some(upload) = self.upload.take() else {
-            let refusal = Refusal::new(Code::ServerBug, "There is no message");
-            return Ok(Answer::AppendRefused(refusal));
+            return Ok(Answer::AppendRefused(no_message()));
         };
         let answer = match self.commit_upload(*upload).await {
             Ok(appended) => Answer::Appended(appended),
@@ -86,33 +127,15 @@ impl<S: Services> Session<S> {
         &self,
         upload: Upload<S::Environment>,
     ) -> Result<Appended<CommitReceipt>, Refusal> {
-        if let Some(failure) = upload.failure {
-            return Err(refusal_of(&failure));
-        }
-        let Append {
-            mailbox,
-            flags,
-            internal_date,
-            ..
-        } = upload.append;
-        // Looked up only now: the mailbox may have been deleted or renamed while the message came.
-        let Ok(mailbox) = self.mailbox_id(&mailbox, Code::TryCreate) else {
+        // Looked up only now: the mailbox may have been deleted or renamed while the messages came.
+        let mailbox = self.mailbox_id(&upload.mailbox, Code::TryCreate);
+        let messages = upload.finish(&*self.services).await?;
+        let Ok(mailbox) = mailbox else {
             return Err(Refusal::new(Code::TryCreate, "No such mailbox"));
         };
-        let body = upload.writer.finish().await.map_err(|error| refusal_of(&error))?;
-        let (flags, keywords) = partition_flags(&flags);
-        let internal_date = internal_date.unwrap_or_else(|| InternalDate {
-            at: self.services.clock().now(),
-            zone_minutes: 0,
-        });
         let append = Change::Append {
             mailbox,
-            messages: vec![NewMessage {
-                flags,
-                keywords,
-                internal_date,
-                body,
-            }],
+            messages,
             quota_bytes: self.account.quota_bytes,
         };
         let changed = self.services.store().change(self.account.id, append).await;
@@ -120,12 +143,67 @@ impl<S: Services> Session<S> {
             Ok((receipt, Outcome::Appended { uid_validity, uids })) if !uids.is_empty() => Ok(Appended {
                 receipt,
                 uid_validity,
-                uid: uids[0],
+                uids,
             }),
             Ok(_) => Err(Refusal::new(Code::ServerBug, "The store answered something else")),
             Err(error) => Err(refusal_of(&error)),
         }
     }
+}
+
+impl<E: Environment> Upload<E> {
+    /// Ends the message that was coming and begins `message`; the octets of all of them.
+    async fn next<S: Services<Environment = E>>(
+        &mut self,
+        message: AppendMessage,
+        writer: BodyWriter<E>,
+        services: &S,
+    ) -> Result<u64, Refusal> {
+        if self.whole.len() + 1 == APPEND_MESSAGES_MAX {
+            return Err(Refusal::new(Code::Limit, "Too many messages in one APPEND"));
+        }
+        self.whole_bytes += self.message.size;
+        let bytes = self.whole_bytes.saturating_add(message.size);
+        let message = std::mem::replace(&mut self.message, message);
+        let writer = std::mem::replace(&mut self.writer, writer);
+        if self.failure.is_none() {
+            self.whole.push(whole(message, writer, services).await?);
+        }
+        Ok(bytes)
+    }
+
+    /// The messages, all of them whole.
+    async fn finish<S: Services<Environment = E>>(self, services: &S) -> Result<Vec<NewMessage>, Refusal> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        let mut messages = self.whole;
+        messages.push(whole(self.message, self.writer, services).await?);
+        Ok(messages)
+    }
+}
+
+async fn whole<S: Services>(
+    message: AppendMessage,
+    writer: BodyWriter<S::Environment>,
+    services: &S,
+) -> Result<NewMessage, Refusal> {
+    let body = writer.finish().await.map_err(|error| refusal_of(&error))?;
+    let (flags, keywords) = partition_flags(&message.flags);
+    let internal_date = message.internal_date.unwrap_or_else(|| InternalDate {
+        at: services.clock().now(),
+        zone_minutes: 0,
+    });
+    Ok(NewMessage {
+        flags,
+        keywords,
+        internal_date,
+        body,
+    })
+}
+
+fn no_message() -> Refusal {
+    Refusal::new(Code::ServerBug, "There is no message")
 }
 
 fn refusal_of(error: &StoreError) -> Refusal {

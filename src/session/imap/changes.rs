@@ -8,7 +8,7 @@
 use super::Services;
 use super::link::{Link, Lost};
 use super::state::{Selected, Session};
-use crate::mailbox::view::{OwnChanges, ViewChanges, row_of};
+use crate::mailbox::view::{OwnChanges, View, ViewChanges, row_of};
 use crate::model::{Flags, MailboxId, SeqNum, Uid};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::encode::mailbox::{push_count_line, push_flags_line};
@@ -54,14 +54,18 @@ impl<S: Services> Session<S> {
             if view.takes_new_keywords(state) {
                 write_flags_lines(state, may_change_flags, link.out());
             }
-            Some(view.sync(state, may_expunge, own))
+            let changes = view.sync(state, may_expunge, own);
+            if changes.exists.is_some() {
+                view.take_recent(state, may_change_flags);
+            }
+            Some((changes, view.recent_count()))
         });
-        let Some(changes) = synced.flatten() else {
+        let Some((changes, recent)) = synced.flatten() else {
             self.selected = None;
             self.has_lost_mailbox = true;
             return Ok(Standing::Deleted);
         };
-        self.write_changes(link, mailbox, &changes).await?;
+        self.write_changes(link, mailbox, &changes, recent).await?;
         Ok(Standing::Selected)
     }
 
@@ -70,6 +74,7 @@ impl<S: Services> Session<S> {
         link: &mut Link<P>,
         mailbox: MailboxId,
         changes: &ViewChanges,
+        recent: usize,
     ) -> Result<(), Lost> {
         for number in &changes.expunged {
             push_count_line(number.value(), "EXPUNGE", link.out());
@@ -77,7 +82,7 @@ impl<S: Services> Session<S> {
         }
         if let Some(exists) = changes.exists {
             push_count_line(count(exists), "EXISTS", link.out());
-            push_count_line(0, "RECENT", link.out());
+            push_count_line(count(recent), "RECENT", link.out());
         }
         for uids in changes.flags.chunks(FLAGS_SLICE) {
             self.services.store().account(self.account.id, |account| {
@@ -102,7 +107,7 @@ impl<S: Services> Session<S> {
             out.extend_from_slice(b"UID ");
             push_number(u64::from(uid.value()), out);
             out.push(b' ');
-            push_flags_item(state, row, out);
+            push_flags_item(state, &selected.view, row, out);
             if self.is_condstore {
                 out.push(b' ');
                 message::push_mod_seq(row.mod_seq, out);
@@ -120,7 +125,7 @@ pub fn announce_keywords(state: &MailboxState, selected: &Selected, out: &mut Ve
 }
 
 /// Appends `FLAGS (…)`.
-pub fn push_flags_item(state: &MailboxState, row: &MessageRow, out: &mut Vec<u8>) {
+pub fn push_flags_item(state: &MailboxState, view: &View, row: &MessageRow, out: &mut Vec<u8>) {
     out.extend_from_slice(b"FLAGS ");
     let keywords = state
         .keywords
@@ -128,7 +133,12 @@ pub fn push_flags_item(state: &MailboxState, row: &MessageRow, out: &mut Vec<u8>
         .enumerate()
         .filter(|(bit, _)| row.keywords & (1 << bit) != 0)
         .map(|(_, keyword)| keyword);
-    message::push_flags(row.flags, keywords, &[], out);
+    let extra: &[&str] = if view.is_recent(row.uid) {
+        &["\\Recent"]
+    } else {
+        &[]
+    };
+    message::push_flags(row.flags, keywords, extra, out);
 }
 
 /// Writes `* FLAGS (…)` and `* OK [PERMANENTFLAGS (… \*)]`, the latter empty for a mailbox opened by EXAMINE.

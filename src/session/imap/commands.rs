@@ -75,8 +75,10 @@ impl<S: Services> Session<S> {
         let asks_condstore = capabilities
             .iter()
             .any(|name| name.eq_ignore_ascii_case("CONDSTORE"));
-        self.is_condstore |= asks_condstore;
         push_enabled_line(if asks_condstore { &["CONDSTORE"] } else { &[] }, out);
+        if asks_condstore {
+            self.enable_condstore(out);
+        }
         Completion::ok("ENABLE completed")
     }
 }

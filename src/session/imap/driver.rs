@@ -264,6 +264,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
                 Answer::Done(with_standing(Completion::ok("IDLE completed"), standing))
             }
             Question::AppendBegin(append) => session.append_begin(append),
+            Question::AppendNext(message) => session.append_next(message).await,
             Question::AppendCommit => session.append_commit(link).await?,
             Question::AppendAbandon => {
                 session.upload = None;

@@ -4,7 +4,8 @@
 //! Invariants: items of the rows are written in one look at the store; contents are read between looks; a message's
 //! response is either written whole or not begun, or the connection ends. `\Seen` is durable before the FETCH that shows
 //! it, one change for [`SEEN_BATCH`] messages, so a client that goes away has marked little it never got.
-//! An expunged message is passed over; a FETCH by number then ends `NO [EXPUNGEISSUED]` (RFC 2180 §4.1.2).
+//! An expunged message is passed over; a FETCH by number then ends `OK [EXPUNGEISSUED]` (RFC 9051 §7.1), or `NO` when
+//! nothing it names is there any more (RFC 2180 §4.1.2).
 //! Limits: [`ROWS_SLICE`], [`AHEAD_MESSAGES`] and [`AHEAD_BYTES`] of messages read at the same time; the send buffer's.
 //! Failure: a message that cannot be read is left out and the command ends with NO and the store's code; if `\Seen`
 //! cannot be stored, mail is shown without it.
@@ -14,9 +15,9 @@ use super::Services;
 use super::changes::{announce_keywords, push_flags_item};
 use super::fetch_content::{self, Warmth, is_of_content};
 use super::link::Link;
-use super::state::{Answered, Session, Stop, no};
+use super::state::{Answered, Session, Stop, expunge_issued, no};
 use crate::mailbox::reader::{MessageReader, ReadError};
-use crate::mailbox::view::row_of;
+use crate::mailbox::view::{View, row_of};
 use crate::model::{Flags, ModSeq, SeqNum, Uid};
 use crate::proto::imap::encode::{message, push_number};
 use crate::proto::imap::types::{Fetch, FetchItem, InternalDate, StoreOperation};
@@ -104,6 +105,8 @@ fn sets_seen(item: &FetchItem) -> bool {
 #[derive(Default)]
 pub struct Trouble {
     has_gone: bool,
+    /// Something the command names is still there.
+    has_present: bool,
     /// The first failure.
     failure: Option<Completion>,
 }
@@ -123,8 +126,8 @@ impl Trouble {
     fn completion(self, by_uid: bool) -> Completion {
         match self.failure {
             Some(failure) => failure,
-            None if self.has_gone && !by_uid => no(Code::ExpungeIssued, "Some of the messages are expunged"),
-            None => Completion::ok("FETCH completed"),
+            None if by_uid || !self.has_gone => Completion::ok("FETCH completed"),
+            None => expunge_issued("FETCH completed", self.has_present),
         }
     }
 }
@@ -140,8 +143,10 @@ struct Target {
 impl<S: Services> Session<S> {
     pub async fn fetch<P: Pipe>(&mut self, link: &mut Link<P>, fetch: Fetch) -> Answered {
         let plan = Plan::new(&fetch, self.selected()?.is_read_only);
-        self.is_condstore |= plan.of_row.contains(&FetchItem::ModSeq);
         let ranges = self.selected()?.resolve(&fetch.set, fetch.by_uid)?;
+        if plan.of_row.contains(&FetchItem::ModSeq) {
+            self.enable_condstore(link.out());
+        }
         let mut trouble = Trouble::default();
         for range in ranges {
             if plan.of_content.is_empty() {
@@ -168,10 +173,11 @@ impl<S: Services> Session<S> {
                         trouble.has_gone = true;
                         continue;
                     };
+                    trouble.has_present = true;
                     if is_wanted(plan, row) {
                         let out = link.out();
                         message::push_fetch_head(SeqNum::from_index(index), out);
-                        push_row_items(state, row, &plan.of_row, out);
+                        push_row_items(state, &selected.view, row, &plan.of_row, out);
                         message::push_fetch_end(out);
                     }
                 }
@@ -207,14 +213,17 @@ impl<S: Services> Session<S> {
         self.with_selected(|state, selected| {
             let mut targets = Vec::with_capacity(slice.len());
             for index in slice {
-                match row_of(&state.rows, selected.view.uids()[index]) {
-                    None => trouble.has_gone = true,
-                    Some(row) if is_wanted(plan, row) => targets.push(Target {
+                let Some(row) = row_of(&state.rows, selected.view.uids()[index]) else {
+                    trouble.has_gone = true;
+                    continue;
+                };
+                trouble.has_present = true;
+                if is_wanted(plan, row) {
+                    targets.push(Target {
                         index,
                         row: *row,
                         is_newly_seen: false,
-                    }),
-                    Some(_) => {}
+                    });
                 }
             }
             targets
@@ -236,9 +245,10 @@ impl<S: Services> Session<S> {
             operation: StoreOperation::Add,
             flags: Flags::SEEN,
             keywords: SmallVec::new(),
+            unchanged_since: None,
         };
         // A store that cannot write still shows mail.
-        if let Ok(Outcome::Flags { changed, mod_seq }) = self.change(change).await {
+        if let Ok(Outcome::Flags { changed, mod_seq, .. }) = self.change(change).await {
             let selected = self.selected_mut()?;
             selected.own.push(mod_seq);
             selected.own_were_told = true;
@@ -321,7 +331,7 @@ impl<S: Services> Session<S> {
             if items.is_empty() {
                 items.push(FetchItem::Uid);
             }
-            push_row_items(state, row, &items, out);
+            push_row_items(state, &selected.view, row, &items, out);
         })
     }
 }
@@ -348,7 +358,13 @@ fn ahead(targets: &[Target]) -> usize {
 }
 
 /// Appends the items of a row with spaces between them.
-fn push_row_items(state: &MailboxState, row: &MessageRow, items: &[FetchItem], out: &mut Vec<u8>) {
+fn push_row_items(
+    state: &MailboxState,
+    view: &View,
+    row: &MessageRow,
+    items: &[FetchItem],
+    out: &mut Vec<u8>,
+) {
     for (place, item) in items.iter().enumerate() {
         if place > 0 {
             out.push(b' ');
@@ -356,7 +372,7 @@ fn push_row_items(state: &MailboxState, row: &MessageRow, items: &[FetchItem], o
         match item {
             FetchItem::Uid => push_named(b"UID ", u64::from(row.uid.value()), out),
             FetchItem::Rfc822Size => push_named(b"RFC822.SIZE ", u64::from(row.size), out),
-            FetchItem::Flags => push_flags_item(state, row, out),
+            FetchItem::Flags => push_flags_item(state, view, row, out),
             FetchItem::ModSeq => message::push_mod_seq(row.mod_seq, out),
             FetchItem::InternalDate => message::push_internal_date(row.internal_date, out),
             FetchItem::SaveDate => {

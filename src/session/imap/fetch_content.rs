@@ -2,6 +2,8 @@
 //!
 //! Invariants: a literal's head is written only when its first octets are at hand; once written, its octets follow
 //! exactly, or the connection ends. A section that does not exist is NIL, a partial beyond the end is empty.
+//! No literal but a literal8 holds NUL (RFC 9051 §4.3): a message that came with NUL in it, over SMTP or by a literal8, is
+//! shown as it is by BINARY only; BODY and RFC822 show each NUL as [`NUL_SHOWN_AS`], so that sizes and offsets stay true.
 //! Limits: a body streams in pieces of [`READ_BYTES_MAX`]; items that need the message's structure hold the message once
 //! ([`crate::mailbox::reader::PARSE_BYTES_MAX`]); a decoded BINARY part is held beside it.
 //! Not here: reading (`mailbox::reader`), MIME (`proto::message`).
@@ -17,7 +19,11 @@ use crate::proto::message::section::{self, SectionBytes};
 use crate::proto::message::{binary, bodystructure, envelope};
 use crate::session::pipe::Pipe;
 use crate::store::Environment;
+use memchr::memchr;
 use std::ops::Range;
+
+/// What BODY and RFC822 show for NUL: an octet that no UTF-8 text begins a character with; Dovecot's choice too.
+const NUL_SHOWN_AS: u8 = 0x80;
 
 /// How much of a message is read before its response is begun, so that what fails, fails there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,18 +137,60 @@ pub async fn write<P: Pipe, S: Services>(
     };
     match cut(value, partial_of(item)) {
         Value::Nil => link.out().extend_from_slice(b"NIL"),
-        Value::Owned(bytes) => {
-            // Only a literal8 may hold NUL.
-            if matches!(item, FetchItem::Binary { .. }) && bytes.contains(&0) {
-                push_literal8_head(bytes.len() as u64, link.out());
-            } else {
-                push_literal_head(bytes.len() as u64, link.out());
-            }
-            link.out().extend_from_slice(&bytes);
-        }
-        Value::Range(range) => write_range(link, services, reader, range, trouble).await?,
+        Value::Owned(bytes) => Form::of(item).push_whole(&bytes, link.out()),
+        Value::Range(range) => write_range(link, services, reader, range, Form::of(item), trouble).await?,
     }
     Ok(())
+}
+
+/// What an item's octets may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Without NUL.
+    Text,
+    /// Any octets.
+    Binary,
+}
+
+impl Form {
+    fn of(item: &FetchItem) -> Self {
+        if matches!(item, FetchItem::Binary { .. }) {
+            Self::Binary
+        } else {
+            Self::Text
+        }
+    }
+
+    /// Appends octets that are all at hand. Clients that know only literals get one wherever it will do.
+    fn push_whole(self, octets: &[u8], out: &mut Vec<u8>) {
+        let needs_literal8 = self == Self::Binary && memchr(0, octets).is_some();
+        if needs_literal8 {
+            push_literal8_head(octets.len() as u64, out);
+        } else {
+            push_literal_head(octets.len() as u64, out);
+        }
+        self.push_piece(octets, out);
+    }
+
+    /// Appends the head of octets that come in pieces: whether NUL is among them is not known yet.
+    fn push_head(self, bytes: u64, out: &mut Vec<u8>) {
+        match self {
+            Self::Text => push_literal_head(bytes, out),
+            Self::Binary => push_literal8_head(bytes, out),
+        }
+    }
+
+    fn push_piece(self, octets: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(octets);
+        if self == Self::Text {
+            let mut rest = &mut out[start..];
+            while let Some(at) = memchr(0, rest) {
+                rest[at] = NUL_SHOWN_AS;
+                rest = &mut rest[at + 1..];
+            }
+        }
+    }
 }
 
 fn push_name(item: &FetchItem, out: &mut Vec<u8>) {
@@ -305,12 +353,12 @@ async fn write_range<P: Pipe, S: Services>(
     services: &S,
     reader: &mut MessageReader<S::Environment>,
     range: Range<u64>,
+    form: Form,
     trouble: &mut Trouble,
 ) -> Result<(), Lost> {
     let length = range.end - range.start;
     if let Some(kept) = reader.kept(range.clone()) {
-        push_literal_head(length, link.out());
-        link.out().extend_from_slice(kept);
+        form.push_whole(kept, link.out());
         return Ok(());
     }
     let mut at = range.start;
@@ -329,10 +377,10 @@ async fn write_range<P: Pipe, S: Services>(
             }
         };
         if at == range.start {
-            push_literal_head(length, link.out());
+            form.push_head(length, link.out());
         }
         for piece in pieces {
-            link.out().extend_from_slice(&piece);
+            form.push_piece(&piece, link.out());
             link.part_done(services).await?;
         }
         at = next;

@@ -1,14 +1,13 @@
 //! STORE (RFC 9051 §6.4.6, RFC 7162 §3.1.3).
 //!
 //! Invariants: one durable change a command; the flags shown are the durable ones after it.
-//! An expunged message is passed over, and a STORE by number then ends
-//! `NO [EXPUNGEISSUED]` (RFC 2180 §4.2).
-//! LIMITATION: UNCHANGEDSINCE is checked against the durable state when the command begins; a change of another session
-//! that is being committed at that moment is not seen.
+//! An expunged message is passed over, and a STORE by number then ends `OK [EXPUNGEISSUED]` (RFC 9051 §7.1), or `NO`
+//! when it is not `.SILENT` and nothing it names is there any more (RFC 2180 §4.2).
+//! UNCHANGEDSINCE is checked where the change is applied, so of two sessions that store at the same moment one is told.
 
 use super::Services;
 use super::link::Link;
-use super::state::{Answered, Session, Stop, no};
+use super::state::{Answered, Selected, Session, Stop, expunge_issued, no};
 use crate::mailbox::view::row_of;
 use crate::model::flags::partition_flags;
 use crate::model::{SeqNum, Uid};
@@ -21,20 +20,31 @@ use crate::store::{Change, Outcome};
 /// Messages answered in one look at the store.
 const ANSWER_SLICE: usize = 1_024;
 
-/// What a STORE comes to for each message it names.
+/// As the command counts: sequence number or UID.
+fn number_of(selected: &Selected, uid: Uid, by_uid: bool) -> Option<u32> {
+    if by_uid {
+        return Some(uid.value());
+    }
+    let index = selected.view.index_of(uid)?;
+    Some(SeqNum::from_index(index).value())
+}
+
+/// What a STORE names.
 #[derive(Default)]
 struct Targets {
     uids: Vec<Uid>,
-    /// Changed later than UNCHANGEDSINCE: numbers or UIDs, as the command counts.
-    modified: Vec<u32>,
     has_gone: bool,
 }
 
 impl<S: Services> Session<S> {
     pub async fn store<P: Pipe>(&mut self, link: &mut Link<P>, store: Store) -> Answered {
         let mailbox = self.writable()?;
-        self.is_condstore |= store.unchanged_since.is_some();
-        let targets = self.store_targets(&store)?;
+        let mut targets = self.store_targets(&store)?;
+        // Of messages changed later than UNCHANGEDSINCE.
+        let mut numbers: Vec<u32> = Vec::new();
+        if store.unchanged_since.is_some() {
+            self.enable_condstore(link.out());
+        }
         if !targets.uids.is_empty() {
             let (flags, keywords) = partition_flags(&store.flags);
             let outcome = self
@@ -44,28 +54,36 @@ impl<S: Services> Session<S> {
                     operation: store.operation,
                     flags,
                     keywords,
+                    unchanged_since: store.unchanged_since,
                 })
                 .await?;
-            let changed = match outcome {
-                Outcome::Flags { changed, mod_seq } => {
-                    let selected = self.selected_mut()?;
-                    selected.own.push(mod_seq);
-                    selected.own_were_told = !store.silent;
-                    changed
-                }
-                _ => Vec::new(),
+            let Outcome::Flags {
+                changed,
+                mod_seq,
+                modified,
+            } = outcome
+            else {
+                return Ok(no(Code::ServerBug, "The store answered something else"));
             };
+            let selected = self.selected_mut()?;
+            selected.own.push(mod_seq);
+            selected.own_were_told = !store.silent;
+            numbers = modified
+                .iter()
+                .filter_map(|uid| number_of(selected, *uid, store.by_uid))
+                .collect();
             if !store.silent {
+                targets.uids.retain(|uid| modified.binary_search(uid).is_err());
                 self.answer_flags(link, &targets.uids).await?;
             } else if self.is_condstore {
                 self.answer_mod_seqs(link, &changed).await?;
             }
         }
-        Ok(if !targets.modified.is_empty() {
-            let code = Code::Modified(targets.modified);
+        Ok(if !numbers.is_empty() {
+            let code = Code::Modified(numbers);
             Completion::ok("Some messages were changed meanwhile").with_code(code)
         } else if targets.has_gone && !store.by_uid {
-            no(Code::ExpungeIssued, "Some of the messages are expunged")
+            expunge_issued("STORE completed", store.silent || !targets.uids.is_empty())
         } else {
             Completion::ok("STORE completed")
         })
@@ -77,17 +95,9 @@ impl<S: Services> Session<S> {
             let mut targets = Targets::default();
             for index in ranges.into_iter().flatten() {
                 let uid = selected.view.uids()[index];
-                let Some(row) = row_of(&state.rows, uid) else {
-                    targets.has_gone = true;
-                    continue;
-                };
-                if store.unchanged_since.is_some_and(|since| row.mod_seq > since) {
-                    let number = SeqNum::from_index(index).value();
-                    targets
-                        .modified
-                        .push(if store.by_uid { uid.value() } else { number });
-                } else {
-                    targets.uids.push(uid);
+                match row_of(&state.rows, uid) {
+                    Some(_) => targets.uids.push(uid),
+                    None => targets.has_gone = true,
                 }
             }
             targets

@@ -17,6 +17,8 @@ use smallvec::SmallVec;
 /// What the two commands differ in.
 struct Style<'a> {
     word: &'static str,
+    /// The command has a form of RFC 5258: its client knows what `\NonExistent` implies.
+    is_extended: bool,
     shows_subscribed: bool,
     status: &'a [StatusItem],
 }
@@ -28,9 +30,12 @@ impl<S: Services> Session<S> {
             push_list_delimiter_line("LIST", link.out());
             return Ok(Completion::ok("LIST completed"));
         }
-        self.is_condstore |= list.return_status.contains(&StatusItem::HighestModSeq);
+        if list.return_status.contains(&StatusItem::HighestModSeq) {
+            self.enable_condstore(link.out());
+        }
         let style = Style {
             word: "LIST",
+            is_extended: list.is_extended,
             shows_subscribed: list.return_subscribed || list.select_subscribed,
             status: &list.return_status,
         };
@@ -45,6 +50,7 @@ impl<S: Services> Session<S> {
         }
         let style = Style {
             word: "LSUB",
+            is_extended: false,
             shows_subscribed: false,
             status: &[],
         };
@@ -86,8 +92,11 @@ fn push_entry(entry: &ListEntry, style: &Style<'_>, out: &mut Vec<u8>) {
     if is_lsub && entry.is_placeholder {
         attributes.push("\\Noselect");
     } else if entry.mailbox.is_none() && !is_lsub {
+        attributes.push("\\NonExistent");
         // RFC 5258 §3: \NonExistent implies \Noselect; clients that know only the latter need it said.
-        attributes.extend(["\\NonExistent", "\\Noselect"]);
+        if !style.is_extended {
+            attributes.push("\\Noselect");
+        }
     }
     attributes.push(if entry.has_children {
         "\\HasChildren"

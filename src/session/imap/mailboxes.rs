@@ -67,7 +67,9 @@ impl<S: Services> Session<S> {
 
     pub fn status(&mut self, name: &MailboxName, items: &[StatusItem], out: &mut Vec<u8>) -> Answered {
         // RFC 7162 §3.1.2: asking for HIGHESTMODSEQ enables CONDSTORE.
-        self.is_condstore |= items.contains(&StatusItem::HighestModSeq);
+        if items.contains(&StatusItem::HighestModSeq) {
+            self.enable_condstore(out);
+        }
         let found = self.with_account(|account| {
             let state = account.mailboxes.get(account.names.get(name)?)?;
             push_status_of(state, items, out);

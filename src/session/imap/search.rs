@@ -1,4 +1,4 @@
-//! SEARCH and UID SEARCH (RFC 9051 §6.4.4, RFC 3501's untagged SEARCH, RFC 4731, 5182, 7162 §3.1.5).
+//! SEARCH, SORT and their UID forms (RFC 5256, 5267 (ESORT), 5957; RFC 9051 §6.4.4, RFC 3501's untagged SEARCH, RFC 4731, 5182, 7162 §3.1.5).
 //!
 //! Limits: the budget of [`searching`]; beyond it `NO [LIMIT]`. An untagged SEARCH is sent in pieces.
 //! Not here: what matches (`mailbox::search`).
@@ -10,10 +10,12 @@ use super::state::{Answered, Session, Stop, mailbox_gone, no};
 use crate::base::clock::Clock;
 use crate::mailbox::search::{CompileError, Context, Query};
 use crate::mailbox::searching::{self, Found, SearchError};
+use crate::mailbox::sorting;
+use crate::mailbox::view::row_of;
 use crate::model::{ModSeq, SeqNum, Uid};
 use crate::proto::imap::encode::mailbox::{ExtendedSearch, push_extended_search_line};
 use crate::proto::imap::encode::push_number;
-use crate::proto::imap::types::{ReturnOptions, Search, Tag};
+use crate::proto::imap::types::{ReturnOptions, Search, SortCriterion, Tag};
 use crate::proto::imap::{Code, Completion, Status};
 use crate::session::pipe::Pipe;
 
@@ -36,18 +38,34 @@ impl<S: Services> Session<S> {
                 return Err(stop);
             }
         };
-        self.is_condstore |= query.has_mod_seq();
+        if query.has_mod_seq() {
+            self.enable_condstore(link.out());
+        }
         let found = self.find(&query).await;
         if saves && found.is_err() {
             self.selected_mut()?.saved.clear();
         }
-        let found = found?;
-        let mod_seq = (query.has_mod_seq() && !found.indexes.is_empty()).then_some(found.mod_seq);
+        let mut found = found?;
+        if !search.sort.is_empty() {
+            self.sort(&mut found, &search.sort).await?;
+        }
+        let gives_mod_seq = query.has_mod_seq() && !found.indexes.is_empty();
+        let mod_seq = gives_mod_seq.then(|| mod_seq_of(&found, search.return_options));
         match search.return_options {
-            None => self.write_search(link, &found, search.by_uid, mod_seq).await?,
+            None => {
+                let word = if search.sort.is_empty() { "SEARCH" } else { "SORT" };
+                self.write_numbers(link, word, &found, search.by_uid, mod_seq)
+                    .await?;
+            }
             Some(options) => self.answer_extended(link, tag, &found, search.by_uid, options, mod_seq)?,
         }
-        Ok(Completion::ok("SEARCH completed"))
+        let done = Completion::ok("SEARCH completed");
+        // RFC 9051 §7.1. A UID SEARCH is followed by the EXPUNGE responses themselves.
+        Ok(if found.has_gone && !search.by_uid {
+            done.with_code(Code::ExpungeIssued)
+        } else {
+            done
+        })
     }
 
     fn compile(&self, search: &Search) -> Result<Query, Stop> {
@@ -72,23 +90,45 @@ impl<S: Services> Session<S> {
         let view = &self.selected()?.view;
         let services = &*self.services;
         let found = searching::run(services.store(), self.account.id, view, query, services).await;
-        found.map_err(|error| match error {
-            SearchError::BudgetSpent => no(Code::Limit, "The search takes too long, narrow it down").into(),
-            SearchError::MailboxGone => mailbox_gone().into(),
-            SearchError::Store(error) => error.into(),
-        })
+        found.map_err(stop_of)
+    }
+
+    /// Puts what was found in order; MIN and MAX then are the first and the last (RFC 5267 §3).
+    async fn sort(&self, found: &mut Found, criteria: &[SortCriterion]) -> Result<(), Stop> {
+        let view = &self.selected()?.view;
+        let services = &*self.services;
+        let sorted = sorting::sort(
+            services.store(),
+            self.account.id,
+            view,
+            criteria,
+            &found.indexes,
+            services,
+        );
+        found.indexes = sorted.await.map_err(stop_of)?;
+        let ends = [found.indexes.first(), found.indexes.last()];
+        let [first, last] = self.with_selected(|state, selected| {
+            ends.map(|index| {
+                let row = row_of(&state.rows, selected.view.uids()[*index?])?;
+                Some(row.mod_seq)
+            })
+        })?;
+        found.mod_seq_of_ends = (first.unwrap_or_default(), last.unwrap_or_default());
+        Ok(())
     }
 
     /// `* SEARCH n …`, in pieces: with a million matches it is some megabytes.
-    async fn write_search<P: Pipe>(
+    async fn write_numbers<P: Pipe>(
         &self,
         link: &mut Link<P>,
+        word: &str,
         found: &Found,
         by_uid: bool,
         mod_seq: Option<ModSeq>,
     ) -> Result<(), Stop> {
         let uids = self.selected()?.view.uids();
-        link.out().extend_from_slice(b"* SEARCH");
+        link.out().extend_from_slice(b"* ");
+        link.out().extend_from_slice(word.as_bytes());
         for slice in found.indexes.chunks(NUMBERS_SLICE) {
             for index in slice {
                 link.out().push(b' ');
@@ -146,15 +186,42 @@ impl<S: Services> Session<S> {
     }
 }
 
+fn stop_of(error: SearchError) -> Stop {
+    match error {
+        SearchError::BudgetSpent => no(Code::Limit, "The search takes too long, narrow it down").into(),
+        SearchError::MailboxGone => mailbox_gone().into(),
+        SearchError::Store(error) => error.into(),
+    }
+}
+
+/// MIN or MAX are asked for, and neither ALL nor COUNT: the messages between do not matter.
+fn is_of_ends(options: ReturnOptions) -> bool {
+    (options.min || options.max) && !options.all && !options.count
+}
+
+/// RFC 4731 §3.2: the MODSEQ of what is returned.
+fn mod_seq_of(found: &Found, options: Option<ReturnOptions>) -> ModSeq {
+    let (first, last) = found.mod_seq_of_ends;
+    match options.filter(|options| is_of_ends(*options)) {
+        None => found.mod_seq,
+        Some(options) if !options.max => first,
+        Some(options) if !options.min => last,
+        Some(_) => first.max(last),
+    }
+}
+
 /// RFC 5182 §2.4: with MIN or MAX and neither ALL nor COUNT only these are saved.
 fn saved(uids: &[Uid], indexes: &[usize], options: ReturnOptions) -> Vec<Uid> {
-    let is_of_ends = (options.min || options.max) && !options.all && !options.count;
-    if !is_of_ends {
-        return indexes.iter().map(|index| uids[*index]).collect();
+    if !is_of_ends(options) {
+        let mut saved: Vec<Uid> = indexes.iter().map(|index| uids[*index]).collect();
+        // Of a SORT they are in another order.
+        saved.sort_unstable();
+        return saved;
     }
     let first = options.min.then(|| indexes.first()).flatten();
     let last = options.max.then(|| indexes.last()).flatten();
     let mut saved: Vec<Uid> = first.into_iter().chain(last).map(|index| uids[*index]).collect();
+    saved.sort_unstable();
     saved.dedup();
     saved
 }

@@ -32,11 +32,15 @@ impl<S: Services> Session<S> {
                 link.out(),
             );
         }
-        self.is_condstore |= parameters.condstore;
+        if parameters.condstore {
+            self.enable_condstore(link.out());
+        }
         let view = self.with_account(|account| {
             let state = account.mailboxes.get(account.names.get(name)?)?;
-            write_summary(state, !is_read_only, link.out());
-            Some(View::new(state))
+            let mut view = View::new(state);
+            view.take_recent(state, !is_read_only);
+            write_summary(state, &view, !is_read_only, link.out());
+            Some(view)
         })?;
         let Some(view) = view else {
             let refused = no(Code::NonExistent, "No such mailbox");
@@ -78,14 +82,14 @@ impl<S: Services> Session<S> {
     }
 }
 
-fn write_summary(state: &MailboxState, may_change_flags: bool, out: &mut Vec<u8>) {
+fn write_summary(state: &MailboxState, view: &View, may_change_flags: bool, out: &mut Vec<u8>) {
     let summary = select_summary(state);
     let ok = |code: Code, text: &str, out: &mut Vec<u8>| {
         push_status_line(b"*", Status::Ok, Some(&code), text, out);
     };
     write_flags_lines(state, may_change_flags, out);
     push_count_line(count(summary.exists), "EXISTS", out);
-    push_count_line(0, "RECENT", out);
+    push_count_line(count(view.recent_count()), "RECENT", out);
     if let Some(first) = summary.first_unseen {
         ok(Code::Unseen(first), "First unseen message", out);
     }

@@ -4,10 +4,12 @@ use super::Services;
 use super::append::Upload;
 use super::link::Lost;
 use crate::mailbox::reader::ReadError;
+use crate::mailbox::status::shown_mod_seq;
 use crate::mailbox::view::View;
 use crate::model::{Account, MailboxId, MailboxName, ModSeq, Uid};
-use crate::proto::imap::types::SequenceSet;
-use crate::proto::imap::{Code, Completion};
+use crate::proto::imap::encode::code::push_status_line;
+use crate::proto::imap::types::{SequenceNumber, SequenceSet};
+use crate::proto::imap::{Code, Completion, Status};
 use crate::proto::message::structure::Structure;
 use crate::store::{AccountState, Change, MailboxState, Outcome, StoreError};
 use smallvec::SmallVec;
@@ -60,7 +62,10 @@ impl Selected {
         let resolved = set.resolve(self.view.uids(), &self.saved, by_uid);
         match resolved.first_invalid {
             None => Ok(resolved.ranges),
-            Some(number) => Err(Completion::bad(format!("There is no message {number}")).into()),
+            Some(SequenceNumber::Number(number)) => {
+                Err(Completion::bad(format!("There is no message {number}")).into())
+            }
+            Some(SequenceNumber::Largest) => Err(Completion::bad("There are no messages").into()),
         }
     }
 }
@@ -108,6 +113,15 @@ pub fn no(code: Code, text: impl Into<Cow<'static, str>>) -> Completion {
     Completion::no(text).with_code(code)
 }
 
+/// The end of a command by number that names expunged messages: done for the others, if there are any.
+pub fn expunge_issued(done: &'static str, has_present: bool) -> Completion {
+    if has_present {
+        Completion::ok(done).with_code(Code::ExpungeIssued)
+    } else {
+        no(Code::ExpungeIssued, "The messages are expunged")
+    }
+}
+
 /// The one table from errors of the store to response codes (RFC 5530, 9208).
 pub fn code_of(error: &StoreError) -> (Code, Cow<'static, str>) {
     match error {
@@ -145,6 +159,18 @@ impl<S: Services> Session<S> {
             has_lost_mailbox: false,
             is_condstore: false,
             upload: None,
+        }
+    }
+
+    /// Notes a CONDSTORE enabling command; the first one with a mailbox selected tells how far the client is (RFC 7162
+    /// §3.1).
+    pub fn enable_condstore(&mut self, out: &mut Vec<u8>) {
+        if std::mem::replace(&mut self.is_condstore, true) {
+            return;
+        }
+        if let Some(selected) = &self.selected {
+            let highest = Code::HighestModSeq(shown_mod_seq(selected.view.highest_mod_seq()));
+            push_status_line(b"*", Status::Ok, Some(&highest), "Highest", out);
         }
     }
 

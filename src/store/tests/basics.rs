@@ -163,6 +163,7 @@ fn flags_and_keywords_change_and_unchanged_messages_are_not_named() {
         operation: StoreOperation::Add,
         flags: Flags::SEEN,
         keywords: smallvec![Keyword::new("$Work").expect("an atom")],
+        unchanged_since: None,
     };
     let (_, outcome) = world
         .run(store.change(ALICE, seen(vec![uid(1), uid(9)])))

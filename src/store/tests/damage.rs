@@ -179,6 +179,7 @@ fn below_the_reserve_mail_is_refused_and_flags_are_not() {
         operation: StoreOperation::Add,
         flags: Flags::SEEN,
         keywords: smallvec![],
+        unchanged_since: None,
     };
     world.run(store.change(ALICE, flags)).expect("it commits");
     disk.set_capacity(1 << 30);
@@ -236,6 +237,7 @@ fn keywords_beyond_64_are_refused_before_anything_is_written() {
         operation: StoreOperation::Add,
         flags: Flags::default(),
         keywords: smallvec![crate::model::Keyword::new(&format!("k{n}")).expect("an atom")],
+        unchanged_since: None,
     };
     let all = (0..70).map(|n| store.change(ALICE, with(n)));
     let done = world.run(futures::future::join_all(all));

@@ -206,6 +206,7 @@ pub async fn execute(store: &Store<SimEnvironment>, id: AccountId, op: &Op) -> R
                 .iter()
                 .filter_map(|k| Keyword::new(k).ok())
                 .collect::<SmallVec<_>>(),
+            unchanged_since: None,
         },
         Op::Expunge(of, set, only_deleted) => Change::Expunge {
             mailbox: mailbox(of),

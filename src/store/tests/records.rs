@@ -120,6 +120,7 @@ fn any_record() -> impl Strategy<Value = Record> {
                     operation,
                     flags,
                     keywords,
+                    unchanged_since: yes.then_some(ModSeq(d)),
                     uids,
                 }
             }

@@ -128,19 +128,23 @@ pub fn push_extended_search_line(result: &ExtendedSearch<'_>, out: &mut Vec<u8>)
     if result.by_uid {
         out.extend_from_slice(b" UID");
     }
-    let mut push_named = |name: &[u8], value: Option<u64>| {
+    for (name, value) in [
+        (" MIN ", result.min),
+        (" MAX ", result.max),
+        (" COUNT ", result.count),
+    ] {
         if let Some(value) = value {
-            out.extend_from_slice(name);
-            push_number(value, out);
+            out.extend_from_slice(name.as_bytes());
+            push_number(u64::from(value), out);
         }
-    };
-    push_named(b" MIN ", result.min.map(u64::from));
-    push_named(b" MAX ", result.max.map(u64::from));
-    push_named(b" COUNT ", result.count.map(u64::from));
-    push_named(b" MODSEQ ", result.mod_seq.map(|mod_seq| mod_seq.0));
+    }
     if let Some(all) = result.all.filter(|all| !all.is_empty()) {
         out.extend_from_slice(b" ALL ");
         push_number_set(all.iter().copied(), out);
+    }
+    if let Some(mod_seq) = result.mod_seq {
+        out.extend_from_slice(b" MODSEQ ");
+        push_number(mod_seq.0, out);
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -1,14 +1,17 @@
 //! Commands on mailboxes by name: SELECT, CREATE, LIST, STATUS, the head of APPEND and their kin.
 //!
-//! Invariants: names and patterns come out decoded from modified UTF-7.
+//! Invariants: names and patterns come out decoded from modified UTF-7; a pattern that is not in it, as it came.
 //! Limits: [`FLAGS_MAX`], [`PATTERNS_MAX`].
 //! Standards: RFC 9051 §6.3, RFC 5258, 5819, 6154, 7162 (CONDSTORE), 8438.
 
 use super::cursor::{Cursor, Parsed, Upper};
 use super::{Fault, ParseError, take_tag};
 use crate::model::{Flag, Flags, Keyword, MailboxName, SpecialUse};
-use crate::proto::imap::types::{Append, CommandBody, List, SelectParameters, StatusItem, Tag};
-use crate::proto::imap::{dates, utf7};
+use crate::proto::imap::dates;
+use crate::proto::imap::types::{
+    Append, AppendMessage, CommandBody, List, SelectParameters, StatusItem, Tag,
+};
+use crate::proto::imap::utf7::{self, Utf7Error};
 use smallvec::SmallVec;
 
 /// Most flags in one list: a mailbox's keywords (512) and the system flags.
@@ -96,11 +99,21 @@ fn rename(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
     Ok(CommandBody::Rename { from, to })
 }
 
+/// A pattern or reference. It need not be a name, so what is not in modified UTF-7 (a stray `&`, a wildcard inside an
+/// encoded run) stands for itself and matches what it can.
+fn pattern(wire: &[u8]) -> Parsed<String> {
+    match utf7::decode(wire) {
+        Err(Utf7Error::NotUtf8) => Err(Utf7Error::NotUtf8.into()),
+        Err(_) => Ok(String::from_utf8_lossy(wire).into_owned()),
+        Ok(pattern) => Ok(pattern),
+    }
+}
+
 fn lsub(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
     cursor.space()?;
-    let reference = utf7::decode(&cursor.astring()?)?;
+    let reference = pattern(&cursor.astring()?)?;
     cursor.space()?;
-    let pattern = utf7::decode(&cursor.list_mailbox()?)?;
+    let pattern = pattern(&cursor.list_mailbox()?)?;
     Ok(CommandBody::Lsub { reference, pattern })
 }
 
@@ -112,16 +125,16 @@ fn list(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
         selection_options(cursor, &mut list)?;
         cursor.space()?;
     }
-    list.reference = utf7::decode(&cursor.astring()?)?;
+    list.reference = pattern(&cursor.astring()?)?;
     cursor.space()?;
     if cursor.peek() == Some(b'(') {
         list.is_extended = true;
         cursor.list(PATTERNS_MAX, false, |cursor| {
-            list.patterns.push(utf7::decode(&cursor.list_mailbox()?)?);
+            list.patterns.push(pattern(&cursor.list_mailbox()?)?);
             Ok(())
         })?;
     } else {
-        list.patterns.push(utf7::decode(&cursor.list_mailbox()?)?);
+        list.patterns.push(pattern(&cursor.list_mailbox()?)?);
     }
     if cursor.eat(b' ') {
         list.is_extended = true;
@@ -269,6 +282,19 @@ fn is_announcement(rest: &[u8]) -> bool {
 fn append_arguments(cursor: &mut Cursor<'_>) -> Parsed<Append> {
     let mailbox = one(cursor)?;
     cursor.space()?;
+    let message = append_message(cursor)?;
+    Ok(Append { mailbox, message })
+}
+
+/// Reads `[flags] [date-time] ` before a further message (RFC 3502); `text` ends with `{n}` CRLF.
+///
+/// # Errors
+/// When something in it is wrong.
+pub fn append_next(text: &[u8]) -> Parsed<AppendMessage> {
+    append_message(&mut Cursor::new(text))
+}
+
+fn append_message(cursor: &mut Cursor<'_>) -> Parsed<AppendMessage> {
     let mut flags = Vec::new();
     if cursor.peek() == Some(b'(') {
         flags = flag_list(cursor)?;
@@ -283,15 +309,15 @@ fn append_arguments(cursor: &mut Cursor<'_>) -> Parsed<Append> {
         ))?);
         cursor.space()?;
     }
-    // literal8 of RFC 3516: a message is octets either way.
-    let _ = cursor.eat(b'~');
+    // literal8 of RFC 3516.
+    let is_binary = cursor.eat(b'~');
     if !is_announcement(cursor.rest()) {
         return Err(Fault::Expected("flags, a date-time or the message as a literal"));
     }
-    Ok(Append {
-        mailbox,
+    Ok(AppendMessage {
         flags,
         internal_date,
         size: 0,
+        is_binary,
     })
 }

@@ -89,7 +89,7 @@ pub fn tag(text: &[u8]) -> Option<Tag> {
     take_tag(&mut Cursor::new(text)).ok()
 }
 
-pub use mailbox::{AppendHead, append_head};
+pub use mailbox::{AppendHead, append_head, append_next};
 
 fn take_tag(cursor: &mut Cursor<'_>) -> Parsed<Tag> {
     let tag = cursor.run(|b| is_astring_char(b) && b != b'+');
@@ -105,7 +105,7 @@ fn body(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
     let by_uid = verb.bytes() == b"UID";
     let verb = if by_uid {
         cursor.space()?;
-        cursor.word("COPY, EXPUNGE, FETCH, MOVE, SEARCH or STORE")?
+        cursor.word("COPY, EXPUNGE, FETCH, MOVE, SEARCH, SORT or STORE")?
     } else {
         verb
     };
@@ -151,6 +151,7 @@ fn message_command(verb: &[u8], by_uid: bool, cursor: &mut Cursor<'_>) -> Option
             sets::copy_or_move(cursor).map(|(set, mailbox)| CommandBody::Move { set, mailbox, by_uid })
         }
         b"SEARCH" => search::search(cursor, by_uid),
+        b"SORT" => search::sort(cursor, by_uid),
         b"EXPUNGE" if by_uid => sets::uid_expunge(cursor),
         _ => return None,
     })

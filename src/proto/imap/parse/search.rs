@@ -1,32 +1,86 @@
-//! SEARCH: its result options, charset and keys.
+//! SEARCH and SORT: result options, criteria, charset and keys.
 //!
 //! Invariants: keys nest at most [`DEPTH_MAX`] deep, so neither reading nor dropping them can exhaust a stack.
-//! Limits: [`SEARCH_KEYS_MAX`].
-//! Standards: RFC 9051 §6.4.4, RFC 3501 (NEW, OLD, RECENT), RFC 4731, 5182, 5032, 7162 §3.1.5, 8474 §4.3, 8514.
+//! Limits: [`SEARCH_KEYS_MAX`], [`SORT_CRITERIA_MAX`].
+//! Standards: RFC 9051 §6.4.4, RFC 3501 (NEW, OLD, RECENT), RFC 4731, 5182, 5256, 5267 (ESORT), 5957, 5032, 7162 §3.1.5, 8474 §4.3, 8514.
 
 use super::cursor::{Cursor, Parsed};
 use super::{DEPTH_MAX, Fault, mailbox, sets};
 use crate::model::{Flags, ModSeq};
 use crate::proto::imap::dates;
-use crate::proto::imap::types::{CommandBody, ReturnOptions, Search, SearchKey};
+use crate::proto::imap::types::{CommandBody, ReturnOptions, Search, SearchKey, SortCriterion, SortKey};
+use smallvec::SmallVec;
 
 /// Most keys of one SEARCH, at all depths; each is tried on every message.
 pub const SEARCH_KEYS_MAX: usize = 2_000;
 
+/// Most criteria of a SORT. There are nine.
+const SORT_CRITERIA_MAX: usize = 32;
+
+pub(super) fn sort(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBody> {
+    cursor.space()?;
+    let return_options = result_options(cursor)?;
+    let mut sort = SmallVec::new();
+    cursor.list(SORT_CRITERIA_MAX, false, |cursor| {
+        let is_reversed = cursor.eat_word(b"REVERSE");
+        let key = sort_key(cursor.word("a sort criterion")?.bytes())?;
+        sort.push(SortCriterion { key, is_reversed });
+        Ok(())
+    })?;
+    cursor.space()?;
+    let charset = Some(String::from_utf8_lossy(&cursor.astring()?).into_owned());
+    cursor.space()?;
+    Ok(CommandBody::Search(Search {
+        by_uid,
+        sort,
+        return_options,
+        charset,
+        keys: keys(cursor)?,
+    }))
+}
+
+fn sort_key(word: &[u8]) -> Parsed<SortKey> {
+    Ok(match word {
+        b"ARRIVAL" => SortKey::Arrival,
+        b"CC" => SortKey::Cc,
+        b"DATE" => SortKey::Date,
+        b"DISPLAYFROM" => SortKey::DisplayFrom,
+        b"DISPLAYTO" => SortKey::DisplayTo,
+        b"FROM" => SortKey::From,
+        b"SIZE" => SortKey::Size,
+        b"SUBJECT" => SortKey::Subject,
+        b"TO" => SortKey::To,
+        _ => return Err(Fault::Expected("a known sort criterion")),
+    })
+}
+
+fn result_options(cursor: &mut Cursor<'_>) -> Parsed<Option<ReturnOptions>> {
+    if !cursor.eat_word(b"RETURN") {
+        return Ok(None);
+    }
+    let options = return_options(cursor)?;
+    cursor.space()?;
+    Ok(Some(options))
+}
+
 pub(super) fn search(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBody> {
     cursor.space()?;
-    let return_options = if cursor.eat_word(b"RETURN") {
-        let options = return_options(cursor)?;
-        cursor.space()?;
-        Some(options)
-    } else {
-        None
-    };
+    let return_options = result_options(cursor)?;
     let mut charset = None;
     if cursor.eat_word(b"CHARSET") {
         charset = Some(String::from_utf8_lossy(&cursor.astring()?).into_owned());
         cursor.space()?;
     }
+    Ok(CommandBody::Search(Search {
+        by_uid,
+        sort: SmallVec::new(),
+        return_options,
+        charset,
+        keys: keys(cursor)?,
+    }))
+}
+
+fn keys(cursor: &mut Cursor<'_>) -> Parsed<Vec<SearchKey>> {
     let mut reader = Keys {
         cursor,
         left: SEARCH_KEYS_MAX,
@@ -35,12 +89,7 @@ pub(super) fn search(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBod
     while reader.cursor.eat(b' ') {
         keys.push(reader.key(0)?);
     }
-    Ok(CommandBody::Search(Search {
-        by_uid,
-        return_options,
-        charset,
-        keys,
-    }))
+    Ok(keys)
 }
 
 fn return_options(cursor: &mut Cursor<'_>) -> Parsed<ReturnOptions> {

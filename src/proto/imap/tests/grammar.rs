@@ -242,6 +242,7 @@ fn body() -> impl Strategy<Value = CommandBody> {
             .prop_map(|(by_uid, return_options, charset, keys)| {
                 CommandBody::Search(Search {
                     by_uid,
+                    sort: Default::default(),
                     return_options,
                     charset,
                     keys,

@@ -30,7 +30,7 @@ impl Receipt for TestReceipt {
 }
 
 /// A session whose answers are a table: alice's password is `secret`, the mailbox `missing` does not exist, `full` is
-/// full when a message is to be stored.
+/// full when a message is to be stored, and a further message of 13 octets is refused.
 pub struct Table {
     pub imap: Imap<TestReceipt>,
     out: Actions<Question>,
@@ -41,6 +41,8 @@ pub struct Table {
     /// Everything done, in an order that must not depend on how the input was split.
     pub trace: Vec<String>,
     body: Vec<u8>,
+    /// Those of the same command that came before.
+    bodies: Vec<Vec<u8>>,
     mailbox: String,
     pub is_closed: bool,
     pub is_tls_due: bool,
@@ -64,6 +66,7 @@ impl Table {
             committed: Vec::new(),
             trace: Vec::new(),
             body: Vec::new(),
+            bodies: Vec::new(),
             mailbox: String::new(),
             is_closed: false,
             is_tls_due: false,
@@ -162,19 +165,32 @@ impl Table {
                 }
                 Answer::AppendReady
             }
+            Question::AppendNext(message) => {
+                if message.size == 13 {
+                    self.bodies.clear();
+                    self.body.clear();
+                    return Answer::AppendRefused(Refusal::new(Code::OverQuota, "No room"));
+                }
+                self.bodies.push(std::mem::take(&mut self.body));
+                Answer::AppendReady
+            }
             Question::AppendCommit => {
-                let body = std::mem::take(&mut self.body);
+                let mut bodies = std::mem::take(&mut self.bodies);
+                bodies.push(std::mem::take(&mut self.body));
                 if self.mailbox == "full" {
                     return Answer::AppendRefused(Refusal::new(Code::OverQuota, "No room"));
                 }
-                self.committed.push(body);
+                let before = self.committed.len() as u32;
+                self.committed.append(&mut bodies);
+                let uids = before + 1..=self.committed.len() as u32;
                 Answer::Appended(Appended {
                     receipt: TestReceipt,
                     uid_validity: UidValidity(7),
-                    uid: Uid::new(self.committed.len() as u32).expect("not zero"),
+                    uids: uids.filter_map(Uid::new).collect(),
                 })
             }
             Question::AppendAbandon => {
+                self.bodies.clear();
                 self.body.clear();
                 Answer::AppendDropped
             }

@@ -160,17 +160,16 @@ fn star_and_missing_messages() {
             unreachable!("FETCH was written")
         };
         let resolved = fetch.set.resolve(view, &uids(&[4, 5]), by_uid);
-        (
-            resolved.indices().collect::<Vec<_>>(),
-            resolved.first_invalid.map(NonZeroU32::get),
-        )
+        (resolved.indices().collect::<Vec<_>>(), resolved.first_invalid)
     };
     assert_eq!(resolve("2:*", false, &view), (vec![1, 2], None));
     assert_eq!(resolve("7:*", false, &view), (vec![2], None));
-    assert_eq!(resolve("2,4", false, &view), (vec![1], Some(4)));
+    let number = |n| SequenceNumber::Number(NonZeroU32::new(n).expect("not zero"));
+    assert_eq!(resolve("2,4", false, &view), (vec![1], Some(number(4))));
     assert_eq!(resolve("3:2,2", false, &view), (vec![1, 2], None));
-    assert_eq!(resolve("1:*", false, &[]), (vec![], None));
-    assert_eq!(resolve("1", false, &[]), (vec![], Some(1)));
+    assert_eq!(resolve("1:*", false, &[]), (vec![], Some(number(1))));
+    assert_eq!(resolve("*", false, &[]), (vec![], Some(SequenceNumber::Largest)));
+    assert_eq!(resolve("1", false, &[]), (vec![], Some(number(1))));
     assert_eq!(resolve("10:*", true, &view), (vec![2], None));
     assert_eq!(resolve("1:4294967295", true, &view), (vec![0, 1, 2], None));
     assert_eq!(resolve("4,6:8", true, &view), (vec![], None));
@@ -204,7 +203,7 @@ proptest! {
         for (first, last) in &ranges {
             let has_star = [first, last].contains(&&SequenceNumber::Largest);
             let (low, high) = (value(first).min(value(last)), value(first).max(value(last)));
-            if !by_uid && !has_star && high > count {
+            if !by_uid && (count == 0 || !has_star && high > count) {
                 is_invalid = true;
                 continue;
             }

@@ -158,6 +158,15 @@ fn id_noop_and_logout() {
 }
 
 #[test]
+fn the_longest_id_of_the_rfc_is_taken_before_login() {
+    let pair = |n: usize| format!("\"{n:030}\" \"{}\"", "v".repeat(1024));
+    let pairs: Vec<_> = (0..30).map(pair).collect();
+    let mut table = Table::secure();
+    let answer = table.exchange(format!("a ID ({})\r\n", pairs.join(" ")).as_bytes());
+    assert!(answer.ends_with("a OK ID completed\r\n"), "{answer}");
+}
+
+#[test]
 fn append_streams_its_message_and_is_done_with_a_receipt() {
     let mut table = Table::logged_in();
     assert_eq!(
@@ -175,6 +184,50 @@ fn append_streams_its_message_and_is_done_with_a_receipt() {
         table.exchange(pipelined),
         "b OK [APPENDUID 7 2] APPEND completed\r\nc OK done\r\n"
     );
+}
+
+#[test]
+fn several_messages_are_appended_together_or_not_at_all() {
+    let mut table = Table::logged_in();
+    assert_eq!(
+        table.exchange(b"a APPEND INBOX {1}\r\nx (\\Seen) {2}\r\n"),
+        "+ Ready for literal data\r\n+ Ready for literal data\r\n"
+    );
+    assert_eq!(
+        table.exchange(b"yy \"17-Jul-1996 02:44:25 -0700\" ~{3+}\r\nzzz\r\nb NOOP\r\n"),
+        "a OK [APPENDUID 7 1:3] APPEND completed\r\nb OK done\r\n"
+    );
+    assert_eq!(table.committed, [&b"x"[..], b"yy", b"zzz"]);
+    for (input, answer) in [
+        (
+            "a APPEND INBOX {1+}\r\nx {13+}\r\nyyyyyyyyyyyyy\r\n",
+            "a NO [OVERQUOTA] No room\r\n",
+        ),
+        (
+            "a APPEND INBOX {1+}\r\nx {13}\r\n",
+            "a NO [OVERQUOTA] No room\r\n",
+        ),
+        (
+            "a APPEND INBOX {1+}\r\nx {0+}\r\n\r\n",
+            "a NO A message has at least one octet\r\n",
+        ),
+        (
+            "a APPEND INBOX {1+}\r\nx {99999999}\r\n",
+            "a NO [TOOBIG] The message is too big\r\n",
+        ),
+        (
+            "a APPEND INBOX {1+}\r\nx (\\Seen\r\n",
+            "a BAD Expected another message after the space\r\n",
+        ),
+        (
+            "a APPEND INBOX {1+}\r\nx (Seen {3+}\r\nyyy\r\n",
+            "a BAD Expected a keyword\r\n",
+        ),
+    ] {
+        let answers = table.exchange(format!("{input}b NOOP\r\n").as_bytes());
+        assert_eq!(answers, format!("{answer}b OK done\r\n"), "{input}");
+    }
+    assert_eq!(table.committed.len(), 3);
 }
 
 #[test]
@@ -201,7 +254,7 @@ fn a_refused_append_leaves_the_next_command_in_step() {
         1
     );
     assert_eq!(
-        table.exchange(b"h APPEND INBOX {1+}\r\nx {1+}\r\ny\r\ni NOOP\r\n"),
+        table.exchange(b"h APPEND INBOX {1+}\r\nxx {1+}\r\ny\r\ni NOOP\r\n"),
         "h BAD Expected the end of the line after the message\r\ni OK done\r\n"
     );
     assert_eq!(

@@ -3,6 +3,58 @@
 use super::world::{TestPipe, TestServices, World};
 
 #[test]
+fn a_message_is_recent_in_one_session_only() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.shows_recent = true;
+    a.fill(&mut world, "INBOX", 2);
+    let recent = |reply: super::world::Reply, number: u32| {
+        assert!(reply.has(&format!("* {number} RECENT")), "{reply:?}");
+    };
+    let status = "STATUS INBOX (RECENT)";
+    assert!(a.ok(&mut world, status).has("* STATUS INBOX (RECENT 2)"));
+    recent(a.ok(&mut world, "EXAMINE INBOX"), 2);
+    recent(a.ok(&mut world, "SELECT INBOX"), 2);
+    assert!(a.ok(&mut world, status).has("* STATUS INBOX (RECENT 0)"));
+    let mut b = world.login(1);
+    b.shows_recent = true;
+    recent(b.ok(&mut world, "SELECT INBOX"), 0);
+
+    recent(b.append(&mut world, "INBOX", "\\Seen", "Subject: 3\r\n\r\n"), 1);
+    recent(a.ok(&mut world, "NOOP"), 2);
+    recent(a.append(&mut world, "INBOX", "", "Subject: 4\r\n\r\n"), 3);
+    recent(b.ok(&mut world, "NOOP"), 1);
+    let flags = ["(\\Recent)", "(\\Recent)", "(\\Seen)", "(\\Recent)"];
+    let lines: Vec<_> = (1..)
+        .zip(flags)
+        .map(|(n, flags)| format!("* {n} FETCH (FLAGS {flags})"))
+        .collect();
+    assert_eq!(a.ok(&mut world, "FETCH 1:4 FLAGS").lines(), lines);
+    for (keys, of_a, of_b) in [
+        ("RECENT", " 1 2 4", " 3"),
+        ("NEW", " 1 2 4", ""),
+        ("OLD", " 3", " 1 2 4"),
+    ] {
+        for (client, found) in [(&mut a, of_a), (&mut b, of_b)] {
+            let search = client.ok(&mut world, &format!("SEARCH {keys}"));
+            assert_eq!(search.lines(), [format!("* SEARCH{found}")], "{keys}");
+        }
+    }
+    assert!(
+        b.ok(&mut world, "STORE 3 FLAGS ()")
+            .has("* 3 FETCH (UID 3 FLAGS (\\Recent))")
+    );
+    b.ok(&mut world, "STORE 3 FLAGS (\\Deleted)");
+    b.ok(&mut world, "EXPUNGE");
+    recent(a.append(&mut world, "INBOX", "", "Subject: 5\r\n\r\n"), 4);
+    recent(b.ok(&mut world, "NOOP"), 0);
+
+    a.append(&mut world, "Trash", "", "Subject: 6\r\n\r\n");
+    let mut world = world.restarted();
+    recent(world.login(1).ok(&mut world, "SELECT Trash"), 0);
+}
+
+#[test]
 fn others_are_told_after_their_next_command() {
     let mut world = World::new();
     let mut a = world.selected(1);
@@ -32,13 +84,23 @@ fn expunge_is_not_told_during_fetch_store_and_search_by_number() {
     assert!(a.ok(&mut world, "EXPUNGE").has("* 2 EXPUNGE"));
 
     let fetch = b.command(&mut world, "FETCH 1:3 FLAGS");
-    assert!(fetch.tagged.starts_with("NO [EXPUNGEISSUED]"), "{fetch:?}");
+    assert!(fetch.tagged.starts_with("OK [EXPUNGEISSUED]"), "{fetch:?}");
     assert_eq!(fetch.lines(), ["* 1 FETCH (FLAGS ())", "* 3 FETCH (FLAGS ())"]);
-    assert!(
-        b.tagged(&mut world, "STORE 2 +FLAGS (\\Seen)")
-            .starts_with("NO [EXPUNGEISSUED]")
-    );
-    assert_eq!(b.ok(&mut world, "SEARCH ALL").lines(), ["* SEARCH 1 3"]);
+    for (command, end) in [
+        ("FETCH 2 FLAGS", "NO [EXPUNGEISSUED]"),
+        ("FETCH 2 BODY.PEEK[]", "NO [EXPUNGEISSUED]"),
+        ("FETCH 2:3 BODY.PEEK[]", "OK [EXPUNGEISSUED]"),
+        ("STORE 2 +FLAGS (\\Seen)", "NO [EXPUNGEISSUED]"),
+        ("STORE 2 +FLAGS.SILENT (\\Seen)", "OK [EXPUNGEISSUED]"),
+        ("STORE 2:3 +FLAGS.SILENT (\\Seen)", "OK [EXPUNGEISSUED]"),
+        ("STORE 1:2 +FLAGS (\\Seen)", "OK [EXPUNGEISSUED]"),
+    ] {
+        let tagged = b.tagged(&mut world, command);
+        assert!(tagged.starts_with(end), "{command}: {tagged}");
+    }
+    let search = b.command(&mut world, "SEARCH ALL");
+    assert!(search.tagged.starts_with("OK [EXPUNGEISSUED]"), "{search:?}");
+    assert_eq!(search.lines(), ["* SEARCH 1 3"]);
     assert!(
         b.tagged(&mut world, "COPY 1:3 Trash")
             .starts_with("NO [EXPUNGEISSUED]")
@@ -79,7 +141,7 @@ fn idle_pushes_at_once_and_ends_with_done() {
     world.run();
     assert!(b.read().starts_with("+ "));
     a.fill(&mut world, "INBOX", 1);
-    assert_eq!(b.read(), "* 1 EXISTS\r\n* 0 RECENT\r\n");
+    assert_eq!(b.read(), "* 1 EXISTS\r\n* 1 RECENT\r\n");
     a.ok(&mut world, "NOOP");
     a.ok(&mut world, "STORE 1 FLAGS (\\Deleted)");
     assert_eq!(b.read(), "* 1 FETCH (UID 1 FLAGS (\\Deleted))\r\n");
@@ -123,6 +185,50 @@ fn a_conditional_store_names_what_was_modified() {
     );
     let changed = a.ok(&mut world, &format!("FETCH 1:2 FLAGS (CHANGEDSINCE {mod_seq})"));
     assert_eq!(changed.lines().len(), 2, "{changed:?}");
+}
+
+#[test]
+fn of_two_conditional_stores_at_the_same_moment_one_is_told() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 1);
+    let fetch = a.ok(&mut world, "FETCH 1 MODSEQ");
+    let mod_seq = fetch.untagged.rsplit(['(', ')']).nth(2).unwrap().to_owned();
+    let mut b = world.selected(1);
+    let store = format!("x STORE 1 (UNCHANGEDSINCE {mod_seq}) FLAGS.SILENT ($Lock)\r\n");
+    a.send(&store);
+    b.send(&store);
+    world.run();
+    let both = [a.read(), b.read()];
+    let told = both.iter().filter(|answer| answer.contains("x OK [MODIFIED 1]"));
+    assert_eq!(told.count(), 1, "{both:?}");
+}
+
+#[test]
+fn the_command_that_enables_condstore_tells_how_far_the_client_is() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 1);
+    let select = a.ok(&mut world, "SELECT INBOX");
+    let highest = select
+        .lines()
+        .into_iter()
+        .find(|line| line.starts_with("* OK [HIGHESTMODSEQ "))
+        .unwrap()
+        .to_owned();
+    for command in [
+        "FETCH 1 MODSEQ",
+        "FETCH 1 FLAGS (CHANGEDSINCE 1)",
+        "STORE 1 (UNCHANGEDSINCE 1) +FLAGS ()",
+        "SEARCH MODSEQ 1",
+        "STATUS INBOX (HIGHESTMODSEQ)",
+        "LIST \"\" INBOX RETURN (STATUS (HIGHESTMODSEQ))",
+        "ENABLE CONDSTORE",
+    ] {
+        let mut b = world.selected(1);
+        assert!(b.ok(&mut world, command).has(&highest), "{command}");
+        assert!(!b.ok(&mut world, command).has(&highest), "{command}");
+    }
 }
 
 #[test]

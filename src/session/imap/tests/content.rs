@@ -93,6 +93,111 @@ fn sections_partials_and_binary() {
 }
 
 #[test]
+fn nul_leaves_in_a_literal8_only() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    let head = "Content-Transfer-Encoding: binary\r\n\r\n";
+    let whole = |nul: &str| format!("{head}a{nul}b\r\n");
+    let size = whole("0").len();
+    a.ok(
+        &mut world,
+        &format!("APPEND INBOX ~{{{size}+}}\r\n{}", whole("\0")),
+    );
+    for (item, value) in [
+        ("BODY.PEEK[]", format!("BODY[] {{{size}}}\r\n{}", whole("\u{80}"))),
+        ("RFC822", format!("RFC822 {{{size}}}\r\n{}", whole("\u{80}"))),
+        ("BODY.PEEK[TEXT]", "BODY[TEXT] {5}\r\na\u{80}b\r\n".to_owned()),
+        ("BODY.PEEK[1]<1.1>", "BODY[1]<1> {1}\r\n\u{80}".to_owned()),
+        (
+            "BINARY.PEEK[]",
+            format!("BINARY[] ~{{{size}}}\r\n{}", whole("\0")),
+        ),
+        ("BINARY.PEEK[1]", "BINARY[1] ~{5}\r\na\0b\r\n".to_owned()),
+        ("BINARY.PEEK[]<0.7>", "BINARY[]<0> {7}\r\nContent".to_owned()),
+    ] {
+        let fetch = a.ok(&mut world, &format!("FETCH 1 {item}"));
+        assert!(
+            fetch.untagged.ends_with(&format!(" {value})\r\n")),
+            "{item}: {fetch:?}"
+        );
+    }
+}
+
+#[test]
+fn nul_in_the_middle_of_a_stream_is_seen() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    let message = format!(
+        "Subject: large\r\n\r\n{}\0{}\r\n",
+        "x".repeat(300_000),
+        "y".repeat(9)
+    );
+    let size = message.len();
+    a.ok(&mut world, &format!("APPEND INBOX ~{{{size}+}}\r\n{message}"));
+    let body = a.ok(&mut world, "FETCH 1 BODY.PEEK[]").untagged;
+    assert!(body.contains(&format!("BODY[] {{{size}}}\r\n")) && body.contains("xx\u{80}yy"));
+    let binary = a.ok(&mut world, "FETCH 1 BINARY.PEEK[]").untagged;
+    assert!(binary.contains(&format!("BINARY[] ~{{{size}}}\r\n")) && binary.contains("xx\0yy"));
+}
+
+#[test]
+fn several_messages_are_appended_at_once() {
+    let mut world = World::new();
+    let mut a = world.selected(3);
+    let message = |number: usize| format!("Subject: {number}\r\n\r\n");
+    let more = |from: usize, to: usize| -> String {
+        (from..=to)
+            .map(|n| format!(" {{{}+}}\r\n{}", message(n).len(), message(n)))
+            .collect()
+    };
+    let append = a.ok(
+        &mut world,
+        &format!("APPEND INBOX (\\Seen){} ($x){}", more(1, 1), more(2, 9)),
+    );
+    assert!(append.tagged.contains(" 1:9]"), "{append:?}");
+    let fetch = a.ok(&mut world, "FETCH 1:3 (FLAGS RFC822.SIZE)");
+    assert_eq!(
+        fetch.lines()[1],
+        "* 2 FETCH (FLAGS ($x) RFC822.SIZE 14)",
+        "{fetch:?}"
+    );
+    assert!(
+        a.ok(&mut world, "FETCH 9 BODY.PEEK[]")
+            .untagged
+            .contains("Subject: 9")
+    );
+    for (rest, end) in [
+        (more(1, 33), "NO [LIMIT]"),
+        (
+            format!("{} {{900+}}\r\n{}", more(1, 1), "x".repeat(900)),
+            "NO [OVERQUOTA]",
+        ),
+        (
+            format!("{} {{3+}}\r\na\0b{}", more(1, 1), more(1, 2)),
+            "NO [CANNOT]",
+        ),
+        (format!("{} {{0+}}\r\n", more(1, 1)), "NO "),
+    ] {
+        let tagged = a.tagged(&mut world, &format!("APPEND INBOX{rest}"));
+        assert!(tagged.starts_with(end), "{end}: {tagged}");
+    }
+    assert!(
+        a.ok(&mut world, "STATUS INBOX (MESSAGES)")
+            .untagged
+            .contains("MESSAGES 9)")
+    );
+}
+
+#[test]
+fn nul_in_an_ordinary_literal_is_refused() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    let append = a.tagged(&mut world, "APPEND INBOX {17+}\r\nSubject: x\r\n\r\na\0b");
+    assert!(append.starts_with("NO [CANNOT]"), "{append}");
+    assert_eq!(a.ok(&mut world, "NOOP").untagged, "");
+}
+
+#[test]
 fn bad_base64_is_refused_as_such() {
     let mut world = World::new();
     let mut a = world.selected(1);
@@ -151,7 +256,8 @@ fn many_messages_come_in_order_and_each_once() {
 fn numbers_beyond_the_view_are_bad_and_uids_are_passed_over() {
     let mut world = World::new();
     let mut a = world.selected(1);
-    assert_eq!(a.ok(&mut world, "FETCH 1:* FLAGS").untagged, "");
-    assert!(a.tagged(&mut world, "FETCH 1 FLAGS").starts_with("BAD"));
-    assert_eq!(a.ok(&mut world, "UID FETCH 1:4294967295 FLAGS").untagged, "");
+    a.fill(&mut world, "INBOX", 1);
+    assert_eq!(a.ok(&mut world, "FETCH 7:* UID").lines(), ["* 1 FETCH (UID 1)"]);
+    assert!(a.tagged(&mut world, "FETCH 2 FLAGS").starts_with("BAD"));
+    assert_eq!(a.ok(&mut world, "UID FETCH 2:4294967295 FLAGS").untagged, "");
 }

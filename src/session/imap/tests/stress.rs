@@ -91,7 +91,7 @@ impl Mua {
                 .client
                 .command(world, &format!("FETCH {}:* (UID FLAGS)", first + 1));
             self.learn(&reply.untagged, false);
-            if reply.tagged.starts_with("NO [EXPUNGEISSUED]") {
+            if reply.tagged.contains("[EXPUNGEISSUED]") {
                 let reply = self.client.ok(world, "NOOP");
                 self.learn(&reply.untagged, true);
             }

@@ -1,0 +1,229 @@
+//! SORT: putting found messages in order (RFC 5256, RFC 5957).
+//!
+//! Owns: what of a message each criterion compares, and the sorting in slices.
+//! Invariants: equal messages stay in the order of their sequence numbers, also under REVERSE (RFC 5256 §3); nothing of
+//! the store is held over a wait; a message expunged meanwhile is left out. Texts compare by i;unicode-casemap (RFC 5051)
+//! approximated by Unicode upper case.
+//! Limits: [`SORT_TEXT_BYTES_MAX`] of each text; the budget and slices of `searching`.
+//! Failure: a damaged message is sorted as one without a header.
+//! Not here: base subjects (`proto::message::subject`), the response (`session::imap`).
+
+use super::reader::MessageReader;
+use super::searching::{Budget, Pace, SEARCH_SLICE_ROWS, SearchError};
+use super::view::{View, row_of};
+use crate::model::AccountId;
+use crate::proto::imap::types::{SortCriterion, SortKey};
+use crate::proto::message::address::{self, Item};
+use crate::proto::message::{date, header, subject, words};
+use crate::store::{Environment, MessageRow, Store, StoreError};
+use smallvec::SmallVec;
+use std::cmp::Ordering;
+
+/// Octets of a text that are compared; texts that agree so far are equal.
+pub const SORT_TEXT_BYTES_MAX: usize = 255;
+
+/// Messages merged before others may get a turn: some hundred microseconds.
+const MERGE_SLICE: usize = 2_048;
+
+/// What one criterion compares.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Value {
+    Number(i64),
+    Text(Box<[u8]>),
+}
+
+/// A message and its values, in the order of the criteria.
+#[derive(Debug)]
+struct Entry {
+    index: usize,
+    values: SmallVec<[Value; 2]>,
+}
+
+/// The messages of `indexes` that are still there, sorted.
+///
+/// # Errors
+/// As a search.
+pub async fn sort<E: Environment, P: Pace>(
+    store: &Store<E>,
+    account: AccountId,
+    view: &View,
+    criteria: &[SortCriterion],
+    indexes: &[usize],
+    pace: &P,
+) -> Result<Vec<usize>, SearchError> {
+    let mut budget = Budget::new(pace);
+    let needs_header = criteria.iter().any(|criterion| needs_header(criterion.key));
+    let mut runs = Vec::new();
+    for slice in indexes.chunks(SEARCH_SLICE_ROWS) {
+        let rows = budget
+            .timed(|| rows_of(store, account, view, slice))
+            .ok_or(SearchError::MailboxGone)?;
+        let mut run = Vec::with_capacity(rows.len());
+        for (index, row) in rows {
+            let header = if needs_header {
+                header_of(store, account, &row).await?
+            } else {
+                Vec::new()
+            };
+            let values = budget.timed(|| criteria.iter().map(|c| value(c.key, &row, &header)).collect());
+            run.push(Entry { index, values });
+            budget.breathe_if_due().await?;
+        }
+        budget.timed(|| run.sort_unstable_by(|a, b| compare(criteria, a, b)));
+        runs.push(run);
+        budget.breathe_if_due().await?;
+    }
+    let sorted = merge(runs, criteria, &mut budget).await?;
+    Ok(sorted.into_iter().map(|entry| entry.index).collect())
+}
+
+fn rows_of<E: Environment>(
+    store: &Store<E>,
+    account: AccountId,
+    view: &View,
+    indexes: &[usize],
+) -> Option<Vec<(usize, MessageRow)>> {
+    let rows = store.account(account, |state| {
+        let rows = &state.mailboxes.get(&view.mailbox())?.rows;
+        let row = |index: &usize| Some((*index, *row_of(rows, view.uids()[*index])?));
+        Some(indexes.iter().filter_map(row).collect())
+    });
+    rows.flatten()
+}
+
+async fn header_of<E: Environment>(
+    store: &Store<E>,
+    account: AccountId,
+    row: &MessageRow,
+) -> Result<Vec<u8>, SearchError> {
+    let read = async {
+        MessageReader::open(store, account, row)
+            .await?
+            .header()
+            .await
+            .map(<[u8]>::to_vec)
+    };
+    match read.await {
+        Ok(header) => Ok(header),
+        Err(StoreError::Damaged { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn needs_header(key: SortKey) -> bool {
+    !matches!(key, SortKey::Arrival | SortKey::Size)
+}
+
+fn value(key: SortKey, row: &MessageRow, header: &[u8]) -> Value {
+    match key {
+        SortKey::Arrival => Value::Number(row.internal_date.at.0),
+        SortKey::Size => Value::Number(i64::from(row.size)),
+        // RFC 5256 §2.2: without a sent date it is the internal one.
+        SortKey::Date => {
+            let sent = date::sent_at(header).map(|seconds| seconds.saturating_mul(1000));
+            Value::Number(sent.unwrap_or(row.internal_date.at.0))
+        }
+        SortKey::Subject => {
+            let subject = header::first(header, "subject").map(|field| words::decode(field.value));
+            text(&subject::base(&subject.unwrap_or_default()))
+        }
+        SortKey::From => text(&first_mailbox(header, "from")),
+        SortKey::To => text(&first_mailbox(header, "to")),
+        SortKey::Cc => text(&first_mailbox(header, "cc")),
+        SortKey::DisplayFrom => text(&first_display(header, "from")),
+        SortKey::DisplayTo => text(&first_display(header, "to")),
+    }
+}
+
+fn text(text: &str) -> Value {
+    let mut folded = Vec::with_capacity(text.len().min(SORT_TEXT_BYTES_MAX));
+    let mut utf8 = [0; 4];
+    for upper in text.chars().flat_map(char::to_uppercase) {
+        if folded.len() >= SORT_TEXT_BYTES_MAX {
+            break;
+        }
+        folded.extend_from_slice(upper.encode_utf8(&mut utf8).as_bytes());
+    }
+    Value::Text(folded.into_boxed_slice())
+}
+
+fn first_item(header: &[u8], field: &str) -> Option<Item> {
+    address::items(header::first(header, field)?.value).next()
+}
+
+/// The local part of the first address, as ENVELOPE has it: of a group its name.
+fn first_mailbox(header: &[u8], field: &str) -> String {
+    match first_item(header, field) {
+        Some(Item::Address(address)) if address.mailbox != address::MISSING_MAILBOX => {
+            String::from_utf8_lossy(&address.mailbox).into_owned()
+        }
+        Some(Item::GroupStart(name)) => String::from_utf8_lossy(&name).into_owned(),
+        _ => String::new(),
+    }
+}
+
+/// RFC 5957: the display name of the first address, else the address.
+fn first_display(header: &[u8], field: &str) -> String {
+    match first_item(header, field) {
+        Some(Item::Address(address)) => match &address.name {
+            Some(name) => words::decode(name),
+            None => {
+                let [mailbox, host] =
+                    [&address.mailbox, &address.host].map(|part| String::from_utf8_lossy(part));
+                format!("{mailbox}@{host}")
+            }
+        },
+        Some(Item::GroupStart(name)) => words::decode(&name),
+        _ => String::new(),
+    }
+}
+
+fn compare(criteria: &[SortCriterion], a: &Entry, b: &Entry) -> Ordering {
+    for (criterion, (a, b)) in criteria.iter().zip(a.values.iter().zip(&b.values)) {
+        let order = if criterion.is_reversed { b.cmp(a) } else { a.cmp(b) };
+        if order != Ordering::Equal {
+            return order;
+        }
+    }
+    a.index.cmp(&b.index)
+}
+
+/// Merges sorted runs two by two.
+async fn merge<P: Pace>(
+    mut runs: Vec<Vec<Entry>>,
+    criteria: &[SortCriterion],
+    budget: &mut Budget<'_, P>,
+) -> Result<Vec<Entry>, SearchError> {
+    while runs.len() > 1 {
+        let mut merged = Vec::with_capacity(runs.len().div_ceil(2));
+        let mut pairs = runs.into_iter();
+        while let Some(first) = pairs.next() {
+            let Some(second) = pairs.next() else {
+                merged.push(first);
+                break;
+            };
+            let mut out = Vec::with_capacity(first.len() + second.len());
+            let (mut first, mut second) = (first.into_iter().peekable(), second.into_iter().peekable());
+            let mut is_more = true;
+            while is_more {
+                is_more = budget.timed(|| {
+                    for _ in 0..MERGE_SLICE {
+                        let takes_first = match (first.peek(), second.peek()) {
+                            (Some(a), Some(b)) => compare(criteria, a, b) == Ordering::Less,
+                            (a, _) => a.is_some(),
+                        };
+                        let Some(next) = (if takes_first { first.next() } else { second.next() }) else {
+                            return false;
+                        };
+                        out.push(next);
+                    }
+                    true
+                });
+                budget.breathe_if_due().await?;
+            }
+            merged.push(out);
+        }
+        runs = merged;
+    }
+    Ok(runs.pop().unwrap_or_default())
+}
