@@ -11,6 +11,7 @@ use crate::delivery::{self, Router, fan_out};
 use crate::directory::Directory;
 use crate::disk::file::FileDisk;
 use crate::net::{Backend, Conn, Listener};
+use crate::node::connections::Connections;
 use crate::node::drain::Drain;
 use crate::node::{Node, NodeEnvironment, Settings};
 use crate::proto::smtp::Role;
@@ -216,6 +217,7 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
         imap: shared.imap.clone(),
         transactions: Cell::new(0),
         settings: shared.settings.clone(),
+        connections: Connections::default(),
         drain: Drain::new(),
     });
     Ok(RunningCore {

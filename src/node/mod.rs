@@ -4,6 +4,7 @@
 //! what is immutable (directory, TLS configuration) or a channel.
 //! Not here: starting and stopping the process (`boot`), the dialogues (`session`).
 
+pub mod connections;
 pub mod drain;
 pub mod shutdown;
 
@@ -15,6 +16,7 @@ use crate::directory::Directory;
 use crate::disk::file::FileDisk;
 use crate::runtime::Core;
 use crate::store::{Environment, Store};
+use connections::Connections;
 use drain::Drain;
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -146,6 +148,8 @@ pub struct Node {
     pub imap: Arc<crate::proto::imap::Config>,
     /// Numbers mail transactions in trace fields.
     pub transactions: Cell<u64>,
+    /// Open connections, by peer.
+    pub connections: Connections,
     /// Open sessions, and whether they are asked to end.
     pub drain: Drain,
 }
@@ -161,6 +165,12 @@ impl Node {
     #[must_use]
     pub fn allows_plaintext(&self, address: IpAddr) -> bool {
         self.settings.allow_plaintext_on_loopback && address.to_canonical().is_loopback()
+    }
+
+    /// Whether the limits on one peer are meant for this one: on loopback they make no sense unless asked for.
+    #[must_use]
+    pub fn limits(&self, peer: IpAddr) -> bool {
+        self.settings.limit_peers || !peer.to_canonical().is_loopback()
     }
 
     /// A name for the next mail transaction, for its trace fields.

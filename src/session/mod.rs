@@ -22,8 +22,10 @@ pub use service::Service;
 
 use crate::net::Conn;
 use crate::node::Node;
+use crate::node::connections::Admission;
 use crate::runtime::{self, Endpoint};
 use std::rc::Rc;
+use std::time::Instant;
 
 /// A session between two cores.
 pub enum Moved {
@@ -38,12 +40,19 @@ pub type Moves = Rc<Endpoint<Moved, ()>>;
 
 /// Starts the session of a connection just accepted. Returns at once.
 pub fn start(service: Service, conn: Conn, node: &Rc<Node>, moves: &Moves) {
+    let Some(mut admission) = node.connections.admit() else {
+        tracing::debug!(peer = %conn.peer(), "too many connections, one closed");
+        return;
+    };
     let (node, moves, seat) = (node.clone(), moves.clone(), node.drain.seat());
     runtime::spawn_detached(service.name(), async move {
         let _seat = seat;
         let Some(conn) = proxied::identified(conn, &node).await else {
             return;
         };
+        if !is_admitted(service, &conn, &node, &mut admission) {
+            return turn_away(service, conn).await;
+        }
         let Some(conn) = secured(service, conn, &node).await else {
             return;
         };
@@ -66,6 +75,23 @@ pub fn adopt(node: &Rc<Node>, moves: &Moves, moved: Moved) {
             Moved::Pop3(moved) => pop3::resume(*moved, node).await,
         }
     });
+}
+
+/// Whether this peer may have one connection more.
+fn is_admitted(service: Service, conn: &Conn, node: &Node, admission: &mut Admission) -> bool {
+    let peer = conn.peer().ip();
+    match service.connections_per_peer_max() {
+        Some(max) if node.limits(peer) => admission.is_within(max, peer, conn.local().port()),
+        _ => true,
+    }
+}
+
+async fn turn_away(service: Service, mut conn: Conn) {
+    tracing::debug!(peer = %conn.peer(), service = service.name(), "too many connections from one peer");
+    conn.set_deadline(Some(Instant::now() + dialogue::GOODBYE_TIMEOUT));
+    if conn.send(service.too_many_connections().to_vec()).await.is_ok() {
+        conn.close().await;
+    }
 }
 
 /// The connection, after its TLS handshake where the service begins with one.

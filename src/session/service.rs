@@ -55,6 +55,29 @@ impl Service {
         }
     }
 
+    /// Connections that one peer may have open at once on one core; `None`: any number, for peers that are this site's own.
+    /// Other MTAs send over a few dozen at the most; behind one address may be an office of mail readers, each of which
+    /// opens up to five.
+    #[must_use]
+    pub fn connections_per_peer_max(self) -> Option<usize> {
+        match self {
+            Self::Smtp => Some(50),
+            Self::Lmtp => None,
+            Self::Pop3 | Self::Pop3s | Self::Imap | Self::Imaps => Some(500),
+        }
+    }
+
+    /// What a peer beyond it is told; nothing where TLS comes first.
+    #[must_use]
+    pub fn too_many_connections(self) -> &'static [u8] {
+        match self {
+            Self::Smtp | Self::Lmtp => b"421 4.7.0 Too many connections from your address\r\n",
+            Self::Pop3 => b"-ERR [SYS/TEMP] Too many connections from your address\r\n",
+            Self::Imap => b"* BYE [UNAVAILABLE] Too many connections from your address\r\n",
+            Self::Pop3s | Self::Imaps => b"",
+        }
+    }
+
     /// True when TLS comes before the greeting.
     #[must_use]
     pub fn is_implicit_tls(self) -> bool {

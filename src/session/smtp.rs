@@ -61,15 +61,6 @@ struct Transaction {
 /// The account of an accepted forward-path; `None` when the message says that it was delivered there before.
 type Target = Option<Arc<Account>>;
 
-/// A message that may be delivered.
-#[allow(clippy::large_enum_variant)] // it lives for one call, and a box would be an allocation a message
-enum Accepted {
-    /// To these, one for each accepted forward-path.
-    Message(AcceptedMessage, SmallVec<[Target; 1]>),
-    /// It is thrown away.
-    Discarded(DiscardPermit),
-}
-
 /// One session.
 struct Session<P> {
     node: Rc<Node>,
@@ -109,6 +100,7 @@ pub fn config(settings: &Settings, role: Role) -> Config {
     // Over LMTP come this site's own MTAs: they ask for whatever the world asked them for.
     if !settings.limit_peers || role == Role::Lmtp {
         config.unknown_recipients_max = None;
+        config.idle_commands_max = None;
     }
     config
 }
@@ -178,36 +170,33 @@ impl<P: Pipe> Session<P> {
         let Some(envelope) = self.dialogue.core.take_envelope() else {
             return Answer::Committed(Err(CommitRefusal::Failed));
         };
-        match self.accepted(&envelope, transaction).await {
-            Err(refusal) => Answer::Committed(Err(refusal)),
-            Ok(Accepted::Discarded(permit)) => Answer::Committed(Ok(Acceptance::Discarded(permit))),
-            Ok(Accepted::Message(message, targets)) => match self.role {
-                Role::Mta => Answer::Committed(self.store(message).await),
-                Role::Lmtp => Answer::CommittedEach(self.store_each(message, &targets).await),
-            },
+        let hops = match transaction.check() {
+            Ok(hops) => hops,
+            Err(refusal) => return Answer::Committed(Err(refusal)),
+        };
+        if let Some(permit) = self.node.settings.discard {
+            return Answer::Committed(Ok(Acceptance::Discarded(permit)));
+        }
+        match (self.accepted(&envelope, transaction, &hops).await, self.role) {
+            (Err(refusal), _) => Answer::Committed(Err(refusal)),
+            (Ok((message, _)), Role::Mta) => Answer::Committed(self.store(message).await),
+            (Ok((message, targets)), Role::Lmtp) => {
+                Answer::CommittedEach(self.store_each(message, &targets).await)
+            }
         }
     }
 
-    /// The message ready for delivery, or what keeps all its recipients from getting it.
+    /// The message ready for delivery and the target of each accepted forward-path, or what keeps all from getting it.
     async fn accepted(
         &self,
         envelope: &Envelope,
         transaction: Transaction,
-    ) -> Result<Accepted, CommitRefusal> {
-        if let Some(failure) = transaction.failure {
-            return Err(commit_refusal(&failure));
-        }
-        let hops = trace::hops(transaction.head.bytes());
-        if hops.received > HOPS_MAX {
-            return Err(CommitRefusal::Loop);
-        }
-        let targets = targets(envelope, &transaction.accounts, &hops);
+        hops: &Hops,
+    ) -> Result<(AcceptedMessage, SmallVec<[Target; 1]>), CommitRefusal> {
+        let targets = targets(envelope, &transaction.accounts, hops);
         if self.role == Role::Mta && targets.contains(&None) {
             // One reply for all: whoever sends it on into the circle hears of it rather than that a copy is dropped.
             return Err(CommitRefusal::Loop);
-        }
-        if let Some(permit) = self.node.settings.discard {
-            return Ok(Accepted::Discarded(permit));
         }
         let recipients = self.recipients(envelope, &targets);
         let body = match transaction.body {
@@ -223,7 +212,7 @@ impl<P: Pipe> Session<P> {
             body,
             internal_date,
         };
-        Ok(Accepted::Message(message, targets))
+        Ok((message, targets))
     }
 
     async fn store(&self, message: AcceptedMessage) -> Result<Acceptance, CommitRefusal> {
@@ -317,6 +306,18 @@ impl Transaction {
             head: Head::default(),
             failure: None,
         }
+    }
+
+    /// The way the message has gone, or what is wrong with it whoever it is for.
+    fn check(&self) -> Result<Hops, CommitRefusal> {
+        if let Some(failure) = &self.failure {
+            return Err(commit_refusal(failure));
+        }
+        let hops = trace::hops(self.head.bytes());
+        if hops.received > HOPS_MAX {
+            return Err(CommitRefusal::Loop);
+        }
+        Ok(hops)
     }
 
     fn drop_body(&mut self) {

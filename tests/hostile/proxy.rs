@@ -118,3 +118,31 @@ fn xclient_names_the_client() {
         "{header}"
     );
 }
+
+#[test]
+fn one_address_has_so_many_connections_and_others_are_served() {
+    // On one core, whose count it is.
+    let server = Server::with_arguments(&["--proxy-from", "127.0.0.0/8", "--cores", "1"]);
+    let from = |address: &str| format!("PROXY TCP4 {address} 127.0.0.1 4711 25\r\n");
+    let mut open: Vec<Smtp> = Vec::new();
+    for _ in 0..50 {
+        let mut smtp = smtp(&server, from("192.0.2.7").as_bytes());
+        assert_code(&smtp.reply(), "220");
+        open.push(smtp);
+    }
+    let mut refused = smtp(&server, from("192.0.2.7").as_bytes());
+    assert_code(&refused.reply(), "421 4.7.0");
+    assert_eq!(refused.wire.until_closed(), "");
+    assert_code(&smtp(&server, from("192.0.2.8").as_bytes()).reply(), "220");
+    let mut gone = open.pop().expect("fifty are open");
+    assert_code(&gone.command("QUIT"), "221");
+    assert_eq!(gone.wire.until_closed(), "");
+    // The server counts it out a moment after the connection ends.
+    let began = std::time::Instant::now();
+    while !smtp(&server, from("192.0.2.7").as_bytes())
+        .reply()
+        .starts_with("220")
+    {
+        assert!(began.elapsed() < crate::common::PATIENCE, "a place stays taken");
+    }
+}

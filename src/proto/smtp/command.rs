@@ -98,6 +98,17 @@ const NOT_IMPLEMENTED: [u32; 6] = [
 ];
 
 impl<'a> Command<'a> {
+    /// True for commands that bring no mail further: see [`IDLE_COMMANDS_MAX`](super::limits::IDLE_COMMANDS_MAX).
+    pub(super) fn is_idle(&self) -> bool {
+        match self {
+            Self::Ehlo(_) | Self::Helo(_) | Self::Lhlo(_) | Self::Rset | Self::Noop => true,
+            Self::Vrfy(_) | Self::Expn | Self::Help => true,
+            Self::Mail(_) | Self::Rcpt(_) | Self::Data | Self::Bdat { .. } | Self::Quit => false,
+            // A session has each once; XCLIENT is a trusted proxy's, HTTP ends it.
+            Self::StartTls | Self::XClient(_) | Self::Http => false,
+        }
+    }
+
     /// Parses one line, given without its CRLF.
     ///
     /// # Errors

@@ -17,6 +17,10 @@ pub const ERRORS_MAX: u32 = 20;
 /// Unknown recipients of one session, then `421`: makes harvesting of addresses expensive, leaves room for typing errors.
 pub const UNKNOWN_RECIPIENTS_MAX: u32 = 10;
 
+/// Commands of one session that bring no mail further (NOOP, RSET, HELP, VRFY, EXPN, another EHLO) since the last message
+/// that was taken, then `421`. An MTA sends one or two a message; Postfix, too, allows a hundred.
+pub const IDLE_COMMANDS_MAX: u32 = 100;
+
 /// Longest EHLO or HELO name, octets (RFC 5321 §4.5.3.1.2).
 pub const HELLO_BYTES_MAX: usize = 255;
 

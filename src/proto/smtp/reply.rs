@@ -56,6 +56,7 @@ pub(super) const INPUT_BEHIND_STARTTLS: Reply = b"501 5.5.4 Input behind STARTTL
 pub(super) const NO_HTTP: Reply = b"421 4.7.0 This is no web server\r\n";
 pub(super) const TOO_MANY_ERRORS: Reply = b"421 4.7.0 Too many errors\r\n";
 pub(super) const TOO_MANY_UNKNOWN: Reply = b"421 4.7.0 Too many unknown recipients\r\n";
+pub(super) const TOO_MANY_IDLE: Reply = b"421 4.7.0 Too many commands without a message\r\n";
 pub(super) const TIMED_OUT: Reply = b"421 4.4.2 Timeout\r\n";
 pub(super) const SHUTTING_DOWN: Reply = b"421 4.3.2 Service shutting down\r\n";
 pub(super) const CONFUSED: Reply = b"421 4.3.0 Internal error\r\n";

@@ -43,6 +43,8 @@ pub struct Config {
     pub errors_max: u32,
     /// Unknown recipients before the session ends with 421. `None`: no limit, for peers that are known.
     pub unknown_recipients_max: Option<u32>,
+    /// Commands that bring no mail further before the session ends with 421. `None`: no limit, for peers that are known.
+    pub idle_commands_max: Option<u32>,
 }
 
 impl Config {
@@ -57,6 +59,7 @@ impl Config {
             recipients_max: limits::RECIPIENTS_MAX,
             errors_max: limits::ERRORS_MAX,
             unknown_recipients_max: Some(limits::UNKNOWN_RECIPIENTS_MAX),
+            idle_commands_max: Some(limits::IDLE_COMMANDS_MAX),
         }
     }
 }
@@ -150,6 +153,8 @@ pub struct Smtp<R> {
     pub(super) chunked: Option<Chunked>,
     pub(super) errors: u32,
     pub(super) unknown_recipients: u32,
+    /// Commands that brought no mail further, since the last message taken.
+    pub(super) idle_commands: u32,
     pub(super) is_shutting_down: bool,
     peer_has_closed: bool,
     receipt: PhantomData<fn(R)>,
@@ -173,6 +178,7 @@ impl<R: Receipt> Smtp<R> {
             chunked: None,
             errors: 0,
             unknown_recipients: 0,
+            idle_commands: 0,
             is_shutting_down: false,
             peer_has_closed: false,
             receipt: PhantomData,
@@ -272,6 +278,14 @@ impl<R: Receipt> Smtp<R> {
     }
 
     fn run(&mut self, command: Command<'_>, out: &mut Actions<Question>) {
+        self.idle_commands += u32::from(command.is_idle());
+        if self
+            .config
+            .idle_commands_max
+            .is_some_and(|max| self.idle_commands > max)
+        {
+            return self.close_with(reply::TOO_MANY_IDLE, out);
+        }
         match command {
             Command::Lhlo(name) if self.is_lmtp() => self.hello(name, true, out),
             Command::Ehlo(name) if !self.is_lmtp() => self.hello(name, true, out),

@@ -71,6 +71,7 @@ impl<R: Receipt> Smtp<R> {
         self.pipelining_was_offered = false;
         self.errors = 0;
         self.unknown_recipients = 0;
+        self.idle_commands = 0;
         self.synchronise(State::Greeting, out);
     }
 }

@@ -216,6 +216,26 @@ fn errors_are_counted_until_mail_gets_through() {
 }
 
 #[test]
+fn commands_that_bring_no_mail_end_the_session_before_long() {
+    let mut session = session();
+    session.feed(b"EHLO a\r\n");
+    session.feed("NOOP\r\nRSET\r\nVRFY a\r\n".repeat(33).as_bytes());
+    session.replies();
+    // The hundredth was the last; a message starts the count anew.
+    session.feed(b"MAIL FROM:<a@y.test>\r\nRCPT TO:<u@x.test>\r\nBDAT 0 LAST\r\n");
+    assert!(!session.is_closed);
+    session.feed("NOOP\r\n".repeat(100).as_bytes());
+    session.replies();
+    session.play("C: NOOP\nS: 421 4.7.0\nS: close");
+    let mut session = session_with(Config {
+        idle_commands_max: None,
+        ..config()
+    });
+    session.feed("NOOP\r\n".repeat(1_000).as_bytes());
+    assert!(!session.is_closed);
+}
+
+#[test]
 fn a_message_is_taken_with_its_dots_undone() {
     let mut session = with_envelope();
     session.play(
