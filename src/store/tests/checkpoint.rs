@@ -108,12 +108,12 @@ fn starts_with_other_numbers_of_cores_follow_each_other() {
 #[test]
 fn a_cut_at_any_operation_while_checkpoints_are_written_leaves_a_state_equal_to_the_log() {
     let whole = SimDisk::new(9);
-    deliver_rounds(&whole, 12, 4, restless_options(), true);
+    deliver_rounds(&whole, 8, 12, restless_options(), true);
     let (mut starts, mut tails) = (0, 0);
     for cut in 1..=whole.operations() {
         let disk = SimDisk::new(9);
         disk.inject(Fault::CutAfter(cut));
-        let told = deliver_rounds(&disk, 12, 4, restless_options(), true);
+        let told = deliver_rounds(&disk, 8, 12, restless_options(), true);
         for survivor in 0..3 {
             let after = disk.crash(cut << 8 | survivor);
             let cores = [2, 1, 3][survivor as usize];
