@@ -7,6 +7,10 @@
 //! The store is filled through the store's own commits, round robin over the accounts, and closed in order. Each start
 //! is a process of its own: the time is that of `recover`, the memory the process's resident set after it less that
 //! before. The files were written with O_DIRECT and are read so: no page cache helps.
+//!
+//! On 2 shared cores, 1,000,000 messages in 10,000 accounts (738 MB of log, 63.4 MB of checkpoint), three starts each: from
+//! checkpoints 95, 165, 503 ms and 111 MB resident; all of the log 1.85, 2.15, 2.50 s and 146 MB. With 100,000 messages
+//! 59, 73, 237 ms and 39 MB: about 5 µs and 3 KB an account, 40 ns and 80 bytes a message (its row, which is resident).
 
 use bytes::Bytes;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
