@@ -265,7 +265,14 @@ fn rename_inbox(account: &mut AccountState, to: MailboxId, mod_seq: ModSeq) -> R
     Ok(Outcome::Done)
 }
 
-fn add_message(state: &mut CoreState, place: Place, message: &MessageRecord) -> Result<Outcome, Malformed> {
+/// What `record` does beside its account's state: for an account that a checkpoint has as of a later position.
+pub fn apply_beside_account(state: &mut CoreState, record: &Record) {
+    if let Record::Message(message) = record {
+        add_served(state, message);
+    }
+}
+
+fn add_served(state: &mut CoreState, message: &MessageRecord) {
     if let Some((key, index)) = message.key {
         let served = state.served.entry(key).or_default();
         let entry = (message.account.partition().0, index);
@@ -273,6 +280,10 @@ fn add_message(state: &mut CoreState, place: Place, message: &MessageRecord) -> 
             served.push(entry);
         }
     }
+}
+
+fn add_message(state: &mut CoreState, place: Place, message: &MessageRecord) -> Result<Outcome, Malformed> {
+    add_served(state, message);
     let size = u32::try_from(message.size()).map_err(|_| Malformed("a message beyond 4 GiB"))?;
     if message.chunks.is_empty() || body_bytes(&message.chunks) > u64::from(u32::MAX) {
         return Err(Malformed("a message without a body"));

@@ -6,6 +6,7 @@
 //! Not here: what waits, is written and answered (`log`, `writer`).
 
 use super::body::store_bodies;
+use super::checkpointer::Checkpoints;
 use super::group::Reply;
 use super::log::{Log, LogStart, Next, Room, bodies_bytes};
 use super::options::{FREE_BYTES_AGE_MS, SMALL_SEGMENT_BYTES};
@@ -65,6 +66,7 @@ pub(super) struct Inner<E: Environment> {
     pub aside: Notify,
     /// Somebody saw an old number of free bytes.
     pub wants_free_bytes: Cell<bool>,
+    pub checkpoints: Checkpoints,
     pub ended: Notify,
     pub has_ended: Cell<bool>,
     has_started: Cell<bool>,
@@ -239,6 +241,7 @@ impl<E: Environment> Store<E> {
             mailbox.recent_from.set(mailbox.uid_next);
         }
         let free_bytes_at_ms = env.clock().now().0;
+        let checkpoints = Checkpoints::new(&seed);
         let log = Log::new(LogStart {
             number,
             incarnation,
@@ -261,6 +264,7 @@ impl<E: Environment> Store<E> {
             room: Notify::new(),
             aside: Notify::new(),
             wants_free_bytes: Cell::new(false),
+            checkpoints,
             ended: Notify::new(),
             has_ended: Cell::new(false),
             has_started: Cell::new(false),
@@ -279,7 +283,7 @@ impl<E: Environment> Store<E> {
         self.0.write().await;
     }
 
-    /// Commits what is open, refuses what comes later, ends `run_writer`.
+    /// Commits what is open, refuses what comes later, seals the log, writes a checkpoint, ends `run_writer`.
     pub async fn shutdown(&self) {
         let mut ended = self.0.ended.waiter();
         self.0.log.borrow_mut().is_stopping = true;

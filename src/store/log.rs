@@ -6,11 +6,13 @@
 //! Not here: I/O and the next segment's making (`writer`).
 
 use super::apply::Place;
+use super::checkpoint_state::CoveredSegment;
 use super::frame::{GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader};
 use super::group::{Batch, Entry, Group, PieceCursor, Reply, Segment, blocks, put_seal};
 use super::options::{StoreOptions, WAITING_BYTES_MAX};
 use super::plan::{Chunks, Plan};
 use super::record::{CHUNK_PREFIX_BYTES, Record};
+use super::scan::LogName;
 use super::{Body, ChunkRef, StoreError};
 use crate::base::oneshot;
 use crate::disk::{BLOCK_BYTES, DiskFile};
@@ -48,6 +50,12 @@ pub struct Log<F: DiskFile> {
     pub store_id: u64,
     /// Everything before it is synced.
     pub durable_to: LogPosition,
+    /// Of the last group before it; 0: none is written.
+    pub durable_sequence: u64,
+    /// That group is the seal.
+    pub is_sealed: bool,
+    /// This log's segments with durable groups, each with its end.
+    pub written: Vec<CoveredSegment>,
     /// Why no more commits are taken.
     pub failed: Option<StoreError>,
     /// No more commits are taken because the server stops.
@@ -98,6 +106,9 @@ impl<F: DiskFile> Log<F> {
                 segment: start.segment.id,
                 offset: first,
             },
+            durable_sequence: 0,
+            is_sealed: false,
+            written: Vec::new(),
             failed: None,
             is_stopping: false,
             next: Next::None,
@@ -192,6 +203,26 @@ impl<F: DiskFile> Log<F> {
         let group = self.filled.pop_front()?;
         self.filled_bytes -= group.bytes();
         Some(group)
+    }
+
+    /// A group is durable: up to `end`, in a segment of this generation, number `sequence`.
+    pub fn note_durable(&mut self, generation: u32, end: LogPosition, sequence: u64) {
+        self.durable_to = end;
+        self.durable_sequence = sequence;
+        if self.written.last().is_none_or(|last| last.id != end.segment) {
+            let log = LogName {
+                incarnation: self.incarnation,
+                log: self.number,
+            };
+            self.written.push(CoveredSegment {
+                id: end.segment,
+                generation,
+                log,
+                end: end.offset,
+            });
+        }
+        let last = self.written.last_mut().expect("it was just pushed");
+        last.end = end.offset;
     }
 
     /// Is it time to make the next segment, before anybody has to wait for it? True once a segment.

@@ -15,7 +15,8 @@
 //! | `apply`, `state` | what a record does; the state sessions look at |
 //! | `body` | bodies: in memory, or chunk by chunk |
 //! | `reader`, `cache` | messages back from the log, checked |
-//! | `recovery`, `scan` | from a directory to states; the cut; damage |
+//! | `checkpointer`, `checkpoint`, `checkpoint_state` | the state of a core in a file, now and then; its bytes |
+//! | `recovery`, `checkpoint_load`, `scan` | from a directory to states; the cut; damage |
 //!
 //! Failure: the first failed write or sync ends commits for good ([`StoreError::Failed`]); reading goes on; recovery at
 //! the next start is the tested path.
@@ -24,6 +25,10 @@
 mod apply;
 mod body;
 mod cache;
+mod checkpoint;
+mod checkpoint_load;
+mod checkpoint_state;
+mod checkpointer;
 mod codec;
 mod frame;
 mod group;

@@ -209,6 +209,26 @@ pub enum Record {
 }
 
 impl Record {
+    /// The account whose state it changes; `None` for those about the spool, and seals.
+    #[must_use]
+    pub fn account(&self) -> Option<AccountId> {
+        match self {
+            Self::AccountCreated { account, .. }
+            | Self::MailboxCreated { account, .. }
+            | Self::MailboxDeleted { account, .. }
+            | Self::MailboxRenamed { account, .. }
+            | Self::InboxRenamed { account, .. }
+            | Self::Subscription { account, .. }
+            | Self::StoreFlags { account, .. }
+            | Self::Expunge { account, .. }
+            | Self::Transfer { account, .. } => Some(*account),
+            Self::Message(message) => Some(message.account),
+            Self::Spool { .. } | Self::SpoolForget { .. } | Self::SpoolDone { .. } | Self::Seal { .. } => {
+                None
+            }
+        }
+    }
+
     /// The partition in its header.
     #[must_use]
     pub fn partition(&self) -> u16 {
@@ -517,7 +537,8 @@ fn put_date(out: &mut Vec<u8>, date: InternalDate) {
     put_u64(out, date.at.0.cast_unsigned());
     put_u16(out, date.zone_minutes.cast_unsigned());
 }
-fn put_keywords(out: &mut Vec<u8>, keywords: &[Keyword]) {
+/// See [`keywords`].
+pub fn put_keywords(out: &mut Vec<u8>, keywords: &[Keyword]) {
     put_varint(out, keywords.len() as u64);
     for keyword in keywords {
         put_bytes(out, keyword.as_str().as_bytes());
@@ -531,7 +552,8 @@ fn put_chunks(out: &mut Vec<u8>, chunks: &[ChunkRef]) {
         put_u32(out, chunk.bytes);
     }
 }
-fn put_key(out: &mut Vec<u8>, key: SpoolKey) {
+/// See [`key`].
+pub fn put_key(out: &mut Vec<u8>, key: SpoolKey) {
     put_u16(out, key.partition);
     put_u64(out, key.sequence);
 }
@@ -553,10 +575,12 @@ fn flags(input: &mut Reader<'_>) -> Result<Flags, Malformed> {
         Err(Malformed("an unknown flag"))
     }
 }
-fn name(input: &mut Reader<'_>) -> Result<MailboxName, Malformed> {
+/// A mailbox name.
+pub fn name(input: &mut Reader<'_>) -> Result<MailboxName, Malformed> {
     MailboxName::new(input.text()?).map_err(|_| Malformed("not a mailbox name"))
 }
-fn special_use(input: &mut Reader<'_>) -> Result<Option<SpecialUse>, Malformed> {
+/// A special use; 0 is none.
+pub fn special_use(input: &mut Reader<'_>) -> Result<Option<SpecialUse>, Malformed> {
     match input.u8()? {
         0 => Ok(None),
         number => SpecialUse::from_number(number)
@@ -572,7 +596,8 @@ fn operation(input: &mut Reader<'_>) -> Result<StoreOperation, Malformed> {
         _ => Err(Malformed("an unknown operation on flags")),
     }
 }
-fn keywords(input: &mut Reader<'_>) -> Result<SmallVec<[Keyword; 2]>, Malformed> {
+/// A number of keywords and they.
+pub fn keywords(input: &mut Reader<'_>) -> Result<SmallVec<[Keyword; 2]>, Malformed> {
     let count = input.count(2)?;
     (0..count)
         .map(|_| Keyword::new(input.text()?).map_err(|_| Malformed("not a keyword")))
@@ -608,7 +633,8 @@ fn recipients(input: &mut Reader<'_>) -> Result<Vec<SpoolRecipient>, Malformed> 
         })
         .collect()
 }
-fn key(input: &mut Reader<'_>) -> Result<SpoolKey, Malformed> {
+/// A spool key.
+pub fn key(input: &mut Reader<'_>) -> Result<SpoolKey, Malformed> {
     Ok(SpoolKey {
         partition: input.u16()?,
         sequence: input.u64()?,

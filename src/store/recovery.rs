@@ -1,4 +1,4 @@
-//! From a directory to the states of all cores: every start is a recovery.
+//! From a directory to the states of all cores: every start is a recovery, of the log behind the newest checkpoints.
 //!
 //! Invariants: nothing is changed on disk before everything was read and found right; what was found is synced before it
 //! is relied on (after a kill the last groups may be in a cache only); every log of an earlier start ends in a seal
@@ -6,15 +6,19 @@
 //! cannot come back.
 //! Limits: [`CORES_MAX`]; memory for the state, none for bodies.
 //! Failure: [`OpenError`]. Interrupted at any point, it is done again at the next start with the same result.
-//! Not here: one log (`scan`), what records do (`apply`).
+//! Not here: one log (`scan`), what records do (`apply`), which checkpoints (`checkpoint_load`).
 
-use super::apply::{Place, apply};
+use super::apply::{Place, apply, apply_beside_account};
+use super::checkpoint::CheckpointHeader;
+use super::checkpoint_load::{Base, load};
+use super::checkpoint_state::CoveredSegment;
+use super::checkpointer::CheckpointBoard;
 use super::codec::Malformed;
 use super::frame::{GroupHeader, RecordHeader};
 use super::group::{Segment, seal_at_cut};
 use super::options::StoreOptions;
 use super::record::Record;
-use super::scan::{LogEnd, LogName, ScanSegment, has_groups, scan_log};
+use super::scan::{LogEnd, LogName, ScanFrom, ScanSegment, has_groups, scan_log};
 use super::segment::{
     FORMAT_VERSION, SegmentHeader, Superblock, SuperblockError, segment_name, segment_of_name,
 };
@@ -22,8 +26,8 @@ use super::state::CoreState;
 use super::{Environment, MessageRow};
 use crate::base::clock::Clock;
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile, SUPERBLOCK_NAME, WriteBuffer};
-use crate::model::{LogPosition, PARTITIONS, Partition, SPOOL_PARTITIONS, SegmentId};
-use std::collections::BTreeMap;
+use crate::model::{AccountId, LogPosition, PARTITIONS, Partition, SPOOL_PARTITIONS, SegmentId};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -46,6 +50,9 @@ pub struct StoreSeed {
     pub(super) store_id: u64,
     pub(super) incarnation: u32,
     pub(super) next_segment: Arc<AtomicU32>,
+    /// Segments of older logs that have something in them.
+    pub(super) covered: Arc<Vec<CoveredSegment>>,
+    pub(super) board: Arc<CheckpointBoard>,
     pub(super) state: CoreState,
     /// The last sequence of every partition.
     pub(super) sequences: Vec<u64>,
@@ -65,6 +72,10 @@ impl StoreSeed {
 pub struct RecoveryReport {
     /// Segments with something in them.
     pub segments: u64,
+    /// The start whose checkpoints this one began with; 0: all of the log was read.
+    pub checkpoint: u32,
+    /// Checkpoints that were not whole, or not finished.
+    pub ignored_checkpoints: u64,
     /// Records replayed, chunks not counted.
     pub records: u64,
     /// Messages in all mailboxes.
@@ -122,19 +133,34 @@ pub async fn recover_with<E: Environment>(
     }
     let files = env.disk().list().await?;
     let superblock = open_superblock(env, &files).await?;
-    let found = find_segments(env, superblock.store_id, &files).await?;
-    let mut replay = Replay::new(found.incarnation);
+    let mut found = find_segments(env, superblock.store_id, &files).await?;
+    let mut loaded = load(env.disk(), superblock.store_id, &files).await;
+    found.incarnation = found.incarnation.max(loaded.incarnation);
+    let base = loaded.base.take();
+    let mut covered = BTreeMap::new();
+    if let Some(base) = &base {
+        check_covered(base, &found)?;
+        covered.clone_from(&base.segments);
+        found.leave_out_covered(base);
+    }
+    let mut replay = Replay::new(base);
+    replay.report.ignored_checkpoints = loaded.bad;
     let mut ends = Vec::new();
     for (name, segments) in &found.logs {
-        let each = |position, header, payload: &[u8]| replay.record(position, header, payload);
-        let end = scan_log(superblock.store_id, *name, segments, each).await?;
-        replay.report.segments += segments.len() as u64;
+        let end = replay.log(superblock.store_id, *name, segments).await?;
         replay.report.torn_tail_bytes += end.torn_bytes;
         check_sealed(*name, &end, found.incarnation)?;
         ends.push(end);
     }
     let incarnation = found.incarnation + 1;
+    found.useless.append(&mut loaded.junk);
     make_durable(env, superblock.store_id, &found, &ends, incarnation).await?;
+    for ((name, segments), end) in found.logs.iter().zip(&ends) {
+        cover(&mut covered, *name, segments, end);
+    }
+    replay.report.segments = covered.len() as u64;
+    let covered = Arc::new(covered.into_values().collect());
+    let board = Arc::new(CheckpointBoard::new(cores, loaded.used));
     let next_segment = Arc::new(AtomicU32::new(found.last_segment + 1));
     let mut recovered = replay.finish(cores, |core, state, sequences| StoreSeed {
         core,
@@ -142,6 +168,8 @@ pub async fn recover_with<E: Environment>(
         store_id: superblock.store_id,
         incarnation,
         next_segment: next_segment.clone(),
+        covered: Arc::clone(&covered),
+        board: board.clone(),
         state,
         sequences,
         options,
@@ -268,6 +296,81 @@ async fn find_segments<E: Environment>(
     Ok(found)
 }
 
+impl<F> Found<F> {
+    /// Leaves of the logs what is behind the checkpoints. Those of older starts were sealed before it.
+    fn leave_out_covered(&mut self, base: &Base) {
+        self.logs.retain(|name, segments| {
+            if let Some(header) = base.header(*name).filter(|header| header.sequence > 0) {
+                segments.retain(|segment| segment.id >= header.position.segment);
+            }
+            name.incarnation >= base.incarnation
+        });
+    }
+}
+
+/// What a checkpoint covers is not read again, but it must be there: messages lie in it.
+fn check_covered<F>(base: &Base, found: &Found<F>) -> Result<(), OpenError> {
+    let mut there = HashMap::new();
+    for (name, segments) in &found.logs {
+        there.extend(segments.iter().map(|s| (s.id, (*name, s.generation, s.len))));
+    }
+    for (id, segment) in &base.segments {
+        let what = match there.get(id) {
+            None => "the segment is missing",
+            Some((log, generation, _)) if *log != segment.log || *generation != segment.generation => {
+                "the segment is another than was written"
+            }
+            Some((_, _, len)) if *len < u64::from(segment.end) => "the end of the segment is gone",
+            Some(_) => continue,
+        };
+        let position = LogPosition {
+            segment: *id,
+            offset: 0,
+        };
+        return Err(OpenError::Damaged {
+            position,
+            what: what.to_owned(),
+        });
+    }
+    for header in base.headers.iter().filter(|header| header.sequence > 0) {
+        if !base.segments.contains_key(&header.position.segment) {
+            let what = "the checkpoint ends in a segment it does not name".to_owned();
+            return Err(OpenError::Damaged {
+                position: header.position,
+                what,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Notes the segments that a log has something in, sealed by now.
+fn cover<F>(
+    covered: &mut BTreeMap<SegmentId, CoveredSegment>,
+    log: LogName,
+    segments: &[ScanSegment<F>],
+    end: &LogEnd,
+) {
+    if end.cut.is_none() {
+        return;
+    }
+    let last = end.ends.len() - 1;
+    for (index, (segment, behind)) in segments.iter().zip(&end.ends).enumerate() {
+        let seal_bytes = if index == last && !end.is_sealed {
+            BLOCK_BYTES as u32
+        } else {
+            0
+        };
+        let segment = CoveredSegment {
+            id: segment.id,
+            generation: segment.generation,
+            log,
+            end: behind + seal_bytes,
+        };
+        covered.insert(segment.id, segment);
+    }
+}
+
 /// An older start's log was sealed by the recovery before the next start: without a seal its end is gone.
 fn check_sealed(name: LogName, end: &LogEnd, newest: u32) -> Result<(), OpenError> {
     match end.cut {
@@ -366,16 +469,66 @@ struct Replay {
     state: CoreState,
     sequences: Vec<u64>,
     report: RecoveryReport,
+    /// How far the checkpoint covers each log of its incarnation.
+    headers: Vec<CheckpointHeader>,
+    /// See [`Base::ahead`].
+    ahead: HashMap<AccountId, LogPosition>,
 }
 
 impl Replay {
-    fn new(_incarnation: u32) -> Self {
+    /// Behind a checkpoint, or from nothing.
+    fn new(base: Option<Base>) -> Self {
         let partitions = usize::from(PARTITIONS + SPOOL_PARTITIONS);
-        Self {
+        let base = base.unwrap_or(Base {
+            incarnation: 0,
+            headers: Vec::new(),
             state: CoreState::default(),
             sequences: vec![0; partitions],
-            report: RecoveryReport::default(),
+            ahead: HashMap::new(),
+            segments: BTreeMap::new(),
+        });
+        Self {
+            state: base.state,
+            sequences: base.sequences,
+            report: RecoveryReport {
+                checkpoint: base.incarnation,
+                ..RecoveryReport::default()
+            },
+            headers: base.headers,
+            ahead: base.ahead,
         }
+    }
+
+    /// Everything of a log that the checkpoint does not cover.
+    async fn log<F: DiskFile>(
+        &mut self,
+        store_id: u64,
+        name: LogName,
+        segments: &[ScanSegment<F>],
+    ) -> Result<LogEnd, OpenError> {
+        if name.incarnation > self.report.checkpoint {
+            // Later logs lie behind all that any account was taken from.
+            self.ahead = HashMap::new();
+        }
+        let header = self.headers.get(usize::from(name.log)).copied();
+        let header =
+            header.filter(|header| header.name.incarnation == name.incarnation && header.sequence > 0);
+        let from = header.map_or(ScanFrom::BEGINNING, |header| ScanFrom {
+            offset: header.position.offset,
+            sequence: header.sequence,
+        });
+        if let Some(header) = header.filter(|header| header.is_sealed) {
+            return Ok(LogEnd {
+                cut: Some(header.position),
+                segment_index: 0,
+                sequence: header.sequence,
+                is_sealed: true,
+                torn_bytes: 0,
+                ends: vec![header.position.offset],
+            });
+        }
+        let each = |position, header, payload: &[u8]| self.record(position, header, payload);
+        scan_log(store_id, name, segments, from, each).await
     }
 
     /// Records come by incarnation, log and place: for each partition that is the order of (epoch, sequence), because
@@ -401,7 +554,12 @@ impl Replay {
             bytes,
             sequence: header.sequence,
         };
-        apply(&mut self.state, place, &record)?;
+        let as_of = record.account().and_then(|account| self.ahead.get(&account));
+        if as_of.is_some_and(|as_of| position < *as_of) {
+            apply_beside_account(&mut self.state, &record);
+        } else {
+            apply(&mut self.state, place, &record)?;
+        }
         self.report.records += 1;
         Ok(())
     }
@@ -429,6 +587,13 @@ impl Replay {
             states[Partition(key.partition).core(cores)]
                 .spool
                 .insert(key, entry);
+        }
+        // The order in which several logs were read says nothing.
+        for state in &mut states {
+            state
+                .served
+                .values_mut()
+                .for_each(|served| served.sort_unstable());
         }
         let sequences = self.sequences;
         let seeds = states

@@ -39,8 +39,25 @@ pub struct LogName {
     pub log: u16,
 }
 
-/// Where a log ends.
+/// Where to begin in the first of a log's segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanFrom {
+    /// Of the first group to read.
+    pub offset: u32,
+    /// Of the group before it; 0: there is none.
+    pub sequence: u64,
+}
+
+impl ScanFrom {
+    /// All of the log.
+    pub const BEGINNING: Self = Self {
+        offset: BLOCK_BYTES as u32,
+        sequence: 0,
+    };
+}
+
+/// Where a log ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEnd {
     /// Behind the last group that counts; `None`: no group counts.
     pub cut: Option<LogPosition>,
@@ -52,16 +69,19 @@ pub struct LogEnd {
     pub is_sealed: bool,
     /// Bytes behind the cut that look like groups but do not count.
     pub torn_bytes: u64,
+    /// Behind the last group that counts in each segment up to the one with the cut.
+    pub ends: Vec<u32>,
 }
 
 /// A part of a file in memory.
-struct Window<B> {
+pub struct Window<B> {
     start: u64,
     data: Option<B>,
 }
 
 impl<B: AsRef<[u8]>> Window<B> {
-    fn empty() -> Self {
+    /// Nothing yet.
+    pub fn empty() -> Self {
         Self { start: 0, data: None }
     }
 
@@ -72,7 +92,7 @@ impl<B: AsRef<[u8]>> Window<B> {
     }
 
     /// `len` bytes at `position`, or fewer at the end of the file.
-    async fn load<F: DiskFile<ReadBuffer = B>>(
+    pub async fn load<F: DiskFile<ReadBuffer = B>>(
         &mut self,
         file: &F,
         position: u64,
@@ -88,11 +108,13 @@ impl<B: AsRef<[u8]>> Window<B> {
     }
 }
 
-/// Reads a log's segments, which ascend by id, and gives every record but chunks and seals to `each`.
+/// Reads a log's segments, which ascend by id, from `from` in the first of them, and gives every record but chunks and
+/// seals to `each`.
 pub async fn scan_log<F: DiskFile>(
     store_id: u64,
     name: LogName,
     segments: &[ScanSegment<F>],
+    from: ScanFrom,
     mut each: impl FnMut(LogPosition, RecordHeader, &[u8]) -> Result<(), Malformed>,
 ) -> Result<LogEnd, OpenError> {
     let mut scan = Scan {
@@ -100,23 +122,30 @@ pub async fn scan_log<F: DiskFile>(
         name,
         window: Window::empty(),
     };
+    let first = segments.first().filter(|_| from.sequence > 0);
     let mut end = LogEnd {
-        cut: None,
+        cut: first.map(|segment| position(segment, u64::from(from.offset))),
         segment_index: 0,
-        sequence: 0,
+        sequence: from.sequence,
         is_sealed: false,
         torn_bytes: 0,
+        ends: vec![BLOCK_BYTES as u32; segments.len()],
     };
+    if let Some(behind) = end.ends.first_mut() {
+        *behind = from.offset;
+    }
     for (index, segment) in segments.iter().enumerate() {
         if end.is_sealed {
             break;
         }
         scan.window = Window::empty();
-        let mut offset = BLOCK_BYTES as u64;
+        let mut offset = u64::from(end.ends[index]);
         while let Some(group) = scan.group(segment, offset, end.sequence + 1).await? {
             let last_kind = scan.records(segment, offset, &group, &mut each).await?;
             offset += u64::from(group.bytes).next_multiple_of(BLOCK_BYTES as u64);
-            end.cut = Some(position(segment, offset));
+            let cut = position(segment, offset);
+            end.cut = Some(cut);
+            end.ends[index] = cut.offset;
             end.segment_index = index;
             end.sequence = group.sequence;
             end.is_sealed = last_kind == Some(kind::SEAL);
@@ -126,8 +155,9 @@ pub async fn scan_log<F: DiskFile>(
         }
     }
     if !end.is_sealed {
-        end.torn_bytes = scan.check_behind(segments, end).await?;
+        end.torn_bytes = scan.check_behind(segments, &end).await?;
     }
+    end.ends.truncate(end.segment_index + 1);
     Ok(end)
 }
 
@@ -214,7 +244,7 @@ impl<F: DiskFile> Scan<F> {
     }
 
     /// Looks behind the end for groups that prove damage; gives the bytes of those that prove nothing.
-    async fn check_behind(&mut self, segments: &[ScanSegment<F>], end: LogEnd) -> Result<u64, OpenError> {
+    async fn check_behind(&mut self, segments: &[ScanSegment<F>], end: &LogEnd) -> Result<u64, OpenError> {
         let first = segments.first().map_or(SegmentId(0), |segment| segment.id);
         let first_group = LogPosition {
             segment: first,

@@ -119,7 +119,8 @@ impl SegmentHeader {
     }
 }
 
-fn seal_block(mut out: Vec<u8>) -> Vec<u8> {
+/// Fields, zeros up to the checksum, the checksum, zeros up to the block's end.
+pub fn seal_block(mut out: Vec<u8>) -> Vec<u8> {
     out.resize(CRC_AT, 0);
     let crc = crc32c(&out);
     put_u32(&mut out, crc);
@@ -127,7 +128,8 @@ fn seal_block(mut out: Vec<u8>) -> Vec<u8> {
     out
 }
 
-fn checked_block(block: &[u8], magic: [u8; 8]) -> Result<Reader<'_>, &'static str> {
+/// The fields behind the magic number of a block that [`seal_block`] made.
+pub fn checked_block(block: &[u8], magic: [u8; 8]) -> Result<Reader<'_>, &'static str> {
     let (fields, rest) = block.split_at_checked(CRC_AT).ok_or("too short")?;
     if fields[..8] != magic {
         return Err("another magic number");

@@ -25,7 +25,7 @@ pub const CHANGES_KEPT_MAX: usize = 1024;
 pub const INBOX_ID: MailboxId = MailboxId(1);
 
 /// The durable state of one account.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct AccountState {
     /// Whose.
     pub id: AccountId,
@@ -48,14 +48,8 @@ impl AccountState {
     #[must_use]
     pub fn new(id: AccountId, uid_validity: u32) -> Self {
         let mut account = Self {
-            id,
-            names: BTreeMap::new(),
-            mailboxes: HashMap::new(),
-            subscriptions: BTreeSet::new(),
-            highest_mod_seq: ModSeq(0),
-            bytes_used: 0,
-            next_mailbox: INBOX_ID.0,
             next_uid_validity: uid_validity,
+            ..Self::empty(id)
         };
         account.add_next(MailboxName::inbox(), None);
         for (role, name) in SpecialUse::STANDARD {
@@ -64,6 +58,20 @@ impl AccountState {
         }
         account.subscriptions = account.names.keys().cloned().collect();
         account
+    }
+
+    /// Without any mailbox: to be filled by whoever reads it back.
+    pub(super) fn empty(id: AccountId) -> Self {
+        Self {
+            id,
+            names: BTreeMap::new(),
+            mailboxes: HashMap::new(),
+            subscriptions: BTreeSet::new(),
+            highest_mod_seq: ModSeq(0),
+            bytes_used: 0,
+            next_mailbox: INBOX_ID.0,
+            next_uid_validity: 0,
+        }
     }
 
     fn add_next(&mut self, name: MailboxName, special_use: Option<SpecialUse>) {
@@ -87,7 +95,7 @@ impl AccountState {
 }
 
 /// The durable state of one mailbox.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct MailboxState {
     /// For as long as it lives.
     pub id: MailboxId,
@@ -203,7 +211,7 @@ pub struct MessageRow {
 }
 
 /// What happened to a mailbox lately, so that a session catches up without comparing whole mailboxes.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct ChangeLog {
     first: u64,
     entries: VecDeque<MailboxChange>,
@@ -231,10 +239,9 @@ impl ChangeLog {
         self.entries.push_back(change);
     }
 
-    /// After replay no session holds a cursor.
+    /// After replay no session holds a cursor: counting starts anew, whether the log was read or a checkpoint.
     pub(super) fn forget(&mut self) {
-        self.first = self.end();
-        self.entries = VecDeque::new();
+        *self = Self::default();
     }
 }
 

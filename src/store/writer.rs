@@ -5,7 +5,7 @@
 //! Failure: the first failed write or sync ends the log: everybody who waits or comes later hears
 //! [`StoreError::Failed`], nothing of the group is applied, nothing is tried again (rule 3). No space for a segment is
 //! no failure: whoever needs it hears [`StoreError::NoSpace`], and the next commit tries again.
-//! Not here: what waits to be written (`log`).
+//! Not here: what waits to be written (`log`), checkpoints beside it (`checkpointer`).
 
 use super::apply::apply;
 use super::frame::GroupHeader;
@@ -53,13 +53,20 @@ pub async fn create_segment<D: Disk>(
 }
 
 impl<E: Environment> Inner<E> {
-    /// Writes until shutdown or failure, making segments beside it.
+    /// Writes until shutdown or failure, making segments and checkpoints beside it; ends with a seal and a checkpoint.
     pub async fn write(&self) {
-        let groups = std::pin::pin!(self.write_groups());
-        let aside = std::pin::pin!(self.work_aside());
         // Also when this task panics: a shutdown must not wait for it then.
         let _end = Ended(self);
-        futures_util::future::select(groups, aside).await;
+        {
+            let groups = std::pin::pin!(self.write_groups());
+            let aside = std::pin::pin!(self.work_aside());
+            let checkpoints = std::pin::pin!(self.keep_checkpoints());
+            let beside = futures_util::future::select(aside, checkpoints);
+            futures_util::future::select(groups, beside).await;
+        }
+        if self.log.borrow().is_sealed {
+            self.checkpoint().await;
+        }
     }
 
     async fn write_groups(&self) {
@@ -119,7 +126,10 @@ impl<E: Environment> Inner<E> {
             answer_all(sealed.batches, &failed);
             return Err(failed);
         }
-        self.log.borrow_mut().durable_to = end;
+        self.log
+            .borrow_mut()
+            .note_durable(segment.generation, end, sequence);
+        self.checkpoints.note_logged(buffer.bytes().len() as u64);
         self.reader
             .keep_group(segment.id, segment.generation, sealed.start, buffer);
         Ok(sealed.batches)
@@ -131,6 +141,7 @@ impl<E: Environment> Inner<E> {
         let mut answers = Vec::with_capacity(batches.len());
         for batch in batches {
             let outcome = self.apply_batch(&batch);
+            self.checkpoints.note_applied(&batch);
             touched.extend(batch.touched.iter().map(|(account, _)| *account));
             answers.push((batch.waiter, self.receipt(batch.commit), outcome));
         }
@@ -200,8 +211,9 @@ impl<E: Environment> Inner<E> {
     /// A log that was sealed needs no cut at the next start, and damage in its last group is told from a torn tail.
     async fn write_seal(&self) {
         let group = self.log.borrow_mut().seal_group();
-        if let Err(failed) = self.write_group(group).await {
-            self.fail(failed);
+        match self.write_group(group).await {
+            Ok(_) => self.log.borrow_mut().is_sealed = true,
+            Err(failed) => self.fail(failed),
         }
     }
 

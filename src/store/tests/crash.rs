@@ -12,6 +12,12 @@ use std::rc::Rc;
 
 const CORES: usize = 2;
 
+thread_local! {
+    /// Starts that began with a checkpoint, and those of them that had log to read behind it.
+    static FROM_CHECKPOINT: Cell<u64> = const { Cell::new(0) };
+    static WITH_TAIL: Cell<u64> = const { Cell::new(0) };
+}
+
 /// What one account was told.
 struct Told {
     /// State n is after n acknowledged changes; the last one may be asked for and not acknowledged.
@@ -135,6 +141,9 @@ fn run_scenario(disk: &SimDisk, scripts: [Vec<Op>; 2]) -> Rc<Journal> {
 
 /// Opens what is left and compares it with the journal. The error says what is wrong.
 fn check(disk: &SimDisk, cores: usize, journal: &Journal) -> Result<(), String> {
+    let report = compare_with_the_log(disk, cores)?;
+    FROM_CHECKPOINT.set(FROM_CHECKPOINT.get() + u64::from(report.checkpoint > 0));
+    WITH_TAIL.set(WITH_TAIL.get() + u64::from(report.checkpoint > 0 && report.records > 0));
     let mut world =
         World::open(disk, cores, small_options()).map_err(|e| format!("it does not open: {e}"))?;
     for (id, told) in journal.accounts.borrow().iter() {
@@ -276,6 +285,11 @@ fn assert_none(failures: &[String]) {
 #[test]
 fn a_cut_after_any_operation_loses_nothing_acknowledged() {
     assert_none(&cut_everywhere(|_| {}, 6));
+    let (starts, with_tail) = (FROM_CHECKPOINT.get(), WITH_TAIL.get());
+    assert!(
+        starts > 500 && with_tail > 300,
+        "{starts} starts, {with_tail} with a tail"
+    );
 }
 
 #[test]

@@ -41,10 +41,11 @@ fn a_flipped_bit_is_reported_and_never_served() {
             Err(other) => panic!("another error: {other}"),
             Ok(mut world) => {
                 let store = world.of(ALICE);
-                let found = world
-                    .run(messages(&store, ALICE, INBOX_ID))
-                    .expect("padding is not read");
-                assert_eq!(found, right);
+                match world.run(messages(&store, ALICE, INBOX_ID)) {
+                    // Behind a checkpoint nothing is read at the start.
+                    Err(StoreError::Damaged { .. }) => reported += 1,
+                    found => assert_eq!(found.expect("padding is not read"), right),
+                }
             }
         }
     }
@@ -87,6 +88,8 @@ fn a_failed_sync_ends_commits_and_not_reading() {
     world
         .run(store.deliver(delivery(&[ALICE], memory("kept"))))
         .expect("it commits");
+    // The checkpoint after the start is done.
+    world.pool.run_until_stalled();
     // The next operation is the group's write, the one after its sync.
     disk.inject(Fault::ErrorAt(disk.operations() + 2));
     let all = (0..5).map(|_| store.deliver(delivery(&[ALICE], memory("lost"))));

@@ -1,6 +1,7 @@
 //! Claims about the store, on the simulated disk.
 
 mod basics;
+mod checkpoint;
 mod crash;
 mod damage;
 mod model;

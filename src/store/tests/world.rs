@@ -1,6 +1,7 @@
 //! What the tests stand on: an environment, small limits, stores of all cores on one thread.
 
 use crate::base::clock::{ManualClock, UnixMillis};
+use crate::disk::Disk;
 use crate::model::{AccountId, MailboxId, MailboxName};
 use crate::proto::imap::types::InternalDate;
 use crate::sim::SimDisk;
@@ -48,6 +49,8 @@ pub fn small_options() -> StoreOptions {
         chunk_bytes_max: 4 * 1024,
         body_in_memory_bytes_max: 8 * 1024,
         reserve_bytes: 0,
+        checkpoint_log_bytes: 32 * 1024,
+        checkpoint_slice_bytes: 1024,
     }
 }
 
@@ -93,6 +96,60 @@ impl World {
             self.run(store.shutdown());
         }
     }
+}
+
+/// Everything a start begins with: of each core, and what the start says of it.
+pub fn states(disk: &SimDisk, cores: usize) -> Result<(Vec<StoreSeed>, RecoveryReport), OpenError> {
+    let mut pool = LocalPool::new();
+    let env = SimEnvironment::new(disk.clone());
+    let recovered = pool.run_until(recover_with(&env, cores, small_options()))?;
+    Ok((recovered.seeds, recovered.report))
+}
+
+/// Names of the checkpoints on the disk.
+pub fn checkpoints(disk: &SimDisk) -> Vec<String> {
+    let names = disk.names().into_iter().map(|(name, _)| name);
+    names.filter(|name| name.ends_with(".ckp")).collect()
+}
+
+pub fn remove_checkpoints(disk: &SimDisk) {
+    for name in checkpoints(disk) {
+        futures::executor::block_on(disk.remove(&name)).expect("it is there");
+    }
+}
+
+/// Says in which core the states differ.
+pub fn compare(one: &[StoreSeed], other: &[StoreSeed]) -> Result<(), String> {
+    for (core, (a, b)) in one.iter().zip(other).enumerate() {
+        for (id, account) in &a.state.accounts {
+            if b.state.accounts.get(id) != Some(account) {
+                return Err(format!(
+                    "core {core}, account {id}: {account:?}\n{:?}",
+                    b.state.accounts.get(id)
+                ));
+            }
+        }
+        let is_equal = a.state.accounts.len() == b.state.accounts.len()
+            && a.state.served == b.state.served
+            && format!("{:?}", a.state.spool) == format!("{:?}", b.state.spool)
+            && a.sequences == b.sequences;
+        if !is_equal {
+            return Err(format!("core {core}:\n{:?}\n{:?}", a.state, b.state));
+        }
+    }
+    Ok(())
+}
+
+/// Does a start from what checkpoints there are come to the same state as one that reads all of the log? `disk` is as
+/// after a crash, and is not changed. Gives the report of the start from checkpoints.
+pub fn compare_with_the_log(disk: &SimDisk, cores: usize) -> Result<RecoveryReport, String> {
+    let (with, without) = (disk.crash(0), disk.crash(0));
+    remove_checkpoints(&without);
+    let (with, report) = states(&with, cores).map_err(|e| format!("with checkpoints: {e}"))?;
+    let (without, of_log) = states(&without, cores).map_err(|e| format!("without checkpoints: {e}"))?;
+    assert_eq!(of_log.checkpoint, 0);
+    compare(&with, &without)?;
+    Ok(report)
 }
 
 pub fn date() -> InternalDate {

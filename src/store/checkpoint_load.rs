@@ -1,0 +1,268 @@
+//! Which checkpoints a start uses, and what they say.
+//!
+//! Invariants: only the checkpoints of *all* cores of one incarnation are a whole store; the newest incarnation that has
+//! them is used; every byte of them was checked before anything of them counts.
+//! Failure: none. What is not right or not whole is passed over with a warning, and more of the log is read instead.
+//! Not here: the log behind them, segments they name and that are not there (`recovery`).
+
+use super::checkpoint::{CheckpointHeader, CheckpointName, SLICE_HEADER_BYTES, SliceHeader, slice_kind};
+use super::checkpoint_state::{CoveredSegment, account, segment, served, spool};
+use super::codec::{Malformed, Reader};
+use super::scan::{LogName, Window};
+use super::state::CoreState;
+use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
+use crate::model::{AccountId, LogPosition, PARTITIONS, Partition, SPOOL_PARTITIONS, SegmentId};
+use std::collections::{BTreeMap, HashMap};
+
+/// A whole store as the checkpoints of one incarnation have it.
+pub struct Base {
+    /// That incarnation. Every older log is covered.
+    pub incarnation: u32,
+    /// Header i is of core i: how far its log is covered.
+    pub headers: Vec<CheckpointHeader>,
+    /// Of all cores together.
+    pub state: CoreState,
+    /// The last sequence of every partition, as of the headers' positions.
+    pub sequences: Vec<u64>,
+    /// Accounts that are further than their core's header: records before this position are in them.
+    pub ahead: HashMap<AccountId, LogPosition>,
+    /// Segments that must be there.
+    pub segments: BTreeMap<SegmentId, CoveredSegment>,
+}
+
+impl Base {
+    /// How far the log is covered; `None`: not at all, or by being older.
+    pub fn header(&self, log: LogName) -> Option<&CheckpointHeader> {
+        let header = self.headers.get(usize::from(log.log))?;
+        (log.incarnation == self.incarnation).then_some(header)
+    }
+}
+
+/// What the directory has in checkpoints.
+#[derive(Default)]
+pub struct Loaded {
+    /// What the start begins with.
+    pub base: Option<Base>,
+    /// Their files.
+    pub used: Vec<String>,
+    /// All other checkpoint files.
+    pub junk: Vec<String>,
+    /// The highest incarnation of any whole header.
+    pub incarnation: u32,
+    /// Files that are not what was written, or were never finished.
+    pub bad: u64,
+}
+
+/// Why a checkpoint does not count.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("{0}")]
+    Malformed(&'static str),
+}
+
+impl From<Malformed> for Unusable {
+    fn from(why: Malformed) -> Self {
+        Self::Malformed(why.0)
+    }
+}
+
+/// Reads the newest whole set of checkpoints among `files`.
+pub async fn load<D: Disk>(disk: &D, store_id: u64, files: &[(String, u64)]) -> Loaded {
+    let mut loaded = Loaded::default();
+    let mut sets: BTreeMap<u32, Vec<CheckpointHeader>> = BTreeMap::new();
+    let mut names: Vec<CheckpointName> = files
+        .iter()
+        .filter_map(|(name, _)| CheckpointName::of_file(name))
+        .collect();
+    names.sort_unstable();
+    for name in &names {
+        match header(disk, store_id, name).await {
+            Ok(header) => {
+                loaded.incarnation = loaded.incarnation.max(name.incarnation);
+                sets.entry(name.incarnation).or_default().push(header);
+            }
+            Err(why) => loaded.pass_over(name, &why),
+        }
+    }
+    for (incarnation, headers) in sets.into_iter().rev() {
+        if let Some(base) = loaded.set(disk, store_id, incarnation, &headers).await {
+            loaded.used = base.headers.iter().map(|header| header.name.file()).collect();
+            loaded.base = Some(base);
+            break;
+        }
+    }
+    let junk = names.iter().map(CheckpointName::file);
+    loaded.junk = junk.filter(|name| !loaded.used.contains(name)).collect();
+    loaded
+}
+
+impl Loaded {
+    fn pass_over(&mut self, name: &CheckpointName, why: &Unusable) {
+        self.bad += 1;
+        tracing::warn!(file = name.file(), %why, "a checkpoint is not usable: the log is read instead");
+    }
+
+    /// The newest usable checkpoint of every core, if every core has one.
+    async fn set<D: Disk>(
+        &mut self,
+        disk: &D,
+        store_id: u64,
+        incarnation: u32,
+        headers: &[CheckpointHeader],
+    ) -> Option<Base> {
+        let cores = headers.first()?.cores;
+        let mut base = Base {
+            incarnation,
+            headers: Vec::new(),
+            state: CoreState::default(),
+            sequences: vec![0; usize::from(PARTITIONS + SPOOL_PARTITIONS)],
+            ahead: HashMap::new(),
+            segments: BTreeMap::new(),
+        };
+        let has_all = |core| headers.iter().any(|header| header.name.core == core);
+        if !(0..cores).all(has_all) || headers.iter().any(|header| header.cores != cores) {
+            return None;
+        }
+        for core in 0..cores {
+            let mut part = None;
+            // They ascend by number.
+            for header in headers.iter().rev().filter(|header| header.name.core == core) {
+                match Part::read(disk, store_id, header).await {
+                    Ok(read) => {
+                        part = Some((header, read));
+                        break;
+                    }
+                    Err(why) => self.pass_over(&header.name, &why),
+                }
+            }
+            let (header, part) = part?;
+            base.headers.push(*header);
+            part.join(&mut base);
+        }
+        Some(base)
+    }
+}
+
+async fn header<D: Disk>(
+    disk: &D,
+    store_id: u64,
+    name: &CheckpointName,
+) -> Result<CheckpointHeader, Unusable> {
+    let file = disk.open(&name.file()).await?;
+    let block = file.read_at(0, BLOCK_BYTES).await?;
+    let header = CheckpointHeader::decode(block.as_ref()).map_err(Unusable::Malformed)?;
+    if header.store_id != store_id || header.name != *name {
+        return Err(Unusable::Malformed("it belongs elsewhere"));
+    }
+    Ok(header)
+}
+
+/// One core's checkpoint.
+#[derive(Default)]
+struct Part {
+    state: CoreState,
+    sequences: Vec<(u16, u64)>,
+    ahead: Vec<(AccountId, LogPosition)>,
+    segments: Vec<CoveredSegment>,
+}
+
+impl Part {
+    async fn read<D: Disk>(disk: &D, store_id: u64, header: &CheckpointHeader) -> Result<Self, Unusable> {
+        let file = disk.open(&header.name.file()).await?;
+        let mut window = Window::empty();
+        let mut part = Self::default();
+        let mut offset = BLOCK_BYTES as u64;
+        for index in 0..header.slices {
+            let bytes = window.load(&file, offset, SLICE_HEADER_BYTES).await?;
+            let slice = SliceHeader::decode(bytes)?;
+            let end = offset + slice.slice_bytes() as u64;
+            if slice.index != index || end > u64::from(header.blocks) * BLOCK_BYTES as u64 {
+                return Err(Unusable::Malformed("a slice that does not follow"));
+            }
+            let bytes = window.load(&file, offset, slice.slice_bytes()).await?;
+            let payload = slice.check(store_id, &header.name, bytes)?;
+            part.slice(header, &slice, payload)?;
+            offset = end;
+        }
+        if offset != u64::from(header.blocks) * BLOCK_BYTES as u64 {
+            return Err(Unusable::Malformed("slices are missing"));
+        }
+        Ok(part)
+    }
+
+    fn slice(
+        &mut self,
+        header: &CheckpointHeader,
+        slice: &SliceHeader,
+        payload: &[u8],
+    ) -> Result<(), Malformed> {
+        let mut input = Reader::new(payload);
+        for _ in 0..slice.items {
+            match slice.kind {
+                slice_kind::PARTITIONS => self.sequence(header, input.u16()?, input.u64()?)?,
+                slice_kind::SEGMENTS => self.segments.push(segment(&mut input)?),
+                slice_kind::SPOOL => {
+                    let entry = spool(&mut input)?;
+                    self.state.spool.insert(entry.key, entry);
+                }
+                slice_kind::SERVED => {
+                    let (key, entries) = served(&mut input)?;
+                    self.state.served.insert(key, entries);
+                }
+                slice_kind::ACCOUNTS => {
+                    let account = account(&mut input)?;
+                    check_owner(header, account.id.partition())?;
+                    if slice.as_of > header.position {
+                        self.ahead.push((account.id, slice.as_of));
+                    }
+                    self.state.accounts.insert(account.id, account);
+                }
+                _ => return Err(Malformed("an unknown kind of slice")),
+            }
+        }
+        input.finish()
+    }
+
+    fn sequence(
+        &mut self,
+        header: &CheckpointHeader,
+        partition: u16,
+        sequence: u64,
+    ) -> Result<(), Malformed> {
+        if partition >= PARTITIONS + SPOOL_PARTITIONS {
+            return Err(Malformed("an unknown partition"));
+        }
+        check_owner(header, Partition(partition))?;
+        self.sequences.push((partition, sequence));
+        Ok(())
+    }
+
+    fn join(self, base: &mut Base) {
+        if base.state.accounts.is_empty() {
+            base.state.accounts = self.state.accounts;
+        } else {
+            base.state.accounts.extend(self.state.accounts);
+        }
+        base.state.spool.extend(self.state.spool);
+        for (key, entries) in self.state.served {
+            base.state.served.entry(key).or_default().extend(entries);
+        }
+        for (partition, sequence) in self.sequences {
+            base.sequences[usize::from(partition)] = sequence;
+        }
+        base.ahead.extend(self.ahead);
+        for segment in self.segments {
+            base.segments.insert(segment.id, segment);
+        }
+    }
+}
+
+fn check_owner(header: &CheckpointHeader, partition: Partition) -> Result<(), Malformed> {
+    if partition.core(usize::from(header.cores)) == usize::from(header.name.core) {
+        Ok(())
+    } else {
+        Err(Malformed("something of another core"))
+    }
+}
