@@ -368,3 +368,14 @@ impl Pop3 {
         }
     }
 }
+
+/// Responses without `\Recent`, which belongs to one session (RFC 3501 §2.3.2) and ends with it.
+#[allow(dead_code)] // not every test program compares flags
+pub fn without_recent(lines: Vec<String>) -> Vec<String> {
+    let strip = |line: String| {
+        line.replace(" \\Recent", "")
+            .replace("\\Recent ", "")
+            .replace("\\Recent", "")
+    };
+    lines.into_iter().map(strip).collect()
+}

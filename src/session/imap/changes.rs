@@ -55,10 +55,12 @@ impl<S: Services> Session<S> {
                 write_flags_lines(state, may_change_flags, link.out());
             }
             let changes = view.sync(state, may_expunge, own);
-            if changes.exists.is_some() {
-                view.take_recent(state, may_change_flags);
+            if changes.exists.is_none() {
+                return Some((changes, 0));
             }
-            Some((changes, view.recent_count()))
+            view.take_recent(state, may_change_flags);
+            let recent = view.recent_count();
+            Some((changes, recent))
         });
         let Some((changes, recent)) = synced.flatten() else {
             self.selected = None;
