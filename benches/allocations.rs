@@ -95,7 +95,9 @@ fn main() {
 fn measure(discard: bool, network: Backend) -> (f64, f64) {
     let mut words = vec!["ringpost", "demo"];
     words.extend(discard.then_some("--discard"));
-    let Command::Demo(arguments) = Arguments::parse_from(words).command;
+    let Command::Demo(arguments) = Arguments::parse_from(words).command else {
+        unreachable!("demo was asked for")
+    };
     let data = tempfile::tempdir_in(".").expect("a directory to store in");
     let (stop, request) = StopRequest::by_hand();
     let (plan, port) = plan(&arguments, data.path().to_path_buf(), network, request);

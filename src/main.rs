@@ -11,10 +11,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     ringpost::boot::log::start();
     let result = match arguments.command {
-        Command::Demo(demo) => ringpost::boot::demo::run(&demo),
+        Command::Demo(demo) => ringpost::boot::demo::run(&demo).map(|()| ExitCode::SUCCESS),
+        Command::Store(store) => ringpost::boot::store::run(&store),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("ringpost: {error}");
             error.exit_code()

@@ -2,7 +2,7 @@
 
 use crate::disk::DiskError;
 use crate::runtime::{ExecutorError, ProbeError};
-use crate::store::OpenError;
+use crate::store::{OpenError, RestoreError};
 use std::process::ExitCode;
 
 /// Each says whose matter it is by its exit code: 2 for what the admin changes, 1 for the rest.
@@ -31,6 +31,9 @@ pub enum BootError {
     /// An executor did not start or did not end well.
     #[error(transparent)]
     Executor(#[from] ExecutorError),
+    /// A new store could not take what was to be put into it.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// Something else of the operating system.
     #[error("{what}: {cause}")]
     System { what: &'static str, cause: String },
@@ -44,7 +47,7 @@ impl BootError {
             Self::Probe(_) | Self::Listen { .. } | Self::DataDirectory { .. } | Self::Store(_) => {
                 ExitCode::from(2)
             }
-            Self::Disk(_) | Self::Executor(_) | Self::System { .. } => ExitCode::FAILURE,
+            Self::Disk(_) | Self::Executor(_) | Self::Restore(_) | Self::System { .. } => ExitCode::FAILURE,
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod error;
 pub mod listeners;
 pub mod log;
 pub mod signal;
+pub mod store;
 
 pub use error::BootError;
 use std::time::Duration;

@@ -4,6 +4,8 @@
 //! changed first.
 //! Not here: what a command does (`boot`).
 
+pub mod store;
+
 use crate::base::network::Network;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -22,6 +24,9 @@ pub struct Arguments {
 pub enum Command {
     /// Run a whole server on loopback: one domain, a few accounts, self-signed TLS.
     Demo(DemoArguments),
+    /// Look at a store, verify it, get the mail out of it. No server may run on it.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 /// Arguments of `ringpost demo`.

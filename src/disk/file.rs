@@ -101,7 +101,7 @@ async fn open_dma(path: &Path) -> io::Result<DmaFile> {
 }
 
 /// A new file of `len` bytes, allocated, its first block written with zeros, all of it synced.
-fn create_written(path: &Path, len: u64) -> io::Result<()> {
+pub(super) fn create_written(path: &Path, len: u64) -> io::Result<()> {
     let file = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -126,11 +126,11 @@ fn fill_new(file: &File, len: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-fn sync_directory_at(path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory_at(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn free_bytes_at(path: &Path) -> io::Result<u64> {
+pub(super) fn free_bytes_at(path: &Path) -> io::Result<u64> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: all-zero bytes are a valid `statvfs`, which has only integers.
     let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
@@ -141,7 +141,7 @@ fn free_bytes_at(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-fn list_in(root: &Path) -> io::Result<Vec<(String, u64)>> {
+pub(super) fn list_in(root: &Path) -> io::Result<Vec<(String, u64)>> {
     let mut found = Vec::new();
     for directory in ["", SUBDIRECTORY] {
         for entry in std::fs::read_dir(root.join(directory))? {
@@ -164,7 +164,7 @@ fn list_in(root: &Path) -> io::Result<Vec<(String, u64)>> {
     Ok(found)
 }
 
-fn disk_error(operation: &'static str, name: &str, error: &io::Error) -> DiskError {
+pub(super) fn disk_error(operation: &'static str, name: &str, error: &io::Error) -> DiskError {
     let name = name.to_owned();
     match error.raw_os_error() {
         Some(libc::ENOSPC | libc::EDQUOT) => DiskError::NoSpace { what: name },

@@ -8,6 +8,7 @@
 
 pub mod file;
 pub mod lock;
+pub mod plain;
 
 use std::future::Future;
 use std::rc::Rc;

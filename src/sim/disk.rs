@@ -141,6 +141,21 @@ impl SimDisk {
             .map(|file| file.borrow().content.clone())
     }
 
+    /// Replaces the bytes of a file, durably; its length may change.
+    ///
+    /// # Panics
+    /// When there is no such file: the test is wrong.
+    pub fn put_content(&self, name: &str, content: Vec<u8>) {
+        let world = self.0.borrow();
+        let mut file = world
+            .files
+            .get(name)
+            .expect("the test knows its files")
+            .borrow_mut();
+        file.durable = content.clone();
+        file.content = content;
+    }
+
     /// What the disk holds when the power comes back. Nothing of this disk is changed.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {

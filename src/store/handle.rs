@@ -109,7 +109,7 @@ impl<E: Environment> Inner<E> {
     }
 
     /// One commit: in turn, with room, planned, encoded, durable.
-    async fn commit(
+    pub async fn commit(
         &self,
         bytes: usize,
         bodies: &[Body],

@@ -15,6 +15,8 @@
 //! | `apply`, `state` | what a record does; the state sessions look at |
 //! | `body` | bodies: in memory, or chunk by chunk |
 //! | `reader`, `cache` | messages back from the log, checked |
+//! | `restore` | accounts put into a new store as they were, numbers and all |
+//! | `tools` | check, stat, dump, salvage: a stopped store under the admin's eyes |
 //! | `checkpointer`, `checkpoint`, `checkpoint_state` | the state of a core in a file, now and then; its bytes |
 //! | `recovery`, `checkpoint_load`, `scan` | from a directory to states; the cut; damage |
 //!
@@ -41,9 +43,11 @@ mod plan_account;
 mod reader;
 mod record;
 mod recovery;
+mod restore;
 mod scan;
 mod segment;
 mod state;
+pub mod tools;
 mod turn;
 mod types;
 mod writer;
@@ -56,6 +60,7 @@ pub use handle::Store;
 pub use options::{BODY_IN_MEMORY_BYTES_MAX, CHUNK_BYTES_MAX, RESERVE_BYTES, SEGMENT_BYTES, StoreOptions};
 pub use plan::{MAILBOXES_MAX, SUBSCRIPTIONS_MAX};
 pub use recovery::{OpenError, Recovered, RecoveryReport, StoreSeed, recover, recover_with};
+pub use restore::{AccountImage, MailboxImage, MessageImage, RestoreError, Restorer};
 pub use segment::FORMAT_VERSION;
 pub use state::{AccountState, ChangeLog, INBOX_ID, KEYWORDS_MAX, MailboxState, MessageRow};
 pub use types::{

@@ -7,7 +7,7 @@
 
 use super::cache::{Cache, RecentGroups};
 use super::frame::{RECORD_HEADER_BYTES, RecordHeader, record_seed};
-use super::record::{CHUNK_PREFIX_BYTES, Record, kind};
+use super::record::{CHUNK_PREFIX_BYTES, Record, chunk_prefix, kind};
 use super::segment::{SegmentHeader, segment_name};
 use super::{ChunkRef, MessageRow, StoreError, StoredMessage};
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
@@ -111,7 +111,11 @@ impl<D: Disk> LogReader<D> {
         let Record::Message(message) = record else {
             unreachable!("the kind was given")
         };
-        if message.account != account || message.size() != u64::from(row.size) {
+        // Dates travel with the row through every copy: a record of another message at this place shows.
+        let is_this_row = message.account == account
+            && message.size() == u64::from(row.size)
+            && (message.internal_date, message.save_date) == (row.internal_date, row.save_date);
+        if !is_this_row {
             return Err(damaged(position, "the record is not this row's".to_owned()));
         }
         Ok(StoredMessage {
@@ -181,23 +185,28 @@ impl<D: Disk> LogReader<D> {
         let prefix_len = message.prefix.len() as u64;
         out.extend(overlap(&range, 0, prefix_len).map(|part| message.prefix.slice(part)));
         let mut start = prefix_len;
-        for chunk in &message.chunks {
+        for (index, chunk) in message.chunks.iter().enumerate() {
             if let Some(part) = overlap(&range, start, u64::from(chunk.bytes)) {
-                out.push(self.chunk(*chunk).await?.slice(part));
+                out.push(self.chunk(*chunk, message.email_id, index).await?.slice(part));
             }
             start += u64::from(chunk.bytes);
         }
         Ok(out)
     }
 
-    /// A chunk's piece of the body.
-    async fn chunk(&self, chunk: ChunkRef) -> Result<Bytes, StoreError> {
+    /// A chunk's piece of the body. A checksum knows its segment and not its place: what says that a block was not
+    /// swapped with another is the body's email id and the chunk's number in it.
+    async fn chunk(&self, chunk: ChunkRef, email_id: u64, index: usize) -> Result<Bytes, StoreError> {
         let payload = match self.payload_in_memory(chunk.position, kind::CHUNK) {
             Some(payload) => payload,
             None => self.chunk_from_disk(chunk).await?,
         };
         if payload.len() != CHUNK_PREFIX_BYTES + chunk.bytes as usize {
             return Err(damaged(chunk.position, "a chunk of another length".to_owned()));
+        }
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        if payload[..CHUNK_PREFIX_BYTES] != chunk_prefix(email_id, index) {
+            return Err(damaged(chunk.position, "a chunk of another message".to_owned()));
         }
         Ok(payload.slice(CHUNK_PREFIX_BYTES..))
     }

@@ -6,4 +6,5 @@ mod crash;
 mod damage;
 mod model;
 mod records;
+mod tools;
 pub mod world;

@@ -1,0 +1,355 @@
+//! `ringpost store …`: the commands on a stopped store.
+//!
+//! Invariants: the directory's lock is held as long as a command works on it; `check`, `stat` and `dump` write nothing
+//! but the lock's file. Neither executors nor io_uring are needed: everything runs on this thread.
+//! Not here: what is looked for (`store::tools`).
+
+use super::BootError;
+use crate::base::clock::SystemClock;
+use crate::cli::store::{DumpArguments, LookArguments, SalvageArguments, StoreCommand};
+use crate::disk::lock::DirectoryLock;
+use crate::disk::plain::PlainDisk;
+use crate::disk::{SUBDIRECTORY, SUPERBLOCK_NAME};
+use crate::model::SegmentId;
+use crate::store::tools::{
+    CheckReport, Damage, SalvageReport, StatReport, Survey, check, dump, salvage, stat,
+};
+use crate::store::{Environment, OpenError, Store, StoreOptions, recover_with};
+use futures_executor::{LocalPool, block_on};
+use futures_util::task::LocalSpawnExt;
+use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Damages that are printed one by one; all of them are in the JSON.
+const DAMAGES_SHOWN_MAX: usize = 1_000;
+
+/// Between two signs of progress.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+/// Runs one command.
+///
+/// # Errors
+/// See [`BootError`]; what a command finds wrong with the mail is no error but its exit code.
+pub fn run(command: &StoreCommand) -> Result<ExitCode, BootError> {
+    match command {
+        StoreCommand::Check(arguments) => run_check(arguments),
+        StoreCommand::Stat(arguments) => run_stat(arguments),
+        StoreCommand::Dump(arguments) => run_dump(arguments),
+        StoreCommand::Salvage(arguments) => run_salvage(arguments),
+    }
+}
+
+/// A store that is there, locked.
+struct LockedStore {
+    disk: PlainDisk,
+    _lock: DirectoryLock,
+}
+
+impl LockedStore {
+    fn open(data: &Path) -> Result<Self, BootError> {
+        let has = |name: &str| data.join(name).exists();
+        if !has(SUPERBLOCK_NAME) && !has(SUBDIRECTORY) {
+            // Said before the lock, which would leave a file in somebody else's directory.
+            let why = "it has neither superblock nor segments".to_owned();
+            return Err(OpenError::NotAStore(data.display().to_string(), why).into());
+        }
+        Ok(Self {
+            _lock: lock(data)?,
+            disk: PlainDisk::for_reading(data),
+        })
+    }
+}
+
+fn lock(data: &Path) -> Result<DirectoryLock, BootError> {
+    DirectoryLock::take(data).map_err(|cause| refuse(data, &cause))
+}
+
+fn refuse(data: &Path, cause: &dyn std::fmt::Display) -> BootError {
+    BootError::DataDirectory {
+        path: data.display().to_string(),
+        cause: cause.to_string(),
+    }
+}
+
+/// A line on a terminal that says how far it is.
+struct ProgressLine {
+    what: &'static str,
+    is_shown: bool,
+    last: Instant,
+}
+
+impl ProgressLine {
+    fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            is_shown: std::io::stderr().is_terminal(),
+            last: Instant::now(),
+        }
+    }
+
+    fn tell(&mut self, done: u64, total: u64) {
+        const MIB: u64 = 1024 * 1024;
+        if self.is_shown && self.last.elapsed() >= PROGRESS_EVERY {
+            self.last = Instant::now();
+            let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100);
+            let (done, total) = (done / MIB, total / MIB);
+            eprint!("\r{}: {done} of {total} MiB, {percent} %\x1b[K", self.what);
+        }
+    }
+}
+
+impl Drop for ProgressLine {
+    fn drop(&mut self) {
+        if self.is_shown {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+fn code(is_good: bool) -> ExitCode {
+    if is_good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn run_check(arguments: &LookArguments) -> Result<ExitCode, BootError> {
+    let store = LockedStore::open(&arguments.data)?;
+    let report = {
+        let mut line = ProgressLine::new("checking");
+        block_on(check(store.disk, &mut |done, total| line.tell(done, total)))?
+    };
+    if arguments.json {
+        print_line(&report.to_json().to_string());
+    } else {
+        print_check(&report);
+    }
+    Ok(code(report.is_clean()))
+}
+
+/// False when nobody reads any more, which is no error: whoever read has seen enough.
+fn print_line(text: &str) -> bool {
+    writeln!(std::io::stdout(), "{text}").is_ok()
+}
+
+fn print_damages(kept: &[Damage], count: u64) {
+    for damage in kept.iter().take(DAMAGES_SHOWN_MAX) {
+        if !print_line(&damage.to_string()) {
+            return;
+        }
+    }
+    let hidden = count.saturating_sub(DAMAGES_SHOWN_MAX as u64);
+    if hidden > 0 {
+        print_line(&format!("… and {hidden} more"));
+    }
+}
+
+fn print_check(report: &CheckReport) {
+    print_damages(&report.damages.kept, report.damages.count);
+    for note in &report.notes {
+        print_line(&format!("note: {note}"));
+    }
+    let counts = &report.counts;
+    print_line(&format!(
+        "{} segments, {} bytes, {} groups, {} records, {} body chunks",
+        counts.segments, counts.bytes, counts.groups, counts.records, counts.chunks
+    ));
+    print_line(&format!(
+        "{} accounts, {} messages, {} of them readable",
+        report.accounts, report.messages, report.readable
+    ));
+    print_line(&match report.damages.count {
+        0 => "the store is whole".to_owned(),
+        count => format!("{count} damages; `ringpost store salvage` copies what is whole into a new store"),
+    });
+}
+
+fn run_stat(arguments: &LookArguments) -> Result<ExitCode, BootError> {
+    let store = LockedStore::open(&arguments.data)?;
+    let report = {
+        let mut line = ProgressLine::new("reading");
+        block_on(stat(store.disk, &mut |done, total| line.tell(done, total)))?
+    };
+    if arguments.json {
+        print_line(&report.to_json().to_string());
+    } else {
+        print_stat(&report);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_stat(report: &StatReport) {
+    let counts = &report.counts;
+    let rows: [(&str, u64); 14] = [
+        ("incarnation", report.incarnation.into()),
+        ("segments", counts.segments),
+        ("bytes", counts.bytes),
+        ("group bytes", counts.group_bytes),
+        ("live bytes", report.live_bytes()),
+        ("torn tail bytes", counts.torn_tail_bytes),
+        ("records", counts.records),
+        ("accounts", report.accounts),
+        ("mailboxes", report.mailboxes),
+        ("messages", report.messages),
+        ("message bytes", report.message_bytes),
+        ("partitions", report.partitions),
+        ("spooled", report.spooled),
+        ("damages", report.damages),
+    ];
+    for (name, value) in rows {
+        print_line(&format!("{name:<16} {value:>16}"));
+    }
+    print_line(&format!(
+        "{:>8} {:>12} {:>12} {:>5} {:>11} {:>4}",
+        "segment", "bytes", "live", "live%", "incarnation", "log"
+    ));
+    for s in &report.segments {
+        let percent = (s.live_bytes * 100).checked_div(s.bytes).unwrap_or(0);
+        let row = format!(
+            "{:>8} {:>12} {:>12} {percent:>5} {:>11} {:>4}",
+            s.id, s.bytes, s.live_bytes, s.incarnation, s.log
+        );
+        if !print_line(&row) {
+            return;
+        }
+    }
+}
+
+fn run_dump(arguments: &DumpArguments) -> Result<ExitCode, BootError> {
+    let store = LockedStore::open(&arguments.data)?;
+    let mut left = arguments.limit.unwrap_or(u64::MAX);
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut line = |text: &str| {
+        if left == 0 || writeln!(out, "{text}").is_err() {
+            return ControlFlow::Break(());
+        }
+        left -= 1;
+        ControlFlow::Continue(())
+    };
+    block_on(dump(store.disk, arguments.segment.map(SegmentId), &mut line))?;
+    let _ = out.flush();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A store's environment outside of executors.
+#[derive(Clone)]
+struct ToolEnvironment {
+    disk: PlainDisk,
+    clock: SystemClock,
+}
+
+impl Environment for ToolEnvironment {
+    type Disk = PlainDisk;
+    type Clock = SystemClock;
+
+    fn disk(&self) -> &PlainDisk {
+        &self.disk
+    }
+
+    fn clock(&self) -> &SystemClock {
+        &self.clock
+    }
+
+    fn random_u64(&self) -> u64 {
+        getrandom::u64().expect("the system gives entropy; without it no store may be created")
+    }
+}
+
+/// A store open for writing, with nobody else on it.
+struct OpenStore {
+    pool: LocalPool,
+    store: Store<ToolEnvironment>,
+    _lock: DirectoryLock,
+}
+
+impl OpenStore {
+    /// Opens the store in `data`, made if there is none.
+    fn open(data: &Path) -> Result<Self, BootError> {
+        std::fs::create_dir_all(data).map_err(|cause| refuse(data, &cause))?;
+        let lock = lock(data)?;
+        let disk = PlainDisk::for_writing(data).map_err(|cause| refuse(data, &cause))?;
+        let env = ToolEnvironment {
+            disk,
+            clock: SystemClock,
+        };
+        let mut pool = LocalPool::new();
+        let mut recovered = pool.run_until(recover_with(&env, 1, StoreOptions::default()))?;
+        let seed = recovered.seeds.pop().expect("one core was asked for");
+        let store = pool.run_until(Store::start(env, seed))?;
+        let spawned = pool.spawner().spawn_local(store.clone().run_writer());
+        spawned.map_err(|_| BootError::System {
+            what: "store",
+            cause: "its writer does not start".to_owned(),
+        })?;
+        Ok(Self {
+            pool,
+            store,
+            _lock: lock,
+        })
+    }
+
+    fn run<T>(&mut self, task: impl Future<Output = T>) -> T {
+        self.pool.run_until(task)
+    }
+
+    /// Commits what is open and seals the log.
+    fn close(mut self) -> Result<(), BootError> {
+        let store = self.store.clone();
+        self.run(store.shutdown());
+        match store.failure() {
+            Some(error) => Err(crate::store::RestoreError::Store(error).into()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn run_salvage(arguments: &SalvageArguments) -> Result<ExitCode, BootError> {
+    let old = LockedStore::open(&arguments.data)?;
+    let is_empty = std::fs::read_dir(&arguments.new).map_or(true, |mut entries| entries.next().is_none());
+    if !is_empty {
+        return Err(refuse(&arguments.new, &"the new store needs an empty directory"));
+    }
+    let survey = {
+        let mut line = ProgressLine::new("reading");
+        block_on(Survey::read(old.disk, &mut |done, total| line.tell(done, total)))?
+    };
+    let mut new = OpenStore::open(&arguments.new)?;
+    let store = new.store.clone();
+    let report = {
+        let mut line = ProgressLine::new("copying");
+        new.run(salvage(&survey, &store, &mut |done, total| {
+            line.tell(done, total)
+        }))?
+    };
+    drop(store);
+    new.close()?;
+    if arguments.json {
+        print_line(&report.to_json().to_string());
+    } else {
+        print_salvage(&report);
+    }
+    Ok(code(report.is_complete()))
+}
+
+fn print_salvage(report: &SalvageReport) {
+    print_damages(&report.damages.kept, report.damages.count);
+    print_line(&format!(
+        "{} accounts, {} mailboxes, {} messages ({} bytes) are in the new store",
+        report.accounts, report.mailboxes, report.messages, report.bytes
+    ));
+    if report.spooled > 0 {
+        let spooled = report.spooled;
+        print_line(&format!(
+            "{spooled} deliveries that waited in the spool were made"
+        ));
+    }
+    print_line(&match report.damages.count {
+        0 => "everything came over".to_owned(),
+        count => format!("{} messages are known to be lost; {count} damages", report.lost),
+    });
+    print_line("EMAILIDs are new; account names and passwords are not part of the store");
+}

@@ -1,0 +1,54 @@
+//! Arguments of `ringpost store …`: what an admin does with a store while no server runs on it.
+
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// The commands on a stopped store.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Verify everything: superblock, segments, every group, record and checksum, every message. Changes nothing.
+    /// Exit code 0: whole; 1: damaged; 2: it is no store, of a newer version, or in use.
+    Check(LookArguments),
+    /// How much is there: segments, live bytes, messages, accounts, partitions. Changes nothing.
+    Stat(LookArguments),
+    /// The records of the log, a line each. Changes nothing.
+    Dump(DumpArguments),
+    /// Copy everything undamaged into a new store. The old one is not changed.
+    /// Exit code 0: everything came over; 1: something was damaged.
+    Salvage(SalvageArguments),
+}
+
+/// A store to look at.
+#[derive(Debug, Args)]
+pub struct LookArguments {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ringpost store dump`.
+#[derive(Debug, Args)]
+pub struct DumpArguments {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Only what lies in this segment.
+    #[arg(long, value_name = "N")]
+    pub segment: Option<u32>,
+    /// Stop after this many lines.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+}
+
+/// Arguments of `ringpost store salvage`.
+#[derive(Debug, Args)]
+pub struct SalvageArguments {
+    /// The damaged store's data directory.
+    pub data: PathBuf,
+    /// Where the new store goes: a directory that is empty or not there yet.
+    pub new: PathBuf,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,506 @@
+//! An account put into a store as it was elsewhere: UIDs, UIDVALIDITYs, UIDNEXTs, MODSEQs, dates and flags kept.
+//!
+//! Ordinary changes choose these numbers; here the records that say them are written as they are. They pass by the
+//! pending view, so nobody else may change the account meanwhile: this is for tools that hold the only handle.
+//! Invariants: an account is restored only where there is none; no number of a mailbox (UIDNEXT, HIGHESTMODSEQ) and none
+//! of the account (the next UIDVALIDITY, the next mailbox) ends up behind what it was; recipients that shared a body
+//! share it again.
+//! Not kept: email ids (they are places in the log), and therefore EMAILID.
+//! Limits: one batch of messages in memory ([`BATCH_BYTES`], [`BATCH_MESSAGES_MAX`]).
+
+use super::codec::UidSet;
+use super::frame::RECORD_HEADER_BYTES;
+use super::handle::Store;
+use super::plan::{Chunks, Plan, Planner};
+use super::record::{MessageRecord, Record};
+use super::state::{AccountState, INBOX_ID};
+use super::{Body, BodyWriter, Environment, StoreError};
+use crate::base::clock::UnixMillis;
+use crate::model::{AccountId, Flags, Keyword, MailboxId, MailboxName, ModSeq, SpecialUse, Uid, UidValidity};
+use crate::proto::imap::types::{InternalDate, StoreOperation};
+use bytes::Bytes;
+use smallvec::SmallVec;
+use std::collections::{BTreeSet, HashMap};
+
+/// Bytes of records and bodies that are committed together.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// Messages that are committed together.
+const BATCH_MESSAGES_MAX: usize = 512;
+
+/// Everything about an account but its messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountImage {
+    pub id: AccountId,
+    pub mailboxes: Vec<MailboxImage>,
+    pub subscriptions: BTreeSet<MailboxName>,
+    pub highest_mod_seq: ModSeq,
+    /// The id that the next new mailbox gets, at least.
+    pub next_mailbox: u32,
+    /// The UIDVALIDITY that the next new mailbox gets, at least.
+    pub next_uid_validity: u32,
+}
+
+/// Everything about a mailbox but its messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailboxImage {
+    pub id: MailboxId,
+    pub name: MailboxName,
+    pub uid_validity: UidValidity,
+    pub uid_next: u32,
+    pub special_use: Option<SpecialUse>,
+    pub highest_mod_seq: ModSeq,
+}
+
+/// A message without its body.
+#[derive(Clone, Debug)]
+pub struct MessageImage {
+    pub mailbox: MailboxId,
+    pub uid: Uid,
+    pub mod_seq: ModSeq,
+    pub flags: Flags,
+    pub keywords: SmallVec<[Keyword; 2]>,
+    pub internal_date: InternalDate,
+    pub save_date: UnixMillis,
+    pub prefix: Bytes,
+    /// Messages with the same number have the same body; only the first of them brings it.
+    pub shared_body: Option<u64>,
+}
+
+/// Why an account was not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// There is one with this id.
+    #[error("account {0} is in the store already")]
+    Exists(AccountId),
+    /// The image contradicts itself.
+    #[error("{0}")]
+    Contradiction(String),
+    /// The store's reasons.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl AccountImage {
+    /// Of an account as it stands.
+    #[must_use]
+    pub fn of(account: &AccountState) -> Self {
+        let image = |mailbox: &super::MailboxState| MailboxImage {
+            id: mailbox.id,
+            name: mailbox.name.clone(),
+            uid_validity: mailbox.uid_validity,
+            uid_next: mailbox.uid_next,
+            special_use: mailbox.special_use,
+            highest_mod_seq: mailbox.highest_mod_seq,
+        };
+        let mut mailboxes: Vec<MailboxImage> = account.mailboxes.values().map(image).collect();
+        mailboxes.sort_unstable_by_key(|mailbox| mailbox.id);
+        Self {
+            id: account.id,
+            mailboxes,
+            subscriptions: account.subscriptions.clone(),
+            highest_mod_seq: account.highest_mod_seq,
+            next_mailbox: account.next_mailbox,
+            next_uid_validity: account.next_uid_validity,
+        }
+    }
+
+    fn check(&self) -> Result<(), RestoreError> {
+        let mut names = BTreeSet::new();
+        let mut ids = BTreeSet::new();
+        for mailbox in &self.mailboxes {
+            if !names.insert(&mailbox.name) || !ids.insert(mailbox.id) || mailbox.id.0 == 0 {
+                let what = format!("mailbox {} is there twice", mailbox.name);
+                return Err(RestoreError::Contradiction(what));
+            }
+            if mailbox.name.is_inbox() != (mailbox.id == INBOX_ID) || mailbox.uid_next == 0 {
+                let what = format!("mailbox {} cannot be number {}", mailbox.name, mailbox.id);
+                return Err(RestoreError::Contradiction(what));
+            }
+        }
+        if !ids.contains(&INBOX_ID) {
+            return Err(RestoreError::Contradiction("it has no INBOX".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The records that make the account, without messages.
+    fn records(&self) -> Vec<Record> {
+        let account = self.id;
+        let inbox = self.mailboxes.iter().find(|mailbox| mailbox.id == INBOX_ID);
+        let uid_validity = inbox.map_or(1, |mailbox| mailbox.uid_validity.0);
+        let start = AccountState::new(account, uid_validity);
+        let mut records = vec![Record::AccountCreated {
+            account,
+            uid_validity,
+        }];
+        let of = |id: &MailboxId| self.mailboxes.iter().find(|mailbox| mailbox.id == *id);
+        let mut standard: Vec<_> = start.mailboxes.values().collect();
+        standard.sort_unstable_by_key(|mailbox| mailbox.id);
+        let mut renamed = Vec::new();
+        for mailbox in standard {
+            let id = mailbox.id;
+            // One that was made up, or made when others were standard, is made like any other mailbox.
+            let is_it = |image: &&MailboxImage| {
+                (image.uid_validity, image.special_use) == (mailbox.uid_validity, mailbox.special_use)
+            };
+            match of(&id).filter(is_it) {
+                Some(image) if image.name == mailbox.name => {}
+                // In two steps, so that mailboxes can have changed names among each other.
+                Some(image) => renamed.push((id, image.name.clone())),
+                None => records.push(Record::MailboxDeleted { account, mailbox: id }),
+            }
+        }
+        for (mailbox, _) in &renamed {
+            let name = temporary_name(*mailbox, &self.mailboxes);
+            records.push(Record::MailboxRenamed {
+                account,
+                mailbox: *mailbox,
+                name,
+            });
+        }
+        for (mailbox, name) in renamed {
+            records.push(Record::MailboxRenamed {
+                account,
+                mailbox,
+                name,
+            });
+        }
+        let is_kept = |image: &MailboxImage| {
+            start.mailboxes.get(&image.id).is_some_and(|mailbox| {
+                (image.uid_validity, image.special_use) == (mailbox.uid_validity, mailbox.special_use)
+            })
+        };
+        for image in self.mailboxes.iter().filter(|image| !is_kept(image)) {
+            records.push(Record::MailboxCreated {
+                account,
+                mailbox: image.id,
+                uid_validity: image.uid_validity.0,
+                special_use: image.special_use,
+                name: image.name.clone(),
+            });
+        }
+        records.extend(self.number_records(&start));
+        records.extend(self.subscription_records(&start));
+        records
+    }
+
+    /// A mailbox that comes and goes takes the numbers that were given before, so that no new mailbox gets them again.
+    fn number_records(&self, start: &AccountState) -> Vec<Record> {
+        let ids = self.mailboxes.iter().map(|mailbox| mailbox.id.0 + 1);
+        let validities = self.mailboxes.iter().map(|mailbox| mailbox.uid_validity.0 + 1);
+        let next_mailbox = ids.max().unwrap_or(0).max(start.next_mailbox);
+        let next_uid_validity = validities.max().unwrap_or(0).max(start.next_uid_validity);
+        if next_mailbox >= self.next_mailbox && next_uid_validity >= self.next_uid_validity {
+            return Vec::new();
+        }
+        let mailbox = MailboxId(next_mailbox.max(self.next_mailbox.saturating_sub(1)));
+        let name = temporary_name(mailbox, &self.mailboxes);
+        let account = self.id;
+        vec![
+            Record::MailboxCreated {
+                account,
+                mailbox,
+                uid_validity: next_uid_validity.max(self.next_uid_validity.saturating_sub(1)),
+                special_use: None,
+                name,
+            },
+            Record::MailboxDeleted { account, mailbox },
+        ]
+    }
+
+    fn subscription_records(&self, start: &AccountState) -> Vec<Record> {
+        let record = |name: &MailboxName, subscribed| Record::Subscription {
+            account: self.id,
+            name: name.clone(),
+            subscribed,
+        };
+        let lost = start.subscriptions.difference(&self.subscriptions);
+        let new = self.subscriptions.difference(&start.subscriptions);
+        lost.map(|name| record(name, false))
+            .chain(new.map(|name| record(name, true)))
+            .collect()
+    }
+}
+
+fn temporary_name(mailbox: MailboxId, taken: &[MailboxImage]) -> MailboxName {
+    (0..)
+        .map(|n| MailboxName::new(&format!("ringpost-restore-{mailbox}-{n}")).expect("it is valid"))
+        .find(|name| {
+            taken
+                .iter()
+                .all(|mailbox| mailbox.name != *name && !mailbox.name.is_below(name))
+        })
+        .expect("there are more names than mailboxes")
+}
+
+/// Restores accounts into one store, one after the other.
+pub struct Restorer<E: Environment> {
+    store: Store<E>,
+    /// Where bodies went that others share.
+    shared: HashMap<u64, (Chunks, u32)>,
+    batch: Vec<Waiting>,
+    batch_bytes: usize,
+}
+
+struct Waiting {
+    account: AccountId,
+    image: MessageImage,
+    body: Option<Body>,
+}
+
+impl<E: Environment> Restorer<E> {
+    /// Into `store`, which nobody else changes meanwhile.
+    #[must_use]
+    pub fn new(store: Store<E>) -> Self {
+        Self {
+            store,
+            shared: HashMap::new(),
+            batch: Vec::new(),
+            batch_bytes: 0,
+        }
+    }
+
+    /// Makes the account and its mailboxes. Messages come next, of each mailbox ascending by UID; then
+    /// [`Self::end_account`].
+    ///
+    /// # Errors
+    /// See [`RestoreError`].
+    pub async fn begin_account(&mut self, image: &AccountImage) -> Result<(), RestoreError> {
+        image.check()?;
+        if self.store.account(image.id, |_| ()).is_some() {
+            return Err(RestoreError::Exists(image.id));
+        }
+        for records in image.records().chunks(64) {
+            self.write(records.to_vec()).await?;
+        }
+        Ok(())
+    }
+
+    /// Is this body in the store already? Then [`Self::message`] needs none.
+    #[must_use]
+    pub fn has_body(&self, shared_body: u64) -> bool {
+        self.shared.contains_key(&shared_body)
+            || self
+                .batch
+                .iter()
+                .any(|waiting| waiting.image.shared_body == Some(shared_body) && waiting.body.is_some())
+    }
+
+    /// A writer for a body to be given to [`Self::message`].
+    #[must_use]
+    pub fn body_writer(&self) -> BodyWriter<E> {
+        self.store.body_writer()
+    }
+
+    /// Adds a message. It may wait for others; durable after [`Self::end_account`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn message(
+        &mut self,
+        account: AccountId,
+        image: MessageImage,
+        body: Option<Body>,
+    ) -> Result<(), RestoreError> {
+        let bytes = body.as_ref().map_or(0, body_bytes) + image.prefix.len() + 512;
+        let room = BATCH_BYTES.min(self.store.inner().options.batch_bytes_max() / 4);
+        if self.batch_bytes + bytes > room || self.batch.len() == BATCH_MESSAGES_MAX {
+            self.flush().await?;
+        }
+        self.batch_bytes += bytes;
+        self.batch.push(Waiting { account, image, body });
+        Ok(())
+    }
+
+    /// Brings every number of the account up to where it was.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn end_account(&mut self, image: &AccountImage) -> Result<(), RestoreError> {
+        self.flush().await?;
+        let records = self
+            .store
+            .account(image.id, |account| closing_records(image, account));
+        for records in records.unwrap_or_default().chunks(64) {
+            self.write(records.to_vec()).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, records: Vec<Record>) -> Result<(), RestoreError> {
+        let bytes = records.iter().map(encoded_bytes).sum();
+        let plan = |_: &mut Planner<'_>, _: &[Chunks], _| {
+            Ok(Plan {
+                records: records.into(),
+                ..Plan::barrier()
+            })
+        };
+        self.store.inner().commit(bytes, &[], plan).await?;
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), RestoreError> {
+        let mut bodies = Vec::new();
+        let mut places: HashMap<u64, usize> = HashMap::new();
+        let mut messages = Vec::new();
+        for waiting in std::mem::take(&mut self.batch) {
+            let key = waiting.image.shared_body;
+            let known = key.and_then(|key| places.get(&key).copied());
+            let place = match (known, waiting.body) {
+                (Some(place), _) => place,
+                (None, Some(body)) => put(&mut bodies, body),
+                (None, None) => {
+                    let shared = key.and_then(|key| self.shared.get(&key));
+                    let (chunks, octets) = shared
+                        .ok_or_else(|| RestoreError::Contradiction("a message has no body".to_owned()))?;
+                    put(
+                        &mut bodies,
+                        Body::stored(chunks.to_vec()).with_line_end_octets(*octets),
+                    )
+                }
+            };
+            if let Some(key) = key {
+                places.insert(key, place);
+            }
+            messages.push((waiting.account, waiting.image, place));
+        }
+        self.batch_bytes = 0;
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let line_ends: Vec<u32> = bodies.iter().map(Body::line_end_octets).collect();
+        let of_message = |(_, image, place): &(AccountId, MessageImage, usize)| {
+            let keywords: usize = image.keywords.iter().map(|k| k.as_str().len() + 2).sum();
+            256 + image.prefix.len() + keywords + refs_bytes(&bodies[*place])
+        };
+        let bytes = messages.iter().map(of_message).sum();
+        let mut put_at: Vec<Chunks> = Vec::new();
+        let plan = |_: &mut Planner<'_>, chunks: &[Chunks], _| {
+            put_at = chunks.to_vec();
+            let record = |(account, image, place): (AccountId, MessageImage, usize)| {
+                Record::Message(Box::new(record(account, image, &chunks[place], line_ends[place])))
+            };
+            Ok(Plan {
+                records: messages.into_iter().map(record).collect(),
+                ..Plan::barrier()
+            })
+        };
+        self.store.inner().commit(bytes, &bodies, plan).await?;
+        for (key, place) in places {
+            self.shared
+                .insert(key, (put_at[place].clone(), bodies[place].line_end_octets()));
+        }
+        Ok(())
+    }
+
+    /// Forgets which bodies were shared: the memory of them grows with the messages.
+    pub fn forget_bodies(&mut self) {
+        self.shared = HashMap::new();
+    }
+}
+
+fn put(bodies: &mut Vec<Body>, body: Body) -> usize {
+    bodies.push(body);
+    bodies.len() - 1
+}
+
+/// What a body adds to a batch, generously.
+fn body_bytes(body: &Body) -> usize {
+    let in_memory = body.stored_chunks().is_none();
+    let octets = if in_memory {
+        usize::try_from(body.len()).unwrap_or(usize::MAX / 16)
+    } else {
+        0
+    };
+    // Chunks are at least 256 octets but for the last one; each has a header and a reference.
+    octets + octets / 4 + refs_bytes(body) + 64
+}
+
+fn refs_bytes(body: &Body) -> usize {
+    let by_len = usize::try_from(body.len() / 256 + 1).unwrap_or(usize::MAX / 16);
+    12 * body.stored_chunks().map_or(by_len, <[_]>::len)
+}
+
+fn record(account: AccountId, image: MessageImage, chunks: &Chunks, line_end_octets: u32) -> MessageRecord {
+    let first = chunks.first().expect("a body has a chunk at least").position;
+    MessageRecord {
+        account,
+        mailbox: image.mailbox,
+        uid: image.uid,
+        mod_seq: image.mod_seq,
+        email_id: u64::from(first.segment.0) << 32 | u64::from(first.offset),
+        flags: image.flags,
+        keywords: image.keywords,
+        internal_date: image.internal_date,
+        save_date: image.save_date,
+        line_end_octets,
+        prefix: image.prefix,
+        chunks: chunks.clone(),
+        key: None,
+    }
+}
+
+fn encoded_bytes(record: &Record) -> usize {
+    let mut payload = Vec::new();
+    record.encode(&mut payload);
+    RECORD_HEADER_BYTES + payload.len()
+}
+
+/// Brings UIDNEXT, HIGHESTMODSEQ of mailboxes and of the account up to the image's.
+fn closing_records(image: &AccountImage, account: &AccountState) -> Vec<Record> {
+    let id = image.id;
+    let mut records = Vec::new();
+    for wanted in &image.mailboxes {
+        let Some(mailbox) = account.mailboxes.get(&wanted.id) else {
+            continue;
+        };
+        // A copy of a UID that is not there burns a UID of the target.
+        if mailbox.uid_next < wanted.uid_next
+            && let Some(last) = Uid::new(wanted.uid_next - 1)
+        {
+            records.push(Record::Transfer {
+                account: id,
+                from: wanted.id,
+                to: wanted.id,
+                mod_seq: image.highest_mod_seq,
+                moves: false,
+                first_uid: last,
+                uids: UidSet::new(vec![last]),
+            });
+        }
+        // Only a change of a message raises a mailbox's number: one that is taken back at once.
+        let last = mailbox.rows.last().map(|row| (row.uid, row.flags));
+        if mailbox.highest_mod_seq < wanted.highest_mod_seq
+            && let Some((uid, flags)) = last
+        {
+            let toggled = if flags.contains(Flags::SEEN) {
+                [StoreOperation::Remove, StoreOperation::Add]
+            } else {
+                [StoreOperation::Add, StoreOperation::Remove]
+            };
+            records.extend(toggled.map(|operation| Record::StoreFlags {
+                account: id,
+                mailbox: wanted.id,
+                mod_seq: wanted.highest_mod_seq,
+                operation,
+                flags: Flags::SEEN,
+                keywords: SmallVec::new(),
+                unchanged_since: None,
+                uids: UidSet::new(vec![uid]),
+            }));
+        }
+    }
+    if account.highest_mod_seq < image.highest_mod_seq {
+        records.push(Record::StoreFlags {
+            account: id,
+            mailbox: INBOX_ID,
+            mod_seq: image.highest_mod_seq,
+            operation: StoreOperation::Add,
+            flags: Flags::default(),
+            keywords: SmallVec::new(),
+            unchanged_since: None,
+            uids: UidSet::new(Vec::new()),
+        });
+    }
+    records
+}

@@ -1,0 +1,37 @@
+//! What an admin asks of a stopped store: is it whole, what is in it, get the mail out of it.
+//!
+//! Invariants: nothing here changes the store it looks at (a torn tail is reported, not cut); damage ends nothing: what
+//! lies behind it is looked at as well; no record counts whose checksum is wrong.
+//! Limits: memory for the state of all accounts, as a start has, and one group.
+//!
+//! | part | owns |
+//! |---|---|
+//! | `segments` | the superblock and the files, by log |
+//! | `blocks` | reading on where a device cannot |
+//! | `pieces` | the records of one group, also behind a damaged one |
+//! | `walk` | every log from end to end: groups, records, damage, torn tails |
+//! | `survey` | the state that the readable records make, and what is missing |
+//! | `check`, `stat`, `dump`, `salvage` | the commands |
+//!
+//! Not here: opening a store to serve it (`recovery`); arguments and printing (`boot`); files of other programs (`exchange`).
+
+mod blocks;
+mod check;
+mod damage;
+mod dump;
+mod pieces;
+mod salvage;
+mod segments;
+mod stat;
+mod survey;
+mod walk;
+
+pub use check::{CheckReport, check};
+pub use damage::{Damage, Mail};
+pub use dump::dump;
+pub use salvage::{SalvageReport, salvage};
+pub use stat::{SegmentStat, StatReport, stat};
+pub use survey::{Counts, Survey};
+
+/// Told how many of how many bytes are done.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);

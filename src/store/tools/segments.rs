@@ -1,0 +1,221 @@
+//! The files of a store, by log, also where their headers are gone.
+//!
+//! Invariants: nothing is made or removed. A segment without a right header is known by its name and by the first
+//! group of this store in it that names it.
+//! Failure: [`OpenError::NotAStore`], [`OpenError::NewerFormat`]; everything else is damage and told.
+
+use super::blocks::Blocks;
+use super::damage::{Damage, Damages};
+use crate::disk::{BLOCK_BYTES, Disk, DiskError, SUPERBLOCK_NAME};
+use crate::model::{LogPosition, SegmentId};
+use crate::store::OpenError;
+use crate::store::frame::{GROUP_HEADER_BYTES, GroupHeader};
+use crate::store::scan::LogName;
+use crate::store::segment::{
+    FORMAT_VERSION, SegmentHeader, Superblock, SuperblockError, segment_name, segment_of_name,
+};
+use std::collections::BTreeMap;
+
+/// One segment of a log.
+#[derive(Clone)]
+pub struct SegmentFile<F> {
+    /// Open for reading.
+    pub file: F,
+    /// Bytes of the file.
+    pub len: u64,
+    /// By its name.
+    pub id: SegmentId,
+    /// By its header, or by its first group.
+    pub generation: u32,
+    /// Its header is not to be trusted.
+    pub has_bad_header: bool,
+}
+
+/// A store's files.
+pub struct Segments<D: Disk> {
+    /// Where they lie.
+    pub disk: D,
+    /// Of the superblock, or of the segments if that is gone.
+    pub store_id: u64,
+    /// Milliseconds since the epoch; 0 if the superblock is gone.
+    pub created: i64,
+    /// Every log, its segments ascending.
+    pub logs: BTreeMap<LogName, Vec<SegmentFile<D::File>>>,
+    /// The highest incarnation.
+    pub newest: u32,
+    /// Segments without a header and without a group: a crash while they were made.
+    pub unused: Vec<SegmentId>,
+    /// Of all files.
+    pub bytes: u64,
+    /// What is wrong with superblock and headers.
+    pub damages: Damages,
+}
+
+impl<D: Disk> Segments<D> {
+    /// Opens every file of the store.
+    ///
+    /// # Errors
+    /// When there is no store, a newer one, or the directory cannot be listed.
+    pub async fn open(disk: D) -> Result<Self, OpenError> {
+        let not_a_store = |why: &str| OpenError::NotAStore(disk.describe(), why.to_owned());
+        let files = match disk.list().await {
+            Err(DiskError::NotFound { .. }) => return Err(not_a_store("it has no segments")),
+            files => files?,
+        };
+        let mut named: Vec<(SegmentId, u64)> = files
+            .iter()
+            .filter_map(|(name, len)| Some((segment_of_name(name)?, *len)))
+            .collect();
+        named.sort_unstable();
+        let mut damages = Damages::default();
+        let superblock = read_superblock(&disk, &files).await?;
+        let (store_id, created) = match superblock {
+            Ok(superblock) => (superblock.store_id, superblock.created),
+            Err(why) => {
+                let guessed = guess_store_id(&disk, &named).await;
+                let store_id = guessed.ok_or_else(|| not_a_store(why))?;
+                damages.push(Damage {
+                    position: None,
+                    bytes: BLOCK_BYTES as u64,
+                    what: format!("the superblock: {why}"),
+                    mail: None,
+                });
+                (store_id, 0)
+            }
+        };
+        let mut found = Self {
+            disk,
+            store_id,
+            created,
+            logs: BTreeMap::new(),
+            newest: 0,
+            unused: Vec::new(),
+            bytes: named.iter().map(|(_, len)| len).sum(),
+            damages,
+        };
+        for (id, len) in named {
+            found.add(id, len).await?;
+        }
+        Ok(found)
+    }
+
+    async fn add(&mut self, id: SegmentId, len: u64) -> Result<(), OpenError> {
+        let file = self.disk.open(&segment_name(id)).await?;
+        let mut blocks = Blocks::new(file.clone(), len);
+        let block = blocks.get(0, BLOCK_BYTES).await.to_vec();
+        let why = match SegmentHeader::decode(&block) {
+            Ok(header) if header.store_id != self.store_id => "it belongs to another store",
+            Ok(header) if header.segment != id => "it is another segment's",
+            Ok(header) => {
+                let name = LogName {
+                    incarnation: header.incarnation,
+                    log: header.log,
+                };
+                self.put(name, file, len, id, header.generation, false);
+                if block[GROUP_HEADER_BYTES..].iter().any(|byte| *byte != 0) {
+                    self.damaged_header(id, "bytes behind it are not zero; nothing stored is touched");
+                }
+                return Ok(());
+            }
+            Err(why) => why,
+        };
+        match first_group(self.store_id, &mut blocks, len, id).await {
+            Some(group) => {
+                let name = LogName {
+                    incarnation: group.incarnation,
+                    log: group.log,
+                };
+                self.put(name, file, len, id, group.generation, true);
+                self.damaged_header(id, why);
+            }
+            None => self.unused.push(id),
+        }
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        name: LogName,
+        file: D::File,
+        len: u64,
+        id: SegmentId,
+        generation: u32,
+        has_bad_header: bool,
+    ) {
+        self.newest = self.newest.max(name.incarnation);
+        self.logs.entry(name).or_default().push(SegmentFile {
+            file,
+            len,
+            id,
+            generation,
+            has_bad_header,
+        });
+    }
+
+    fn damaged_header(&mut self, segment: SegmentId, why: &str) {
+        let position = LogPosition { segment, offset: 0 };
+        let what = format!("the segment's header: {why}");
+        self.damages.push(Damage::at(position, BLOCK_BYTES as u64, what));
+    }
+}
+
+/// The inner error: why it is not a superblock.
+async fn read_superblock<D: Disk>(
+    disk: &D,
+    files: &[(String, u64)],
+) -> Result<Result<Superblock, &'static str>, OpenError> {
+    let Some((_, len)) = files.iter().find(|(name, _)| name == SUPERBLOCK_NAME) else {
+        return Ok(Err("it has no superblock"));
+    };
+    let file = disk.open(SUPERBLOCK_NAME).await?;
+    let mut blocks = Blocks::new(file, *len);
+    let block = blocks.get(0, BLOCK_BYTES).await;
+    match Superblock::decode(block) {
+        Ok(_) if block[GROUP_HEADER_BYTES..].iter().any(|byte| *byte != 0) => {
+            Ok(Err("bytes behind it are not zero"))
+        }
+        Ok(superblock) => Ok(Ok(superblock)),
+        Err(SuperblockError::Newer(found)) => Err(OpenError::NewerFormat {
+            found,
+            supported: FORMAT_VERSION,
+        }),
+        Err(SuperblockError::Invalid(why)) => Ok(Err(why)),
+    }
+}
+
+/// The store id that most segments name.
+async fn guess_store_id<D: Disk>(disk: &D, named: &[(SegmentId, u64)]) -> Option<u64> {
+    let mut votes: BTreeMap<u64, u64> = BTreeMap::new();
+    for (id, len) in named {
+        let Ok(file) = disk.open(&segment_name(*id)).await else {
+            continue;
+        };
+        let mut blocks = Blocks::new(file, *len);
+        if let Ok(header) = SegmentHeader::decode(blocks.get(0, BLOCK_BYTES).await)
+            && header.segment == *id
+        {
+            *votes.entry(header.store_id).or_default() += 1;
+        }
+    }
+    votes
+        .into_iter()
+        .max_by_key(|(_, votes)| *votes)
+        .map(|(id, _)| id)
+}
+
+async fn first_group<F: crate::disk::DiskFile>(
+    store_id: u64,
+    blocks: &mut Blocks<F>,
+    len: u64,
+    id: SegmentId,
+) -> Option<GroupHeader> {
+    let mut offset = BLOCK_BYTES as u64;
+    while offset + GROUP_HEADER_BYTES as u64 <= len {
+        let bytes = blocks.get(offset, GROUP_HEADER_BYTES).await;
+        if let Some(header) = GroupHeader::decode(store_id, bytes).filter(|header| header.segment == id) {
+            return Some(header);
+        }
+        offset += BLOCK_BYTES as u64;
+    }
+    None
+}

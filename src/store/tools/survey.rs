@@ -1,0 +1,470 @@
+//! The state that the readable records of a store make, and what is known to be missing.
+//!
+//! Invariants: the state is made by the same `apply` as at run time; where a record refers to something whose own
+//! record is lost, that is made up first (an account with a new UIDVALIDITY, a mailbox `Recovered-…`) and told.
+//! Limits: memory for the state of all accounts.
+//! Not here: bodies (`check`, `salvage` read them through the store's own reader).
+
+use super::Progress;
+use super::damage::{Damage, Damages, Mail};
+use super::pieces::Trust;
+use super::segments::Segments;
+use super::walk::{Event, walk};
+use crate::base::clock::{Clock, SystemClock, UnixMillis};
+use crate::disk::{Disk, DiskFile};
+use crate::model::{
+    AccountId, LogPosition, MailboxId, MailboxName, PARTITIONS, SPOOL_PARTITIONS, SegmentId, UidValidity,
+};
+use crate::store::apply::{Place, apply};
+use crate::store::frame::RecordHeader;
+use crate::store::reader::LogReader;
+use crate::store::record::{Record, kind};
+use crate::store::state::{AccountState, CoreState, MailboxState, MessageRow};
+use crate::store::{OpenError, StoreError, StoredMessage};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub segments: u64,
+    pub bytes: u64,
+    pub groups: u64,
+    /// Chunks and seals not counted.
+    pub records: u64,
+    pub chunks: u64,
+    /// Bytes of whole groups.
+    pub group_bytes: u64,
+    pub torn_tail_bytes: u64,
+}
+
+/// One message of the state.
+#[derive(Clone, Copy, Debug)]
+pub struct Message {
+    pub account: AccountId,
+    pub mailbox: MailboxId,
+    pub row: MessageRow,
+}
+
+/// Everything a tool needs to know of a store.
+pub struct Survey<D: Disk> {
+    pub(super) segments: Segments<D>,
+    pub(super) state: CoreState,
+    pub(super) sequences: Vec<u64>,
+    pub(super) counts: Counts,
+    pub(super) damages: Damages,
+    /// For people: what is unusual and no damage.
+    pub(super) notes: Vec<String>,
+    reader: LogReader<D>,
+    /// Segments that the reader would not open by itself.
+    headerless: HashMap<SegmentId, (u32, D::File)>,
+}
+
+impl<D: Disk> Survey<D> {
+    /// Reads the whole store.
+    ///
+    /// # Errors
+    /// When there is no store to read; damage is no error.
+    pub async fn read(disk: D, progress: Progress<'_>) -> Result<Self, OpenError> {
+        let segments = Segments::open(disk.clone()).await?;
+        let mut ledger = Ledger::new(segments.damages.clone());
+        walk(&segments, &mut |event| ledger.see(event), progress).await;
+        let reader = LogReader::new(disk, segments.store_id);
+        let files = segments.logs.values().flatten();
+        let headerless = files
+            .filter(|file| file.has_bad_header)
+            .map(|file| (file.id, (file.generation, file.file.clone())))
+            .collect();
+        let mut counts = ledger.counts;
+        counts.segments = segments.logs.values().map(|files| files.len() as u64).sum();
+        counts.bytes = segments.bytes;
+        let mut notes = ledger.notes;
+        for id in &segments.unused {
+            notes.push(format!("segment {id} was never used: a crash while it was made"));
+        }
+        let mut survey = Self {
+            state: ledger.state,
+            sequences: ledger.sequences,
+            counts,
+            damages: ledger.damages,
+            notes,
+            segments,
+            reader,
+            headerless,
+        };
+        survey.name_mailboxes(&ledger.unnamed);
+        Ok(survey)
+    }
+
+    /// Damage that was found before names of mailboxes were settled.
+    fn name_mailboxes(&mut self, unnamed: &HashMap<usize, MailboxId>) {
+        for (index, mailbox) in unnamed {
+            let Some(mail) = self.damages.kept.get_mut(*index).and_then(|d| d.mail.as_mut()) else {
+                continue;
+            };
+            let known = self.state.accounts.get(&mail.account);
+            let name = known.and_then(|account| account.mailboxes.get(mailbox));
+            mail.mailbox = Some(name.map_or_else(|| format!("#{mailbox}"), |m| m.name.to_string()));
+        }
+    }
+
+    /// Every message, by the place of its record.
+    pub(super) fn messages(&self) -> Vec<Message> {
+        let mut all = Vec::new();
+        for (id, account) in &self.state.accounts {
+            for (mailbox, state) in &account.mailboxes {
+                all.extend(state.rows.iter().map(|row| Message {
+                    account: *id,
+                    mailbox: *mailbox,
+                    row: *row,
+                }));
+            }
+        }
+        all.sort_unstable_by_key(|m| (m.row.record, m.account, m.mailbox, m.row.uid));
+        all
+    }
+
+    pub(super) fn message_count(&self) -> u64 {
+        let mailboxes = self.state.accounts.values().flat_map(|a| a.mailboxes.values());
+        mailboxes.map(|mailbox| mailbox.rows.len() as u64).sum()
+    }
+
+    fn know(&self, segment: SegmentId) {
+        if let Some((generation, file)) = self.headerless.get(&segment) {
+            self.reader.know(segment, *generation, file.clone());
+        }
+    }
+
+    /// Opens a message through the store's own reader.
+    pub(super) async fn open(
+        &self,
+        account: AccountId,
+        row: &MessageRow,
+    ) -> Result<StoredMessage, StoreError> {
+        self.know(row.record.segment);
+        self.reader.open_message(account, row).await
+    }
+
+    /// Reads a part of it; ask for at most 256 KiB.
+    pub(super) async fn read_part(
+        &self,
+        message: &StoredMessage,
+        range: std::ops::Range<u64>,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        for chunk in &message.chunks {
+            self.know(chunk.position.segment);
+        }
+        self.reader.read_message(message, range).await
+    }
+
+    /// Who it is, for people.
+    pub(super) fn mail(&self, message: &Message) -> Mail {
+        let account = self.state.accounts.get(&message.account);
+        let mailbox = account.and_then(|account| account.mailboxes.get(&message.mailbox));
+        Mail {
+            account: message.account,
+            mailbox: mailbox.map(|m| m.name.to_string()),
+            uid: Some(message.row.uid.value()),
+            is_certain: true,
+        }
+    }
+}
+
+/// Bytes read of a message at once.
+const PART_BYTES: u64 = 256 * 1024;
+
+/// The parts of a message of `size` octets, from `start` on.
+pub(super) fn parts(start: u64, size: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
+    let count = (size - start).div_ceil(PART_BYTES);
+    (0..count).map(move |n| start + n * PART_BYTES..size.min(start + (n + 1) * PART_BYTES))
+}
+
+/// The state while records come in.
+struct Ledger {
+    state: CoreState,
+    sequences: Vec<u64>,
+    counts: Counts,
+    damages: Damages,
+    /// Which of the damages name a mailbox by its id only.
+    unnamed: HashMap<usize, MailboxId>,
+    notes: Vec<String>,
+    /// Of the group that is being read: where it begins, and of the newest record there that is sure.
+    group: Option<LogPosition>,
+}
+
+impl Ledger {
+    fn new(damages: Damages) -> Self {
+        Self {
+            state: CoreState::default(),
+            sequences: vec![0; usize::from(PARTITIONS + SPOOL_PARTITIONS)],
+            counts: Counts::default(),
+            damages,
+            unnamed: HashMap::new(),
+            notes: Vec::new(),
+            group: None,
+        }
+    }
+
+    fn see(&mut self, event: Event<'_>) {
+        match event {
+            Event::Group { position, header } => {
+                self.counts.groups += 1;
+                self.counts.group_bytes += u64::from(header.bytes);
+                self.group = Some(position);
+            }
+            Event::Damage(damage) => self.damages.push(damage),
+            Event::NoSeal { position } => self.notes.push(format!(
+                "{position}: this log was not closed in order; nothing can say whether more lay behind"
+            )),
+            Event::TornTail { position, bytes } => {
+                self.counts.torn_tail_bytes += bytes;
+                self.notes.push(format!(
+                    "{position}: a torn tail of {bytes} bytes, never acknowledged; the next start drops it"
+                ));
+            }
+            Event::BadRecord {
+                position,
+                bytes,
+                guess,
+            } => self.bad_record(position, bytes, guess),
+            Event::Record { header, .. } if header.kind == kind::CHUNK => self.counts.chunks += 1,
+            Event::Record { header, .. } if header.kind == kind::SEAL => {}
+            Event::Record {
+                position,
+                header,
+                payload,
+                trust,
+            } => self.record(position, header, payload, trust),
+        }
+    }
+
+    fn push(&mut self, damage: Damage, mailbox: Option<MailboxId>) {
+        if let Some(mailbox) = mailbox {
+            self.unnamed.insert(self.damages.kept.len(), mailbox);
+        }
+        self.damages.push(damage);
+    }
+
+    fn bad_record(&mut self, position: LogPosition, bytes: u64, guess: Option<(RecordHeader, &[u8])>) {
+        let mut damage = Damage::at(position, bytes, "a record is not what was written");
+        let mut mailbox = None;
+        if let Some((header, payload)) = guess {
+            if let Some(name) = kind_name(header.kind) {
+                damage.what = format!("a record is not what was written, by its header {name}");
+            }
+            let payload = payload.get(..header.payload_bytes as usize).unwrap_or(payload);
+            let decoded = Record::decode(header.kind, header.partition, payload).ok();
+            if let Some((account, of, uid)) = decoded.as_ref().and_then(subject) {
+                mailbox = of;
+                damage.mail = Some(Mail {
+                    account,
+                    mailbox: None,
+                    uid,
+                    is_certain: false,
+                });
+            }
+        }
+        self.push(damage, mailbox);
+    }
+
+    fn record(&mut self, position: LogPosition, header: RecordHeader, payload: &[u8], trust: Trust) {
+        let damage = |what: String| Damage::at(position, header.record_bytes() as u64, what);
+        let Some(last) = self.sequences.get_mut(usize::from(header.partition)) else {
+            self.damages
+                .push(damage("a record of an unknown partition".to_owned()));
+            return;
+        };
+        let missing = header.sequence.checked_sub(*last + 1);
+        let Some(missing) = missing else {
+            self.damages
+                .push(damage("a record that was there before".to_owned()));
+            return;
+        };
+        let record = match Record::decode(header.kind, header.partition, payload) {
+            Ok(record) => record,
+            Err(why) => {
+                self.damages.push(damage(format!("a record: {}", why.0)));
+                return;
+            }
+        };
+        if trust == Trust::Weak && !is_self_contained(&record, self.group, position) {
+            let what = "not taken: behind lost records only messages with their bodies are";
+            self.push(damage(what.to_owned()), None);
+            return;
+        }
+        *last = header.sequence;
+        if missing > 0 {
+            let partition = header.partition;
+            self.damages.push(damage(format!(
+                "{missing} changes of partition {partition} before this one are missing"
+            )));
+        }
+        self.make_up(position, &record);
+        let place = Place {
+            position,
+            bytes: u32::try_from(header.record_bytes()).unwrap_or(u32::MAX),
+            sequence: header.sequence,
+        };
+        self.counts.records += 1;
+        if let Err(why) = apply(&mut self.state, place, &record) {
+            let what = format!("a change that contradicts what came before: {}", why.0);
+            let (mail, mailbox) = match subject(&record) {
+                Some((account, mailbox, uid)) => (
+                    Some(Mail {
+                        account,
+                        mailbox: None,
+                        uid,
+                        is_certain: true,
+                    }),
+                    mailbox,
+                ),
+                None => (None, None),
+            };
+            self.push(Damage { mail, ..damage(what) }, mailbox);
+        }
+        self.forget_changes(&record);
+    }
+
+    /// No session will ask for them.
+    fn forget_changes(&mut self, record: &Record) {
+        let Some((account, Some(mailbox), _)) = subject(record) else {
+            return;
+        };
+        if let Some(account) = self.state.accounts.get_mut(&account)
+            && let Some(mailbox) = account.mailboxes.get_mut(&mailbox)
+        {
+            mailbox.changes.forget();
+        }
+    }
+
+    /// Makes the account and the mailboxes that a record needs and that were lost.
+    fn make_up(&mut self, position: LogPosition, record: &Record) {
+        if matches!(record, Record::AccountCreated { .. }) {
+            return;
+        }
+        let Some((id, mailbox, _)) = subject(record) else {
+            return;
+        };
+        if let Entry::Vacant(place) = self.state.accounts.entry(id) {
+            // What clients knew of it cannot be told any more: a UIDVALIDITY they have not seen.
+            place.insert(AccountState::new(id, seconds(SystemClock.now())));
+            let what = "the record that created this account is lost";
+            self.push_about(position, what, id, None);
+        }
+        let is_new = matches!(record, Record::MailboxCreated { .. });
+        let target = match record {
+            Record::Transfer { to, .. } | Record::InboxRenamed { to, .. } => Some(*to),
+            _ => None,
+        };
+        for wanted in mailbox.into_iter().chain(target) {
+            if is_new || self.has(id, wanted) {
+                continue;
+            }
+            let account = self.state.accounts.get_mut(&id).expect("it was just made");
+            let name = MailboxName::new(&format!("Recovered-{wanted}")).expect("it is a valid name");
+            let uid_validity = UidValidity(account.next_uid_validity);
+            account.add_mailbox(MailboxState::new(wanted, name, uid_validity, None));
+            let what = "the record that created this mailbox is lost";
+            self.push_about(position, what, id, Some(wanted));
+        }
+    }
+
+    fn has(&self, account: AccountId, mailbox: MailboxId) -> bool {
+        let known = self.state.accounts.get(&account);
+        known.is_some_and(|account| account.mailboxes.contains_key(&mailbox))
+    }
+
+    fn push_about(
+        &mut self,
+        position: LogPosition,
+        what: &str,
+        account: AccountId,
+        mailbox: Option<MailboxId>,
+    ) {
+        let mail = Some(Mail {
+            account,
+            mailbox: None,
+            uid: None,
+            is_certain: true,
+        });
+        let damage = Damage::at(position, 0, what);
+        self.push(Damage { mail, ..damage }, mailbox);
+    }
+}
+
+fn seconds(at: UnixMillis) -> u32 {
+    u32::try_from(at.seconds()).unwrap_or(1).max(1)
+}
+
+/// A message whose chunks lie before it in its own group.
+fn is_self_contained(record: &Record, group: Option<LogPosition>, position: LogPosition) -> bool {
+    let (Record::Message(message), Some(group)) = (record, group) else {
+        return false;
+    };
+    let mut chunks = message.chunks.iter();
+    chunks.all(|chunk| chunk.position > group && chunk.position < position)
+}
+
+/// Whom a record is about.
+pub(super) fn subject(record: &Record) -> Option<(AccountId, Option<MailboxId>, Option<u32>)> {
+    match record {
+        Record::AccountCreated { account, .. } | Record::Subscription { account, .. } => {
+            Some((*account, None, None))
+        }
+        Record::MailboxCreated { account, mailbox, .. }
+        | Record::MailboxDeleted { account, mailbox }
+        | Record::MailboxRenamed { account, mailbox, .. }
+        | Record::StoreFlags { account, mailbox, .. }
+        | Record::Expunge { account, mailbox, .. } => Some((*account, Some(*mailbox), None)),
+        Record::InboxRenamed { account, .. } => Some((*account, Some(crate::store::INBOX_ID), None)),
+        Record::Transfer { account, from, .. } => Some((*account, Some(*from), None)),
+        Record::Message(message) => Some((message.account, Some(message.mailbox), Some(message.uid.value()))),
+        Record::Spool { .. }
+        | Record::SpoolDone { .. }
+        | Record::SpoolForget { .. }
+        | Record::Seal { .. } => None,
+    }
+}
+
+/// What people call a kind of record.
+pub(super) fn kind_name(kind: u8) -> Option<&'static str> {
+    Some(match kind {
+        kind::CHUNK => "a piece of a message body",
+        kind::ACCOUNT_CREATED => "a new account",
+        kind::MAILBOX_CREATED => "a new mailbox",
+        kind::MAILBOX_DELETED => "a deleted mailbox",
+        kind::MAILBOX_RENAMED => "a renamed mailbox",
+        kind::INBOX_RENAMED => "a renamed INBOX",
+        kind::SUBSCRIPTION => "a subscription",
+        kind::MESSAGE => "a message",
+        kind::STORE_FLAGS => "a change of flags",
+        kind::EXPUNGE => "an expunge",
+        kind::TRANSFER => "a copy or move",
+        kind::SPOOL => "a spooled message",
+        kind::SPOOL_DONE => "a spooled message that is delivered",
+        kind::SPOOL_FORGET => "a spooled message to be forgotten",
+        kind::SEAL => "the end of a log",
+        _ => return None,
+    })
+}
+
+/// The state of one account, for those who take it elsewhere.
+impl<D: Disk> Survey<D>
+where
+    D::File: DiskFile,
+{
+    /// Every account's id, ascending.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<AccountId> {
+        let mut ids: Vec<AccountId> = self.state.accounts.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// One account as it stands.
+    #[must_use]
+    pub fn account(&self, id: AccountId) -> Option<&AccountState> {
+        self.state.accounts.get(&id)
+    }
+}
