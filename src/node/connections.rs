@@ -1,6 +1,6 @@
 //! Open connections of one core, and how many one peer may have of them.
 //!
-//! A peer is an IPv4 address, or an IPv6 network of [`IPV6_PEER_BITS`]; it is counted for each port apart, so that the many
+//! A peer is an IPv4 address, or an IPv6 network of `IPV6_PEER_BITS`; it is counted for each port apart, so that the many
 //! mail readers behind one address keep nobody from sending.
 //! Invariants: a connection is counted as long as its [`Admission`] lives, a panic included; a peer without connections
 //! takes no memory.

@@ -64,9 +64,9 @@ pub struct StoreOptions {
     pub body_in_memory_bytes_max: usize,
     /// See [`RESERVE_BYTES`].
     pub reserve_bytes: u64,
-    /// See [`CHECKPOINT_LOG_BYTES`].
+    /// See `CHECKPOINT_LOG_BYTES`.
     pub checkpoint_log_bytes: u64,
-    /// See [`CHECKPOINT_SLICE_BYTES`].
+    /// See `CHECKPOINT_SLICE_BYTES`.
     pub checkpoint_slice_bytes: usize,
 }
 

@@ -67,7 +67,7 @@ pub enum Question {
     /// Stop pushing: [`Answer::Done`]. If the client sent garbage instead of DONE, the core answers BAD whatever is said.
     IdleDone,
     /// May this message come? [`Answer::AppendReady`] or [`Answer::AppendRefused`]. After Ready the message comes as
-    /// [`Actions::body`](crate::proto::Actions::body), exactly [`Append::size`] octets.
+    /// [`Actions::body`](crate::proto::Actions::body), exactly `Append::size` octets.
     AppendBegin(Append),
     /// May this message come too (RFC 3502)? Asked when the one before it has come whole. Answered as
     /// [`Self::AppendBegin`]; a refusal is one of all its messages: drop what was collected.

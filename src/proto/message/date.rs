@@ -152,7 +152,7 @@ pub fn format(at: UnixMillis) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
-/// Appends what [`format`] gives.
+/// Appends what [`format()`] gives.
 pub fn write(at: UnixMillis, out: &mut Vec<u8>) {
     let mut print = |seconds| {
         let zoned = Timestamp::from_second(seconds).ok()?.to_zoned(TimeZone::UTC);
