@@ -8,6 +8,8 @@ mod common;
 mod imap;
 #[path = "hostile/lmtp.rs"]
 mod lmtp;
+#[path = "hostile/overload.rs"]
+mod overload;
 #[path = "hostile/pop3.rs"]
 mod pop3;
 #[path = "hostile/proxy.rs"]

@@ -26,6 +26,16 @@ impl Network {
         Some(Self { address, bits })
     }
 
+    /// Its address as a number, an IPv4 address as inside IPv6, and its bits: equal for equal networks, and for a hash.
+    #[must_use]
+    pub fn key(&self) -> (u128, u8) {
+        let (address, is_ipv4) = match self.address {
+            IpAddr::V4(v4) => (v4.to_ipv6_mapped().to_bits(), true),
+            IpAddr::V6(v6) => (v6.to_bits(), false),
+        };
+        (address, self.bits + if is_ipv4 { 96 } else { 0 })
+    }
+
     /// Whether `address` lies in it.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

@@ -13,6 +13,7 @@ use crate::disk::file::FileDisk;
 use crate::net::{Backend, Conn, Listener};
 use crate::node::connections::Connections;
 use crate::node::drain::Drain;
+use crate::node::peers::Peers;
 use crate::node::{Node, NodeEnvironment, Settings};
 use crate::proto::smtp::Role;
 use crate::runtime::{self, Control, Core, Endpoint};
@@ -69,6 +70,9 @@ struct Shared {
     smtp: Arc<crate::proto::smtp::Config>,
     lmtp: Arc<crate::proto::smtp::Config>,
     imap: Arc<crate::proto::imap::Config>,
+    peers: Arc<Peers>,
+    /// Of each core.
+    connections_max: usize,
     control: Control,
     stop: StopRequest,
     parts: Mutex<Vec<Option<CoreParts>>>,
@@ -113,6 +117,8 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
             message_bytes_max: plan.settings.message_bytes_max,
             ..crate::proto::imap::Config::default()
         }),
+        peers: Arc::new(Peers::new(seed()?)),
+        connections_max: runtime::connections_max(cores),
         settings: plan.settings,
         control: plan.control,
         stop: plan.stop,
@@ -125,6 +131,14 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
     });
     let ends = runtime::run_cores(cores, move |core| run_core(core, shared.clone()));
     ends.into_iter().try_for_each(|end| end?)
+}
+
+/// A number nobody can guess.
+fn seed() -> Result<u64, BootError> {
+    getrandom::u64().map_err(|cause| BootError::System {
+        what: "entropy",
+        cause: cause.to_string(),
+    })
 }
 
 fn recover(data: &std::path::Path, cores: usize) -> Result<Recovered, BootError> {
@@ -217,7 +231,7 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
         imap: shared.imap.clone(),
         transactions: Cell::new(0),
         settings: shared.settings.clone(),
-        connections: Connections::default(),
+        connections: Connections::new(shared.connections_max, shared.peers.clone()),
         drain: Drain::new(),
     });
     Ok(RunningCore {

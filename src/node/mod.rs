@@ -6,6 +6,7 @@
 
 pub mod connections;
 pub mod drain;
+pub mod peers;
 pub mod shutdown;
 
 use crate::auth::Authenticator;

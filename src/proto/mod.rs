@@ -28,6 +28,7 @@ mod testing;
 
 use smallvec::SmallVec;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 /// What happened to a session. `A` is the protocol's type of answers.
 #[derive(Debug)]
@@ -66,6 +67,48 @@ pub struct Consumed(pub usize);
 pub enum Deadline {
     /// The peer has this long for its next command or line, in seconds.
     Seconds(u32),
+    /// Progress under a minimum rate: the running deadline moves on by what the octets just received have earned, but
+    /// never beyond `seconds_max` from now, so that a fast beginning does not pay for an endless rest.
+    Earned {
+        /// Octets just received, at the minimum rate.
+        milliseconds: u64,
+        /// Longest pause that earned time pays for.
+        seconds_max: u32,
+    },
+}
+
+impl Deadline {
+    /// Adds what `octets` earn at `bytes_per_second` to what is due already in the same actions.
+    pub fn earn(due: &mut Option<Self>, octets: usize, bytes_per_second: u64, seconds_max: u32) {
+        let earned = (octets as u64).saturating_mul(1_000) / bytes_per_second.max(1);
+        let before = match due {
+            // A deadline set in the same actions begins now, and what came with its cause earned nothing of it.
+            Some(Self::Seconds(_)) => return,
+            Some(Self::Earned { milliseconds, .. }) => *milliseconds,
+            None => 0,
+        };
+        *due = Some(Self::Earned {
+            milliseconds: before.saturating_add(earned),
+            seconds_max,
+        });
+    }
+
+    /// The moment meant, when `running` is the deadline so far and `now` is now. `None`: none is running, and progress
+    /// sets none.
+    #[must_use]
+    pub fn moment(self, running: Option<Instant>, now: Instant) -> Option<Instant> {
+        match self {
+            Self::Seconds(seconds) => Some(now + Duration::from_secs(seconds.into())),
+            Self::Earned {
+                milliseconds,
+                seconds_max,
+            } => {
+                let latest = now + Duration::from_secs(seconds_max.into());
+                let earned = running?.checked_add(Duration::from_millis(milliseconds));
+                Some(earned.unwrap_or(latest).min(latest))
+            }
+        }
+    }
 }
 
 /// What the session is to do, in this order: take the body bytes, send the wire bytes, then the rest.
@@ -145,5 +188,40 @@ pub struct ReceiptId {
 impl std::fmt::Display for ReceiptId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:X}.{:X}", self.log, self.sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer that begins with `seconds` and then sends `octets` every `pause_ms`; after how long it is cut off, if it is
+    /// within an hour.
+    fn cut_off_after(octets: usize, pause_ms: u64) -> Option<u64> {
+        let began = Instant::now();
+        let mut deadline = Deadline::Seconds(60).moment(None, began);
+        for step in 1..=3_600_000 / pause_ms {
+            let now = began + Duration::from_millis(step * pause_ms);
+            if deadline.is_some_and(|at| now >= at) {
+                return Some((now - began).as_secs());
+            }
+            let mut due = None;
+            Deadline::earn(&mut due, octets, 100, 180);
+            deadline = due.and_then(|due| due.moment(deadline, now));
+        }
+        None
+    }
+
+    #[test]
+    fn the_minimum_rate_is_kept_and_no_fast_beginning_pays_for_a_slow_rest() {
+        assert_eq!(cut_off_after(1_000, 10_000), None, "just fast enough");
+        assert_eq!(cut_off_after(17_900, 179_000), Some(179), "nothing came for the first minute");
+        assert!(cut_off_after(1, 10_000).is_some_and(|seconds| seconds <= 70));
+        assert!(cut_off_after(900, 10_000).is_some_and(|seconds| seconds <= 620));
+        let began = Instant::now();
+        let mut due = None;
+        Deadline::earn(&mut due, 50 << 20, 100, 180);
+        let deadline = due.and_then(|due| due.moment(Some(began), began));
+        assert_eq!(deadline, Some(began + Duration::from_secs(180)));
     }
 }

@@ -59,6 +59,8 @@ pub struct Dialogue<P, C: Protocol> {
     shutdown: Shutdown,
     stopping: Waiter,
     was_told_to_stop: bool,
+    /// The protocol's, if the server did not stop before.
+    deadline: Option<Instant>,
     /// No deadline is later than this once the server is stopping.
     stop_by: Option<Instant>,
 }
@@ -101,6 +103,7 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
             stopping: shutdown.waiter(),
             shutdown: shutdown.clone(),
             was_told_to_stop: false,
+            deadline: None,
             stop_by: None,
         }
     }
@@ -114,8 +117,8 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
             if !self.body.is_empty() {
                 return Ok(Step::Body(std::mem::take(&mut self.body)));
             }
-            if let Some(Deadline::Seconds(seconds)) = self.out.deadline.take() {
-                self.set_deadline(Duration::from_secs(seconds.into()));
+            if let Some(deadline) = self.out.deadline.take() {
+                self.set_deadline(deadline);
             }
             if std::mem::take(&mut self.out.start_tls) {
                 self.flush().await?;
@@ -176,10 +179,10 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
         (self.pipe, self.core, self.input.into_carry())
     }
 
-    fn set_deadline(&mut self, limit: Duration) {
-        let wanted = Instant::now() + limit;
-        self.pipe
-            .set_deadline(Some(self.stop_by.map_or(wanted, |stop_by| stop_by.min(wanted))));
+    fn set_deadline(&mut self, deadline: Deadline) {
+        self.deadline = deadline.moment(self.deadline, Instant::now());
+        let limits = [self.deadline, self.stop_by];
+        self.pipe.set_deadline(limits.into_iter().flatten().min());
     }
 
     fn feed(&mut self, event: Event<'_, C::Answer>) {
@@ -218,7 +221,7 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
             Ok(Arrival::Stop) => {
                 self.stop_by = Some(Instant::now() + LAST_WORDS_TIMEOUT);
                 self.feed(Event::Shutdown);
-                self.set_deadline(LAST_WORDS_TIMEOUT);
+                self.pipe.set_deadline(self.stop_by);
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 self.feed(Event::Deadline);

@@ -1,7 +1,6 @@
 //! What IMAP sessions need of the node, and their move to the account's core.
 
-use super::imap::{self, AuthVerdict, Credentials, Served, Services};
-use super::{Moved, Moves};
+use super::imap::{self, AuthVerdict, Credentials, Moved, Served, Services};
 use crate::auth::Login;
 use crate::base::clock::SystemClock;
 use crate::mailbox::searching::Pace;
@@ -15,26 +14,28 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Runs a session from its greeting until it ends or moves away.
-pub async fn serve(conn: Conn, node: Rc<Node>, moves: Moves) {
+/// Runs a session from its greeting until it ends or wants to move.
+pub async fn serve(conn: Conn, node: Rc<Node>) -> Option<Box<Moved<Conn>>> {
     let is_tls = conn.tls().is_some();
-    let served = imap::serve(conn, is_tls, node).await;
-    pass_on(served, &moves).await;
+    moved(imap::serve(conn, is_tls, node).await)
 }
 
 /// Goes on with a session on the core that owns its account. It moves once more if that login fails in the last moment
 /// and the client logs in to an account of a third core.
-pub async fn resume(moved: imap::Moved<Conn>, node: Rc<Node>, moves: Moves) {
-    match imap::resume(moved, node).await {
-        Ok(served) => pass_on(served, &moves).await,
-        Err(error) => tracing::debug!(%error, "moved IMAP connection lost"),
+pub async fn resume(session: Moved<Conn>, node: Rc<Node>) -> Option<Box<Moved<Conn>>> {
+    match imap::resume(session, node).await {
+        Ok(served) => moved(served),
+        Err(error) => {
+            tracing::debug!(%error, "moved IMAP connection lost");
+            None
+        }
     }
 }
 
-async fn pass_on(served: Served<Conn>, moves: &Moves) {
-    if let Served::Moved(moved) = served {
-        // The other core has ended only when the whole process is stopping; then the connection simply closes.
-        let _ = moves.call(moved.core, Moved::Imap(moved)).await;
+fn moved(served: Served<Conn>) -> Option<Box<Moved<Conn>>> {
+    match served {
+        Served::Ended => None,
+        Served::Moved(moved) => Some(moved),
     }
 }
 

@@ -22,13 +22,20 @@ pub use service::Service;
 
 use crate::net::Conn;
 use crate::node::Node;
-use crate::node::connections::Admission;
+use crate::node::connections::{Admission, Farewell};
+use crate::node::peers::Place;
 use crate::runtime::{self, Endpoint};
 use std::rc::Rc;
 use std::time::Instant;
 
 /// A session between two cores.
-pub enum Moved {
+pub struct Moved {
+    session: MovedSession,
+    /// Its place among its peer's connections goes with it.
+    place: Option<Place>,
+}
+
+enum MovedSession {
     /// After LOGIN or AUTHENTICATE.
     Imap(Box<imap::Moved<Conn>>),
     /// After PASS or AUTH.
@@ -41,8 +48,7 @@ pub type Moves = Rc<Endpoint<Moved, ()>>;
 /// Starts the session of a connection just accepted. Returns at once.
 pub fn start(service: Service, conn: Conn, node: &Rc<Node>, moves: &Moves) {
     let Some(mut admission) = node.connections.admit() else {
-        tracing::debug!(peer = %conn.peer(), "too many connections, one closed");
-        return;
+        return refuse(service, conn, node.connections.farewell());
     };
     let (node, moves, seat) = (node.clone(), moves.clone(), node.drain.seat());
     runtime::spawn_detached(service.name(), async move {
@@ -51,17 +57,19 @@ pub fn start(service: Service, conn: Conn, node: &Rc<Node>, moves: &Moves) {
             return;
         };
         if !is_admitted(service, &conn, &node, &mut admission) {
-            return turn_away(service, conn).await;
+            tracing::debug!(peer = %conn.peer(), service = service.name(), "too many connections from one peer");
+            return turn_away(conn, service.too_many_connections()).await;
         }
         let Some(conn) = secured(service, conn, &node).await else {
             return;
         };
-        match service {
-            Service::Smtp => smtp::serve(conn, node.smtp.clone(), node).await,
-            Service::Lmtp => smtp::serve(conn, node.lmtp.clone(), node).await,
-            Service::Pop3 | Service::Pop3s => pop3::serve(conn, node, moves).await,
-            Service::Imap | Service::Imaps => imap_services::serve(conn, node, moves).await,
-        }
+        let session = match service {
+            Service::Smtp => return smtp::serve(conn, node.smtp.clone(), node, &admission).await,
+            Service::Lmtp => return smtp::serve(conn, node.lmtp.clone(), node, &admission).await,
+            Service::Pop3 | Service::Pop3s => pop3::serve(conn, node).await.map(MovedSession::Pop3),
+            Service::Imap | Service::Imaps => imap_services::serve(conn, node).await.map(MovedSession::Imap),
+        };
+        move_on(session, admission, &moves).await;
     });
 }
 
@@ -70,26 +78,50 @@ pub fn adopt(node: &Rc<Node>, moves: &Moves, moved: Moved) {
     let (node, moves, seat) = (node.clone(), moves.clone(), node.drain.seat());
     runtime::spawn_detached("moved session", async move {
         let _seat = seat;
-        match moved {
-            Moved::Imap(moved) => imap_services::resume(*moved, node, moves).await,
-            Moved::Pop3(moved) => pop3::resume(*moved, node).await,
-        }
+        let admission = node.connections.adopt(moved.place);
+        let session = match moved.session {
+            MovedSession::Imap(moved) => imap_services::resume(*moved, node).await.map(MovedSession::Imap),
+            MovedSession::Pop3(moved) => {
+                pop3::resume(*moved, node).await;
+                None
+            }
+        };
+        move_on(session, admission, &moves).await;
     });
+}
+
+/// Sends a session to the core it wants to go to, if it did not end.
+async fn move_on(session: Option<MovedSession>, admission: Admission, moves: &Moves) {
+    let Some(session) = session else { return };
+    let core = match &session {
+        MovedSession::Imap(moved) => moved.core,
+        MovedSession::Pop3(moved) => moved.core,
+    };
+    let place = admission.into_place();
+    // The other core has ended only when the whole process is stopping; then the connection simply closes.
+    let _ = moves.call(core, Moved { session, place }).await;
 }
 
 /// Whether this peer may have one connection more.
 fn is_admitted(service: Service, conn: &Conn, node: &Node, admission: &mut Admission) -> bool {
     let peer = conn.peer().ip();
-    match service.connections_per_peer_max() {
-        Some(max) if node.limits(peer) => admission.is_within(max, peer, conn.local().port()),
-        _ => true,
-    }
+    let limits = service.connections_max().filter(|_| node.limits(peer));
+    admission.identify(limits, peer, conn.local().port())
 }
 
-async fn turn_away(service: Service, mut conn: Conn) {
-    tracing::debug!(peer = %conn.peer(), service = service.name(), "too many connections from one peer");
+/// There is no place on this core for anybody; told to as many as may be told at a time.
+fn refuse(service: Service, conn: Conn, farewell: Option<Farewell>) {
+    tracing::debug!(peer = %conn.peer(), "too many connections, one closed");
+    let Some(farewell) = farewell else { return };
+    runtime::spawn_detached("farewell", async move {
+        let _farewell = farewell;
+        turn_away(conn, service.too_busy()).await;
+    });
+}
+
+async fn turn_away(mut conn: Conn, reply: &'static [u8]) {
     conn.set_deadline(Some(Instant::now() + dialogue::GOODBYE_TIMEOUT));
-    if conn.send(service.too_many_connections().to_vec()).await.is_ok() {
+    if conn.send(reply.to_vec()).await.is_ok() {
         conn.close().await;
     }
 }

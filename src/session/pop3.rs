@@ -11,7 +11,6 @@
 
 use super::dialogue::{Dialogue, Step};
 use super::input::Input;
-use super::{Moved as MovedSession, Moves};
 use crate::auth::Login;
 use crate::model::{Account, AccountId, MailboxId, MailboxName};
 use crate::net::{Conn, Detached};
@@ -35,8 +34,10 @@ type Protocol = Pop3<CommitReceipt>;
 
 /// A session on its way to the core that owns its account.
 pub struct Moved {
+    /// Where to.
+    pub core: usize,
     conn: Detached,
-    core: Protocol,
+    protocol: Protocol,
     carry: Vec<u8>,
     account: Arc<Account>,
 }
@@ -62,8 +63,8 @@ enum End {
     LoggedInElsewhere(Arc<Account>),
 }
 
-/// Runs a session from its greeting until it ends or moves away.
-pub async fn serve(conn: Conn, node: Rc<Node>, moves: Moves) {
+/// Runs a session from its greeting until it ends or wants to move.
+pub async fn serve(conn: Conn, node: Rc<Node>) -> Option<Box<Moved>> {
     let config = Config {
         tls_available: true,
         allow_plaintext: node.allows_plaintext(conn.peer().ip()),
@@ -77,7 +78,7 @@ pub async fn serve(conn: Conn, node: Rc<Node>, moves: Moves) {
         maildrop: None,
         opened: None,
     });
-    session.run_and_close(Some(moves)).await;
+    session.run_and_close().await
 }
 
 /// Goes on with a session on the core that owns its account.
@@ -86,7 +87,7 @@ pub async fn resume(moved: Moved, node: Rc<Node>) {
         return;
     };
     let input = Input::with_carry(moved.carry);
-    let dialogue = Dialogue::resume(conn, moved.core, input, node.tls.clone(), node.drain.shutdown());
+    let dialogue = Dialogue::resume(conn, moved.protocol, input, node.tls.clone(), node.drain.shutdown());
     let mut session = Box::new(Session {
         node,
         dialogue,
@@ -95,35 +96,36 @@ pub async fn resume(moved: Moved, node: Rc<Node>) {
     });
     let opened = session.open_maildrop(&moved.account).await;
     session.dialogue.answer(opened);
-    session.run_and_close(None).await;
+    // It is where its account is; nothing makes it move again.
+    let _ = session.run_and_close().await;
 }
 
 impl Session {
-    async fn run_and_close(mut self: Box<Self>, moves: Option<Moves>) {
-        match (self.run().await, moves) {
-            (Ok(End::LoggedInElsewhere(account)), Some(moves)) => self.move_away(account, &moves).await,
-            (Ok(_), _) => self.dialogue.into_parts().0.close().await,
-            (Err(error), _) => {
+    async fn run_and_close(mut self: Box<Self>) -> Option<Box<Moved>> {
+        match self.run().await {
+            Ok(End::LoggedInElsewhere(account)) => self.into_moved(account).await,
+            Ok(End::Closed) => {
+                self.dialogue.into_parts().0.close().await;
+                None
+            }
+            Err(error) => {
                 tracing::debug!(peer = %self.dialogue.pipe.peer(), %error, "POP3 connection lost");
+                None
             }
         }
     }
 
-    async fn move_away(mut self: Box<Self>, account: Arc<Account>, moves: &Moves) {
+    async fn into_moved(mut self: Box<Self>, account: Arc<Account>) -> Option<Box<Moved>> {
         // Replies to what was pipelined before the login leave from here.
-        if self.dialogue.flush().await.is_err() {
-            return;
-        }
-        let owner = self.node.router.owner_of(account.id);
-        let (conn, core, carry) = self.dialogue.into_parts();
-        let moved = Moved {
+        self.dialogue.flush().await.ok()?;
+        let (conn, protocol, carry) = self.dialogue.into_parts();
+        Some(Box::new(Moved {
+            core: self.node.router.owner_of(account.id),
             conn: conn.detach(),
-            core,
+            protocol,
             carry,
             account,
-        };
-        // The other core has ended only when the whole process is stopping; then the connection simply closes.
-        let _ = moves.call(owner, MovedSession::Pop3(Box::new(moved))).await;
+        }))
     }
 
     async fn run(&mut self) -> io::Result<End> {

@@ -1,5 +1,7 @@
 //! The services a connection may be for, and the port each stands on.
 
+use crate::node::peers::PeerLimits;
+
 /// A service and the dialogue its connections speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
@@ -55,15 +57,28 @@ impl Service {
         }
     }
 
-    /// Connections that one peer may have open at once on one core; `None`: any number, for peers that are this site's own.
-    /// Other MTAs send over a few dozen at the most; behind one address may be an office of mail readers, each of which
-    /// opens up to five.
+    /// Connections that one address and one network may have open at once; `None`: any number, for peers that are this
+    /// site's own. Other MTAs send over a few dozen at the most, a large provider's network over some hundred; behind one
+    /// address may be an office of mail readers, each of which opens up to five, and behind one network a telephone
+    /// company's.
     #[must_use]
-    pub fn connections_per_peer_max(self) -> Option<usize> {
+    pub fn connections_max(self) -> Option<PeerLimits> {
+        let limits = |address, network| Some(PeerLimits { address, network });
         match self {
-            Self::Smtp => Some(50),
+            Self::Smtp => limits(50, 500),
             Self::Lmtp => None,
-            Self::Pop3 | Self::Pop3s | Self::Imap | Self::Imaps => Some(500),
+            Self::Pop3 | Self::Pop3s | Self::Imap | Self::Imaps => limits(500, 5_000),
+        }
+    }
+
+    /// What anybody is told when this core has as many connections as it may; nothing where TLS comes first.
+    #[must_use]
+    pub fn too_busy(self) -> &'static [u8] {
+        match self {
+            Self::Smtp | Self::Lmtp => b"421 4.3.2 Too busy, try again later\r\n",
+            Self::Pop3 => b"-ERR [SYS/TEMP] Too busy, try again later\r\n",
+            Self::Imap => b"* BYE [UNAVAILABLE] Too busy, try again later\r\n",
+            Self::Pop3s | Self::Imaps => b"",
         }
     }
 

@@ -15,13 +15,14 @@ use super::pipe::Pipe;
 use crate::delivery::{AcceptedMessage, Recipient};
 use crate::directory::Verdict;
 use crate::model::{Account, AccountId, Envelope, ForwardPath};
+use crate::node::connections::{Admission, MessageMemory, Share};
 use crate::node::{DiscardPermit, Node, NodeEnvironment, Settings};
 use crate::proto::imap::types::InternalDate;
 use crate::proto::message::trace::{self, Hops, Received, Transport};
 use crate::proto::smtp::reply::{BeginRefusal, CommitRefusal, RecipientRefusal};
-use crate::proto::smtp::{Answer, Config, Question, RecipientVerdict, Role, Smtp};
+use crate::proto::smtp::{Answer, BeginVerdict, Config, Question, RecipientVerdict, Role, Smtp};
 use crate::proto::{Receipt, ReceiptId};
-use crate::store::{Body, BodyWriter, CommitReceipt, StoreError};
+use crate::store::{BODY_IN_MEMORY_BYTES_MAX, Body, BodyWriter, CommitReceipt, StoreError};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::io;
@@ -55,7 +56,9 @@ struct Transaction {
     accounts: SmallVec<[Arc<Account>; 1]>,
     body: Option<BodyWriter<NodeEnvironment>>,
     head: Head,
-    failure: Option<StoreError>,
+    /// Taken while the body comes, and kept until the commit is over.
+    memory: Option<MessageMemory>,
+    failure: Option<CommitRefusal>,
 }
 
 /// The account of an accepted forward-path; `None` when the message says that it was delivered there before.
@@ -67,10 +70,12 @@ struct Session<P> {
     role: Role,
     dialogue: Dialogue<P, Smtp<Acceptance>>,
     transaction: Transaction,
+    /// What the peer's network may take of this core.
+    share: Option<Rc<Share>>,
 }
 
 /// Runs a session until it ends.
-pub async fn serve<P: Pipe>(pipe: P, config: Arc<Config>, node: Rc<Node>) {
+pub async fn serve<P: Pipe>(pipe: P, config: Arc<Config>, node: Rc<Node>, admission: &Admission) {
     let role = config.role;
     let mut core = Smtp::new(config);
     if node.settings.may_xclient(pipe.peer().ip()) {
@@ -83,6 +88,7 @@ pub async fn serve<P: Pipe>(pipe: P, config: Arc<Config>, node: Rc<Node>) {
         role,
         dialogue,
         transaction: Transaction::new(),
+        share: admission.share().cloned(),
     });
     if let Err(error) = session.run().await {
         tracing::debug!(peer = %session.dialogue.pipe.peer(), %error, "SMTP connection lost");
@@ -127,6 +133,10 @@ impl<P: Pipe> Session<P> {
         }
         let store = self.node.store();
         for piece in pieces {
+            if !self.transaction.has_memory(piece.len(), self.share.as_ref()) {
+                tracing::debug!(peer = %self.dialogue.pipe.peer(), "no memory for one more message");
+                self.transaction.fail(CommitRefusal::NoSpace);
+            }
             self.transaction.push(piece, || store.body_writer()).await;
         }
     }
@@ -135,17 +145,20 @@ impl<P: Pipe> Session<P> {
         match question {
             Question::MayBegin { declared_size } => {
                 self.transaction = Transaction::new();
-                Answer::Begin(
-                    self.node
-                        .store()
-                        .check_room(declared_size.unwrap_or(0))
-                        .map_err(begin_refusal),
-                )
+                Answer::Begin(self.may_begin(declared_size.unwrap_or(0)))
             }
             Question::MayReceive => Answer::Recipient(self.receive()),
             // On the heap: it is by far the largest part of a session, and an idle one does not need it.
             Question::Commit => Box::pin(self.commit()).await,
         }
+    }
+
+    fn may_begin(&self, bytes: u64) -> BeginVerdict {
+        let wanted = usize::try_from(bytes).map_or(BODY_IN_MEMORY_BYTES_MAX, |bytes| bytes.min(BODY_IN_MEMORY_BYTES_MAX));
+        if self.share.as_ref().is_some_and(|share| !share.has_memory(wanted)) {
+            return Err(BeginRefusal::NoSpace);
+        }
+        self.node.store().check_room(bytes).map_err(begin_refusal)
     }
 
     fn receive(&mut self) -> RecipientVerdict {
@@ -166,11 +179,12 @@ impl<P: Pipe> Session<P> {
     }
 
     async fn commit(&mut self) -> Answer<Acceptance> {
-        let transaction = std::mem::replace(&mut self.transaction, Transaction::new());
+        let mut transaction = std::mem::replace(&mut self.transaction, Transaction::new());
+        let _until_committed = transaction.memory.take();
         let Some(envelope) = self.dialogue.core.take_envelope() else {
             return Answer::Committed(Err(CommitRefusal::Failed));
         };
-        let hops = match transaction.check() {
+        let hops = match transaction.check(self.role) {
             Ok(hops) => hops,
             Err(refusal) => return Answer::Committed(Err(refusal)),
         };
@@ -304,18 +318,23 @@ impl Transaction {
             accounts: SmallVec::new(),
             body: None,
             head: Head::default(),
+            memory: None,
             failure: None,
         }
     }
 
     /// The way the message has gone, or what is wrong with it whoever it is for.
-    fn check(&self) -> Result<Hops, CommitRefusal> {
+    fn check(&self, role: Role) -> Result<Hops, CommitRefusal> {
         if let Some(failure) = &self.failure {
-            return Err(commit_refusal(failure));
+            return Err(failure.clone());
         }
         let hops = trace::hops(self.head.bytes());
         if hops.received > HOPS_MAX {
             return Err(CommitRefusal::Loop);
+        }
+        // This site's own MTAs have taken the message from somebody already: it is too late to refuse it.
+        if hops.from > 1 && role != Role::Lmtp {
+            return Err(CommitRefusal::ManyFrom);
         }
         Ok(hops)
     }
@@ -323,6 +342,24 @@ impl Transaction {
     fn drop_body(&mut self) {
         self.body = None;
         self.head = Head::default();
+        self.memory = None;
+    }
+
+    fn fail(&mut self, failure: CommitRefusal) {
+        self.drop_body();
+        self.failure.get_or_insert(failure);
+    }
+
+    /// Whether there is memory for `bytes` more. A long message is written while it comes and needs no more than the
+    /// longest that is kept whole.
+    fn has_memory(&mut self, bytes: usize, share: Option<&Rc<Share>>) -> bool {
+        let Some(share) = share.filter(|_| self.failure.is_none()) else {
+            return true;
+        };
+        let before = self.body.as_ref().map_or(0, BodyWriter::len);
+        let before = usize::try_from(before).unwrap_or(usize::MAX);
+        let all = before.saturating_add(bytes).min(BODY_IN_MEMORY_BYTES_MAX);
+        self.memory.get_or_insert_with(|| share.message_memory()).grow_to(all)
     }
 
     async fn push(&mut self, piece: Bytes, begin: impl FnOnce() -> BodyWriter<NodeEnvironment>) {
@@ -331,8 +368,7 @@ impl Transaction {
         }
         self.head.push(&piece);
         if let Err(failure) = self.body.get_or_insert_with(begin).push(piece).await {
-            self.failure = Some(failure);
-            self.drop_body();
+            self.fail(commit_refusal(&failure));
         }
     }
 }

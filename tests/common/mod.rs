@@ -56,6 +56,18 @@ impl Server {
         server
     }
 
+    /// The same, started by another program, which takes the rest of its arguments for a command.
+    pub fn wrapped(wrapper: &[&str], arguments: &[&str]) -> Server {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let demo = demo(&directory.path().join("store"));
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(demo.get_program());
+        command.args(demo.get_args()).args(arguments).stdin(Stdio::null());
+        let mut server = Server::run(command);
+        server.directory = Some(directory);
+        server
+    }
+
     fn run(mut command: Command) -> Server {
         let mut child = command
             .stdout(Stdio::piped())

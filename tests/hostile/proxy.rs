@@ -121,8 +121,8 @@ fn xclient_names_the_client() {
 
 #[test]
 fn one_address_has_so_many_connections_and_others_are_served() {
-    // On one core, whose count it is.
-    let server = Server::with_arguments(&["--proxy-from", "127.0.0.0/8", "--cores", "1"]);
+    // On however many cores the connections land.
+    let server = Server::with_arguments(&["--proxy-from", "127.0.0.0/8", "--cores", "2"]);
     let from = |address: &str| format!("PROXY TCP4 {address} 127.0.0.1 4711 25\r\n");
     let mut open: Vec<Smtp> = Vec::new();
     for _ in 0..50 {
@@ -145,4 +145,19 @@ fn one_address_has_so_many_connections_and_others_are_served() {
     {
         assert!(began.elapsed() < crate::common::PATIENCE, "a place stays taken");
     }
+}
+
+#[test]
+fn one_network_has_so_many_connections_and_others_are_served() {
+    let server = Server::with_arguments(&["--proxy-from", "127.0.0.0/8", "--cores", "2"]);
+    let from = |address: &str| format!("PROXY TCP4 {address} 127.0.0.1 4711 25\r\n");
+    let mut open: Vec<Smtp> = Vec::new();
+    for n in 0..500 {
+        open.push(smtp(&server, from(&format!("192.0.2.{}", n % 250)).as_bytes()));
+    }
+    for smtp in &mut open {
+        assert_code(&smtp.reply(), "220");
+    }
+    assert_code(&smtp(&server, from("192.0.2.251").as_bytes()).reply(), "421 4.7.0");
+    assert_code(&smtp(&server, from("192.0.3.251").as_bytes()).reply(), "220");
 }

@@ -487,3 +487,18 @@ fn silence_before_the_greeting_is_not_needed_but_talk_is_no_attack_vector() {
     let first = wire.line().unwrap_or_default();
     assert_one_of(&first, &["220", "554", "421"]);
 }
+
+#[test]
+fn a_message_from_two_is_refused_and_the_session_goes_on() {
+    let server = Server::start();
+    let mut smtp = Smtp::in_data(&server);
+    smtp.wire
+        .send("From: a@example.net\r\nSubject: x\r\nfrom: b@example.org\r\n\r\nx\r\n.\r\n");
+    assert_code(&smtp.reply(), "550 5.6.0");
+    // One field may name several, and a second one below the header is text.
+    smtp.deliver(
+        "user1@example.org",
+        "From: a@example.net, b@example.net\r\n\r\nFrom: c@example.net\r\n",
+    );
+    assert_eq!(inbox_count(&server, "user1"), 1);
+}

@@ -123,6 +123,8 @@ fn write_peer_text(text: &[u8], out: &mut Vec<u8>) {
 pub struct Hops {
     /// Received fields. RFC 5321 §6.3 takes more than 100 for a loop.
     pub received: usize,
+    /// From fields. RFC 5322 §3.6 has exactly one; with two, programs disagree about whom a message is from.
+    pub from: usize,
     /// Values of Delivered-To fields, in ASCII lower case. A set, so that asking for each of many recipients stays cheap
     /// however many fields a sender made up.
     delivered_to: HashSet<Vec<u8>>,
@@ -148,6 +150,8 @@ pub fn hops(header: &[u8]) -> Hops {
     for field in header::fields(header) {
         if field.is("received") {
             hops.received += 1;
+        } else if field.is("from") {
+            hops.from += 1;
         } else if field.is("delivered-to") {
             let value = header::unfold(field.value).to_ascii_lowercase();
             hops.delivered_to.insert(value);
@@ -238,9 +242,10 @@ mod tests {
         let mut message = Vec::new();
         write_return_path(&ReversePath(None), &mut message);
         write_delivered_to(&address("A@x.test"), &mut message);
-        message.extend_from_slice(b"received: 1\r\nReceived: 2\r\n\r\nReceived: 3\r\n");
+        message.extend_from_slice(b"received: 1\r\nReceived: 2\r\nFROM : a\r\nfrom:\r\n b\r\n\r\nReceived: 3\r\nFrom: c\r\n");
         let hops = hops(&message);
         assert_eq!(hops.received, 2);
+        assert_eq!(hops.from, 2, "{hops:?}");
         assert!(hops.was_delivered_to(&address("a@x.test")));
         assert!(!hops.was_delivered_to(&address("b@x.test")));
     }

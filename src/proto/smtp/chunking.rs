@@ -20,8 +20,6 @@ pub(super) struct Chunk {
     is_last: bool,
     /// Set when the chunk is only skipped: what to say behind it, and how often.
     refusal: Option<(usize, Reply)>,
-    /// Octets since the deadline was last set.
-    block_bytes: u64,
 }
 
 /// The message so far, from its first chunk on.
@@ -78,13 +76,12 @@ impl<R: Receipt> Smtp<R> {
         refusal: Option<(usize, Reply)>,
         out: &mut Actions<Question>,
     ) {
-        out.deadline = Some(Deadline::Seconds(limits::DATA_BLOCK_SECONDS));
+        out.deadline = Some(Deadline::Seconds(limits::DATA_GRACE_SECONDS));
         self.state = State::Chunk(Chunk {
             bytes,
             remaining: bytes,
             is_last,
             refusal,
-            block_bytes: 0,
         });
         if bytes == 0 {
             self.end_chunk(out);
@@ -107,7 +104,7 @@ impl<R: Receipt> Smtp<R> {
                 out.body.push(offset..offset + taken);
             }
         }
-        Self::note_progress(&mut chunk.block_bytes, taken, out);
+        Self::note_progress(taken, out);
         if chunk.remaining == 0 {
             self.end_chunk(out);
         }

@@ -14,8 +14,6 @@ use crate::proto::{Actions, Deadline, Receipt};
 #[derive(Debug)]
 pub(super) struct Receiving {
     decoder: DataDecoder,
-    /// Octets since the deadline was last set.
-    block_bytes: u64,
 }
 
 impl Receiving {
@@ -43,10 +41,9 @@ impl<R: Receipt> Smtp<R> {
 
     pub(super) fn begin_data(&mut self, out: &mut Actions<Question>) {
         self.say(reply::SEND_DATA, out);
-        out.deadline = Some(Deadline::Seconds(limits::DATA_BLOCK_SECONDS));
+        out.deadline = Some(Deadline::Seconds(limits::DATA_GRACE_SECONDS));
         self.state = State::Data(Receiving {
             decoder: DataDecoder::new(self.config.message_bytes_max),
-            block_bytes: 0,
         });
     }
 
@@ -60,7 +57,7 @@ impl<R: Receipt> Smtp<R> {
             body.push(range.start + offset..range.end + offset);
             body.len() < limits::BODY_RANGES_MAX
         });
-        Self::note_progress(&mut receiving.block_bytes, progress.taken, out);
+        Self::note_progress(progress.taken, out);
         if progress.is_end {
             let faults = receiving.decoder.faults();
             self.end_data(faults, out);

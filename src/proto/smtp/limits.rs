@@ -27,12 +27,15 @@ pub const HELLO_BYTES_MAX: usize = 255;
 /// Time for the next command, and for reading the greeting (RFC 5321 §4.5.3.2.7 asks for at least five minutes).
 pub const COMMAND_SECONDS: u32 = 300;
 
-/// Time for the next [`DATA_BLOCK_BYTES`] of a message or its end (RFC 5321 §4.5.3.2.5: three minutes at the least).
-pub const DATA_BLOCK_SECONDS: u32 = 600;
+/// Octets of a message that must come in a second on average, behind [`DATA_GRACE_SECONDS`]: a peer that trickles
+/// octets cannot hold a transaction open for ever. A modem of 1981 sent more.
+pub const DATA_BYTES_PER_SECOND_MIN: u64 = 100;
 
-/// Progress that renews the time of [`DATA_BLOCK_SECONDS`]. Together they ask for about 109 octets a second, so that a
-/// peer that trickles octets cannot hold a transaction open for ever.
-pub const DATA_BLOCK_BYTES: u64 = 64 * 1024;
+/// Time for which the minimum rate does not count yet: the path may be lossy, and the first octets slow to come.
+pub const DATA_GRACE_SECONDS: u32 = 60;
+
+/// Longest pause inside a message, paid for by octets that came before it (RFC 5321 §4.5.3.2.5: three minutes).
+pub const DATA_PAUSE_SECONDS: u32 = 180;
 
 /// Replies waiting in `wire` beyond which no further command of the same input is read before they are sent: a peer that
 /// pipelines commands and never reads replies costs this much, and one reply; in LMTP, whose peers are this site's own,

@@ -20,7 +20,7 @@
 //! LIMITATION: what DSN and REQUIRETLS ask for is checked and kept in the [`Envelope`]; nothing reports or relays yet.
 //! XCLIENT (`xclient`) is taken from peers named by the operator; its synchronisation point is the new greeting.
 //! Not here: which recipients exist (`session` asks the directory), the body's octets (`session` keeps them), AUTH
-//! (comes with submission), growing delays and minimum rates (`session`).
+//! (comes with submission), growing delays and keeping the time (`session`).
 //!
 //! [`Envelope`]: crate::model::Envelope
 

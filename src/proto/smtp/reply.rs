@@ -96,6 +96,8 @@ pub enum CommitRefusal {
     OverQuota,
     /// Too many trace fields (RFC 5321 §6.3).
     Loop,
+    /// More than one From field (RFC 5322 §3.6): readers and filters would disagree about whom it is from.
+    ManyFrom,
     /// Larger than allowed, found out at the end.
     TooBig,
     /// Refused for good by policy.
@@ -135,6 +137,7 @@ impl CommitRefusal {
             Self::Failed => FAILED,
             Self::OverQuota => OVER_QUOTA,
             Self::Loop => b"554 5.4.6 Too many hops, this message goes in circles\r\n",
+            Self::ManyFrom => b"550 5.6.0 More than one From field\r\n",
             Self::TooBig => TOO_BIG,
             Self::Rejected { status, text } => return write_policy(*status, text, wire),
         });

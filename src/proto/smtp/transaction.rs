@@ -9,7 +9,7 @@ use super::path::Path;
 use super::reply::{self, RecipientRefusal, Reply};
 use super::server::{BeginVerdict, Question, RecipientVerdict, Smtp, State};
 use crate::model::{AddressError, Envelope, ForwardPath, RecipientDsn};
-use crate::proto::{Actions, Receipt};
+use crate::proto::{Actions, Deadline, Receipt};
 
 impl<R: Receipt> Smtp<R> {
     pub(super) fn mail(&mut self, argument: &[u8], out: &mut Actions<Question>) {
@@ -155,13 +155,10 @@ impl<R: Receipt> Smtp<R> {
         Ok(())
     }
 
-    /// Time for the next block of a message, once the last block is complete.
-    pub(super) fn note_progress(block_bytes: &mut u64, taken: usize, out: &mut Actions<Question>) {
-        *block_bytes += taken as u64;
-        if *block_bytes >= limits::DATA_BLOCK_BYTES {
-            *block_bytes %= limits::DATA_BLOCK_BYTES;
-            out.deadline = Some(crate::proto::Deadline::Seconds(limits::DATA_BLOCK_SECONDS));
-        }
+    /// Octets of a message earn time for the rest of it.
+    pub(super) fn note_progress(taken: usize, out: &mut Actions<Question>) {
+        let (rate, pause) = (limits::DATA_BYTES_PER_SECOND_MIN, limits::DATA_PAUSE_SECONDS);
+        Deadline::earn(&mut out.deadline, taken, rate, pause);
     }
 }
 

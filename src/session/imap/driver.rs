@@ -13,12 +13,12 @@ use crate::base::wait::Waiter;
 use crate::model::Account;
 use crate::proto::imap::encode::code::push_bye_line;
 use crate::proto::imap::{Answer, Channel, Completion, Imap, LoginRefusal, Question};
-use crate::proto::{Deadline, Event, Protocol};
+use crate::proto::{Event, Protocol};
 use crate::session::pipe::Pipe;
 use crate::store::CommitReceipt;
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How a session ended on this core.
 pub enum Served<P: Pipe> {
@@ -125,8 +125,8 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             self.is_stopping = true;
             self.imap.handle(Event::Shutdown, &mut self.link.actions);
         }
-        if let Some(Deadline::Seconds(seconds)) = self.link.actions.deadline.take() {
-            self.link.deadline = Some(self.services.now() + Duration::from_secs(u64::from(seconds)));
+        if let Some(deadline) = self.link.actions.deadline.take() {
+            self.link.deadline = deadline.moment(self.link.deadline, self.services.now());
         }
         if self.link.actions.start_tls {
             self.link.actions.start_tls = false;

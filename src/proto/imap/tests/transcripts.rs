@@ -336,7 +336,10 @@ fn deadlines_follow_the_dialogue() {
     let mut deadline = |event: Event<'_, Answer<TestReceipt>>| {
         out.clear();
         let _ = imap.handle(event, &mut out);
-        out.deadline.map(|Deadline::Seconds(seconds)| seconds)
+        out.deadline.map(|deadline| match deadline {
+            Deadline::Seconds(seconds) => seconds,
+            Deadline::Earned { .. } => panic!("nothing is earned here"),
+        })
     };
     assert_eq!(deadline(Event::Opened), Some(60));
     assert_eq!(deadline(Event::Quiet), None);
