@@ -277,7 +277,9 @@ mod tests {
     fn fill(connections: &Connections, network: u8) -> Vec<Admission> {
         let mut open = Vec::new();
         for n in 0..=255 {
-            let Some(mut admission) = connections.admit() else { break };
+            let Some(mut admission) = connections.admit() else {
+                break;
+            };
             if !admission.identify(Some(LIMITS), IpAddr::from([192, 0, network, n]), 25) {
                 break;
             }
@@ -325,11 +327,20 @@ mod tests {
         let memory = |n: usize| admissions[n].share().expect("identified").message_memory();
         let mut greedy = memory(0);
         assert!(greedy.grow_to(100 * MIB) && greedy.grow_to(100 * MIB));
-        assert!(greedy.grow_to(127 * MIB) && !greedy.grow_to(130 * MIB), "half of it");
+        assert!(
+            greedy.grow_to(127 * MIB) && !greedy.grow_to(130 * MIB),
+            "half of it"
+        );
         let mut other = memory(1);
-        assert!(other.grow_to(60 * MIB) && !other.grow_to(70 * MIB), "half of the rest");
+        assert!(
+            other.grow_to(60 * MIB) && !other.grow_to(70 * MIB),
+            "half of the rest"
+        );
         let mut trusted = memory(2);
-        assert!(trusted.grow_to(69 * MIB) && !trusted.grow_to(70 * MIB), "all that is left");
+        assert!(
+            trusted.grow_to(69 * MIB) && !trusted.grow_to(70 * MIB),
+            "all that is left"
+        );
         let mut late = memory(0);
         assert!(!late.grow_to(MIB) && !late.grow_to(1));
         drop((greedy, other, trusted));
@@ -351,7 +362,10 @@ mod tests {
         let moved = there.adopt(admission.into_place());
         assert_eq!((here.0.total.get(), there.0.total.get()), (0, 1));
         let mut next = here.admit().expect("room");
-        assert!(!next.identify(Some(limits), address("192.0.2.1"), 110), "still counted");
+        assert!(
+            !next.identify(Some(limits), address("192.0.2.1"), 110),
+            "still counted"
+        );
         drop(moved);
         assert!(next.identify(Some(limits), address("192.0.2.1"), 110));
     }

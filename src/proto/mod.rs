@@ -215,7 +215,11 @@ mod tests {
     #[test]
     fn the_minimum_rate_is_kept_and_no_fast_beginning_pays_for_a_slow_rest() {
         assert_eq!(cut_off_after(1_000, 10_000), None, "just fast enough");
-        assert_eq!(cut_off_after(17_900, 179_000), Some(179), "nothing came for the first minute");
+        assert_eq!(
+            cut_off_after(17_900, 179_000),
+            Some(179),
+            "nothing came for the first minute"
+        );
         assert!(cut_off_after(1, 10_000).is_some_and(|seconds| seconds <= 70));
         assert!(cut_off_after(900, 10_000).is_some_and(|seconds| seconds <= 620));
         let began = Instant::now();

@@ -87,7 +87,13 @@ pub async fn resume(moved: Moved, node: Rc<Node>) {
         return;
     };
     let input = Input::with_carry(moved.carry);
-    let dialogue = Dialogue::resume(conn, moved.protocol, input, node.tls.clone(), node.drain.shutdown());
+    let dialogue = Dialogue::resume(
+        conn,
+        moved.protocol,
+        input,
+        node.tls.clone(),
+        node.drain.shutdown(),
+    );
     let mut session = Box::new(Session {
         node,
         dialogue,

@@ -154,7 +154,9 @@ impl<P: Pipe> Session<P> {
     }
 
     fn may_begin(&self, bytes: u64) -> BeginVerdict {
-        let wanted = usize::try_from(bytes).map_or(BODY_IN_MEMORY_BYTES_MAX, |bytes| bytes.min(BODY_IN_MEMORY_BYTES_MAX));
+        let wanted = usize::try_from(bytes).map_or(BODY_IN_MEMORY_BYTES_MAX, |bytes| {
+            bytes.min(BODY_IN_MEMORY_BYTES_MAX)
+        });
         if self.share.as_ref().is_some_and(|share| !share.has_memory(wanted)) {
             return Err(BeginRefusal::NoSpace);
         }
@@ -359,7 +361,9 @@ impl Transaction {
         let before = self.body.as_ref().map_or(0, BodyWriter::len);
         let before = usize::try_from(before).unwrap_or(usize::MAX);
         let all = before.saturating_add(bytes).min(BODY_IN_MEMORY_BYTES_MAX);
-        self.memory.get_or_insert_with(|| share.message_memory()).grow_to(all)
+        self.memory
+            .get_or_insert_with(|| share.message_memory())
+            .grow_to(all)
     }
 
     async fn push(&mut self, piece: Bytes, begin: impl FnOnce() -> BodyWriter<NodeEnvironment>) {

@@ -33,7 +33,10 @@ fn too_many_connections(backend: &str) {
         }
         open.push(smtp);
     }
-    assert!(greeted >= 100 && shed >= 100, "{backend}: {greeted} greeted, {shed} shed");
+    assert!(
+        greeted >= 100 && shed >= 100,
+        "{backend}: {greeted} greeted, {shed} shed"
+    );
     assert_code(&open[0].command("EHLO client.example.net"), "250");
     // Those that were greeted are served while others are turned away.
     let before = cpu_time(server.pid());
@@ -43,7 +46,10 @@ fn too_many_connections(backend: &str) {
         let _ = Wire::connect(server.port("smtp")).within(Duration::from_millis(100));
     }
     let spent = cpu_time(server.pid()) - before;
-    assert!(spent < began.elapsed() * 3 / 4, "{backend}: spins, {spent:?} of CPU");
+    assert!(
+        spent < began.elapsed() * 3 / 4,
+        "{backend}: spins, {spent:?} of CPU"
+    );
     drop(open);
     let until = Instant::now() + PATIENCE;
     loop {

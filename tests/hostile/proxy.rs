@@ -158,6 +158,9 @@ fn one_network_has_so_many_connections_and_others_are_served() {
     for smtp in &mut open {
         assert_code(&smtp.reply(), "220");
     }
-    assert_code(&smtp(&server, from("192.0.2.251").as_bytes()).reply(), "421 4.7.0");
+    assert_code(
+        &smtp(&server, from("192.0.2.251").as_bytes()).reply(),
+        "421 4.7.0",
+    );
     assert_code(&smtp(&server, from("192.0.3.251").as_bytes()).reply(), "220");
 }

@@ -242,7 +242,9 @@ mod tests {
         let mut message = Vec::new();
         write_return_path(&ReversePath(None), &mut message);
         write_delivered_to(&address("A@x.test"), &mut message);
-        message.extend_from_slice(b"received: 1\r\nReceived: 2\r\nFROM : a\r\nfrom:\r\n b\r\n\r\nReceived: 3\r\nFrom: c\r\n");
+        message.extend_from_slice(
+            b"received: 1\r\nReceived: 2\r\nFROM : a\r\nfrom:\r\n b\r\n\r\nReceived: 3\r\nFrom: c\r\n",
+        );
         let hops = hops(&message);
         assert_eq!(hops.received, 2);
         assert_eq!(hops.from, 2, "{hops:?}");
