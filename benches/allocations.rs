@@ -122,6 +122,7 @@ fn plan(
     let (listeners, ports) =
         listeners::bind_all(Ipv4Addr::LOCALHOST.into(), PortOffset::Auto, 1).expect("free ports");
     let plan = Plan {
+        http: None,
         cores: 1,
         network,
         data: data.canonicalize().expect("it exists"),

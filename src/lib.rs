@@ -17,10 +17,12 @@
 //! | [`delivery`] | an accepted message to the cores that own its recipients |
 //! | [`node`] | what all sessions of one core share |
 //! | [`session`] | one protocol, one connection and the services, joined |
+//! | [`admin`] | HTTP: health, metrics |
 //! | [`cli`], [`boot`] | the command line; start and ordered stop |
 //!
 //! glommio is named in `runtime`, `net` and `disk::file` only.
 
+pub mod admin;
 pub mod auth;
 pub mod base;
 pub mod boot;

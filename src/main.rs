@@ -9,7 +9,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    ringpost::boot::log::start();
+    // To the end of main: what is queued is written then.
+    let _log = ringpost::boot::log::start(arguments.log_format());
     let result = match arguments.command {
         Command::Demo(demo) => ringpost::boot::demo::run(&demo).map(|()| ExitCode::SUCCESS),
         Command::Store(store) => ringpost::boot::store::run(&store),

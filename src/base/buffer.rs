@@ -6,8 +6,10 @@
 //! A body keeps the buffers it arrived in: [`BufLease::freeze`] turns a lease into [`Bytes`] (one small allocation for
 //! the reference count), whose slices are the message until the store copies them into its write buffer.
 
+use super::meter::{Counter, Gauge};
 use bytes::Bytes;
 use std::cell::RefCell;
+use std::sync::Arc;
 
 /// Size of one receive buffer. One read takes a typical mail whole; larger ones only add memory per transaction.
 pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
@@ -15,8 +17,53 @@ pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 /// Free buffers a core keeps, so that a burst does not pin its peak for ever (16 MiB a core at most).
 pub const POOLED_BUFFERS_MAX: usize = 1024;
 
+/// One core's pool, for metrics; see `base::meter`.
+#[derive(Debug, Default)]
+pub struct BufferMeters {
+    /// Buffers allocated because the pool was empty.
+    pub made: Counter,
+    /// Buffers in the pool.
+    pub free: Gauge,
+}
+
+#[derive(Default)]
+struct Pool {
+    free: Vec<Box<[u8]>>,
+    meters: Arc<BufferMeters>,
+}
+
+impl Pool {
+    fn take(&mut self) -> Box<[u8]> {
+        if let Some(memory) = self.free.pop() {
+            self.meters.free.add(-1);
+            return memory;
+        }
+        self.meters.made.add(1);
+        new_memory()
+    }
+
+    fn give_back(&mut self, memory: Box<[u8]>) {
+        if self.free.len() < POOLED_BUFFERS_MAX {
+            self.free.push(memory);
+            self.meters.free.add(1);
+        }
+    }
+}
+
+fn new_memory() -> Box<[u8]> {
+    vec![0; RECEIVE_BUFFER_BYTES].into_boxed_slice()
+}
+
 thread_local! {
-    static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Pool> = RefCell::default();
+}
+
+impl BufferMeters {
+    /// Those of the core whose thread this is.
+    #[must_use]
+    pub fn of_this_core() -> Arc<Self> {
+        POOL.with_borrow(|pool| pool.meters.clone())
+    }
 }
 
 /// One receive buffer of which the first `filled` bytes are received data.
@@ -30,8 +77,9 @@ impl BufLease {
     /// Takes a buffer from the core's pool, or a new one.
     #[must_use]
     pub fn take() -> Self {
-        let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
-        let memory = pooled.unwrap_or_else(|| vec![0; RECEIVE_BUFFER_BYTES].into_boxed_slice());
+        // A thread that is ending has no pool any more.
+        let memory = POOL.try_with(|pool| pool.borrow_mut().take());
+        let memory = memory.unwrap_or_else(|_| new_memory());
         Self {
             memory: Some(memory),
             filled: 0,
@@ -96,12 +144,7 @@ impl Drop for BufLease {
     fn drop(&mut self) {
         let Some(memory) = self.memory.take() else { return };
         // A thread that is ending has no pool any more: then the memory is simply freed.
-        let _ = POOL.try_with(|pool| {
-            let mut pool = pool.borrow_mut();
-            if pool.len() < POOLED_BUFFERS_MAX {
-                pool.push(memory);
-            }
-        });
+        let _ = POOL.try_with(|pool| pool.borrow_mut().give_back(memory));
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod buffer;
 pub mod clock;
 pub mod guard;
+pub mod meter;
 pub mod network;
 pub mod oneshot;
 pub mod text;

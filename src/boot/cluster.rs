@@ -6,21 +6,28 @@
 use super::listeners::CoreListeners;
 use super::signal::StopRequest;
 use super::{BootError, CATCH_UP_TIMEOUT, DRAIN_TIMEOUT};
+use crate::admin::{self, CoreMeters, Phase, View};
 use crate::auth::{Authenticator, Passwords};
+use crate::base::buffer::BufferMeters;
 use crate::delivery::{self, Router, fan_out};
 use crate::directory::Directory;
 use crate::disk::file::FileDisk;
+use crate::disk::meters::DiskMeters;
+use crate::net::meters::NetMeters;
 use crate::net::{Backend, Conn, Listener};
 use crate::node::connections::Connections;
 use crate::node::drain::Drain;
+use crate::node::meters::SessionMeters;
 use crate::node::peers::Peers;
 use crate::node::{Node, NodeEnvironment, Settings};
 use crate::proto::smtp::Role;
 use crate::runtime::{self, Control, Core, Endpoint};
 use crate::session::{self, Moved, Service};
-use crate::store::{self, Recovered, Store, StoreSeed};
+
+use crate::store::{self, RESERVE_BYTES, Recovered, Store, StoreSeed};
 use parking_lot::Mutex;
 use std::cell::Cell;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,6 +42,8 @@ pub struct Plan {
     pub data: PathBuf,
     /// Bound sockets, one list a core.
     pub listeners: Vec<CoreListeners>,
+    /// Where health and metrics are asked for, if anywhere.
+    pub http: Option<TcpListener>,
     /// What moves the bytes of connections.
     pub network: Backend,
     /// Who is here.
@@ -80,6 +89,7 @@ struct Shared {
     caught_up: Barrier,
     drained: Barrier,
     has_failed: AtomicBool,
+    view: Arc<View>,
     when_ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
@@ -89,6 +99,16 @@ struct Shared {
 /// The first thing that kept a core from starting or ending well.
 pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(), BootError> {
     let cores = plan.cores;
+    let view = Arc::new(View::new(
+        plan.data.clone(),
+        RESERVE_BYTES,
+        super::log::dropped_lines,
+    ));
+    if let Some(http) = plan.http {
+        // Already now: whoever asks while the log is read hears that it is.
+        plan.control
+            .spawn(admin::http::serve(http, admin::router(view.clone())));
+    }
     let recovered = recover(&plan.data, cores)?;
     tracing::info!(report = ?recovered.report, "store opened");
     let parts = recovered
@@ -127,6 +147,7 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         caught_up: Barrier::new(cores),
         drained: Barrier::new(cores),
         has_failed: AtomicBool::new(false),
+        view,
         when_ready: Mutex::new(Some(Box::new(when_ready))),
     });
     let ends = runtime::run_cores(cores, move |core| run_core(core, shared.clone()));
@@ -185,9 +206,10 @@ async fn run_core(core: Core, shared: Arc<Shared>) -> Result<(), BootError> {
     if core.id == 0
         && let Some(announce) = shared.when_ready.lock().take()
     {
+        shared.view.set_phase(Phase::Serving);
         announce();
     }
-    running.serve_until(shared.stop.clone(), &shared.drained).await;
+    running.serve_until(&shared).await;
     Ok(())
 }
 
@@ -229,10 +251,21 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
         smtp: shared.smtp.clone(),
         lmtp: shared.lmtp.clone(),
         imap: shared.imap.clone(),
-        transactions: Cell::new(0),
+        sessions: Cell::new(0),
+        meters: Arc::new(SessionMeters::default()),
         settings: shared.settings.clone(),
         connections: Connections::new(shared.connections_max, shared.peers.clone()),
         drain: Drain::new(),
+    });
+    shared.view.add_core(CoreMeters {
+        core: core.id,
+        sessions: node.meters.clone(),
+        store: node.store().meters(),
+        disk: DiskMeters::of_this_core(),
+        net: NetMeters::of_this_core(),
+        buffers: BufferMeters::of_this_core(),
+        deliveries: node.router.meters(),
+        moves: parts.moves.meters().clone(),
     });
     Ok(RunningCore {
         node,
@@ -242,11 +275,12 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
 }
 
 impl RunningCore {
-    async fn serve_until(self, mut stop: StopRequest, drained: &Barrier) {
+    async fn serve_until(self, shared: &Shared) {
         for (service, listener) in &self.listeners {
             self.spawn_accepting(*service, listener.clone());
         }
-        stop.heard().await;
+        shared.stop.clone().heard().await;
+        shared.view.set_phase(Phase::Draining);
         for (_, listener) in &self.listeners {
             listener.stop();
         }
@@ -261,7 +295,7 @@ impl RunningCore {
                 "sessions cut off"
             );
         }
-        drained.wait().await;
+        shared.drained.wait().await;
         self.moves.close();
         self.node.router.close();
         self.node.store().shutdown().await;

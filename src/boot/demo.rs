@@ -34,8 +34,9 @@ pub const PASSWORD: &str = "ringpost";
 pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
     let cores = arguments.cores.map_or_else(available_cores, usize::from);
     runtime::probe(cores)?;
-    let (listeners, ports) =
+    let (listeners, mut ports) =
         listeners::bind_all(IpAddr::V4(Ipv4Addr::LOCALHOST), arguments.port_offset, cores)?;
+    let http = listeners::bind_http(IpAddr::V4(Ipv4Addr::LOCALHOST), arguments.port_offset, &mut ports)?;
     let data = DataDirectory::open(arguments.data.as_deref())?;
     let system = |what| move |cause: String| BootError::System { what, cause };
     let stop = signal::listen().map_err(|e| system("signal handlers")(e.to_string()))?;
@@ -44,6 +45,7 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
         cores,
         data: data.path.clone(),
         listeners,
+        http: Some(http),
         network: match arguments.network {
             NetworkBackend::Tcp => Backend::Tcp,
             NetworkBackend::Ring => Backend::Ring,
@@ -209,6 +211,10 @@ impl Greeting {
             "  TLS       STARTTLS on these ports; POP3S {}, IMAPS {} (self-signed)",
             port("pop3s"),
             port("imaps")
+        );
+        println!(
+            "  HTTP      http://127.0.0.1:{}/metrics, /health/live, /health/ready",
+            port("http")
         );
         println!("  stop      Ctrl-C, or kill -TERM {}", std::process::id());
         let ready = serde_json::json!({ "pid": std::process::id(), "data": self.data, "ports": self.ports });

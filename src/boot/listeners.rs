@@ -1,11 +1,12 @@
 //! Which services listen where: one SO_REUSEPORT socket a core for each, all bound before any of them greets.
 
 use super::BootError;
+use crate::admin;
 use crate::cli::PortOffset;
 use crate::net::BoundListener;
 use crate::session::Service;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 /// The sockets of one core.
 pub type CoreListeners = Vec<(Service, BoundListener)>;
@@ -36,10 +37,31 @@ pub fn bind_all(
     Ok((by_core, ports))
 }
 
+/// The port of HTTP, where everybody expects it.
+const HTTP_PORT: u16 = 80;
+
+/// Binds the HTTP listener of the control thread and adds its port to `ports`.
+///
+/// # Errors
+/// [`BootError::Listen`].
+pub fn bind_http(
+    address: IpAddr,
+    offset: PortOffset,
+    ports: &mut BTreeMap<&'static str, u16>,
+) -> Result<TcpListener, BootError> {
+    let listen = |cause| BootError::Listen {
+        service: "http",
+        cause,
+    };
+    let listener = admin::http::bind(SocketAddr::new(address, offset.port(HTTP_PORT))).map_err(listen)?;
+    ports.insert("http", listener.local_addr().map_err(listen)?.port());
+    Ok(listener)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::Ipv4Addr;
 
     #[test]
     fn free_ports_are_shared_by_the_cores_and_no_others() {

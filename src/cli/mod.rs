@@ -14,9 +14,35 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "ringpost", version)]
 pub struct Arguments {
+    /// How events are written to standard error (`RINGPOST_LOG` filters them, as in `info,mail=info`, which has a line for each
+    /// mail). Default: text, or what RINGPOST_LOG_FORMAT says.
+    #[arg(long, value_enum, value_name = "FORMAT", global = true)]
+    pub log_format: Option<LogFormat>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Arguments {
+    /// The argument, else the environment's, else text.
+    #[must_use]
+    pub fn log_format(&self) -> LogFormat {
+        let from_environment = || {
+            let format = std::env::var("RINGPOST_LOG_FORMAT").ok()?;
+            clap::ValueEnum::from_str(&format, true).ok()
+        };
+        self.log_format.or_else(from_environment).unwrap_or_default()
+    }
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One line for each event, for people.
+    #[default]
+    Text,
+    /// One JSON object for each event, for programs.
+    Json,
 }
 
 /// The commands.

@@ -3,7 +3,7 @@
 use super::fan_out;
 use crate::model::{Account, AccountId, MailboxName};
 use crate::proto::imap::types::InternalDate;
-use crate::runtime::{Core, Endpoint};
+use crate::runtime::{Core, Endpoint, MeshMeters};
 use crate::store::{Body, CommitReceipt, Delivery, Environment, LocalRecipient, SpoolKey, Store, StoreError};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -86,6 +86,12 @@ impl<E: Environment> Router<E> {
     #[must_use]
     pub fn store(&self) -> &Store<E> {
         &self.0.store
+    }
+
+    /// What went between this core and others for deliveries.
+    #[must_use]
+    pub fn meters(&self) -> Arc<MeshMeters> {
+        self.0.mesh.meters().clone()
     }
 
     /// The core that owns `account`.

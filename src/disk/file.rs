@@ -6,6 +6,7 @@
 //! Failure: a short write is an error; a short read in the middle of a file is read on; EINTR does not reach us.
 //! Not here: executors (`runtime`).
 
+use super::meters::DiskMeters;
 use super::{BLOCK_BYTES, Disk, DiskError, DiskFile, SUBDIRECTORY, WriteBuffer};
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions, ReadResult};
 use std::cell::Cell;
@@ -17,7 +18,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// Numbers the files that [`FileDisk`] tries a device with.
 static TRIALS: AtomicU64 = AtomicU64::new(0);
@@ -27,6 +30,7 @@ static TRIALS: AtomicU64 = AtomicU64::new(0);
 pub struct FileDisk {
     root: Rc<PathBuf>,
     is_tried: Rc<Cell<bool>>,
+    meters: Arc<DiskMeters>,
 }
 
 impl FileDisk {
@@ -45,6 +49,7 @@ impl FileDisk {
         Ok(Self {
             root: Rc::new(root),
             is_tried: Rc::new(Cell::new(false)),
+            meters: DiskMeters::of_this_core(),
         })
     }
 
@@ -82,6 +87,7 @@ impl FileDisk {
         Ok(FileOnDisk {
             file: Rc::new(file),
             name: name.into(),
+            meters: self.meters.clone(),
         })
     }
 }
@@ -189,6 +195,7 @@ impl Disk for FileDisk {
         let path = self.path(name);
         let created = blocking(move || create_written(&path, len)).await;
         created.map_err(|error| disk_error("create", name, &error))?;
+        self.meters.other_syncs.add(1);
         self.open_file(name).await
     }
 
@@ -217,6 +224,7 @@ impl Disk for FileDisk {
     }
 
     async fn sync_directory(&self) -> Result<(), DiskError> {
+        self.meters.other_syncs.add(2);
         let root = self.root.to_path_buf();
         let synced = blocking(move || {
             sync_directory_at(&root.join(SUBDIRECTORY))?;
@@ -244,6 +252,7 @@ impl Disk for FileDisk {
 pub struct FileOnDisk {
     file: Rc<DmaFile>,
     name: Rc<str>,
+    meters: Arc<DiskMeters>,
 }
 
 impl WriteBuffer for DmaBuffer {
@@ -279,7 +288,10 @@ const BLOCK: u64 = BLOCK_BYTES as u64;
 
 impl FileOnDisk {
     async fn read_aligned(&self, position: u64, len: usize) -> Result<ReadResult, DiskError> {
+        let began = Instant::now();
         let read = self.file.read_at_aligned(position, len).await;
+        self.meters.read_time.record_since(began);
+        self.meters.read_bytes.add(len as u64);
         read.map_err(|error| disk_error("read", &self.name, &error.into()))
     }
 
@@ -315,7 +327,10 @@ impl DiskFile for FileOnDisk {
         let len = buffer.len();
         assert!(len.is_multiple_of(BLOCK_BYTES) && position.is_multiple_of(BLOCK));
         // The kernel reads this memory until the completion; glommio keeps its own reference for as long.
+        let began = Instant::now();
         let written = self.file.write_rc_at(buffer, position).await;
+        self.meters.write_time.record_since(began);
+        self.meters.written_bytes.add(len as u64);
         match written.map_err(|error| disk_error("write", &self.name, &error.into()))? {
             n if n == len => Ok(()),
             n => Err(DiskError::Io {
@@ -346,9 +361,9 @@ impl DiskFile for FileOnDisk {
     }
 
     async fn sync(&self) -> Result<(), DiskError> {
-        self.file
-            .fdatasync()
-            .await
-            .map_err(|error| disk_error("sync", &self.name, &error.into()))
+        let began = Instant::now();
+        let synced = self.file.fdatasync().await;
+        self.meters.sync_time.record_since(began);
+        synced.map_err(|error| disk_error("sync", &self.name, &error.into()))
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod file;
 pub mod lock;
+pub mod meters;
 pub mod plain;
 
 use std::future::Future;

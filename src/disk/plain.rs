@@ -12,6 +12,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+/// Free bytes of the file system that `path` lies on.
+///
+/// # Errors
+/// Those of `statvfs`.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    free_bytes_at(path)
+}
+
 /// A store's directory. Clones are the same directory.
 #[derive(Clone, Debug)]
 pub struct PlainDisk {

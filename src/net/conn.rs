@@ -9,6 +9,7 @@
 //! Not here: moving bytes (`stream`), TLS records (`tls`).
 
 use super::deadline::Deadline;
+use super::meters::NetMeters;
 use super::stream::{Stream, StreamParts};
 use crate::base::buffer::BufLease;
 use crate::runtime;
@@ -149,6 +150,7 @@ impl Conn {
         })
         .await?;
         self.burst_bytes += lease.len();
+        NetMeters::count(|meters| meters.received_bytes.add(lease.len() as u64));
         Ok(lease)
     }
 
@@ -267,6 +269,7 @@ impl Conn {
 
     /// Sends all of `bytes` and gives the buffer back, emptied.
     pub async fn send(&mut self, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        NetMeters::count(|meters| meters.sent_bytes.add(bytes.len() as u64));
         if self.tls.is_some() {
             for part in bytes.chunks(SEND_BATCH_BYTES) {
                 self.send_encrypted(|session, out| session.encrypt(part, out))
@@ -326,6 +329,10 @@ impl Conn {
         self.set_deadline(Some(deadline.map_or(limit, |at| at.min(limit))));
         let session = self.handshake(config).await;
         self.set_deadline(deadline);
+        NetMeters::count(|meters| match &session {
+            Ok(_) => meters.tls_handshakes.add(1),
+            Err(_) => meters.tls_failures.add(1),
+        });
         let session = session?;
         let info = TlsInfo {
             version: session.version(),

@@ -12,6 +12,7 @@
 //! Not here: how many connections are allowed (`server`).
 
 use super::conn::Conn;
+use super::meters::NetMeters;
 use super::ring::Acceptor;
 use super::stream::{Backend, Stream};
 use crate::runtime;
@@ -281,6 +282,7 @@ impl Listener {
             }
             shed += 1;
         }
+        NetMeters::count(|meters| meters.shed.add(shed as u64));
         tracing::debug!(shed, "connections closed for want of descriptors");
     }
 }
@@ -288,6 +290,7 @@ impl Listener {
 fn serve_new(stream: Stream, serve: &impl Fn(Conn)) {
     // A peer that is gone already has no address any more, and nothing to be served.
     if let Ok(conn) = Conn::new(stream) {
+        NetMeters::count(|meters| meters.accepted.add(1));
         runtime::contained("serve a connection", || serve(conn));
     }
 }

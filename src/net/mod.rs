@@ -8,6 +8,7 @@
 mod conn;
 mod deadline;
 mod listener;
+pub mod meters;
 mod ring;
 mod stream;
 

@@ -6,6 +6,7 @@
 
 pub mod connections;
 pub mod drain;
+pub mod meters;
 pub mod peers;
 pub mod shutdown;
 
@@ -19,6 +20,7 @@ use crate::runtime::Core;
 use crate::store::{Environment, Store};
 use connections::Connections;
 use drain::Drain;
+use meters::SessionMeters;
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -113,17 +115,39 @@ impl DiscardPermit {
     }
 }
 
-/// The name of a mail transaction: core, second, count; shown as hexadecimal numbers with dots between.
+/// The name of a session in the log: core, second, count; shown as hexadecimal numbers with dots between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TransactionId {
+pub struct SessionId {
     core: usize,
     seconds: i64,
     count: u64,
 }
 
-impl std::fmt::Display for TransactionId {
+impl SessionId {
+    /// The name of its mail transaction number `count`.
+    #[must_use]
+    pub fn transaction(self, count: u64) -> TransactionId {
+        TransactionId { session: self, count }
+    }
+}
+
+impl std::fmt::Display for SessionId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:x}.{:x}.{:x}", self.core, self.seconds, self.count)
+    }
+}
+
+/// The name of a mail transaction, in its trace fields and in the log: its session's and a number behind it, so that who
+/// knows one finds the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionId {
+    session: SessionId,
+    count: u64,
+}
+
+impl std::fmt::Display for TransactionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:x}", self.session, self.count)
     }
 }
 
@@ -147,8 +171,10 @@ pub struct Node {
     pub lmtp: Arc<crate::proto::smtp::Config>,
     /// The same as the IMAP protocol needs it.
     pub imap: Arc<crate::proto::imap::Config>,
-    /// Numbers mail transactions in trace fields.
-    pub transactions: Cell<u64>,
+    /// Numbers sessions, see [`SessionId`].
+    pub sessions: Cell<u64>,
+    /// What sessions did, for metrics.
+    pub meters: Arc<SessionMeters>,
     /// Open connections, by peer.
     pub connections: Connections,
     /// Open sessions, and whether they are asked to end.
@@ -174,12 +200,12 @@ impl Node {
         self.settings.limit_peers || !peer.to_canonical().is_loopback()
     }
 
-    /// A name for the next mail transaction, for its trace fields.
+    /// A name for the next session.
     #[must_use]
-    pub fn next_transaction_id(&self) -> TransactionId {
-        let count = self.transactions.get() + 1;
-        self.transactions.set(count);
-        TransactionId {
+    pub fn next_session_id(&self) -> SessionId {
+        let count = self.sessions.get() + 1;
+        self.sessions.set(count);
+        SessionId {
             core: self.core.id,
             seconds: self.now().seconds(),
             count,

@@ -61,6 +61,12 @@ impl Control {
         Ok(Self { tasks, computations })
     }
 
+    /// Runs `task` on the control thread until the thread ends. Nobody hears of its end.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // A thread that has ended runs nothing: the process is stopping.
+        let _ = self.tasks.send(Box::pin(task));
+    }
+
     /// Runs `task` on the control thread and brings its result back to this core. A dropped wait does not end the task.
     pub async fn run<T: Send + 'static>(
         &self,

@@ -15,6 +15,7 @@
 //! Not here: what is asked.
 
 use super::executor::{at_core_end, is_on_core, report_panic, spawn_detached};
+use crate::base::meter::{Counter, Micros};
 use crossbeam::queue::ArrayQueue;
 use futures_util::FutureExt;
 use futures_util::task::AtomicWaker;
@@ -29,6 +30,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 use tokio::sync::Semaphore;
 
 /// Requests that wait in one core's inbox before callers wait outside. Enough for every connection of a busy core to have
@@ -103,6 +105,18 @@ impl<Rep> Drop for Answer<Rep> {
 struct Envelope<Req, Rep> {
     request: Req,
     answer: Answer<Rep>,
+    sent_at: Instant,
+}
+
+/// What went through one core's endpoint, for metrics; see `base::meter`.
+#[derive(Debug, Default)]
+pub struct MeshMeters {
+    /// Requests of this core to itself: calls, not messages.
+    pub own_calls: Counter,
+    /// Requests of this core to others.
+    pub calls: Counter,
+    /// How long requests of others waited for this core, from the moment they had room.
+    pub waited: Micros,
 }
 
 /// What all cores share of one core.
@@ -188,6 +202,7 @@ pub struct Endpoint<Req, Rep> {
     id: u64,
     own: usize,
     inboxes: Arc<[Inbox<Req, Rep>]>,
+    meters: Arc<MeshMeters>,
 }
 
 impl<Req, Rep> Drop for Endpoint<Req, Rep> {
@@ -205,11 +220,18 @@ pub fn mesh<Req: Send + 'static, Rep: Send + 'static>(cores: usize) -> Vec<Endpo
             id: NEXT_ENDPOINT.fetch_add(1, Ordering::Relaxed),
             own,
             inboxes: inboxes.clone(),
+            meters: Arc::default(),
         })
         .collect()
 }
 
 impl<Req: Send + 'static, Rep: Send + 'static> Endpoint<Req, Rep> {
+    /// What went through it so far.
+    #[must_use]
+    pub fn meters(&self) -> &Arc<MeshMeters> {
+        &self.meters
+    }
+
     /// Waits for room, sends, waits for the reply. Room for the reply is reserved with the request.
     /// `CoreGone` is also what a request answers that panicked.
     ///
@@ -223,6 +245,7 @@ impl<Req: Send + 'static, Rep: Send + 'static> Endpoint<Req, Rep> {
             if inbox.is_closed.load(Ordering::Relaxed) {
                 return Err(CoreGone);
             }
+            self.meters.own_calls.add(1);
             return OwnCall {
                 reply: Some(serve(request)),
             }
@@ -230,7 +253,13 @@ impl<Req: Send + 'static, Rep: Send + 'static> Endpoint<Req, Rep> {
         }
         let slot = Arc::new(Slot::new());
         let answer = Answer(slot.clone());
-        inbox.push(Envelope { request, answer }).await?;
+        self.meters.calls.add(1);
+        let envelope = Envelope {
+            request,
+            answer,
+            sent_at: Instant::now(),
+        };
+        inbox.push(envelope).await?;
         poll_fn(|cx| slot.poll(cx)).await
     }
 
@@ -249,9 +278,11 @@ impl<Req: Send + 'static, Rep: Send + 'static> Endpoint<Req, Rep> {
         let _ended = EndOnDrop(inbox);
         loop {
             for _ in 0..SERVE_BATCH {
-                let Some(Envelope { request, answer }) = inbox.take() else {
+                let Some(envelope) = inbox.take() else {
                     break;
                 };
+                self.meters.waited.record_since(envelope.sent_at);
+                let (request, answer) = (envelope.request, envelope.answer);
                 let key = under_way.insert(answer.0.clone());
                 let (serve, under_way) = (serve.clone(), under_way.clone());
                 spawn_detached("mesh request", async move {

@@ -16,7 +16,7 @@ mod watchdog;
 pub use control::{Control, ControlGone};
 pub use executor::{Core, ExecutorError, run_cores, spawn_detached, task_panics};
 pub(crate) use executor::{at_core_end, contained};
-pub use mesh::{CoreGone, Endpoint, mesh};
+pub use mesh::{CoreGone, Endpoint, MeshMeters, mesh};
 pub use probe::{ProbeError, connections_max, probe};
 pub use timer::{breathe, sleep, timeout};
 

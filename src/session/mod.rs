@@ -7,6 +7,7 @@
 //! what it says; nothing of the store is borrowed over a wait.
 //! Not here: accepting connections and the limits on them (`net`, `boot`).
 
+mod counted;
 pub mod dialogue;
 pub mod head;
 pub mod imap;
@@ -20,9 +21,11 @@ pub mod smtp;
 
 pub use service::Service;
 
+use crate::base::meter::Gauge;
 use crate::net::Conn;
 use crate::node::Node;
 use crate::node::connections::{Admission, Farewell};
+use crate::node::meters::ServiceMeters;
 use crate::node::peers::Place;
 use crate::runtime::{self, Endpoint};
 use std::rc::Rc;
@@ -48,27 +51,36 @@ pub type Moves = Rc<Endpoint<Moved, ()>>;
 /// Starts the session of a connection just accepted. Returns at once.
 pub fn start(service: Service, conn: Conn, node: &Rc<Node>, moves: &Moves) {
     let Some(mut admission) = node.connections.admit() else {
+        node.meters.refused_full.add(1);
         return refuse(service, conn, node.connections.farewell());
     };
+    let id = node.next_session_id();
+    tracing::debug!(%id, service = service.name(), peer = %conn.peer(), "connection");
     let (node, moves, seat) = (node.clone(), moves.clone(), node.drain.seat());
     runtime::spawn_detached(service.name(), async move {
         let _seat = seat;
+        service_meters(&node, service).begun.add(1);
+        let opening = InGauge::of(&node, service, |meters| &meters.opening);
         let Some(conn) = proxied::identified(conn, &node).await else {
             return;
         };
         if !is_admitted(service, &conn, &node, &mut admission) {
+            node.meters.refused_peer.add(1);
             tracing::debug!(peer = %conn.peer(), service = service.name(), "too many connections from one peer");
             return turn_away(conn, service.too_many_connections()).await;
         }
         let Some(conn) = secured(service, conn, &node).await else {
             return;
         };
+        drop(opening);
+        let serving = InGauge::of(&node, service, |meters| &meters.serving);
         let session = match service {
-            Service::Smtp => return smtp::serve(conn, node.smtp.clone(), node, &admission).await,
-            Service::Lmtp => return smtp::serve(conn, node.lmtp.clone(), node, &admission).await,
+            Service::Smtp => return smtp::serve(conn, id, node.smtp.clone(), node, &admission).await,
+            Service::Lmtp => return smtp::serve(conn, id, node.lmtp.clone(), node, &admission).await,
             Service::Pop3 | Service::Pop3s => pop3::serve(conn, node).await.map(MovedSession::Pop3),
             Service::Imap | Service::Imaps => imap_services::serve(conn, node).await.map(MovedSession::Imap),
         };
+        drop(serving);
         move_on(session, admission, &moves).await;
     });
 }
@@ -79,6 +91,11 @@ pub fn adopt(node: &Rc<Node>, moves: &Moves, moved: Moved) {
     runtime::spawn_detached("moved session", async move {
         let _seat = seat;
         let admission = node.connections.adopt(moved.place);
+        let service = match &moved.session {
+            MovedSession::Imap(_) => Service::Imap,
+            MovedSession::Pop3(_) => Service::Pop3,
+        };
+        let in_gauge = InGauge::of(&node, service, |meters| &meters.moved);
         let session = match moved.session {
             MovedSession::Imap(moved) => imap_services::resume(*moved, node).await.map(MovedSession::Imap),
             MovedSession::Pop3(moved) => {
@@ -86,6 +103,7 @@ pub fn adopt(node: &Rc<Node>, moves: &Moves, moved: Moved) {
                 None
             }
         };
+        drop(in_gauge);
         move_on(session, admission, &moves).await;
     });
 }
@@ -100,6 +118,31 @@ async fn move_on(session: Option<MovedSession>, admission: Admission, moves: &Mo
     let place = admission.into_place();
     // The other core has ended only when the whole process is stopping; then the connection simply closes.
     let _ = moves.call(core, Moved { session, place }).await;
+}
+
+/// One session in one state, as long as it lives.
+struct InGauge {
+    node: Rc<Node>,
+    service: Service,
+    gauge: fn(&ServiceMeters) -> &Gauge,
+}
+
+impl InGauge {
+    fn of(node: &Rc<Node>, service: Service, gauge: fn(&ServiceMeters) -> &Gauge) -> Self {
+        gauge(service_meters(node, service)).add(1);
+        let node = node.clone();
+        Self { node, service, gauge }
+    }
+}
+
+impl Drop for InGauge {
+    fn drop(&mut self) {
+        (self.gauge)(service_meters(&self.node, self.service)).add(-1);
+    }
+}
+
+fn service_meters(node: &Node, service: Service) -> &ServiceMeters {
+    &node.meters.services[service as usize]
 }
 
 /// Whether this peer may have one connection more.

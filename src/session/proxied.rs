@@ -32,6 +32,7 @@ pub async fn identified(mut conn: Conn, node: &Node) -> Option<Conn> {
             Some(conn)
         }
         Err(error) => {
+            node.meters.refused_proxy.add(1);
             tracing::debug!(proxy = %conn.peer(), %error, "connection without a PROXY header closed");
             None
         }

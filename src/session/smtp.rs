@@ -9,6 +9,7 @@
 //! has no earlier place for it.
 //! Not here: replies and codes (`proto::smtp::reply`), which core commits (`delivery`).
 
+use super::counted::Counted;
 use super::dialogue::{Dialogue, Step};
 use super::head::Head;
 use super::pipe::Pipe;
@@ -16,7 +17,8 @@ use crate::delivery::{AcceptedMessage, Recipient};
 use crate::directory::Verdict;
 use crate::model::{Account, AccountId, Envelope, ForwardPath};
 use crate::node::connections::{Admission, MessageMemory, Share};
-use crate::node::{DiscardPermit, Node, NodeEnvironment, Settings};
+use crate::node::meters::MailMeters;
+use crate::node::{DiscardPermit, Node, NodeEnvironment, SessionId, Settings, TransactionId};
 use crate::proto::imap::types::InternalDate;
 use crate::proto::message::trace::{self, Hops, Received, Transport};
 use crate::proto::smtp::reply::{BeginRefusal, CommitRefusal, RecipientRefusal};
@@ -28,6 +30,7 @@ use smallvec::SmallVec;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Received fields a message may bring along. RFC 5321 §6.3 asks for at least 100.
 pub const HOPS_MAX: usize = 100;
@@ -64,18 +67,40 @@ struct Transaction {
 /// The account of an accepted forward-path; `None` when the message says that it was delivered there before.
 type Target = Option<Arc<Account>>;
 
+/// Target of the log's lines about single messages, so that they can be had without others, or not at all.
+pub const MAIL_LOG: &str = "mail";
+
+/// A message for the log.
+struct Told {
+    from: String,
+    accounts: Vec<String>,
+    bytes: u64,
+}
+
 /// One session.
 struct Session<P> {
     node: Rc<Node>,
+    id: SessionId,
     role: Role,
-    dialogue: Dialogue<P, Smtp<Acceptance>>,
+    dialogue: Dialogue<Counted<P>, Smtp<Acceptance>>,
     transaction: Transaction,
     /// What the peer's network may take of this core.
     share: Option<Rc<Share>>,
+    /// Mail transactions whose end of data was received.
+    transactions: u64,
+    /// When the one under way began.
+    began: Instant,
 }
 
 /// Runs a session until it ends.
-pub async fn serve<P: Pipe>(pipe: P, config: Arc<Config>, node: Rc<Node>, admission: &Admission) {
+pub async fn serve<P: Pipe>(
+    pipe: P,
+    id: SessionId,
+    config: Arc<Config>,
+    node: Rc<Node>,
+    admission: &Admission,
+) {
+    let pipe = Counted::new(pipe, node.meters.clone());
     let role = config.role;
     let mut core = Smtp::new(config);
     if node.settings.may_xclient(pipe.peer().ip()) {
@@ -85,13 +110,16 @@ pub async fn serve<P: Pipe>(pipe: P, config: Arc<Config>, node: Rc<Node>, admiss
     // In one allocation, and not once in each future that it is handed through.
     let mut session = Box::new(Session {
         node,
+        id,
         role,
         dialogue,
         transaction: Transaction::new(),
         share: admission.share().cloned(),
+        transactions: 0,
+        began: Instant::now(),
     });
     if let Err(error) = session.run().await {
-        tracing::debug!(peer = %session.dialogue.pipe.peer(), %error, "SMTP connection lost");
+        tracing::debug!(%id, peer = %session.dialogue.pipe.peer(), %error, "SMTP connection lost");
     }
     session.dialogue.into_parts().0.close().await;
 }
@@ -145,11 +173,17 @@ impl<P: Pipe> Session<P> {
         match question {
             Question::MayBegin { declared_size } => {
                 self.transaction = Transaction::new();
+                self.began = Instant::now();
                 Answer::Begin(self.may_begin(declared_size.unwrap_or(0)))
             }
             Question::MayReceive => Answer::Recipient(self.receive()),
             // On the heap: it is by far the largest part of a session, and an idle one does not need it.
-            Question::Commit => Box::pin(self.commit()).await,
+            Question::Commit => {
+                let (received, recipients) = (Instant::now(), self.transaction.accounts.len());
+                let answer = Box::pin(self.commit()).await;
+                self.count_mail(&answer, recipients, received);
+                answer
+            }
         }
     }
 
@@ -161,6 +195,36 @@ impl<P: Pipe> Session<P> {
             return Err(BeginRefusal::NoSpace);
         }
         self.node.store().check_room(bytes).map_err(begin_refusal)
+    }
+
+    /// Counts a mail transaction to so many recipients, whose end of data came at `received`.
+    fn count_mail(&self, answer: &Answer<Acceptance>, recipients: usize, received: Instant) {
+        let meters = self.mail_meters();
+        let accepted = match answer {
+            Answer::Committed(Ok(_)) => recipients,
+            Answer::CommittedEach(outcomes) => outcomes.iter().filter(|outcome| outcome.is_ok()).count(),
+            _ => 0,
+        };
+        let micros = received.saturating_duration_since(self.began).as_micros();
+        meters
+            .receive_time
+            .record(u64::try_from(micros).unwrap_or(u64::MAX));
+        if accepted > 0 {
+            meters.accepted.add(1);
+            meters.recipients.add(accepted as u64);
+            meters.commit_time.record_since(received);
+        }
+    }
+
+    fn mail_meters(&self) -> &MailMeters {
+        match self.role {
+            Role::Lmtp => &self.node.meters.lmtp,
+            _ => &self.node.meters.smtp,
+        }
+    }
+
+    fn transaction_id(&self) -> TransactionId {
+        self.id.transaction(self.transactions)
     }
 
     fn receive(&mut self) -> RecipientVerdict {
@@ -186,6 +250,7 @@ impl<P: Pipe> Session<P> {
         let Some(envelope) = self.dialogue.core.take_envelope() else {
             return Answer::Committed(Err(CommitRefusal::Failed));
         };
+        self.transactions += 1;
         let hops = match transaction.check(self.role) {
             Ok(hops) => hops,
             Err(refusal) => return Answer::Committed(Err(refusal)),
@@ -195,9 +260,17 @@ impl<P: Pipe> Session<P> {
         }
         match (self.accepted(&envelope, transaction, &hops).await, self.role) {
             (Err(refusal), _) => Answer::Committed(Err(refusal)),
-            (Ok((message, _)), Role::Mta) => Answer::Committed(self.store(message).await),
+            (Ok((message, _)), Role::Mta) => {
+                let mail = self.told(&envelope, &message);
+                let outcome = self.store(message).await;
+                self.tell(mail, std::slice::from_ref(&outcome));
+                Answer::Committed(outcome)
+            }
             (Ok((message, targets)), Role::Lmtp) => {
-                Answer::CommittedEach(self.store_each(message, &targets).await)
+                let mail = self.told(&envelope, &message);
+                let outcomes = self.store_each(message, &targets).await;
+                self.tell(mail, &outcomes);
+                Answer::CommittedEach(outcomes)
             }
         }
     }
@@ -232,14 +305,8 @@ impl<P: Pipe> Session<P> {
     }
 
     async fn store(&self, message: AcceptedMessage) -> Result<Acceptance, CommitRefusal> {
-        let recipients = message.recipients.len();
-        let receipt = self
-            .node
-            .router
-            .accept(message)
-            .await
-            .map_err(|e| commit_refusal(&e))?;
-        tracing::debug!(id = %receipt.id(), recipients, "message accepted");
+        let stored = self.node.router.accept(message).await;
+        let receipt = stored.map_err(|error| commit_refusal(&error))?;
         Ok(Acceptance::Stored(receipt))
     }
 
@@ -260,10 +327,42 @@ impl<P: Pipe> Session<P> {
                 None => Err(CommitRefusal::Failed),
             }
         };
-        let results: Vec<_> = targets.iter().map(outcome_of).collect();
-        let stored = results.iter().filter(|result| result.is_ok()).count();
-        tracing::debug!(recipients = results.len(), stored, "message taken by LMTP");
-        results
+        targets.iter().map(outcome_of).collect()
+    }
+
+    /// What the log will say of this message, if it is to say anything.
+    fn told(&self, envelope: &Envelope, message: &AcceptedMessage) -> Option<Told> {
+        tracing::enabled!(target: MAIL_LOG, tracing::Level::INFO).then(|| Told {
+            from: envelope
+                .reverse_path
+                .0
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string),
+            accounts: message
+                .recipients
+                .iter()
+                .map(|r| r.account.id.to_string())
+                .collect(),
+            bytes: message.body.len(),
+        })
+    }
+
+    /// One line for each message: from the connection (the first three parts of the id) to the accounts and the commit.
+    fn tell(&self, mail: Option<Told>, outcomes: &[Result<Acceptance, CommitRefusal>]) {
+        let Some(mail) = mail else { return };
+        let receipt = outcomes.iter().flatten().next().map(Receipt::id);
+        let refused = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+        tracing::info!(
+            target: MAIL_LOG,
+            id = %self.transaction_id(),
+            peer = %self.dialogue.pipe.peer().ip(),
+            from = mail.from,
+            accounts = mail.accounts.join(","),
+            bytes = mail.bytes,
+            receipt = receipt.map(|receipt| receipt.to_string()),
+            refused = refused.map(|refusal| format!("{refusal:?}")).next(),
+            "mail"
+        );
     }
 
     /// Each account once, with the trace fields of its copy.
@@ -289,7 +388,7 @@ impl<P: Pipe> Session<P> {
 
     fn received(&self, envelope: &Envelope) -> Vec<u8> {
         let core = &self.dialogue.core;
-        let id = self.node.next_transaction_id();
+        let id = self.transaction_id();
         let mut received = Vec::with_capacity(256);
         let facts = Received {
             helo: core.hello_name().unwrap_or_default().as_bytes(),

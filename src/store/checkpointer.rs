@@ -20,6 +20,7 @@ use super::group::Batch;
 use super::handle::Inner;
 use super::options::CHECKPOINT_LOG_FACTOR;
 use super::recovery::StoreSeed;
+use crate::base::clock::Clock;
 use crate::base::wait::Notify;
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile, WriteBuffer};
 use crate::model::{AccountId, LogPosition};
@@ -294,6 +295,9 @@ impl<E: Environment> Inner<E> {
         disk.shrink(&file_name, draft.at).await?;
         disk.sync_directory().await?;
         self.switch_to(file_name);
+        self.meters.checkpoints.add(1);
+        self.meters.checkpoint_bytes.set(draft.at as i64);
+        self.meters.checkpoint_at_ms.set(self.env.clock().now().0);
         self.remove_garbage().await;
         Ok(draft.at)
     }

@@ -9,6 +9,7 @@ use super::body::store_bodies;
 use super::checkpointer::Checkpoints;
 use super::group::Reply;
 use super::log::{Log, LogStart, Next, Room, bodies_bytes};
+use super::meters::StoreMeters;
 use super::options::{FREE_BYTES_AGE_MS, SMALL_SEGMENT_BYTES};
 use super::pending::Pending;
 use super::plan::{Chunks, Plan, PlannedBody, Planner, change_bytes_max};
@@ -67,6 +68,7 @@ pub(super) struct Inner<E: Environment> {
     /// Somebody saw an old number of free bytes.
     pub wants_free_bytes: Cell<bool>,
     pub checkpoints: Checkpoints,
+    pub meters: Arc<StoreMeters>,
     pub ended: Notify,
     pub has_ended: Cell<bool>,
     has_started: Cell<bool>,
@@ -177,6 +179,9 @@ impl<E: Environment> Inner<E> {
         self.free_bytes_at_ms.set(self.env.clock().now().0);
         if let Ok(free) = self.env.disk().free_bytes().await {
             self.free_bytes.set(free);
+            self.meters
+                .free_bytes
+                .set(i64::try_from(free).unwrap_or(i64::MAX));
         }
     }
 
@@ -265,6 +270,7 @@ impl<E: Environment> Store<E> {
             aside: Notify::new(),
             wants_free_bytes: Cell::new(false),
             checkpoints,
+            meters: meters_at_start(free_bytes),
             ended: Notify::new(),
             has_ended: Cell::new(false),
             has_started: Cell::new(false),
@@ -292,6 +298,12 @@ impl<E: Environment> Store<E> {
         while self.0.has_started.get() && !self.0.has_ended.get() {
             ended.changed().await;
         }
+    }
+
+    /// What this core's store did so far.
+    #[must_use]
+    pub fn meters(&self) -> Arc<StoreMeters> {
+        self.0.meters.clone()
     }
 
     /// True after a write or sync has failed: commits are refused, reads go on.
@@ -509,6 +521,15 @@ impl<E: Environment> Store<E> {
     ) -> Result<Vec<Bytes>, StoreError> {
         self.0.reader.read_message(message, range).await
     }
+}
+
+fn meters_at_start(free_bytes: u64) -> Arc<StoreMeters> {
+    let meters = StoreMeters::default();
+    meters
+        .free_bytes
+        .set(i64::try_from(free_bytes).unwrap_or(i64::MAX));
+    meters.segments_made.add(1);
+    Arc::new(meters)
 }
 
 /// The first spool partition that a core owns.

@@ -36,6 +36,7 @@ mod frame;
 mod group;
 mod handle;
 mod log;
+pub mod meters;
 mod options;
 mod pending;
 mod plan;

@@ -130,6 +130,8 @@ impl<E: Environment> Inner<E> {
             .borrow_mut()
             .note_durable(segment.generation, end, sequence);
         self.checkpoints.note_logged(buffer.bytes().len() as u64);
+        self.meters.group_bytes.record(buffer.bytes().len() as u64);
+        self.meters.group_commits.record(sealed.batches.len() as u64);
         self.reader
             .keep_group(segment.id, segment.generation, sealed.start, buffer);
         Ok(sealed.batches)
@@ -145,6 +147,9 @@ impl<E: Environment> Inner<E> {
             touched.extend(batch.touched.iter().map(|(account, _)| *account));
             answers.push((batch.waiter, self.receipt(batch.commit), outcome));
         }
+        self.meters.commits.add(answers.len() as u64);
+        let accounts = self.state.borrow().accounts.len();
+        self.meters.accounts.set(accounts as i64);
         self.notify_watchers(&touched);
         for (waiter, receipt, outcome) in answers {
             waiter.send(Ok((receipt, outcome)));
@@ -200,6 +205,7 @@ impl<E: Environment> Inner<E> {
         let waiting = {
             let mut log = self.log.borrow_mut();
             log.failed = Some(failed.clone());
+            self.meters.has_failed.set(1);
             log.drain()
         };
         tracing::error!(log = self.core, %failed, "the log failed: commits are refused until a restart");
@@ -254,6 +260,7 @@ impl<E: Environment> Inner<E> {
         self.refresh_free_bytes().await;
         match made {
             Ok(segment) => {
+                self.meters.segments_made.add(1);
                 self.reader
                     .know(segment.id, segment.generation, segment.file.clone());
                 self.log.borrow_mut().next = Next::Ready(segment);

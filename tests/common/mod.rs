@@ -68,7 +68,8 @@ impl Server {
         server
     }
 
-    fn run(mut command: Command) -> Server {
+    /// A server started by a command of the test's own, which made its store's directory too.
+    pub fn run(mut command: Command) -> Server {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -126,6 +127,14 @@ impl Server {
             );
         };
         status
+    }
+
+    /// Asks it to stop, and returns what it wrote to its log.
+    pub fn terminate_for_log(mut self) -> String {
+        signal(self.pid(), "TERM");
+        let status = wait(&mut self.child, PATIENCE);
+        assert!(status.is_some_and(|status| status.success()), "{status:?}");
+        self.errors()
     }
 
     /// kill -9, and its store stays.

@@ -1,0 +1,82 @@
+//! The HTTP listener: on the control thread, so that no page ever takes a core's time.
+//!
+//! Limits: [`CONNECTIONS_MAX`], [`HEADER_TIMEOUT`] for a request's header (and so for an idle connection), [`CONNECTION_TIMEOUT`]
+//! over all, [`BUFFER_BYTES_MAX`] for a header.
+//! Failure: a connection ends alone; without descriptors accepting pauses.
+//! Not here: what is served.
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+/// Connections served at once; others wait in the backlog. Those who watch a server are few.
+pub const CONNECTIONS_MAX: usize = 256;
+
+/// A request's header is there by then, or the connection ends.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// No connection lasts longer, whatever it does: one that reads a page octet by octet must not hold its place for ever.
+pub const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Of a request's header, in memory. hyper's least is 8 KiB.
+const BUFFER_BYTES_MAX: usize = 16 * 1024;
+
+/// Wait when accepting fails, as without descriptors.
+const EXHAUSTED_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Binds the listener; it serves nobody before [`serve`].
+///
+/// # Errors
+/// Those of the operating system, with the address in their text.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let bound = TcpListener::bind(address);
+    let listener = bound
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address} ({error})")))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Serves `router` until the runtime ends. Only on the control thread.
+pub async fn serve(listener: TcpListener, router: Router) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "no HTTP"),
+    };
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept HTTP connections for now");
+                tokio::time::sleep(EXHAUSTED_BACKOFF).await;
+                continue;
+            }
+        };
+        let router = router.clone();
+        tokio::spawn(async move {
+            let served = tokio::time::timeout(CONNECTION_TIMEOUT, serve_connection(stream, router)).await;
+            if let Ok(Err(error)) = served {
+                tracing::debug!(%error, "HTTP connection ended");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn serve_connection(stream: TcpStream, router: Router) -> Result<(), hyper::Error> {
+    hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await
+}

@@ -1,0 +1,140 @@
+//! What an operator sees of the running server: metrics, health, and the log.
+
+mod common;
+
+use common::talk::{Imap, Smtp, Wire, deliver};
+use common::{PATIENCE, Server, demo, signal};
+use std::time::Instant;
+
+/// Status line and body.
+fn get(server: &Server, path: &str) -> (String, String) {
+    let mut wire = Wire::connect(server.port("http"));
+    wire.send(format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    ));
+    let answer = wire.until_closed();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    (
+        head.lines().next().unwrap_or_default().to_owned(),
+        body.to_owned(),
+    )
+}
+
+/// The sum of a family's samples with this label.
+fn sum(metrics: &str, name: &str, label: &str) -> f64 {
+    let is_wanted = |line: &&str| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label)
+    };
+    let samples = metrics.lines().filter(is_wanted);
+    samples
+        .map(|line| {
+            line.rsplit(' ')
+                .next()
+                .expect("a value")
+                .parse::<f64>()
+                .expect("a number")
+        })
+        .sum()
+}
+
+#[test]
+fn metrics_say_what_was_accepted_refused_and_synced() {
+    let server = Server::start();
+    let mut smtp = Smtp::hello(&server);
+    for _ in 0..3 {
+        smtp.deliver("user1@example.org", "Subject: counted\r\n\r\nbody\r\n");
+    }
+    smtp.command("MAIL FROM:<a@example.net>");
+    assert!(
+        smtp.command("RCPT TO:<nobody@example.org>")
+            .starts_with("550 5.1.1")
+    );
+    let mut imap = Imap::inbox(&server, "user1");
+    imap.command("NOOP").ok();
+    let (status, metrics) = get(&server, "/metrics");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    let expect = |name: &str, label: &str, wanted: f64| {
+        assert_eq!(sum(&metrics, name, label), wanted, "{name} {label} in\n{metrics}");
+    };
+    expect("ringpost_mail_accepted_total", "protocol=\"smtp\"", 3.0);
+    expect("ringpost_mail_commit_seconds_count", "smtp", 3.0);
+    expect(
+        "ringpost_mail_refused_total",
+        "reply=\"550\",status=\"5.1.1\"",
+        1.0,
+    );
+    expect("ringpost_connections", "service=\"smtp\",state=\"serving\"", 1.0);
+    expect("ringpost_sessions_total", "service=\"imap\"", 1.0);
+    let imap_open = sum(&metrics, "ringpost_connections", "service=\"imap\"");
+    assert_eq!(imap_open, 1.0, "here, or where its account is");
+    let groups = sum(&metrics, "ringpost_store_group_commits_count", "");
+    let syncs = sum(&metrics, "ringpost_disk_sync_seconds_count", "");
+    assert!(groups >= 3.0 && syncs >= groups, "{groups} groups, {syncs} syncs");
+    assert!(sum(&metrics, "ringpost_disk_written_bytes_total", "") >= groups * 4096.0);
+}
+
+#[test]
+fn ready_ends_when_the_server_is_asked_to_stop_and_live_does_not() {
+    let server = Server::start();
+    assert_eq!(get(&server, "/health/live").0, "HTTP/1.1 200 OK");
+    assert_eq!(
+        get(&server, "/health/ready"),
+        ("HTTP/1.1 200 OK".to_owned(), "ready\n".to_owned())
+    );
+    assert_eq!(get(&server, "/elsewhere").0, "HTTP/1.1 404 Not Found");
+    // A message under way keeps the server draining.
+    let mut smtp = Smtp::in_data(&server);
+    signal(server.pid(), "TERM");
+    let until = Instant::now() + PATIENCE;
+    while get(&server, "/health/ready").0 != "HTTP/1.1 503 Service Unavailable" {
+        assert!(Instant::now() < until, "still ready");
+    }
+    assert!(get(&server, "/health/ready").1.starts_with("draining"));
+    assert_eq!(get(&server, "/health/live").0, "HTTP/1.1 200 OK");
+    smtp.wire.send("Subject: last\r\n\r\nbody\r\n.\r\n");
+    assert!(smtp.reply().starts_with("250"));
+}
+
+#[test]
+fn a_slow_header_is_no_reason_to_keep_others_waiting() {
+    let server = Server::start();
+    let slow: Vec<Wire> = (0..50).map(|_| Wire::connect(server.port("http"))).collect();
+    assert_eq!(get(&server, "/health/ready").0, "HTTP/1.1 200 OK");
+    drop(slow);
+}
+
+#[test]
+fn one_id_leads_from_the_connection_to_the_mailbox() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut command = demo(&directory.path().join("store"));
+    command
+        .args(["--log-format", "json"])
+        .env("RINGPOST_LOG", "info,mail=info,ringpost::session=debug");
+    let server = Server::run(command);
+    deliver(&server, "user2@example.org", "Subject: traced\r\n\r\nbody\r\n");
+    let mut imap = Imap::inbox(&server, "user2");
+    let header = imap
+        .command("FETCH 1 BODY.PEEK[HEADER.FIELDS (RECEIVED)]")
+        .ok()
+        .join("\n");
+    drop(imap);
+    let log = server.terminate_for_log();
+    let events: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
+        .collect();
+    let mail = events.iter().find(|event| event["target"] == "mail");
+    let mail = mail.unwrap_or_else(|| panic!("no line for the mail in\n{log}"));
+    let id = mail["id"].as_str().expect("an id");
+    assert!(header.contains(&format!("id {id}")), "{id} in {header}");
+    assert!(!mail["receipt"].as_str().expect("a receipt").is_empty());
+    let (session, _) = id.rsplit_once('.').expect("a session and a number");
+    let connection = events
+        .iter()
+        .find(|event| event["message"] == "connection" && event["id"] == session);
+    assert!(
+        connection.is_some_and(|event| event["service"] == "smtp"),
+        "{session} in\n{log}"
+    );
+}
