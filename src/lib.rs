@@ -14,6 +14,7 @@
 //! | [`store`] | the log: segments, records, group commit, durable state, recovery |
 //! | [`mailbox`] | IMAP's meaning on the store: views, searching, listing |
 //! | [`directory`], [`auth`] | who is here; who they say they are |
+//! | [`discovery`] | what mail programs and senders ask a domain: autoconfiguration, MTA-STS |
 //! | [`delivery`] | an accepted message to the cores that own its recipients |
 //! | [`node`] | what all sessions of one core share |
 //! | [`session`] | one protocol, one connection and the services, joined |
@@ -29,6 +30,7 @@ pub mod boot;
 pub mod cli;
 pub mod delivery;
 pub mod directory;
+pub mod discovery;
 pub mod disk;
 pub mod mailbox;
 pub mod model;
