@@ -81,6 +81,7 @@ fn delivery(account: AccountId, body: Bytes) -> Delivery {
             account,
             mailbox: MailboxName::inbox(),
             prefix: b"Return-Path: <>\r\nDelivered-To: user@example.org\r\n".to_vec(),
+            asked: bytes::Bytes::new(),
             quota_bytes: None,
         }],
         body: Body::from_memory(smallvec![body]),

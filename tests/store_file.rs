@@ -65,6 +65,7 @@ fn delivery(account: AccountId, body: Body) -> Delivery {
             account,
             mailbox: MailboxName::inbox(),
             prefix: b"Return-Path: <>\r\n".to_vec(),
+            asked: bytes::Bytes::new(),
             quota_bytes: None,
         }],
         body,

@@ -5,6 +5,7 @@ use crate::model::{Account, AccountId, MailboxName};
 use crate::proto::imap::types::InternalDate;
 use crate::runtime::{Core, Endpoint, MeshMeters};
 use crate::store::{Body, CommitReceipt, Delivery, Environment, LocalRecipient, SpoolKey, Store, StoreError};
+use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -41,6 +42,8 @@ pub struct Recipient {
     pub account: Arc<Account>,
     /// The trace fields put before this recipient's copy, each line ending in CRLF.
     pub prefix: Vec<u8>,
+    /// What the sender asked for besides, see [`asked`](crate::proto::smtp::asked).
+    pub asked: Bytes,
 }
 
 /// A message whose end of data has been received.
@@ -258,6 +261,7 @@ fn local_recipient(recipient: Recipient) -> LocalRecipient {
         account: recipient.account.id,
         mailbox: MailboxName::inbox(),
         prefix: recipient.prefix,
+        asked: recipient.asked,
         quota_bytes: recipient.account.quota_bytes,
     }
 }

@@ -82,6 +82,7 @@ fn message(recipients: &[(u64, Option<u64>)]) -> AcceptedMessage {
             quota_bytes: *quota_bytes,
         }),
         prefix: PREFIX.to_vec(),
+        asked: bytes::Bytes::new(),
     };
     AcceptedMessage {
         recipients: recipients.iter().map(recipient).collect(),

@@ -22,7 +22,7 @@ use crate::node::{DiscardPermit, Node, NodeEnvironment, SessionId, Settings, Tra
 use crate::proto::imap::types::InternalDate;
 use crate::proto::message::trace::{self, Hops, Received, Transport};
 use crate::proto::smtp::reply::{BeginRefusal, CommitRefusal, RecipientRefusal};
-use crate::proto::smtp::{Answer, BeginVerdict, Config, Question, RecipientVerdict, Role, Smtp};
+use crate::proto::smtp::{self, Answer, BeginVerdict, Config, Question, RecipientVerdict, Role, Smtp};
 use crate::proto::{Receipt, ReceiptId};
 use crate::store::{BODY_IN_MEMORY_BYTES_MAX, Body, BodyWriter, CommitReceipt, StoreError};
 use bytes::Bytes;
@@ -369,7 +369,7 @@ impl<P: Pipe> Session<P> {
     fn recipients(&self, envelope: &Envelope, targets: &[Target]) -> Vec<Recipient> {
         let mut recipients: Vec<Recipient> = Vec::with_capacity(targets.len());
         let received = self.received(envelope);
-        for (target, path) in targets.iter().zip(&envelope.forward_paths) {
+        for (index, (target, path)) in targets.iter().zip(&envelope.forward_paths).enumerate() {
             let Some(account) = target else { continue };
             if recipients.iter().any(|r| r.account.id == account.id) {
                 continue;
@@ -381,6 +381,7 @@ impl<P: Pipe> Session<P> {
             recipients.push(Recipient {
                 account: account.clone(),
                 prefix,
+                asked: smtp::asked::write(envelope, index).into(),
             });
         }
         recipients

@@ -167,6 +167,7 @@ pub fn spool_entry(key: SpoolKey, record: &Record) -> Option<SpoolEntry> {
         account: recipient.account,
         mailbox: recipient.mailbox.clone(),
         prefix: recipient.prefix.to_vec(),
+        asked: recipient.asked.clone(),
         // What was accepted is delivered: room was asked for before.
         quota_bytes: None,
     });

@@ -68,6 +68,7 @@ pub fn put_spool(out: &mut Vec<u8>, entry: &SpoolEntry) {
         account: recipient.account,
         mailbox: recipient.mailbox.clone(),
         prefix: Bytes::copy_from_slice(&recipient.prefix),
+        asked: recipient.asked.clone(),
     };
     let chunks = entry.body.stored_chunks().expect("what is spooled is stored");
     let record = Record::Spool {

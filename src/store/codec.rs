@@ -187,6 +187,10 @@ impl<'a> Reader<'a> {
         }
         Ok(UidSet(ranges))
     }
+    /// Whether everything was read.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
     /// Everything was read.
     pub fn finish(self) -> Result<(), Malformed> {
         if self.0.is_empty() {

@@ -553,8 +553,9 @@ fn refs_bytes(body: &Body) -> usize {
 
 fn recipients_bytes(recipients: &[LocalRecipient], body: Option<&Body>) -> usize {
     let refs = body.map_or(0, refs_bytes);
-    let recipient =
-        |r: &LocalRecipient| RECIPIENT_BYTES_MAX + r.prefix.len() + r.mailbox.as_str().len() + refs;
+    let recipient = |r: &LocalRecipient| {
+        RECIPIENT_BYTES_MAX + r.prefix.len() + r.asked.len() + r.mailbox.as_str().len() + refs
+    };
     RECIPIENT_BYTES_MAX + recipients.iter().map(recipient).sum::<usize>()
 }
 

@@ -173,6 +173,7 @@ impl Planner<'_> {
             prefix: Bytes::from(recipient.prefix),
             chunks: body.chunks.clone(),
             key,
+            asked: recipient.asked,
         };
         let size = record.size();
         self.pending.begin(id, size);
@@ -225,6 +226,7 @@ impl Planner<'_> {
             account: recipient.account,
             mailbox: recipient.mailbox.clone(),
             prefix: Bytes::copy_from_slice(&recipient.prefix),
+            asked: recipient.asked.clone(),
         });
         Plan::of_record(Record::Spool {
             partition,
@@ -379,6 +381,7 @@ impl Planner<'_> {
                 prefix: Bytes::new(),
                 chunks: chunks.clone(),
                 key: None,
+                asked: Bytes::new(),
             })));
         }
         plan.answer = Answer::Known(Outcome::Appended { uid_validity, uids });

@@ -93,6 +93,8 @@ pub struct MessageRecord {
     pub chunks: SmallVec<[ChunkRef; 1]>,
     /// The spool entry it comes from and its index there.
     pub key: Option<(SpoolKey, u16)>,
+    /// See [`SpoolRecipient::asked`].
+    pub asked: Bytes,
 }
 
 impl MessageRecord {
@@ -118,6 +120,9 @@ pub struct SpoolRecipient {
     pub mailbox: MailboxName,
     /// Before the body.
     pub prefix: Bytes,
+    /// What the sender asked for besides delivery, for whoever reports or sends on: the parameters of MAIL, a line end and
+    /// those of RCPT. Most ask for nothing: empty.
+    pub asked: Bytes,
 }
 
 /// One change of state.
@@ -383,6 +388,11 @@ impl Record {
                     put_bytes(out, recipient.mailbox.as_str().as_bytes());
                     put_bytes(out, &recipient.prefix);
                 }
+                if recipients.iter().any(|recipient| !recipient.asked.is_empty()) {
+                    recipients
+                        .iter()
+                        .for_each(|recipient| put_bytes(out, &recipient.asked));
+                }
             }
             Self::SpoolDone { key } | Self::SpoolForget { key, .. } => put_key(out, *key),
             Self::Seal { by } => put_u32(out, *by),
@@ -500,15 +510,21 @@ fn encode_message(message: &MessageRecord, out: &mut Vec<u8>) {
     put_u32(out, message.line_end_octets);
     put_bytes(out, &message.prefix);
     put_chunks(out, &message.chunks);
-    put_u8(out, u8::from(message.key.is_some()));
+    put_u8(
+        out,
+        u8::from(message.key.is_some()) | u8::from(!message.asked.is_empty()) << 1,
+    );
     if let Some((key, index)) = message.key {
         put_key(out, key);
         put_u16(out, index);
     }
+    if !message.asked.is_empty() {
+        put_bytes(out, &message.asked);
+    }
 }
 
 fn decode_message(input: &mut Reader<'_>) -> Result<MessageRecord, Malformed> {
-    Ok(MessageRecord {
+    let mut message = MessageRecord {
         account: AccountId(input.u64()?),
         mailbox: MailboxId(input.u32()?),
         uid: uid(input)?,
@@ -521,12 +537,20 @@ fn decode_message(input: &mut Reader<'_>) -> Result<MessageRecord, Malformed> {
         line_end_octets: input.u32()?,
         prefix: Bytes::copy_from_slice(input.bytes()?),
         chunks: chunks(input)?,
-        key: if boolean(input)? {
-            Some((key(input)?, input.u16()?))
-        } else {
-            None
-        },
-    })
+        key: None,
+        asked: Bytes::new(),
+    };
+    let parts = input.u8()?;
+    if parts > 3 {
+        return Err(Malformed("parts of a message record this version does not know"));
+    }
+    if parts & 1 != 0 {
+        message.key = Some((key(input)?, input.u16()?));
+    }
+    if parts & 2 != 0 {
+        message.asked = Bytes::copy_from_slice(input.bytes()?);
+    }
+    Ok(message)
 }
 
 fn put_account_mailbox(out: &mut Vec<u8>, account: AccountId, mailbox: MailboxId) {
@@ -623,15 +647,21 @@ fn chunks(input: &mut Reader<'_>) -> Result<SmallVec<[ChunkRef; 1]>, Malformed> 
 }
 fn recipients(input: &mut Reader<'_>) -> Result<Vec<SpoolRecipient>, Malformed> {
     let count = input.count(10)?;
-    (0..count)
-        .map(|_| {
-            Ok(SpoolRecipient {
-                account: AccountId(input.u64()?),
-                mailbox: name(input)?,
-                prefix: Bytes::copy_from_slice(input.bytes()?),
-            })
-        })
-        .collect()
+    let mut recipients = Vec::with_capacity(count);
+    for _ in 0..count {
+        recipients.push(SpoolRecipient {
+            account: AccountId(input.u64()?),
+            mailbox: name(input)?,
+            prefix: Bytes::copy_from_slice(input.bytes()?),
+            asked: Bytes::new(),
+        });
+    }
+    if !input.is_empty() {
+        for recipient in &mut recipients {
+            recipient.asked = Bytes::copy_from_slice(input.bytes()?);
+        }
+    }
+    Ok(recipients)
 }
 /// A spool key.
 pub fn key(input: &mut Reader<'_>) -> Result<SpoolKey, Malformed> {

@@ -437,6 +437,7 @@ fn record(account: AccountId, image: MessageImage, chunks: &Chunks, line_end_oct
         prefix: image.prefix,
         chunks: chunks.clone(),
         key: None,
+        asked: Bytes::new(),
     }
 }
 

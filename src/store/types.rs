@@ -95,6 +95,8 @@ pub struct LocalRecipient {
     pub mailbox: MailboxName,
     /// Return-Path, Delivered-To, Received: the header lines put before the body, each ending in CRLF.
     pub prefix: Vec<u8>,
+    /// What the sender asked for besides; see [`SpoolRecipient::asked`](super::record::SpoolRecipient::asked).
+    pub asked: Bytes,
     /// `None`: no limit.
     pub quota_bytes: Option<u64>,
 }

@@ -502,3 +502,46 @@ fn a_message_from_two_is_refused_and_the_session_goes_on() {
     );
     assert_eq!(inbox_count(&server, "user1"), 1);
 }
+
+#[test]
+fn what_a_sender_asks_for_is_kept_with_every_copy() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let data = directory.path().join("store");
+    let server = Server::with_data(&data);
+    let mut smtp = Smtp::hello(&server);
+    // One alone, and eight together, whose copies go through the spool when they live on several cores.
+    for recipients in [1..=1, 1..=8] {
+        assert_code(
+            &smtp.command("MAIL FROM:<a@example.net> BODY=8BITMIME RET=HDRS ENVID=a+20b"),
+            "250",
+        );
+        for n in recipients {
+            let asked = format!("RCPT TO:<user{n}@example.org> NOTIFY=DELAY ORCPT=rfc822;x{n}@example.net");
+            assert_code(&smtp.command(&asked), "250");
+        }
+        assert_code(&smtp.command("DATA"), "354");
+        smtp.wire.send("Subject: x\r\n\r\nx\r\n.\r\n");
+        assert_code(&smtp.reply(), "250");
+    }
+    for n in 1..=8 {
+        let user = format!("user{n}");
+        let began = Instant::now();
+        while inbox_count(&server, &user) < 1 {
+            assert!(began.elapsed() < crate::common::PATIENCE, "{user} got nothing");
+        }
+    }
+    assert!(server.terminate().success());
+    let mut dump = std::process::Command::new(crate::common::binary());
+    let text = crate::common::succeed(dump.args(["store", "dump"]).arg(&data));
+    let text = String::from_utf8_lossy(&text);
+    for n in 1..=8 {
+        let asked = format!(
+            r#" asked=b"BODY=8BITMIME RET=HDRS ENVID=a+20b\r\nNOTIFY=DELAY ORCPT=rfc822;x{n}@example.net""#
+        );
+        let copies = text
+            .lines()
+            .filter(|line| line.contains(" message ") && line.contains(&asked))
+            .count();
+        assert_eq!(copies, if n == 1 { 2 } else { 1 }, "{n}: {text}");
+    }
+}

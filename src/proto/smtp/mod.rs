@@ -17,13 +17,14 @@
 //! Failure: every refusal is one line of the table in [`reply`].
 //! Standards: RFC 5321, 2033 (LMTP), 1870 (SIZE), 2034 and 3463 (enhanced codes), 2920 (PIPELINING), 3030 (CHUNKING, BINARYMIME), 3207 (STARTTLS),
 //! 3461 (DSN), 6152 (8BITMIME), 6531 (SMTPUTF8), 8689 (REQUIRETLS), 9422 (LIMITS).
-//! LIMITATION: what DSN and REQUIRETLS ask for is checked and kept in the [`Envelope`]; nothing reports or relays yet.
+//! LIMITATION: what DSN and REQUIRETLS ask for is checked and kept with the message ([`asked`]); nothing reports or relays yet.
 //! XCLIENT (`xclient`) is taken from peers named by the operator; its synchronisation point is the new greeting.
 //! Not here: which recipients exist (`session` asks the directory), the body's octets (`session` keeps them), AUTH
 //! (comes with submission), growing delays and keeping the time (`session`).
 //!
 //! [`Envelope`]: crate::model::Envelope
 
+pub mod asked;
 mod chunking;
 mod command;
 mod data;

@@ -45,6 +45,11 @@ fn any_chunks() -> impl Strategy<Value = SmallVec<[ChunkRef; 1]>> {
     })
 }
 
+fn asked(number: u32) -> Bytes {
+    let octets = number.to_le_bytes();
+    Bytes::copy_from_slice(&octets[..number as usize % 5])
+}
+
 /// Every kind of record, from the same ingredients.
 fn any_record() -> impl Strategy<Value = Record> {
     let numbers = any::<(u64, u32, u32, u64, bool, u16)>();
@@ -106,6 +111,7 @@ fn any_record() -> impl Strategy<Value = Record> {
                 prefix,
                 chunks,
                 key: yes.then_some((key, index)),
+                asked: asked(b),
             })),
             7 => {
                 let operation = [
@@ -148,6 +154,7 @@ fn any_record() -> impl Strategy<Value = Record> {
                     account,
                     mailbox: name,
                     prefix,
+                    asked: asked(b),
                 }];
                 Record::Spool {
                     partition: index,

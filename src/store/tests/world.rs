@@ -177,6 +177,7 @@ pub fn recipient(account: AccountId) -> LocalRecipient {
         account,
         mailbox: MailboxName::inbox(),
         prefix: format!("Delivered-To: {account}\r\n").into_bytes(),
+        asked: Bytes::new(),
         quota_bytes: None,
     }
 }

@@ -136,6 +136,9 @@ fn describe_message(message: &MessageRecord, text: &mut String) {
     if let Some((key, index)) = message.key {
         let _ = write!(text, " key={}#{}/{index}", key.partition, key.sequence);
     }
+    if !message.asked.is_empty() {
+        let _ = write!(text, " asked={:?}", message.asked);
+    }
     let _ = write!(text, " chunks=[");
     for (index, chunk) in message.chunks.iter().enumerate() {
         let comma = if index == 0 { "" } else { " " };
