@@ -12,4 +12,5 @@ pub mod search;
 pub mod searching;
 pub mod sorting;
 pub mod status;
+pub mod vanished;
 pub mod view;

@@ -41,6 +41,8 @@ pub struct View {
 pub struct ViewChanges {
     /// Descending, so that each is right when the ones before it have been applied.
     pub expunged: Vec<SeqNum>,
+    /// The UIDs of the same messages, ascending: for clients that are told by VANISHED (RFC 7162 §3.2.10).
+    pub vanished: Vec<Uid>,
     /// The number of messages, when there are new ones.
     pub exists: Option<usize>,
     /// Messages shown before whose flags others have changed, ascending. Their flags are read when they are sent.
@@ -216,10 +218,10 @@ impl View {
         self.gone.sort_unstable();
         self.gone.dedup();
 
-        let expunged = if may_expunge {
+        let (vanished, expunged) = if may_expunge {
             self.forget_gone()
         } else {
-            Vec::new()
+            Default::default()
         };
         let first_new = rows.partition_point(|row| row.uid.value() < self.uid_next);
         self.uids.extend(rows[first_new..].iter().map(|row| row.uid));
@@ -230,6 +232,7 @@ impl View {
         self.uid_next = self.uid_next.max(seen.uid_next);
         ViewChanges {
             expunged,
+            vanished,
             exists,
             flags,
         }
@@ -291,8 +294,8 @@ impl View {
         (gone, flags)
     }
 
-    /// Takes the gone messages out of the view; their sequence numbers, descending.
-    fn forget_gone(&mut self) -> Vec<SeqNum> {
+    /// Takes the gone messages out of the view; their UIDs, ascending, and their sequence numbers, descending.
+    fn forget_gone(&mut self) -> (Vec<Uid>, Vec<SeqNum>) {
         let gone = std::mem::take(&mut self.gone);
         let mut numbers = Vec::with_capacity(gone.len());
         let mut remaining = gone.iter().peekable();
@@ -306,7 +309,7 @@ impl View {
             !is_gone
         });
         numbers.reverse();
-        numbers
+        (gone, numbers)
     }
 }
 

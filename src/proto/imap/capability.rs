@@ -66,6 +66,7 @@ pub const TABLE: &[Capability] = &[
     row("SORT=DISPLAY", When::Authenticated, true),
     row("ESORT", When::Authenticated, true),
     row("CONDSTORE", When::Authenticated, true),
+    row("QRESYNC", When::Authenticated, true),
     row("WITHIN", When::Authenticated, true),
     row("MULTIAPPEND", When::Authenticated, true),
     row("BINARY", When::Authenticated, true),
@@ -73,6 +74,7 @@ pub const TABLE: &[Capability] = &[
     row("OBJECTID", When::Authenticated, true),
     row("SAVEDATE", When::Authenticated, true),
     row("APPENDLIMIT", When::Authenticated, true),
+    row("UIDONLY", When::Authenticated, true),
     row("QUOTA", When::Authenticated, true),
     row("QUOTA=RES-STORAGE", When::Authenticated, true),
 ];

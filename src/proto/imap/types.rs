@@ -5,8 +5,9 @@
 //! modified UTF-7 unless the grammar asks for a pattern.
 
 use crate::base::clock::UnixMillis;
-use crate::model::{Flag, Keyword, MailboxName, ModSeq};
+use crate::model::{Flag, Keyword, MailboxName, ModSeq, UidValidity};
 use smallvec::SmallVec;
+use std::ops::RangeInclusive;
 
 /// A command's tag (RFC 9051 §2.2.1): any ASTRING-CHAR but `+`; short.
 pub type Tag = SmallVec<[u8; 16]>;
@@ -135,6 +136,26 @@ impl std::fmt::Debug for Secret {
 pub struct SelectParameters {
     /// RFC 7162 §3.1.8.
     pub condstore: bool,
+    /// RFC 7162 §3.2.5.
+    pub qresync: Option<Box<QResync>>,
+}
+
+/// What a client knows of a mailbox from before (RFC 7162 §3.2.5).
+#[derive(Clone, Debug, PartialEq)]
+pub struct QResync {
+    pub uid_validity: UidValidity,
+    pub mod_seq: ModSeq,
+    /// The UIDs it knows; all there ever were, if `None`. In any order.
+    pub known: Option<Vec<RangeInclusive<u32>>>,
+    /// §3.2.5.2
+    pub sample: Option<UidSample>,
+}
+
+/// Sequence numbers and the UIDs that had them, as two ascending sets of equal length (RFC 7162 §3.2.5.2).
+#[derive(Clone, Debug, PartialEq)]
+pub struct UidSample {
+    pub numbers: Vec<RangeInclusive<u32>>,
+    pub uids: Vec<RangeInclusive<u32>>,
 }
 
 /// LIST (RFC 9051 §6.3.9, RFC 5258).
@@ -238,6 +259,8 @@ pub struct Fetch {
     pub items: SmallVec<[FetchItem; 4]>,
     /// RFC 7162 §3.1.4.1.
     pub changed_since: Option<ModSeq>,
+    /// RFC 7162 §3.2.6: tell of expunged messages first. Only with `by_uid` and `changed_since`.
+    pub vanished: bool,
 }
 
 /// FETCH data items (RFC 9051 §6.4.5 and RFC 3501's RFC822 forms; RFC 7162; RFC 8474; RFC 8514).
@@ -426,4 +449,18 @@ pub enum SearchKey {
     Not(Box<SearchKey>),
     Or(Box<SearchKey>, Box<SearchKey>),
     And(Vec<SearchKey>),
+}
+
+impl SearchKey {
+    /// True when a message number stands in it, somewhere (`$` is none).
+    #[must_use]
+    pub fn names_numbers(&self) -> bool {
+        match self {
+            Self::Sequence(set) => *set != SequenceSet::Saved,
+            Self::Not(key) => key.names_numbers(),
+            Self::Or(a, b) => a.names_numbers() || b.names_numbers(),
+            Self::And(keys) => keys.iter().any(Self::names_numbers),
+            _ => false,
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Telling the client what has changed in the selected mailbox (RFC 9051 §7.4, §7.5.1; RFC 7162 §3.2.4).
 //!
-//! Invariants: EXPUNGE, EXISTS, FETCH in this order, so that a number always means what it did when it was written;
+//! Invariants: EXPUNGE (or VANISHED), EXISTS, FETCH in this order, so that a number always means what it did when it was written;
 //! FLAGS has named a keyword before any message is shown with it; unsolicited FETCH carries the UID, and MODSEQ once CONDSTORE is enabled.
 //! Limits: [`FLAGS_SLICE`] messages are looked at between sends.
 //! Not here: what has changed (`mailbox::view`).
@@ -12,7 +12,7 @@ use crate::mailbox::view::{OwnChanges, View, ViewChanges, row_of};
 use crate::model::{Flags, MailboxId, SeqNum, Uid};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::encode::mailbox::{push_count_line, push_flags_line};
-use crate::proto::imap::encode::{message, push_number};
+use crate::proto::imap::encode::{message, push_number, push_number_set};
 use crate::proto::imap::{Code, Status};
 use crate::session::pipe::Pipe;
 use crate::store::{MailboxState, MessageRow};
@@ -78,9 +78,13 @@ impl<S: Services> Session<S> {
         changes: &ViewChanges,
         recent: usize,
     ) -> Result<(), Lost> {
-        for number in &changes.expunged {
-            push_count_line(number.value(), "EXPUNGE", link.out());
-            link.part_done(&*self.services).await?;
+        if self.is_qresync || self.is_uid_only {
+            push_vanished_line(&changes.vanished, link.out());
+        } else {
+            for number in &changes.expunged {
+                push_count_line(number.value(), "EXPUNGE", link.out());
+                link.part_done(&*self.services).await?;
+            }
         }
         if let Some(exists) = changes.exists {
             push_count_line(count(exists), "EXISTS", link.out());
@@ -105,10 +109,7 @@ impl<S: Services> Session<S> {
             let (Some(index), Some(row)) = (selected.view.index_of(*uid), row_of(&state.rows, *uid)) else {
                 continue;
             };
-            message::push_fetch_head(SeqNum::from_index(index), out);
-            out.extend_from_slice(b"UID ");
-            push_number(u64::from(uid.value()), out);
-            out.push(b' ');
+            self.push_head_with_uid(index, *uid, out);
             push_flags_item(state, &selected.view, row, out);
             if self.is_condstore {
                 out.push(b' ');
@@ -117,6 +118,37 @@ impl<S: Services> Session<S> {
             message::push_fetch_end(out);
         }
     }
+}
+
+impl<S: Services> Session<S> {
+    /// Writes `* n FETCH (`, or what stands for it once numbers are not given any more.
+    pub fn push_head(&self, index: usize, uid: Uid, out: &mut Vec<u8>) {
+        if self.is_uid_only {
+            message::push_uid_fetch_head(uid, out);
+        } else {
+            message::push_fetch_head(SeqNum::from_index(index), out);
+        }
+    }
+
+    /// Writes `* n FETCH (UID uid ` of a FETCH that the client did not ask for.
+    pub fn push_head_with_uid(&self, index: usize, uid: Uid, out: &mut Vec<u8>) {
+        self.push_head(index, uid, out);
+        if !self.is_uid_only {
+            out.extend_from_slice(b"UID ");
+            push_number(u64::from(uid.value()), out);
+            out.push(b' ');
+        }
+    }
+}
+
+/// Writes `* VANISHED set`, if there is any (RFC 7162 §3.2.10.2).
+fn push_vanished_line(uids: &[Uid], out: &mut Vec<u8>) {
+    if uids.is_empty() {
+        return;
+    }
+    out.extend_from_slice(b"* VANISHED ");
+    push_number_set(uids.iter().map(|uid| uid.value()), out);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes FLAGS when flags that follow may be keywords the client has not been told of.

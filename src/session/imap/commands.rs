@@ -7,8 +7,9 @@ use super::Services;
 use super::changes::Standing;
 use super::link::{Link, Lost};
 use super::state::{Answered, Session, Stop, mailbox_gone};
-use crate::proto::imap::encode::mailbox::{push_enabled_line, push_namespace_line};
-use crate::proto::imap::types::{Command, CommandBody};
+use super::uid_only::{uid_required, uses_numbers};
+use crate::proto::imap::encode::mailbox::push_namespace_line;
+use crate::proto::imap::types::{Command, CommandBody, SearchKey};
 use crate::proto::imap::{Completion, Status, Transition};
 use crate::session::pipe::Pipe;
 
@@ -20,22 +21,30 @@ impl<S: Services> Session<S> {
         command: Command,
     ) -> Result<Completion, Lost> {
         let may_expunge = allows_expunge(&command.body);
-        let completion = match self.execute(link, command).await {
+        let mut completion = match self.execute(link, command).await {
             Ok(completion) | Err(Stop::Ended(completion)) => completion,
             Err(Stop::Lost(lost)) => return Err(lost),
         };
         let standing = self.tell_changes(link, may_expunge).await?;
+        self.state_mod_seq(&mut completion);
         Ok(with_standing(completion, standing))
     }
 
     async fn execute<P: Pipe>(&mut self, link: &mut Link<P>, command: Command) -> Answered {
         let tag = command.tag;
+        if self.is_uid_only && uses_numbers(&command.body) {
+            return Ok(uid_required());
+        }
         match command.body {
             CommandBody::Noop => Ok(Completion::ok("NOOP completed")),
             CommandBody::Check => Ok(Completion::ok("CHECK completed")),
             CommandBody::Enable(capabilities) => Ok(self.enable(&capabilities, link.out())),
-            CommandBody::Select { mailbox, parameters } => self.select(link, &mailbox, parameters, false),
-            CommandBody::Examine { mailbox, parameters } => self.select(link, &mailbox, parameters, true),
+            CommandBody::Select { mailbox, parameters } => {
+                self.select(link, &mailbox, parameters, false).await
+            }
+            CommandBody::Examine { mailbox, parameters } => {
+                self.select(link, &mailbox, parameters, true).await
+            }
             CommandBody::Unselect => Ok(self.unselect()),
             CommandBody::Close => self.close().await,
             CommandBody::Create { mailbox, special_use } => self.create(mailbox, &special_use).await,
@@ -69,18 +78,6 @@ impl<S: Services> Session<S> {
             | CommandBody::Idle => Ok(Completion::bad("Not now")),
         }
     }
-
-    /// ENABLE (RFC 5161): names of what can be enabled and was not are answered, others passed over.
-    fn enable(&mut self, capabilities: &[String], out: &mut Vec<u8>) -> Completion {
-        let asks_condstore = capabilities
-            .iter()
-            .any(|name| name.eq_ignore_ascii_case("CONDSTORE"));
-        push_enabled_line(if asks_condstore { &["CONDSTORE"] } else { &[] }, out);
-        if asks_condstore {
-            self.enable_condstore(out);
-        }
-        Completion::ok("ENABLE completed")
-    }
 }
 
 /// What became of the selected mailbox meanwhile is part of the answer: see the head of [`super`].
@@ -99,7 +96,8 @@ fn allows_expunge(body: &CommandBody) -> bool {
     match body {
         CommandBody::Fetch(fetch) => fetch.by_uid,
         CommandBody::Store(store) => store.by_uid,
-        CommandBody::Search(search) => search.by_uid,
+        // RFC 7162 §3.2.10.2: not where numbers stand in the criteria.
+        CommandBody::Search(search) => search.by_uid && !search.keys.iter().any(SearchKey::names_numbers),
         _ => true,
     }
 }

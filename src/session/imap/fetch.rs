@@ -18,7 +18,7 @@ use super::link::Link;
 use super::state::{Answered, Session, Stop, expunge_issued, no};
 use crate::mailbox::reader::{MessageReader, ReadError};
 use crate::mailbox::view::{View, row_of};
-use crate::model::{Flags, ModSeq, SeqNum, Uid};
+use crate::model::{Flags, ModSeq, Uid};
 use crate::proto::imap::encode::{message, push_number};
 use crate::proto::imap::types::{Fetch, FetchItem, InternalDate, StoreOperation};
 use crate::proto::imap::{Code, Completion};
@@ -58,7 +58,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(fetch: &Fetch, is_read_only: bool) -> Self {
+    fn new(fetch: &Fetch, is_read_only: bool, is_uid_only: bool) -> Self {
         let mut plan = Self {
             of_row: SmallVec::new(),
             of_content: SmallVec::new(),
@@ -66,7 +66,8 @@ impl Plan {
             sets_seen: false,
             changed_since: fetch.changed_since,
         };
-        if fetch.by_uid {
+        // RFC 9586 §3.3: UIDFETCH has it in its head.
+        if fetch.by_uid && !is_uid_only {
             plan.add(&FetchItem::Uid);
         }
         for item in &fetch.items {
@@ -142,10 +143,13 @@ struct Target {
 
 impl<S: Services> Session<S> {
     pub async fn fetch<P: Pipe>(&mut self, link: &mut Link<P>, fetch: Fetch) -> Answered {
-        let plan = Plan::new(&fetch, self.selected()?.is_read_only);
+        let plan = Plan::new(&fetch, self.selected()?.is_read_only, self.is_uid_only);
         let ranges = self.selected()?.resolve(&fetch.set, fetch.by_uid)?;
         if plan.of_row.contains(&FetchItem::ModSeq) {
             self.enable_condstore(link.out());
+        }
+        if fetch.vanished {
+            self.fetch_vanished(link, &fetch.set).await?;
         }
         let mut trouble = Trouble::default();
         for range in ranges {
@@ -176,7 +180,7 @@ impl<S: Services> Session<S> {
                     trouble.has_present = true;
                     if is_wanted(plan, row) {
                         let out = link.out();
-                        message::push_fetch_head(SeqNum::from_index(index), out);
+                        self.push_head(index, row.uid, out);
                         push_row_items(state, &selected.view, row, &plan.of_row, out);
                         message::push_fetch_end(out);
                     }
@@ -317,15 +321,17 @@ impl<S: Services> Session<S> {
     fn write_head(&self, out: &mut Vec<u8>, plan: &Plan, target: &Target) -> Result<(), Stop> {
         self.with_selected(|state, selected| {
             announce_keywords(state, selected, out);
-            message::push_fetch_head(SeqNum::from_index(target.index), out);
+            self.push_head(target.index, target.row.uid, out);
             // Expunged since it was opened: what was read then is still true of it.
             let row = row_of(&state.rows, target.row.uid).unwrap_or(&target.row);
             let mut items = plan.of_row.clone();
             if target.is_newly_seen && !items.contains(&FetchItem::Flags) {
                 items.push(FetchItem::Flags);
             }
-            if target.is_newly_seen && self.is_condstore && !items.contains(&FetchItem::ModSeq) {
-                items.push(FetchItem::ModSeq);
+            // RFC 7162 §3.2.4: what tells of a change has both.
+            if target.is_newly_seen && self.is_condstore {
+                let missing = [FetchItem::Uid, FetchItem::ModSeq];
+                items.extend(missing.into_iter().filter(|item| !plan.of_row.contains(item)));
             }
             // RFC 3501 clients count on one item at least before the first space.
             if items.is_empty() {

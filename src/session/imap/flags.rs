@@ -11,7 +11,7 @@ use super::state::{Answered, Selected, Session, Stop, expunge_issued, no};
 use crate::mailbox::view::row_of;
 use crate::model::flags::partition_flags;
 use crate::model::{SeqNum, Uid};
-use crate::proto::imap::encode::{message, push_number};
+use crate::proto::imap::encode::message;
 use crate::proto::imap::types::Store;
 use crate::proto::imap::{Code, Completion};
 use crate::session::pipe::Pipe;
@@ -122,10 +122,7 @@ impl<S: Services> Session<S> {
                         continue;
                     };
                     let out = link.out();
-                    message::push_fetch_head(SeqNum::from_index(index), out);
-                    out.extend_from_slice(b"UID ");
-                    push_number(u64::from(uid.value()), out);
-                    out.push(b' ');
+                    self.push_head_with_uid(index, *uid, out);
                     message::push_mod_seq(row.mod_seq, out);
                     message::push_fetch_end(out);
                 }

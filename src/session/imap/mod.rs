@@ -19,16 +19,19 @@ mod append;
 mod changes;
 mod commands;
 mod driver;
+mod enable;
 mod fetch;
 mod fetch_content;
 mod flags;
 pub mod link;
 mod list;
 mod mailboxes;
+mod qresync;
 mod search;
 mod select;
 mod state;
 mod transfer;
+mod uid_only;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,8 @@
 use super::Services;
 use super::changes::{count, write_flags_lines};
 use super::link::Link;
-use super::state::{Answered, Selected, Session, no};
+use super::state::{Answered, Selected, Session, Stop, no};
+use super::uid_only::uid_required;
 use crate::mailbox::status::select_summary;
 use crate::mailbox::view::View;
 use crate::model::MailboxName;
@@ -16,13 +17,24 @@ use crate::store::{Change, MailboxState};
 
 impl<S: Services> Session<S> {
     /// SELECT, or EXAMINE when `is_read_only`. A mailbox selected before is closed first, also when this one fails.
-    pub fn select<P: Pipe>(
+    pub async fn select<P: Pipe>(
         &mut self,
         link: &mut Link<P>,
         name: &MailboxName,
         parameters: SelectParameters,
         is_read_only: bool,
     ) -> Answered {
+        if parameters.qresync.is_some() {
+            self.check_qresync()?;
+        }
+        if self.is_uid_only
+            && parameters
+                .qresync
+                .as_ref()
+                .is_some_and(|known| known.sample.is_some())
+        {
+            return Ok(uid_required());
+        }
         if self.selected.take().is_some() {
             push_status_line(
                 b"*",
@@ -39,7 +51,11 @@ impl<S: Services> Session<S> {
             let state = account.mailboxes.get(account.names.get(name)?)?;
             let mut view = View::new(state);
             view.take_recent(state, !is_read_only);
-            write_summary(state, &view, !is_read_only, link.out());
+            let style = Style {
+                may_change_flags: !is_read_only,
+                gives_numbers: !self.is_uid_only,
+            };
+            write_summary(state, &view, style, link.out());
             Some(view)
         })?;
         let Some(view) = view else {
@@ -47,6 +63,13 @@ impl<S: Services> Session<S> {
             return Ok(refused.with_transition(Transition::Unselected));
         };
         self.selected = Some(Selected::new(view, is_read_only));
+        if let Some(known) = &parameters.qresync {
+            // What fails here is the connection, or the mailbox in this moment: the next command finds out.
+            match self.resynchronise(link, known).await {
+                Ok(()) | Err(Stop::Ended(_)) => {}
+                Err(lost) => return Err(lost),
+            }
+        }
         let (code, text) = if is_read_only {
             (Code::ReadOnly, "EXAMINE completed")
         } else {
@@ -82,15 +105,23 @@ impl<S: Services> Session<S> {
     }
 }
 
-fn write_summary(state: &MailboxState, view: &View, may_change_flags: bool, out: &mut Vec<u8>) {
+/// What the responses of SELECT depend on.
+#[derive(Clone, Copy)]
+struct Style {
+    may_change_flags: bool,
+    /// RFC 9586 §3.7: UNSEEN is a message number.
+    gives_numbers: bool,
+}
+
+fn write_summary(state: &MailboxState, view: &View, style: Style, out: &mut Vec<u8>) {
     let summary = select_summary(state);
     let ok = |code: Code, text: &str, out: &mut Vec<u8>| {
         push_status_line(b"*", Status::Ok, Some(&code), text, out);
     };
-    write_flags_lines(state, may_change_flags, out);
+    write_flags_lines(state, style.may_change_flags, out);
     push_count_line(count(summary.exists), "EXISTS", out);
     push_count_line(count(view.recent_count()), "RECENT", out);
-    if let Some(first) = summary.first_unseen {
+    if let Some(first) = summary.first_unseen.filter(|_| style.gives_numbers) {
         ok(Code::Unseen(first), "First unseen message", out);
     }
     ok(Code::UidValidity(summary.uid_validity), "UIDs are valid", out);

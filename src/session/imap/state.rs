@@ -26,6 +26,10 @@ pub struct Session<S: Services> {
     pub has_lost_mailbox: bool,
     /// A CONDSTORE enabling command was given (RFC 7162 §3.1): FETCH responses that tell of changes carry MODSEQ.
     pub is_condstore: bool,
+    /// ENABLE QRESYNC (RFC 7162 §3.2.3): VANISHED takes the place of EXPUNGE.
+    pub is_qresync: bool,
+    /// ENABLE UIDONLY (RFC 9586): message numbers are neither taken nor given.
+    pub is_uid_only: bool,
     /// The message of the APPEND in progress.
     pub upload: Option<Box<Upload<S::Environment>>>,
 }
@@ -158,6 +162,8 @@ impl<S: Services> Session<S> {
             selected: None,
             has_lost_mailbox: false,
             is_condstore: false,
+            is_qresync: false,
+            is_uid_only: false,
             upload: None,
         }
     }

@@ -55,6 +55,9 @@ impl<S: Services> Session<S> {
             if let Some(code) = copy_uid(outcome) {
                 // RFC 6851 §4.3: before the EXPUNGE responses, which the end of the command writes.
                 push_status_line(b"*", Status::Ok, Some(&code), "Moved", link.out());
+                if self.is_qresync {
+                    return Ok(self.with_highest_mod_seq(Completion::ok("MOVE completed")));
+                }
             }
         }
         Ok(Completion::ok("MOVE completed"))
@@ -74,7 +77,12 @@ impl<S: Services> Session<S> {
                 uids,
                 only_deleted,
             };
-            self.change(expunge).await?;
+            if let Outcome::Expunged(gone) = self.change(expunge).await?
+                && !gone.is_empty()
+                && self.is_qresync
+            {
+                return Ok(self.with_highest_mod_seq(Completion::ok("EXPUNGE completed")));
+            }
         }
         Ok(Completion::ok("EXPUNGE completed"))
     }

@@ -62,6 +62,8 @@ pub enum Code {
     TooBig,
     TryCreate,
     UidNext(u32),
+    /// RFC 9586 §3: no message numbers any more.
+    UidRequired,
     UidValidity(UidValidity),
     Unavailable,
     UnknownCte,
@@ -158,6 +160,7 @@ fn plain_name(code: &Code) -> &'static str {
         Code::ServerBug => "SERVERBUG",
         Code::TooBig => "TOOBIG",
         Code::TryCreate => "TRYCREATE",
+        Code::UidRequired => "UIDREQUIRED",
         Code::Unavailable => "UNAVAILABLE",
         Code::UnknownCte => "UNKNOWN-CTE",
         Code::UseAttr => "USEATTR",

@@ -3,7 +3,7 @@
 //! Standards: RFC 9051 §7.5.2, RFC 3516 (BINARY), RFC 7162 (MODSEQ), RFC 8474 (EMAILID), RFC 8514 (SAVEDATE).
 
 use super::{push_astring, push_number, push_spaced};
-use crate::model::{Flags, Keyword, ModSeq, SeqNum};
+use crate::model::{Flags, Keyword, ModSeq, SeqNum, Uid};
 use crate::proto::imap::dates::push_date_time;
 use crate::proto::imap::types::{InternalDate, Section, SectionText};
 
@@ -35,6 +35,13 @@ pub fn push_fetch_head(number: SeqNum, out: &mut Vec<u8>) {
     out.extend_from_slice(b"* ");
     push_number(u64::from(number.value()), out);
     out.extend_from_slice(b" FETCH (");
+}
+
+/// Appends `* uid UIDFETCH (` (RFC 9586 §3.3), in the place of [`push_fetch_head`].
+pub fn push_uid_fetch_head(uid: Uid, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"* ");
+    push_number(u64::from(uid.value()), out);
+    out.extend_from_slice(b" UIDFETCH (");
 }
 
 /// Appends `)` CRLF.

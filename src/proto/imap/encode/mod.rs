@@ -12,6 +12,7 @@ use super::parse::{is_astring_char, is_atom_char};
 use super::types::SequenceSet;
 use super::utf7;
 use crate::model::MailboxName;
+use std::ops::RangeInclusive;
 
 /// Longest text sent quoted, octets. Longer ones go as literals, which clients read without looking for a quote.
 pub const QUOTED_BYTES_MAX: usize = 1_000;
@@ -130,6 +131,16 @@ pub fn push_number_set(numbers: impl IntoIterator<Item = u32>, out: &mut Vec<u8>
         run = (number, number);
     }
     push_run(run, out);
+}
+
+/// Appends ranges of numbers, neither overlapping nor joined here: `1:3,5`. Nothing for none.
+pub fn push_ranges(ranges: impl IntoIterator<Item = RangeInclusive<u32>>, out: &mut Vec<u8>) {
+    for (place, range) in ranges.into_iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        push_run((*range.start(), *range.end()), out);
+    }
 }
 
 fn push_run((first, last): (u32, u32), out: &mut Vec<u8>) {

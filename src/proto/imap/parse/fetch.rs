@@ -1,7 +1,7 @@
 //! FETCH: its items, sections, partials and modifiers.
 //!
 //! Limits: [`FETCH_ITEMS_MAX`], [`HEADER_FIELDS_MAX`], [`PART_DEPTH_MAX`].
-//! Standards: RFC 9051 §6.4.5, RFC 3501 (macros, RFC822), RFC 3516 (BINARY), RFC 7162 (CHANGEDSINCE), RFC 8474, 8514.
+//! Standards: RFC 9051 §6.4.5, RFC 3501 (macros, RFC822), RFC 3516 (BINARY), RFC 7162 (CHANGEDSINCE, VANISHED), RFC 8474, 8514.
 
 use super::cursor::{Cursor, Parsed, Upper};
 use super::{Fault, sets};
@@ -26,20 +26,29 @@ pub(super) fn fetch(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBody
     cursor.space()?;
     let items = items(cursor)?;
     let mut changed_since = None;
+    let mut vanished = false;
     if cursor.eat(b' ') {
         cursor.list(super::mailbox::OPTIONS_MAX, false, |cursor| {
-            if !cursor.eat_word(b"CHANGEDSINCE") {
-                return Err(Fault::Expected("CHANGEDSINCE"));
+            match cursor.word("a FETCH modifier")?.bytes() {
+                b"CHANGEDSINCE" => {
+                    cursor.space()?;
+                    changed_since = Some(ModSeq(cursor.number64()?));
+                }
+                b"VANISHED" if by_uid => vanished = true,
+                _ => return Err(Fault::Expected("CHANGEDSINCE, or VANISHED with UID FETCH")),
             }
-            changed_since = Some(ModSeq(cursor.number64()?));
             Ok(())
         })?;
+    }
+    if vanished && changed_since.is_none() {
+        return Err(Fault::Expected("CHANGEDSINCE beside VANISHED"));
     }
     Ok(CommandBody::Fetch(Fetch {
         set,
         by_uid,
         items,
         changed_since,
+        vanished,
     }))
 }
 

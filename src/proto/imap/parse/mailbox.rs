@@ -2,10 +2,10 @@
 //!
 //! Invariants: names and patterns come out decoded from modified UTF-7; a pattern that is not in it, as it came.
 //! Limits: [`FLAGS_MAX`], [`PATTERNS_MAX`].
-//! Standards: RFC 9051 §6.3, RFC 5258, 5819, 6154, 7162 (CONDSTORE), 8438.
+//! Standards: RFC 9051 §6.3, RFC 5258, 5819, 6154, 7162, 8438.
 
 use super::cursor::{Cursor, Parsed, Upper};
-use super::{Fault, ParseError, take_tag};
+use super::{Fault, ParseError, qresync, take_tag};
 use crate::model::{Flag, Flags, Keyword, MailboxName, SpecialUse};
 use crate::proto::imap::dates;
 use crate::proto::imap::types::{
@@ -59,7 +59,8 @@ fn select(cursor: &mut Cursor<'_>) -> Parsed<(MailboxName, SelectParameters)> {
         cursor.list(OPTIONS_MAX, false, |cursor| {
             match cursor.word("a SELECT parameter")?.bytes() {
                 b"CONDSTORE" => parameters.condstore = true,
-                _ => return Err(Fault::Expected("CONDSTORE")),
+                b"QRESYNC" => parameters.qresync = Some(Box::new(qresync::parameter(cursor)?)),
+                _ => return Err(Fault::Expected("CONDSTORE or QRESYNC")),
             }
             Ok(())
         })?;

@@ -173,6 +173,33 @@ fn list() -> impl Strategy<Value = List> {
     prop_oneof![basic, extended]
 }
 
+fn qresync() -> impl Strategy<Value = QResync> {
+    let ranges = || {
+        prop::collection::vec(
+            (1..1_000_u32, 0..1_000_u32).prop_map(|(a, more)| a..=a + more),
+            1..4,
+        )
+    };
+    let sample = prop::collection::btree_set(1..1_000_u32, 1..5).prop_map(|numbers| {
+        let numbers: Vec<_> = numbers.into_iter().map(|n| n..=n).collect();
+        let uids = numbers.iter().map(|n| n.start() * 3..=n.end() * 3).collect();
+        UidSample { numbers, uids }
+    });
+    let validity = (1..u32::MAX).prop_map(crate::model::UidValidity);
+    (
+        validity,
+        mod_seq(),
+        prop::option::of(ranges()),
+        prop::option::of(sample),
+    )
+        .prop_map(|(uid_validity, mod_seq, known, sample)| QResync {
+            uid_validity,
+            mod_seq,
+            known,
+            sample,
+        })
+}
+
 fn body() -> impl Strategy<Value = CommandBody> {
     let operation = prop::sample::select(vec![
         StoreOperation::Replace,
@@ -190,9 +217,12 @@ fn body() -> impl Strategy<Value = CommandBody> {
     prop_oneof![
         (mailbox(), prop::sample::subsequence(roles, 0..=2))
             .prop_map(|(mailbox, special_use)| CommandBody::Create { mailbox, special_use }),
-        (mailbox(), any::<bool>()).prop_map(|(mailbox, condstore)| CommandBody::Select {
-            mailbox,
-            parameters: SelectParameters { condstore }
+        (mailbox(), any::<bool>(), prop::option::of(qresync())).prop_map(|(mailbox, condstore, qresync)| {
+            let qresync = qresync.map(Box::new);
+            CommandBody::Select {
+                mailbox,
+                parameters: SelectParameters { condstore, qresync },
+            }
         }),
         (mailbox(), mailbox()).prop_map(|(from, to)| CommandBody::Rename { from, to }),
         list().prop_map(CommandBody::List),
@@ -223,14 +253,16 @@ fn body() -> impl Strategy<Value = CommandBody> {
             sequence_set(),
             any::<bool>(),
             prop::collection::vec(fetch_item(), 1..6),
-            prop::option::of(mod_seq())
+            prop::option::of(mod_seq()),
+            any::<bool>()
         )
-            .prop_map(|(set, by_uid, items, changed_since)| {
+            .prop_map(|(set, by_uid, items, changed_since, vanished)| {
                 CommandBody::Fetch(Fetch {
                     set,
                     by_uid,
                     items: items.into(),
                     changed_since,
+                    vanished: vanished && by_uid && changed_since.is_some(),
                 })
             }),
         (
@@ -297,6 +329,9 @@ fn forms_that_clients_send_are_read() {
         "NAMESPACE",
         "STATUS INBOX (MESSAGES UIDNEXT UIDVALIDITY UNSEEN RECENT HIGHESTMODSEQ SIZE MAILBOXID)",
         "SELECT inbox (CONDSTORE)",
+        "SELECT inbox (QRESYNC (67890007 20050715194045000 41,43:211,214:541))",
+        "EXAMINE x (QRESYNC (1 0 (5000,7500,9990:9991 15000,22500,29970,29973)) CONDSTORE)",
+        "UID FETCH 300:500 (FLAGS) (CHANGEDSINCE 12345 VANISHED)",
         "EXAMINE \"Sent Items\"",
         "CREATE Archive/2024/",
         "UID FETCH 1:* (UID FLAGS MODSEQ) (CHANGEDSINCE 12345)",
@@ -365,6 +400,15 @@ fn a_fault_keeps_the_tag_and_says_what_was_expected() {
         "a LOGIN \"x",
         "a LOGIN \"\\x\" y",
         "a STATUS INBOX ()",
+        "a SELECT x (QRESYNC (0 1))",
+        "a SELECT x (QRESYNC (1))",
+        "a SELECT x (QRESYNC (1 1 1:*))",
+        "a SELECT x (QRESYNC (1 1 $))",
+        "a SELECT x (QRESYNC (1 1 1 (1:2 1)))",
+        "a SELECT x (QRESYNC (1 1 1 (2,1 4,5)))",
+        "a SELECT x (QRESYNC (1 1 1 2))",
+        "a UID FETCH 1 FLAGS (VANISHED)",
+        "a FETCH 1 FLAGS (CHANGEDSINCE 1 VANISHED)",
         "a ENABLE",
         "a APPEND INBOX",
     ] {

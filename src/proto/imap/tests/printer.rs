@@ -3,7 +3,7 @@
 use crate::model::{Flag, MailboxName};
 use crate::proto::imap::encode::mailbox::status_item_name;
 use crate::proto::imap::encode::message::{push_binary_head, push_binary_size, push_body_section_head};
-use crate::proto::imap::encode::{push_astring, push_mailbox, push_sequence_set, push_string};
+use crate::proto::imap::encode::{push_astring, push_mailbox, push_ranges, push_sequence_set, push_string};
 use crate::proto::imap::types::*;
 use crate::proto::imap::{dates, utf7};
 
@@ -29,7 +29,7 @@ fn body(body: &CommandBody, out: &mut Vec<u8>) {
         }
         CommandBody::Select { mailbox, parameters } => {
             named("SELECT ", mailbox, out);
-            text(out, if parameters.condstore { " (CONDSTORE)" } else { "" });
+            select_parameters(parameters, out);
         }
         CommandBody::Rename { from, to } => {
             named("RENAME ", from, out);
@@ -150,7 +150,35 @@ fn print_fetch(fetch: &Fetch, out: &mut Vec<u8>) {
     }
     out.push(b')');
     if let Some(since) = fetch.changed_since {
-        text(out, &format!(" (CHANGEDSINCE {since})"));
+        let vanished = if fetch.vanished { " VANISHED" } else { "" };
+        text(out, &format!(" (CHANGEDSINCE {since}{vanished})"));
+    }
+}
+
+fn select_parameters(parameters: &SelectParameters, out: &mut Vec<u8>) {
+    let mut printed = Vec::new();
+    if parameters.condstore {
+        printed.push("CONDSTORE".to_owned());
+    }
+    if let Some(known) = &parameters.qresync {
+        let set = |ranges: &[std::ops::RangeInclusive<u32>]| {
+            let mut out = Vec::new();
+            push_ranges(ranges.iter().cloned(), &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let uids = known.known.iter().map(|ranges| format!(" {}", set(ranges)));
+        let sample = known
+            .sample
+            .iter()
+            .map(|s| format!(" ({} {})", set(&s.numbers), set(&s.uids)));
+        let more: String = uids.chain(sample).collect();
+        printed.push(format!(
+            "QRESYNC ({} {}{more})",
+            known.uid_validity.0, known.mod_seq
+        ));
+    }
+    if !printed.is_empty() {
+        text(out, &format!(" ({})", printed.join(" ")));
     }
 }
 

@@ -4,6 +4,7 @@ mod changes;
 mod content;
 mod failures;
 mod mailboxes;
+mod resync;
 mod searching;
 mod stress;
 mod world;

@@ -1,0 +1,128 @@
+//! Quick resynchronisation (RFC 7162 §3.2): VANISHED, the QRESYNC parameter of SELECT, VANISHED of UID FETCH.
+//!
+//! Invariants: `VANISHED (EARLIER)` stands before every FETCH of the same command; it names no message that the session
+//! still has a number for, so that no client takes it for the VANISHED that changes numbers.
+//! LIMITATION: expunges are not remembered with their MODSEQ, so a client is told of every UID it says it knows that is
+//! not there, as §3.2.6 asks of a server whose memory does not reach back.
+//! Limits: ranges are sent [`RANGES_SLICE`] at a time.
+//! Not here: which UIDs are missing (`mailbox::vanished`).
+
+use super::Services;
+use super::link::Link;
+use super::state::{Session, Stop};
+use crate::mailbox::vanished::{agreed_up_to, contains, missing, normalised, uid_ranges};
+use crate::model::{ModSeq, Uid};
+use crate::proto::imap::encode::push_ranges;
+use crate::proto::imap::types::{QResync, SequenceSet};
+use crate::proto::imap::{Code, Completion};
+use crate::session::pipe::Pipe;
+use std::ops::RangeInclusive;
+
+/// Ranges written between two looks at the send buffer.
+const RANGES_SLICE: usize = 1_024;
+
+/// Messages whose flags are written in one look at the store.
+const FLAGS_SLICE: usize = 1_024;
+
+impl<S: Services> Session<S> {
+    /// Refuses what needs ENABLE QRESYNC first (RFC 7162 §3.2.3).
+    pub fn check_qresync(&self) -> Result<(), Stop> {
+        if self.is_qresync {
+            Ok(())
+        } else {
+            Err(Completion::bad("ENABLE QRESYNC comes first").into())
+        }
+    }
+
+    /// Tells what happened to the selected mailbox since the client knew it (RFC 7162 §3.2.5.1).
+    pub async fn resynchronise<P: Pipe>(&self, link: &mut Link<P>, known: &QResync) -> Result<(), Stop> {
+        let selected = self.selected()?;
+        let (is_same, last) = self.with_selected(|state, _| {
+            (
+                state.uid_validity == known.uid_validity,
+                state.uid_next.saturating_sub(1),
+            )
+        })?;
+        if !is_same {
+            return Ok(());
+        }
+        let everything = 1..=last;
+        let uids = match &known.known {
+            Some(ranges) => normalised(ranges.iter().cloned(), &everything),
+            None => normalised([everything], &(1..=u32::MAX)),
+        };
+        let agreed = known
+            .sample
+            .as_ref()
+            .map_or(0, |sample| agreed_up_to(sample, selected.view.uids()));
+        let asked = normalised(uids.iter().cloned(), &(agreed.saturating_add(1)..=last));
+        self.write_earlier(link, &asked).await?;
+        self.write_changed(link, &uids, known.mod_seq).await
+    }
+
+    /// `VANISHED (EARLIER)` of a UID FETCH (RFC 7162 §3.2.6). `*` stands for the largest UID there ever was: a client
+    /// that knows of messages behind the last one left must learn that they are gone.
+    pub async fn fetch_vanished<P: Pipe>(&self, link: &mut Link<P>, set: &SequenceSet) -> Result<(), Stop> {
+        self.check_qresync()?;
+        let SequenceSet::Ranges(ranges) = set else {
+            // Of what SEARCH saved, nothing that is gone is left (RFC 5182 §2.1).
+            return Ok(());
+        };
+        let last = self.with_selected(|state, _| state.uid_next.saturating_sub(1))?;
+        self.write_earlier(link, &uid_ranges(ranges, last)).await
+    }
+
+    /// How far the client is after EXPUNGE (RFC 7162 §3.2.7); said by [`Self::state_mod_seq`] when all was told.
+    pub fn with_highest_mod_seq(&self, completion: Completion) -> Completion {
+        completion.with_code(Code::HighestModSeq(ModSeq(0)))
+    }
+
+    /// Puts the number in that is true once the end of the command has told every change.
+    pub fn state_mod_seq(&self, completion: &mut Completion) {
+        if let (Some(Code::HighestModSeq(highest)), Some(selected)) = (&mut completion.code, &self.selected) {
+            *highest = selected.view.highest_mod_seq();
+        }
+    }
+
+    async fn write_earlier<P: Pipe>(
+        &self,
+        link: &mut Link<P>,
+        asked: &[RangeInclusive<u32>],
+    ) -> Result<(), Stop> {
+        // The view, not the mailbox: what is gone but was not told yet is told as VANISHED.
+        let gone = missing(asked, self.selected()?.view.uids());
+        for (place, ranges) in gone.chunks(RANGES_SLICE).enumerate() {
+            let start: &[u8] = if place == 0 {
+                b"* VANISHED (EARLIER) "
+            } else {
+                b","
+            };
+            link.out().extend_from_slice(start);
+            push_ranges(ranges.iter().cloned(), link.out());
+            link.part_done(&*self.services).await?;
+        }
+        if !gone.is_empty() {
+            link.out().extend_from_slice(b"\r\n");
+        }
+        Ok(())
+    }
+
+    async fn write_changed<P: Pipe>(
+        &self,
+        link: &mut Link<P>,
+        known: &[RangeInclusive<u32>],
+        since: ModSeq,
+    ) -> Result<(), Stop> {
+        let changed: Vec<Uid> = self.with_selected(|state, _| {
+            let rows = state.rows.iter().filter(|row| row.mod_seq > since);
+            rows.map(|row| row.uid)
+                .filter(|uid| contains(known, *uid))
+                .collect()
+        })?;
+        for uids in changed.chunks(FLAGS_SLICE) {
+            self.with_selected(|state, _| self.write_flags_of(state, uids, link.out()))?;
+            link.part_done(&*self.services).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+//! CONDSTORE's and QRESYNC's dialogues (RFC 7162 §3.2), and those of UIDONLY (RFC 9586).
+
+use super::world::{Client, World};
+
+/// INBOX with UIDs 2, 4 and 5 of 6; 2 was flagged after the MODSEQ that is returned with the UIDVALIDITY.
+fn mailbox(world: &mut World) -> (Client, u64, String) {
+    let mut a = world.selected(1);
+    a.fill(world, "INBOX", 6);
+    let status = a.ok(world, "STATUS INBOX (UIDVALIDITY HIGHESTMODSEQ)").untagged;
+    let after = |name: &str| {
+        let (_, rest) = status.split_once(name).unwrap();
+        rest.trim_start()
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+    };
+    let (validity, mod_seq) = (after("UIDVALIDITY"), after("HIGHESTMODSEQ").parse().unwrap());
+    a.ok(world, "UID STORE 2 FLAGS (\\Flagged)");
+    a.ok(world, "UID STORE 1,3,6 FLAGS.SILENT (\\Deleted)");
+    a.ok(world, "EXPUNGE");
+    (a, mod_seq, validity)
+}
+
+fn resyncing(world: &mut World) -> Client {
+    let mut b = world.login(1);
+    assert!(b.ok(world, "ENABLE QRESYNC").has("* ENABLED QRESYNC"));
+    b
+}
+
+fn vanished(reply: &super::world::Reply) -> Vec<&str> {
+    reply
+        .lines()
+        .into_iter()
+        .filter(|line| line.contains("VANISHED"))
+        .collect()
+}
+
+#[test]
+fn select_tells_what_a_client_missed() {
+    // RFC 7162 §3.2.5.1, §3.2.10.1
+    let mut world = World::new();
+    let (_, mod_seq, validity) = mailbox(&mut world);
+    let mut b = resyncing(&mut world);
+    let reply = b.ok(
+        &mut world,
+        &format!("SELECT INBOX (QRESYNC ({validity} {mod_seq} 1:6))"),
+    );
+    let lines = reply.lines();
+    let at = lines
+        .iter()
+        .position(|line| *line == "* VANISHED (EARLIER) 1,3,6")
+        .unwrap();
+    assert!(
+        lines[at + 1].starts_with("* 1 FETCH (UID 2 FLAGS (\\Flagged) MODSEQ ("),
+        "{lines:?}"
+    );
+    assert_eq!(at + 2, lines.len(), "{lines:?}");
+    // Only what the client says it knows, §3.2.5.1.
+    let reply = b.ok(
+        &mut world,
+        &format!("SELECT INBOX (QRESYNC ({validity} {mod_seq} 3:5))"),
+    );
+    assert_eq!(vanished(&reply), ["* VANISHED (EARLIER) 3"]);
+    assert!(reply.lines().contains(&"* OK [CLOSED] Previous mailbox closed"));
+    assert!(!reply.untagged.contains("FETCH"), "{reply:?}");
+    // Everything there ever was.
+    let reply = b.ok(
+        &mut world,
+        &format!("EXAMINE INBOX (QRESYNC ({validity} {mod_seq}))"),
+    );
+    assert_eq!(vanished(&reply), ["* VANISHED (EARLIER) 1,3,6"]);
+    // Another mailbox of the same name: nothing is told.
+    let reply = b.ok(&mut world, &format!("SELECT INBOX (QRESYNC (7 {mod_seq} 1:6))"));
+    assert!(!reply.untagged.contains("VANISHED") && !reply.untagged.contains("FETCH"));
+}
+
+#[test]
+fn a_sample_of_numbers_and_uids_narrows_what_is_told() {
+    // RFC 7162 §3.2.5.2: message 2 is UID 4 still, so the client knows of expunges up to it.
+    let mut world = World::new();
+    let (_, mod_seq, validity) = mailbox(&mut world);
+    let mut b = resyncing(&mut world);
+    let command = format!("SELECT INBOX (QRESYNC ({validity} {mod_seq} 1:6 (1:3 2,4,6)))");
+    let reply = b.ok(&mut world, &command);
+    assert_eq!(vanished(&reply), ["* VANISHED (EARLIER) 6"]);
+    assert!(
+        reply.untagged.contains("* 1 FETCH (UID 2 "),
+        "flags are told all the same"
+    );
+}
+
+#[test]
+fn qresync_must_be_enabled_first() {
+    // RFC 7162 §3.2.3, §3.2.6
+    let mut world = World::new();
+    let (mut a, _, validity) = mailbox(&mut world);
+    let select = format!("SELECT Sent (QRESYNC ({validity} 1))");
+    assert!(a.tagged(&mut world, &select).starts_with("BAD"));
+    assert!(
+        a.tagged(&mut world, "FETCH 1 FLAGS").starts_with("OK"),
+        "INBOX is selected still"
+    );
+    assert!(
+        a.tagged(&mut world, "UID FETCH 1:* FLAGS (CHANGEDSINCE 1 VANISHED)")
+            .starts_with("BAD")
+    );
+}
+
+#[test]
+fn uid_fetch_tells_of_expunged_messages_first() {
+    // RFC 7162 §3.2.6
+    let mut world = World::new();
+    let (_, mod_seq, _) = mailbox(&mut world);
+    let mut b = resyncing(&mut world);
+    b.ok(&mut world, "SELECT INBOX");
+    let reply = b.ok(
+        &mut world,
+        &format!("UID FETCH 1:* (FLAGS) (CHANGEDSINCE {mod_seq} VANISHED)"),
+    );
+    let lines = reply.lines();
+    assert_eq!(lines[0], "* VANISHED (EARLIER) 1,3,6");
+    assert!(
+        lines[1].starts_with("* 1 FETCH (UID 2 FLAGS (\\Flagged) MODSEQ ("),
+        "{lines:?}"
+    );
+    assert_eq!(lines.len(), 2);
+    let reply = b.ok(
+        &mut world,
+        &format!("UID FETCH 4:5 (FLAGS) (CHANGEDSINCE {mod_seq} VANISHED)"),
+    );
+    assert_eq!(reply.untagged, "");
+}
+
+#[test]
+fn vanished_takes_the_place_of_expunge() {
+    // RFC 7162 §3.2.7, §3.2.9, §3.2.10.2
+    let mut world = World::new();
+    let (mut a, _, _) = mailbox(&mut world);
+    let mut b = resyncing(&mut world);
+    b.ok(&mut world, "SELECT INBOX");
+    a.ok(&mut world, "UID STORE 4 +FLAGS (\\Deleted)");
+    a.ok(&mut world, "UID EXPUNGE 4");
+    // Not while numbers must keep their meaning, not even earlier.
+    let reply = b.ok(&mut world, "UID SEARCH 1:3");
+    assert!(!reply.untagged.contains("VANISHED"), "{reply:?}");
+    let reply = b.ok(&mut world, "UID FETCH 1:* FLAGS (CHANGEDSINCE 1 VANISHED)");
+    assert_eq!(vanished(&reply), ["* VANISHED (EARLIER) 1,3,6", "* VANISHED 4"]);
+    b.ok(&mut world, "UID STORE 2,5 FLAGS.SILENT (\\Deleted)");
+    let reply = b.ok(&mut world, "EXPUNGE");
+    assert_eq!(reply.untagged, "* VANISHED 2,5\r\n");
+    let status = b.ok(&mut world, "STATUS INBOX (HIGHESTMODSEQ)").untagged;
+    let highest: String = status.chars().filter(char::is_ascii_digit).collect();
+    assert_eq!(
+        reply.tagged,
+        format!("OK [HIGHESTMODSEQ {highest}] EXPUNGE completed")
+    );
+    // Nothing expunged, nothing said (§3.2.7); CLOSE never says it (§3.2.8).
+    assert_eq!(b.tagged(&mut world, "EXPUNGE"), "OK EXPUNGE completed");
+    b.append(&mut world, "INBOX", "\\Deleted", "Subject: x\r\n\r\n");
+    assert_eq!(b.tagged(&mut world, "CLOSE"), "OK CLOSE completed");
+}
+
+#[test]
+fn a_fetch_that_sets_seen_has_uid_and_mod_seq() {
+    // RFC 7162 §3.2.4
+    let mut world = World::new();
+    let (_, _, _) = mailbox(&mut world);
+    let mut b = resyncing(&mut world);
+    b.ok(&mut world, "SELECT INBOX");
+    let reply = b.ok(&mut world, "FETCH 2 BODY[TEXT]");
+    assert!(
+        reply
+            .untagged
+            .starts_with("* 2 FETCH (FLAGS (\\Seen) UID 4 MODSEQ ("),
+        "{reply:?}"
+    );
+}
+
+#[test]
+fn uid_only_neither_takes_nor_gives_numbers() {
+    // RFC 9586 §3
+    let mut world = World::new();
+    let (mut a, mod_seq, validity) = mailbox(&mut world);
+    let mut b = world.login(1);
+    assert!(
+        b.ok(&mut world, "ENABLE UIDONLY QRESYNC")
+            .has("* ENABLED UIDONLY QRESYNC")
+    );
+    let select = b.ok(
+        &mut world,
+        &format!("SELECT INBOX (QRESYNC ({validity} {mod_seq}))"),
+    );
+    assert!(!select.untagged.contains("UNSEEN"), "{select:?}");
+    assert!(
+        select
+            .untagged
+            .contains("* 2 UIDFETCH (FLAGS (\\Flagged) MODSEQ ("),
+        "{select:?}"
+    );
+    for command in [
+        "FETCH 1 FLAGS",
+        "STORE 1 FLAGS ()",
+        "COPY 1 Sent",
+        "MOVE 1 Sent",
+        "SEARCH ALL",
+        "UID SEARCH OR 1 NOT 2",
+        "SELECT INBOX (QRESYNC (7 7 1:3 (1 1)))",
+    ] {
+        let answer = b.tagged(&mut world, command);
+        assert!(answer.starts_with("BAD [UIDREQUIRED]"), "{command}: {answer}");
+    }
+    assert!(b.ok(&mut world, "UID SEARCH UID 2:4").has("* SEARCH 2 4"));
+    let fetched = b.ok(&mut world, "UID FETCH 2:4 (RFC822.SIZE)");
+    assert_eq!(
+        fetched.lines(),
+        ["* 2 UIDFETCH (RFC822.SIZE 22)", "* 4 UIDFETCH (RFC822.SIZE 22)"]
+    );
+    assert!(
+        b.ok(&mut world, "UID STORE 4 FLAGS ($x)")
+            .untagged
+            .contains("* 4 UIDFETCH (FLAGS ($x) MODSEQ (")
+    );
+    a.ok(&mut world, "UID STORE 5 FLAGS (\\Deleted)");
+    assert!(
+        b.ok(&mut world, "NOOP")
+            .untagged
+            .starts_with("* 5 UIDFETCH (FLAGS (\\Deleted)")
+    );
+    a.ok(&mut world, "EXPUNGE");
+    assert_eq!(b.ok(&mut world, "NOOP").untagged, "* VANISHED 5\r\n");
+}
