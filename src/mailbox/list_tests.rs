@@ -25,6 +25,8 @@ fn account(mailboxes: &[&str], subscriptions: &[&str]) -> AccountState {
                 rows: Vec::new(),
                 keywords: Vec::new(),
                 highest_mod_seq: ModSeq(0),
+                graves: Vec::new(),
+                graves_from: ModSeq(0),
                 changes: Default::default(),
                 recent_from: Default::default(),
             },

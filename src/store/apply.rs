@@ -8,8 +8,9 @@
 //! Not here: whether a change is allowed (`plan`).
 
 use super::codec::{Malformed, UidSet};
-use super::record::{MessageRecord, Record, body_bytes};
-use super::state::{AccountState, CoreState, INBOX_ID, MailboxState, MessageRow};
+use super::record::{MessageRecord, MovedRecord, Record, body_bytes};
+use super::state::{AccountState, BuriedMailbox, CoreState, Grave, INBOX_ID, MailboxState, MessageRow};
+use crate::base::clock::UnixMillis;
 use super::{Body, LocalRecipient, MailboxChange, Outcome, SpoolEntry, SpoolKey};
 use crate::model::{
     AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, Uid, UidValidity,
@@ -56,15 +57,20 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
             account.add_mailbox(MailboxState::new(*mailbox, name.clone(), validity, *special_use));
             Ok(Outcome::Created(*mailbox))
         }
-        Record::MailboxDeleted { account, mailbox } => delete_mailbox(account_of(state, *account)?, *mailbox),
+        Record::MailboxDeleted { account, mailbox, at } => {
+            delete_mailbox(account_of(state, *account)?, *mailbox, *at)
+        }
         Record::MailboxRenamed {
             account,
             mailbox,
             name,
         } => rename_mailbox(account_of(state, *account)?, *mailbox, name),
-        Record::InboxRenamed { account, to, mod_seq } => {
-            rename_inbox(account_of(state, *account)?, *to, *mod_seq)
-        }
+        Record::InboxRenamed {
+            account,
+            to,
+            mod_seq,
+            at,
+        } => rename_inbox(account_of(state, *account)?, *to, *mod_seq, *at),
         Record::Subscription {
             account,
             name,
@@ -105,13 +111,14 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
             mod_seq,
             only_deleted,
             uids,
-        } => expunge(
-            account_of(state, *account)?,
-            *mailbox,
-            *mod_seq,
-            *only_deleted,
-            uids,
-        ),
+            at,
+        } => {
+            let left = Leaving {
+                mod_seq: *mod_seq,
+                at: *at,
+            };
+            expunge(account_of(state, *account)?, *mailbox, left, *only_deleted, uids)
+        }
         Record::Transfer {
             account,
             from,
@@ -120,10 +127,33 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
             moves,
             first_uid,
             uids,
+            at,
         } => {
+            let left = Leaving {
+                mod_seq: *mod_seq,
+                at: *at,
+            };
             let account = account_of(state, *account)?;
-            transfer(account, *from, *to, *mod_seq, *moves, *first_uid, uids)
+            transfer(account, (*from, *to), left, *moves, *first_uid, uids)
         }
+        Record::GravesForgotten {
+            account,
+            mailbox,
+            mod_seq,
+        } => {
+            forget_graves(account_of(state, *account)?, *mailbox, *mod_seq);
+            Ok(Outcome::Done)
+        }
+        Record::MessageMoved(moved) => {
+            move_record(account_of(state, moved.message.account)?, place, moved);
+            Ok(Outcome::Done)
+        }
+        // They say what is there; who lacks what came before them is `rebuild`'s concern.
+        Record::PartitionBegins { .. }
+        | Record::AccountRestated { .. }
+        | Record::ServedRestated { .. }
+        | Record::SpoolRestated { .. }
+        | Record::PartitionEnds { .. } => Ok(Outcome::Done),
         Record::Spool { partition, .. } => {
             let key = SpoolKey {
                 partition: *partition,
@@ -197,14 +227,70 @@ fn raise(highest: &mut ModSeq, to: ModSeq) {
     *highest = (*highest).max(to);
 }
 
-fn delete_mailbox(account: &mut AccountState, id: MailboxId) -> Result<Outcome, Malformed> {
-    let mailbox = account
+fn delete_mailbox(
+    account: &mut AccountState,
+    id: MailboxId,
+    at: Option<UnixMillis>,
+) -> Result<Outcome, Malformed> {
+    let mut mailbox = account
         .mailboxes
         .remove(&id)
         .ok_or(Malformed("a mailbox that does not exist"))?;
     account.names.remove(&mailbox.name);
     account.bytes_used -= mailbox.rows.iter().map(|row| u64::from(row.size)).sum::<u64>();
+    let rows = std::mem::take(&mut mailbox.rows);
+    mailbox.bury(&rows, mailbox.highest_mod_seq, at, false);
+    // Nobody synchronises with it any more: only what can be brought back counts.
+    mailbox.graves.retain(|grave| !grave.has_moved);
+    if !mailbox.graves.is_empty() {
+        account.buried.push(BuriedMailbox {
+            id,
+            name: mailbox.name,
+            keywords: mailbox.keywords,
+            graves: mailbox.graves,
+        });
+    }
     Ok(Outcome::Done)
+}
+
+fn forget_graves(account: &mut AccountState, id: MailboxId, up_to: ModSeq) {
+    let is_kept = |grave: &Grave| grave.mod_seq > up_to;
+    if let Some(mailbox) = account.mailboxes.get_mut(&id) {
+        mailbox.graves.retain(is_kept);
+        raise(&mut mailbox.graves_from, up_to);
+    } else if let Some(buried) = account.buried.iter_mut().find(|buried| buried.id == id) {
+        buried.graves.retain(is_kept);
+        account.buried.retain(|buried| !buried.graves.is_empty());
+    }
+}
+
+/// Points everything that referred to a message's old record to its new one. What is gone meanwhile is passed over.
+fn move_record(account: &mut AccountState, place: Place, moved: &MovedRecord) {
+    let to_new = |row: &mut MessageRow| {
+        if row.record == moved.from {
+            row.record = place.position;
+            row.record_bytes = place.bytes;
+        }
+    };
+    for (mailbox, uid) in &moved.rows {
+        if let Some(mailbox) = account.mailboxes.get_mut(mailbox) {
+            if let Ok(index) = mailbox.rows.binary_search_by_key(uid, |row| row.uid) {
+                to_new(&mut mailbox.rows[index]);
+            }
+            let graves = mailbox.graves.iter_mut().map(|grave| &mut grave.row);
+            graves.filter(|row| row.uid == *uid).for_each(to_new);
+        }
+        let buried = account.buried.iter_mut().filter(|buried| buried.id == *mailbox);
+        let graves = buried.flat_map(|buried| &mut buried.graves).map(|grave| &mut grave.row);
+        graves.filter(|row| row.uid == *uid).for_each(to_new);
+    }
+}
+
+/// A change by which messages leave a mailbox.
+#[derive(Clone, Copy)]
+struct Leaving {
+    mod_seq: ModSeq,
+    at: Option<UnixMillis>,
 }
 
 /// The mailbox and everything below its name.
@@ -236,10 +322,16 @@ pub fn renamed(name: &MailboxName, from: &MailboxName, to: &MailboxName) -> Opti
     MailboxName::new(&format!("{to}{rest}")).ok()
 }
 
-fn rename_inbox(account: &mut AccountState, to: MailboxId, mod_seq: ModSeq) -> Result<Outcome, Malformed> {
+fn rename_inbox(
+    account: &mut AccountState,
+    to: MailboxId,
+    mod_seq: ModSeq,
+    at: Option<UnixMillis>,
+) -> Result<Outcome, Malformed> {
     raise(&mut account.highest_mod_seq, mod_seq);
     let inbox = mailbox_of(account, INBOX_ID)?;
     let mut rows = std::mem::take(&mut inbox.rows);
+    inbox.bury(&rows, mod_seq, at, true);
     for row in &mut rows {
         inbox.changes.push(MailboxChange::Expunged(row.uid));
         row.mod_seq = mod_seq;
@@ -266,7 +358,7 @@ fn rename_inbox(account: &mut AccountState, to: MailboxId, mod_seq: ModSeq) -> R
     Ok(Outcome::Done)
 }
 
-/// What `record` does beside its account's state: for an account that a checkpoint has as of a later position.
+/// What `record` does beside its account's state: for an account that is known as of a later position.
 pub fn apply_beside_account(state: &mut CoreState, record: &Record) {
     if let Record::Message(message) = record {
         add_served(state, message);
@@ -418,16 +510,17 @@ fn take_rows(
 fn expunge(
     account: &mut AccountState,
     mailbox: MailboxId,
-    mod_seq: ModSeq,
+    left: Leaving,
     only_deleted: bool,
     uids: &UidSet,
 ) -> Result<Outcome, Malformed> {
-    raise(&mut account.highest_mod_seq, mod_seq);
+    raise(&mut account.highest_mod_seq, left.mod_seq);
     let mailbox = mailbox_of(account, mailbox)?;
     let wanted = |row: &MessageRow| !only_deleted || row.flags.contains(Flags::DELETED);
     let gone = take_rows(mailbox, uids, wanted);
     if !gone.is_empty() {
-        raise(&mut mailbox.highest_mod_seq, mod_seq);
+        raise(&mut mailbox.highest_mod_seq, left.mod_seq);
+        mailbox.bury(&gone, left.mod_seq, left.at, false);
     }
     account.bytes_used -= gone.iter().map(|row| u64::from(row.size)).sum::<u64>();
     Ok(Outcome::Expunged(gone.iter().map(|row| row.uid).collect()))
@@ -435,13 +528,13 @@ fn expunge(
 
 fn transfer(
     account: &mut AccountState,
-    from: MailboxId,
-    to: MailboxId,
-    mod_seq: ModSeq,
+    (from, to): (MailboxId, MailboxId),
+    left: Leaving,
     moves: bool,
     first_uid: Uid,
     uids: &UidSet,
 ) -> Result<Outcome, Malformed> {
+    let mod_seq = left.mod_seq;
     raise(&mut account.highest_mod_seq, mod_seq);
     let source = mailbox_of(account, from)?;
     let rows: Vec<MessageRow> = if moves {
@@ -454,6 +547,7 @@ fn transfer(
     };
     if moves && !rows.is_empty() {
         raise(&mut source.highest_mod_seq, mod_seq);
+        source.bury(&rows, mod_seq, left.at, true);
     }
     let source_keywords = source.keywords.clone();
     if !moves {

@@ -9,7 +9,7 @@ use super::apply::spool_entry;
 use super::codec::{Malformed, Reader, put_bytes, put_u8, put_u16, put_u32, put_u64, put_varint};
 use super::record::{Record, SpoolRecipient, key, keywords, kind, name, put_key, put_keywords, special_use};
 use super::scan::LogName;
-use super::state::{AccountState, KEYWORDS_MAX, MailboxState, MessageRow};
+use super::state::{AccountState, BuriedMailbox, Grave, KEYWORDS_MAX, MailboxState, MessageRow};
 use super::{SpoolEntry, SpoolKey};
 use crate::base::clock::UnixMillis;
 use crate::model::{
@@ -21,6 +21,9 @@ use smallvec::SmallVec;
 
 /// Bytes of one row.
 pub const ROW_BYTES: usize = 60;
+
+/// Bytes of one grave: its row, MODSEQ, date, whether it has moved.
+pub const GRAVE_BYTES: usize = ROW_BYTES + 17;
 
 /// A segment with groups that a checkpoint covers: it must still be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,9 +118,14 @@ pub fn account_bytes(account: &AccountState) -> usize {
     let names: usize = account.subscriptions.iter().map(|n| n.as_str().len() + 2).sum();
     let mailboxes = account.mailboxes.values().map(|mailbox| {
         let keywords: usize = mailbox.keywords.iter().map(|k| k.as_str().len() + 2).sum();
-        48 + mailbox.name.as_str().len() + keywords + mailbox.rows.len() * ROW_BYTES
+        let rows = mailbox.rows.len() * ROW_BYTES + mailbox.graves.len() * GRAVE_BYTES;
+        64 + mailbox.name.as_str().len() + keywords + rows
     });
-    64 + names + mailboxes.sum::<usize>()
+    let buried = account.buried.iter().map(|mailbox| {
+        let keywords: usize = mailbox.keywords.iter().map(|k| k.as_str().len() + 2).sum();
+        24 + mailbox.name.as_str().len() + keywords + mailbox.graves.len() * GRAVE_BYTES
+    });
+    64 + names + mailboxes.sum::<usize>() + buried.sum::<usize>()
 }
 
 /// Appends one account.
@@ -136,6 +144,43 @@ pub fn put_account(out: &mut Vec<u8>, account: &AccountState) {
         let mailbox = account.mailboxes.get(id).expect("a name has a mailbox");
         put_mailbox(out, name, mailbox);
     }
+    put_varint(out, account.buried.len() as u64);
+    for mailbox in &account.buried {
+        put_u32(out, mailbox.id.0);
+        put_bytes(out, mailbox.name.as_str().as_bytes());
+        put_keywords(out, &mailbox.keywords);
+        put_graves(out, &mailbox.graves);
+    }
+}
+
+fn put_graves(out: &mut Vec<u8>, graves: &[Grave]) {
+    put_varint(out, graves.len() as u64);
+    out.reserve(graves.len() * GRAVE_BYTES);
+    for grave in graves {
+        out.extend_from_slice(&row_bytes(&grave.row));
+        put_u64(out, grave.mod_seq.0);
+        put_u64(out, grave.at.0.cast_unsigned());
+        put_u8(out, u8::from(grave.has_moved));
+    }
+}
+
+fn graves(input: &mut Reader<'_>) -> Result<Vec<Grave>, Malformed> {
+    let count = input.count(GRAVE_BYTES)?;
+    let mut graves: Vec<Grave> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let bytes = input.take(ROW_BYTES)?.first_chunk().expect("as many were taken");
+        let grave = Grave {
+            row: row(bytes).ok_or(Malformed("UID 0"))?,
+            mod_seq: ModSeq(input.u64()?),
+            at: UnixMillis(input.u64()?.cast_signed()),
+            has_moved: input.u8()? != 0,
+        };
+        if graves.last().is_some_and(|last| last.mod_seq > grave.mod_seq) {
+            return Err(Malformed("graves that do not rise"));
+        }
+        graves.push(grave);
+    }
+    Ok(graves)
 }
 
 fn put_mailbox(out: &mut Vec<u8>, name: &MailboxName, mailbox: &MailboxState) {
@@ -154,6 +199,8 @@ fn put_mailbox(out: &mut Vec<u8>, name: &MailboxName, mailbox: &MailboxState) {
     for row in &mailbox.rows {
         out.extend_from_slice(&row_bytes(row));
     }
+    put_u64(out, mailbox.graves_from.0);
+    put_graves(out, &mailbox.graves);
 }
 
 /// See [`put_account`].
@@ -175,6 +222,15 @@ pub fn account(input: &mut Reader<'_>) -> Result<AccountState, Malformed> {
         if account.mailboxes.insert(mailbox.id, mailbox).is_some() || !is_new {
             return Err(Malformed("a mailbox twice"));
         }
+    }
+    let count = input.count(7)?;
+    for _ in 0..count {
+        account.buried.push(BuriedMailbox {
+            id: MailboxId(input.u32()?),
+            name: name(input)?,
+            keywords: keywords(input)?.into_vec(),
+            graves: graves(input)?,
+        });
     }
     Ok(account)
 }
@@ -206,6 +262,8 @@ fn mailbox(input: &mut Reader<'_>) -> Result<MailboxState, Malformed> {
         last = row.uid.value();
         mailbox.rows.push(row);
     }
+    mailbox.graves_from = ModSeq(input.u64()?);
+    mailbox.graves = graves(input)?;
     Ok(mailbox)
 }
 

@@ -1,7 +1,8 @@
 //! Framing: the header of a group and the header of a record, as bytes.
 //!
-//! Invariants: a group header is valid only for its store and segment, a record only for its segment and generation
-//! (their checksums are seeded with them), so nothing left over in a file can pass for something new.
+//! Invariants: a group header is valid only for its store and segment, a record only for its segment, generation and
+//! (since format 2) place: their checksums are seeded with them, so nothing left over in a file can pass for something
+//! new, and no block for another.
 //! Limits: a record's payload is below 2^32 bytes; in practice a batch's limit is far lower.
 //! Not here: payloads (`record`), when groups are written (`writer`) and trusted (`recovery`). FORMAT.md has the fields.
 
@@ -156,9 +157,40 @@ impl RecordHeader {
 }
 
 /// What the checksums of a segment's records start from.
-#[must_use]
-pub fn record_seed(segment: SegmentId, generation: u32) -> u32 {
-    crc32c_append(crc32c(&segment.0.to_le_bytes()), &generation.to_le_bytes())
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordSeed {
+    of_segment: u32,
+    /// Where offsets are counted from; `None` in format 1, whose checksums do not know their place.
+    origin: Option<u32>,
+}
+
+impl RecordSeed {
+    /// Of the records of a segment of this generation and format version.
+    #[must_use]
+    pub fn new(segment: SegmentId, generation: u32, version: u32) -> Self {
+        Self {
+            of_segment: crc32c_append(crc32c(&segment.0.to_le_bytes()), &generation.to_le_bytes()),
+            origin: (version >= 2).then_some(0),
+        }
+    }
+
+    /// The same for offsets that are counted from `offset` on.
+    #[must_use]
+    pub fn behind(self, offset: u32) -> Self {
+        Self {
+            origin: self.origin.map(|origin| origin.wrapping_add(offset)),
+            ..self
+        }
+    }
+
+    /// What the checksum of the record at `offset` starts from.
+    #[must_use]
+    pub fn at(self, offset: u32) -> u32 {
+        let Some(origin) = self.origin else {
+            return self.of_segment;
+        };
+        crc32c_append(self.of_segment, &origin.wrapping_add(offset).to_le_bytes())
+    }
 }
 
 /// Copies a record into `out` piece by piece, computing its checksum on the way.
@@ -225,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_valid_in_its_segment_and_generation_only() {
+    fn a_record_is_valid_in_its_segment_generation_and_place_only() {
         let header = RecordHeader {
             payload_bytes: 5,
             kind: 1,
@@ -234,15 +266,18 @@ mod tests {
             epoch: 2,
             sequence: 3,
         };
-        let seed = record_seed(SegmentId(1), 1);
+        let seed = RecordSeed::new(SegmentId(1), 1, 2).at(4096);
         let mut out = [0; 29];
         let mut copy = RecordCopy::start(seed, &header, &mut out);
         copy.put(b"he");
         copy.put(b"llo");
         copy.finish();
         assert_eq!(RecordHeader::decode(seed, &out), Ok((header, &b"hello"[..])));
-        assert!(RecordHeader::decode(record_seed(SegmentId(1), 2), &out).is_err());
-        assert!(RecordHeader::decode(record_seed(SegmentId(2), 1), &out).is_err());
+        let others = [(1, 2, 4096), (2, 1, 4096), (1, 1, 8192)];
+        for (segment, generation, offset) in others {
+            let seed = RecordSeed::new(SegmentId(segment), generation, 2).at(offset);
+            assert!(RecordHeader::decode(seed, &out).is_err());
+        }
         for len in 0..out.len() {
             assert!(RecordHeader::decode(seed, &out[..len]).is_err());
         }

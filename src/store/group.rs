@@ -5,7 +5,7 @@
 //! Not here: the bytes of headers (`frame`), who waits for which batch (`writer`).
 
 use super::apply::Place;
-use super::frame::{GROUP_HEADER_BYTES, GroupHeader, NO_PARTITION, RecordCopy, RecordHeader, record_seed};
+use super::frame::{GROUP_HEADER_BYTES, GroupHeader, NO_PARTITION, RecordCopy, RecordHeader, RecordSeed};
 use super::plan::Answer;
 use super::record::{CHUNK_PREFIX_BYTES, Record, chunk_prefix, kind};
 use super::{ChunkRef, CommitReceipt, Outcome, StoreError};
@@ -27,8 +27,17 @@ pub struct Segment<F> {
     pub id: SegmentId,
     /// See `segment::SegmentHeader`.
     pub generation: u32,
+    /// See `segment::SegmentHeader`.
+    pub version: u32,
     /// Of its file.
     pub bytes: u32,
+}
+
+impl<F> Segment<F> {
+    /// What the checksums of its records start from.
+    pub fn record_seed(&self) -> RecordSeed {
+        RecordSeed::new(self.id, self.generation, self.version)
+    }
 }
 
 /// An encoded record that is to be applied when it is durable.
@@ -67,7 +76,7 @@ pub struct Group<F: DiskFile> {
     used: usize,
     records: u32,
     capacity: usize,
-    seed: u32,
+    seed: RecordSeed,
 }
 
 impl<F: DiskFile> Group<F> {
@@ -78,7 +87,7 @@ impl<F: DiskFile> Group<F> {
             .min(capacity);
         Self {
             buffer: segment.file.buffer(len),
-            seed: record_seed(segment.id, segment.generation),
+            seed: segment.record_seed(),
             segment,
             start,
             sequence,
@@ -142,7 +151,7 @@ impl<F: DiskFile> Group<F> {
     pub fn put_record(&mut self, header: &RecordHeader, payload: &[u8]) -> LogPosition {
         let seed = self.seed;
         let (position, out) = self.space(header.record_bytes());
-        let mut copy = RecordCopy::start(seed, header, out);
+        let mut copy = RecordCopy::start(seed.at(position.offset), header, out);
         copy.put(payload);
         copy.finish();
         position
@@ -170,7 +179,7 @@ impl<F: DiskFile> Group<F> {
         };
         let seed = self.seed;
         let (position, out) = self.space(header.record_bytes());
-        let mut copy = RecordCopy::start(seed, &header, out);
+        let mut copy = RecordCopy::start(seed.at(position.offset), &header, out);
         copy.put(&chunk_prefix(
             email_id,
             u32::try_from(index).expect("chunks of a message"),

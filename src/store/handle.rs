@@ -15,7 +15,7 @@ use super::pending::Pending;
 use super::plan::{Chunks, Plan, PlannedBody, Planner, change_bytes_max};
 use super::reader::LogReader;
 use super::record::Record;
-use super::segment::SegmentHeader;
+use super::segment::{FORMAT_VERSION, SegmentHeader};
 use super::state::{AccountState, CoreState, MessageRow};
 use super::turn::Line;
 use super::writer::create_segment;
@@ -222,6 +222,7 @@ impl<E: Environment> Store<E> {
         let number = u16::try_from(seed.core).expect("cores were counted");
         let (store_id, incarnation) = (seed.store_id, seed.incarnation);
         let header = |segment| SegmentHeader {
+            version: FORMAT_VERSION,
             store_id,
             segment,
             generation: 1,
@@ -239,7 +240,7 @@ impl<E: Environment> Store<E> {
         };
         let free_bytes = env.disk().free_bytes().await?;
         let reader = LogReader::new(env.disk().clone(), store_id);
-        reader.know(segment.id, segment.generation, segment.file.clone());
+        reader.know(segment.id, segment.record_seed(), segment.file.clone());
         let unfinished = seed.state.spool.values().cloned().collect();
         let accounts = seed.state.accounts.values();
         for mailbox in accounts.flat_map(|account| account.mailboxes.values()) {

@@ -284,9 +284,11 @@ impl Planner<'_> {
         {
             return self.append(id, mailbox, messages, quota_bytes, bodies, plan);
         }
+        let at = self.now;
         let (account, durable, _) = self.account(id);
         let mut scope = Scope {
             id,
+            at,
             account,
             durable,
             plan,
@@ -334,6 +336,7 @@ impl Planner<'_> {
                     mod_seq,
                     only_deleted,
                     uids,
+                    at: Some(at),
                 });
             }
             Change::Copy { from, to, .. } => scope.transfer(from, to, uids, false)?,

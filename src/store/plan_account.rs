@@ -10,12 +10,15 @@ use super::pending::PendingAccount;
 use super::plan::{Answer, MAILBOXES_MAX, Plan, SUBSCRIPTIONS_MAX};
 use super::record::Record;
 use super::state::{AccountState, INBOX_ID};
+use crate::base::clock::UnixMillis;
 use crate::model::{AccountId, Keyword, MailboxId, MailboxName, SpecialUse, Uid, UidValidity};
 
 /// One change to one account being planned.
 pub struct Scope<'a> {
     /// Whose.
     pub id: AccountId,
+    /// Dates what becomes a grave.
+    pub at: UnixMillis,
     /// As it will be.
     pub account: &'a mut PendingAccount,
     /// As it is; `None`: it is not durable yet.
@@ -93,6 +96,7 @@ impl Scope<'_> {
         self.finish(Record::MailboxDeleted {
             account: self.id,
             mailbox,
+            at: Some(self.at),
         });
         Ok(())
     }
@@ -151,6 +155,7 @@ impl Scope<'_> {
             account: self.id,
             to,
             mod_seq,
+            at: Some(self.at),
         });
         Ok(())
     }
@@ -207,6 +212,7 @@ impl Scope<'_> {
             moves,
             first_uid,
             uids,
+            at: moves.then_some(self.at),
         });
         Ok(())
     }

@@ -6,8 +6,8 @@
 //! Failure: [`StoreError::Damaged`] names the position; the rest of the store stays readable.
 
 use super::cache::{Cache, RecentGroups};
-use super::frame::{RECORD_HEADER_BYTES, RecordHeader, record_seed};
-use super::record::{CHUNK_PREFIX_BYTES, Record, chunk_prefix, kind};
+use super::frame::{RECORD_HEADER_BYTES, RecordHeader, RecordSeed};
+use super::record::{CHUNK_PREFIX_BYTES, MessageRecord, chunk_prefix, kind};
 use super::segment::{SegmentHeader, segment_name};
 use super::{ChunkRef, MessageRow, StoreError, StoredMessage};
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
@@ -37,7 +37,7 @@ pub struct LogReader<D: Disk> {
 }
 
 struct OpenSegments<F> {
-    files: HashMap<SegmentId, (u32, F)>,
+    files: HashMap<SegmentId, (RecordSeed, F)>,
     order: VecDeque<SegmentId>,
 }
 
@@ -57,9 +57,9 @@ impl<D: Disk> LogReader<D> {
     }
 
     /// A segment whose file is open already.
-    pub fn know(&self, segment: SegmentId, generation: u32, file: D::File) {
+    pub fn know(&self, segment: SegmentId, seed: RecordSeed, file: D::File) {
         let mut open = self.files.borrow_mut();
-        if open.files.insert(segment, (generation, file)).is_none() {
+        if open.files.insert(segment, (seed, file)).is_none() {
             open.order.push_back(segment);
         }
         if open.order.len() > OPEN_SEGMENTS_MAX
@@ -69,21 +69,14 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
-    /// A group of this core that is durable now; `generation` is its segment's.
-    pub fn keep_group(&self, segment: SegmentId, generation: u32, start: u32, buffer: Rc<BufferOf<D>>) {
-        debug_assert!(
-            self.files
-                .borrow()
-                .files
-                .get(&segment)
-                .is_none_or(|(known, _)| *known == generation)
-        );
+    /// A group of this core that is durable now.
+    pub fn keep_group(&self, segment: SegmentId, start: u32, buffer: Rc<BufferOf<D>>) {
         self.recent.borrow_mut().keep(segment, start, buffer);
     }
 
-    async fn segment(&self, segment: SegmentId) -> Result<(u32, D::File), StoreError> {
-        if let Some((generation, file)) = self.files.borrow().files.get(&segment) {
-            return Ok((*generation, file.clone()));
+    async fn segment(&self, segment: SegmentId) -> Result<(RecordSeed, D::File), StoreError> {
+        if let Some((seed, file)) = self.files.borrow().files.get(&segment) {
+            return Ok((*seed, file.clone()));
         }
         let file = self.disk.open(&segment_name(segment)).await?;
         let block = file.read_at(0, BLOCK_BYTES).await?;
@@ -93,8 +86,9 @@ impl<D: Disk> LogReader<D> {
         if header.segment != segment || header.store_id != self.store_id {
             return Err(damaged(start, "the segment belongs elsewhere".to_owned()));
         }
-        self.know(segment, header.generation, file.clone());
-        Ok((header.generation, file))
+        let seed = header.record_seed();
+        self.know(segment, seed, file.clone());
+        Ok((seed, file))
     }
 
     /// Opens a message: its record, which must be one of `account`.
@@ -105,12 +99,8 @@ impl<D: Disk> LogReader<D> {
     ) -> Result<StoredMessage, StoreError> {
         let position = row.record;
         let payload = self.message_payload(row).await?;
-        let partition = account.partition().0;
-        let record = Record::decode(kind::MESSAGE, partition, &payload)
+        let message = MessageRecord::of_payload(&payload)
             .map_err(|why| damaged(position, format!("a message record: {}", why.0)))?;
-        let Record::Message(message) = record else {
-            unreachable!("the kind was given")
-        };
         // Dates travel with the row through every copy: a record of another message at this place shows.
         let is_this_row = message.account == account
             && message.size() == u64::from(row.size)
@@ -135,27 +125,22 @@ impl<D: Disk> LogReader<D> {
         let behind = row.size.saturating_add(256).min(READ_BEHIND_BYTES_MAX);
         let start = position.offset.saturating_sub(behind).max(BLOCK_BYTES as u32);
         let end = position.offset + row.record_bytes;
-        let (generation, file) = self.segment(position.segment).await?;
+        let (seed, file) = self.segment(position.segment).await?;
         let read = file.read_at(u64::from(start), (end - start) as usize).await?;
         let bytes = read.as_ref();
         let at = (position.offset - start) as usize;
         let record = bytes
             .get(at..)
             .ok_or_else(|| damaged(position, "it ends too early".to_owned()))?;
-        let payload = checked_payload(position, generation, kind::MESSAGE, record)?;
+        let payload = checked_payload(position, seed, kind::MESSAGE, record)?;
         self.cache.borrow_mut().keep(position, &payload);
-        self.keep_chunks_of(&payload, position.segment, generation, start, bytes);
+        self.keep_chunks_of(&payload, position.segment, seed, start, bytes);
         Ok(payload)
     }
 
     /// Keeps the chunks of a message that came in with its record.
-    fn keep_chunks_of(&self, payload: &[u8], segment: SegmentId, generation: u32, start: u32, bytes: &[u8]) {
-        let account = payload
-            .first_chunk::<8>()
-            .map(|id| AccountId(u64::from_le_bytes(*id)));
-        let Some(account) = account else { return };
-        let Ok(Record::Message(message)) = Record::decode(kind::MESSAGE, account.partition().0, payload)
-        else {
+    fn keep_chunks_of(&self, payload: &[u8], segment: SegmentId, seed: RecordSeed, start: u32, bytes: &[u8]) {
+        let Ok(message) = MessageRecord::of_payload(payload) else {
             return;
         };
         for chunk in message
@@ -169,7 +154,7 @@ impl<D: Disk> LogReader<D> {
             let Some(record) = bytes.get(at as usize..) else {
                 continue;
             };
-            if let Ok(payload) = checked_payload(chunk.position, generation, kind::CHUNK, record) {
+            if let Ok(payload) = checked_payload(chunk.position, seed, kind::CHUNK, record) {
                 self.cache.borrow_mut().keep(chunk.position, &payload);
             }
         }
@@ -194,8 +179,8 @@ impl<D: Disk> LogReader<D> {
         Ok(out)
     }
 
-    /// A chunk's piece of the body. A checksum knows its segment and not its place: what says that a block was not
-    /// swapped with another is the body's email id and the chunk's number in it.
+    /// A chunk's piece of the body. In format 1 a checksum knows its segment and not its place: what says then that a
+    /// block was not swapped with another is the body's email id and the chunk's number in it.
     async fn chunk(&self, chunk: ChunkRef, email_id: u64, index: usize) -> Result<Bytes, StoreError> {
         let payload = match self.payload_in_memory(chunk.position, kind::CHUNK) {
             Some(payload) => payload,
@@ -212,10 +197,10 @@ impl<D: Disk> LogReader<D> {
     }
 
     async fn chunk_from_disk(&self, chunk: ChunkRef) -> Result<Bytes, StoreError> {
-        let (generation, file) = self.segment(chunk.position.segment).await?;
+        let (seed, file) = self.segment(chunk.position.segment).await?;
         let len = RECORD_HEADER_BYTES + CHUNK_PREFIX_BYTES + chunk.bytes as usize;
         let read = file.read_at(u64::from(chunk.position.offset), len).await?;
-        let payload = checked_payload(chunk.position, generation, kind::CHUNK, read.as_ref())?;
+        let payload = checked_payload(chunk.position, seed, kind::CHUNK, read.as_ref())?;
         self.cache.borrow_mut().keep(chunk.position, &payload);
         Ok(payload)
     }
@@ -226,14 +211,10 @@ impl<D: Disk> LogReader<D> {
         }
         let recent = self.recent.borrow();
         let record = recent.find(position)?;
-        let generation = self
-            .files
-            .borrow()
-            .files
-            .get(&position.segment)
-            .map(|(generation, _)| *generation)?;
+        let files = self.files.borrow();
+        let seed = files.files.get(&position.segment).map(|(seed, _)| *seed)?;
         // Checked as well: memory is no more to be trusted than the disk, and this is where a bug would show.
-        checked_payload(position, generation, kind, record).ok()
+        checked_payload(position, seed, kind, record).ok()
     }
 }
 
@@ -243,16 +224,20 @@ fn damaged(position: LogPosition, what: String) -> StoreError {
 
 fn checked_payload(
     position: LogPosition,
-    generation: u32,
+    seed: RecordSeed,
     kind: u8,
     record: &[u8],
 ) -> Result<Bytes, StoreError> {
-    let seed = record_seed(position.segment, generation);
-    match RecordHeader::decode(seed, record) {
-        Ok((header, payload)) if header.kind == kind => Ok(Bytes::copy_from_slice(payload)),
+    match RecordHeader::decode(seed.at(position.offset), record) {
+        Ok((header, payload)) if is_kind(header.kind, kind) => Ok(Bytes::copy_from_slice(payload)),
         Ok(_) => Err(damaged(position, "a record of another kind".to_owned())),
         Err(why) => Err(damaged(position, why.0.to_owned())),
     }
+}
+
+/// A message's record may have been written anew.
+fn is_kind(found: u8, wanted: u8) -> bool {
+    found == wanted || (found, wanted) == (kind::MESSAGE_MOVED, kind::MESSAGE)
 }
 
 /// The part of `start..start + len` that lies in `range`, relative to `start`.

@@ -50,6 +50,30 @@ pub mod kind {
     pub const SEAL: u8 = 15;
     /// [`super::Record::StoreFlags`] with `unchanged_since`
     pub const STORE_FLAGS_UNCHANGED: u8 = 16;
+    /// [`super::Record::Expunge`] with `at`; since format 2, as all that follow
+    pub const EXPUNGE_DATED: u8 = 17;
+    /// [`super::Record::Transfer`] with `at`
+    pub const TRANSFER_DATED: u8 = 18;
+    /// [`super::Record::InboxRenamed`] with `at`
+    pub const INBOX_RENAMED_DATED: u8 = 19;
+    /// [`super::Record::MailboxDeleted`] with `at`
+    pub const MAILBOX_DELETED_DATED: u8 = 20;
+    /// [`super::Record::GravesForgotten`]
+    pub const GRAVES_FORGOTTEN: u8 = 21;
+    /// [`super::Record::MessageMoved`]
+    pub const MESSAGE_MOVED: u8 = 22;
+    /// [`super::Record::PartitionBegins`]
+    pub const PARTITION_BEGINS: u8 = 23;
+    /// [`super::Record::AccountRestated`]
+    pub const ACCOUNT_RESTATED: u8 = 24;
+    /// [`super::Record::ServedRestated`]
+    pub const SERVED_RESTATED: u8 = 25;
+    /// [`super::Record::SpoolRestated`]
+    pub const SPOOL_RESTATED: u8 = 26;
+    /// [`super::Record::PartitionEnds`]
+    pub const PARTITION_ENDS: u8 = 27;
+    /// The highest that is known.
+    pub const LAST: u8 = PARTITION_ENDS;
 }
 
 /// The first bytes of a chunk's payload, before its piece of the body: for whoever salvages a damaged store.
@@ -98,11 +122,27 @@ pub struct MessageRecord {
 }
 
 impl MessageRecord {
+    /// Of the payload of a [`Record::Message`] or [`Record::MessageMoved`].
+    pub fn of_payload(payload: &[u8]) -> Result<Self, Malformed> {
+        decode_message(&mut Reader::new(payload))
+    }
+
     /// Prefix and body, octets.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.prefix.len() as u64 + body_bytes(&self.chunks)
     }
+}
+
+/// A message record that lies elsewhere now, with everything its rows need of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MovedRecord {
+    /// Where the record lay.
+    pub from: LogPosition,
+    /// The rows and graves that refer to it.
+    pub rows: Vec<(MailboxId, Uid)>,
+    /// As the first of the rows stood.
+    pub message: MessageRecord,
 }
 
 /// Octets of the body in `chunks`.
@@ -144,6 +184,8 @@ pub enum Record {
     MailboxDeleted {
         account: AccountId,
         mailbox: MailboxId,
+        /// When. A kind of its own on disk, as all the `at` here; `None` in format 1.
+        at: Option<UnixMillis>,
     },
     /// Whatever lies below its old name moves along.
     MailboxRenamed {
@@ -156,6 +198,7 @@ pub enum Record {
         account: AccountId,
         to: MailboxId,
         mod_seq: ModSeq,
+        at: Option<UnixMillis>,
     },
     Subscription {
         account: AccountId,
@@ -180,6 +223,7 @@ pub enum Record {
         mod_seq: ModSeq,
         only_deleted: bool,
         uids: UidSet,
+        at: Option<UnixMillis>,
     },
     /// COPY and MOVE: the n-th of `uids` becomes `first_uid + n` of the target, whether it is still there or not.
     Transfer {
@@ -190,6 +234,44 @@ pub enum Record {
         moves: bool,
         first_uid: Uid,
         uids: UidSet,
+        /// Of a MOVE only.
+        at: Option<UnixMillis>,
+    },
+    /// What was expunged up to this MODSEQ is not remembered any more.
+    GravesForgotten {
+        account: AccountId,
+        mailbox: MailboxId,
+        mod_seq: ModSeq,
+    },
+    /// Compaction wrote a message anew.
+    MessageMoved(Box<MovedRecord>),
+    /// From here to its [`Record::PartitionEnds`] all of a partition is said anew, so that what lies before is not
+    /// needed to rebuild it. Changes go on in between.
+    PartitionBegins {
+        partition: u16,
+    },
+    /// A part of an account as it stands here; see `restated`.
+    AccountRestated {
+        account: AccountId,
+        part: u32,
+        is_last: bool,
+        octets: Bytes,
+    },
+    /// A key of [`super::CoreState::served`].
+    ServedRestated {
+        partition: u16,
+        key: SpoolKey,
+        index: u16,
+    },
+    /// A spool entry that is not done: its key, and its record's payload.
+    SpoolRestated {
+        key: SpoolKey,
+        payload: Bytes,
+    },
+    PartitionEnds {
+        partition: u16,
+        /// Sequence of the [`Record::PartitionBegins`].
+        begun_at: u64,
     },
     /// Its key is the partition and sequence of its header.
     Spool {
@@ -226,11 +308,19 @@ impl Record {
             | Self::Subscription { account, .. }
             | Self::StoreFlags { account, .. }
             | Self::Expunge { account, .. }
+            | Self::GravesForgotten { account, .. }
+            | Self::AccountRestated { account, .. }
             | Self::Transfer { account, .. } => Some(*account),
             Self::Message(message) => Some(message.account),
-            Self::Spool { .. } | Self::SpoolForget { .. } | Self::SpoolDone { .. } | Self::Seal { .. } => {
-                None
-            }
+            Self::MessageMoved(moved) => Some(moved.message.account),
+            Self::Spool { .. }
+            | Self::SpoolForget { .. }
+            | Self::SpoolDone { .. }
+            | Self::PartitionBegins { .. }
+            | Self::ServedRestated { .. }
+            | Self::SpoolRestated { .. }
+            | Self::PartitionEnds { .. }
+            | Self::Seal { .. } => None,
         }
     }
 
@@ -246,10 +336,17 @@ impl Record {
             | Self::Subscription { account, .. }
             | Self::StoreFlags { account, .. }
             | Self::Expunge { account, .. }
+            | Self::GravesForgotten { account, .. }
+            | Self::AccountRestated { account, .. }
             | Self::Transfer { account, .. } => account.partition().0,
             Self::Message(message) => message.account.partition().0,
-            Self::Spool { partition, .. } | Self::SpoolForget { partition, .. } => *partition,
-            Self::SpoolDone { key } => key.partition,
+            Self::MessageMoved(moved) => moved.message.account.partition().0,
+            Self::Spool { partition, .. }
+            | Self::PartitionBegins { partition }
+            | Self::ServedRestated { partition, .. }
+            | Self::PartitionEnds { partition, .. }
+            | Self::SpoolForget { partition, .. } => *partition,
+            Self::SpoolDone { key } | Self::SpoolRestated { key, .. } => key.partition,
             Self::Seal { .. } => super::frame::NO_PARTITION,
         }
     }
@@ -260,9 +357,11 @@ impl Record {
         match self {
             Self::AccountCreated { .. } => kind::ACCOUNT_CREATED,
             Self::MailboxCreated { .. } => kind::MAILBOX_CREATED,
-            Self::MailboxDeleted { .. } => kind::MAILBOX_DELETED,
+            Self::MailboxDeleted { at: None, .. } => kind::MAILBOX_DELETED,
+            Self::MailboxDeleted { .. } => kind::MAILBOX_DELETED_DATED,
             Self::MailboxRenamed { .. } => kind::MAILBOX_RENAMED,
-            Self::InboxRenamed { .. } => kind::INBOX_RENAMED,
+            Self::InboxRenamed { at: None, .. } => kind::INBOX_RENAMED,
+            Self::InboxRenamed { .. } => kind::INBOX_RENAMED_DATED,
             Self::Subscription { .. } => kind::SUBSCRIPTION,
             Self::Message(_) => kind::MESSAGE,
             Self::StoreFlags {
@@ -270,8 +369,17 @@ impl Record {
                 ..
             } => kind::STORE_FLAGS,
             Self::StoreFlags { .. } => kind::STORE_FLAGS_UNCHANGED,
-            Self::Expunge { .. } => kind::EXPUNGE,
-            Self::Transfer { .. } => kind::TRANSFER,
+            Self::Expunge { at: None, .. } => kind::EXPUNGE,
+            Self::Expunge { .. } => kind::EXPUNGE_DATED,
+            Self::Transfer { at: None, .. } => kind::TRANSFER,
+            Self::Transfer { .. } => kind::TRANSFER_DATED,
+            Self::GravesForgotten { .. } => kind::GRAVES_FORGOTTEN,
+            Self::MessageMoved(_) => kind::MESSAGE_MOVED,
+            Self::PartitionBegins { .. } => kind::PARTITION_BEGINS,
+            Self::AccountRestated { .. } => kind::ACCOUNT_RESTATED,
+            Self::ServedRestated { .. } => kind::SERVED_RESTATED,
+            Self::SpoolRestated { .. } => kind::SPOOL_RESTATED,
+            Self::PartitionEnds { .. } => kind::PARTITION_ENDS,
             Self::Spool { .. } => kind::SPOOL,
             Self::SpoolDone { .. } => kind::SPOOL_DONE,
             Self::SpoolForget { .. } => kind::SPOOL_FORGET,
@@ -301,7 +409,10 @@ impl Record {
                 put_u8(out, special_use.map_or(0, |s| s as u8));
                 put_bytes(out, name.as_str().as_bytes());
             }
-            Self::MailboxDeleted { account, mailbox } => put_account_mailbox(out, *account, *mailbox),
+            Self::MailboxDeleted { account, mailbox, at } => {
+                put_account_mailbox(out, *account, *mailbox);
+                put_at(out, *at);
+            }
             Self::MailboxRenamed {
                 account,
                 mailbox,
@@ -310,9 +421,15 @@ impl Record {
                 put_account_mailbox(out, *account, *mailbox);
                 put_bytes(out, name.as_str().as_bytes());
             }
-            Self::InboxRenamed { account, to, mod_seq } => {
+            Self::InboxRenamed {
+                account,
+                to,
+                mod_seq,
+                at,
+            } => {
                 put_account_mailbox(out, *account, *to);
                 put_u64(out, mod_seq.0);
+                put_at(out, *at);
             }
             Self::Subscription {
                 account,
@@ -350,11 +467,13 @@ impl Record {
                 mod_seq,
                 only_deleted,
                 uids,
+                at,
             } => {
                 put_account_mailbox(out, *account, *mailbox);
                 put_u64(out, mod_seq.0);
                 put_u8(out, u8::from(*only_deleted));
                 put_uids(out, uids);
+                put_at(out, *at);
             }
             Self::Transfer {
                 account,
@@ -364,6 +483,7 @@ impl Record {
                 moves,
                 first_uid,
                 uids,
+                at,
             } => {
                 put_account_mailbox(out, *account, *from);
                 put_u32(out, to.0);
@@ -371,7 +491,47 @@ impl Record {
                 put_u8(out, u8::from(*moves));
                 put_u32(out, first_uid.value());
                 put_uids(out, uids);
+                put_at(out, *at);
             }
+            Self::GravesForgotten {
+                account,
+                mailbox,
+                mod_seq,
+            } => {
+                put_account_mailbox(out, *account, *mailbox);
+                put_u64(out, mod_seq.0);
+            }
+            Self::MessageMoved(moved) => {
+                encode_message(&moved.message, out);
+                put_u32(out, moved.from.segment.0);
+                put_u32(out, moved.from.offset);
+                put_varint(out, moved.rows.len() as u64);
+                for (mailbox, uid) in &moved.rows {
+                    put_u32(out, mailbox.0);
+                    put_u32(out, uid.value());
+                }
+            }
+            Self::PartitionBegins { .. } => {}
+            Self::AccountRestated {
+                account,
+                part,
+                is_last,
+                octets,
+            } => {
+                put_u64(out, account.0);
+                put_u32(out, *part);
+                put_u8(out, u8::from(*is_last));
+                put_bytes(out, octets);
+            }
+            Self::ServedRestated { key, index, .. } => {
+                put_key(out, *key);
+                put_u16(out, *index);
+            }
+            Self::SpoolRestated { key, payload } => {
+                put_key(out, *key);
+                put_bytes(out, payload);
+            }
+            Self::PartitionEnds { begun_at, .. } => put_u64(out, *begun_at),
             Self::Spool {
                 internal_date,
                 line_end_octets,
@@ -427,19 +587,21 @@ impl Record {
                 special_use: special_use(input)?,
                 name: name(input)?,
             },
-            kind::MAILBOX_DELETED => Self::MailboxDeleted {
+            kind::MAILBOX_DELETED | kind::MAILBOX_DELETED_DATED => Self::MailboxDeleted {
                 account: account(input)?,
                 mailbox: mailbox(input)?,
+                at: at(kind, input)?,
             },
             kind::MAILBOX_RENAMED => Self::MailboxRenamed {
                 account: account(input)?,
                 mailbox: mailbox(input)?,
                 name: name(input)?,
             },
-            kind::INBOX_RENAMED => Self::InboxRenamed {
+            kind::INBOX_RENAMED | kind::INBOX_RENAMED_DATED => Self::InboxRenamed {
                 account: account(input)?,
                 to: mailbox(input)?,
                 mod_seq: mod_seq(input)?,
+                at: at(kind, input)?,
             },
             kind::SUBSCRIPTION => {
                 let account = account(input)?;
@@ -464,14 +626,15 @@ impl Record {
                 },
                 uids: input.uids()?,
             },
-            kind::EXPUNGE => Self::Expunge {
+            kind::EXPUNGE | kind::EXPUNGE_DATED => Self::Expunge {
                 account: account(input)?,
                 mailbox: mailbox(input)?,
                 mod_seq: mod_seq(input)?,
                 only_deleted: boolean(input)?,
                 uids: input.uids()?,
+                at: at(kind, input)?,
             },
-            kind::TRANSFER => Self::Transfer {
+            kind::TRANSFER | kind::TRANSFER_DATED => Self::Transfer {
                 account: account(input)?,
                 from: mailbox(input)?,
                 to: mailbox(input)?,
@@ -479,6 +642,33 @@ impl Record {
                 moves: boolean(input)?,
                 first_uid: uid(input)?,
                 uids: input.uids()?,
+                at: at(kind, input)?,
+            },
+            kind::GRAVES_FORGOTTEN => Self::GravesForgotten {
+                account: account(input)?,
+                mailbox: mailbox(input)?,
+                mod_seq: mod_seq(input)?,
+            },
+            kind::MESSAGE_MOVED => Self::MessageMoved(Box::new(decode_moved(input)?)),
+            kind::PARTITION_BEGINS => Self::PartitionBegins { partition },
+            kind::ACCOUNT_RESTATED => Self::AccountRestated {
+                account: account(input)?,
+                part: input.u32()?,
+                is_last: boolean(input)?,
+                octets: Bytes::copy_from_slice(input.bytes()?),
+            },
+            kind::SERVED_RESTATED => Self::ServedRestated {
+                partition,
+                key: key(input)?,
+                index: input.u16()?,
+            },
+            kind::SPOOL_RESTATED => Self::SpoolRestated {
+                key: key(input)?,
+                payload: Bytes::copy_from_slice(input.bytes()?),
+            },
+            kind::PARTITION_ENDS => Self::PartitionEnds {
+                partition,
+                begun_at: input.u64()?,
             },
             kind::SPOOL => Self::Spool {
                 partition,
@@ -553,6 +743,35 @@ fn decode_message(input: &mut Reader<'_>) -> Result<MessageRecord, Malformed> {
     Ok(message)
 }
 
+fn decode_moved(input: &mut Reader<'_>) -> Result<MovedRecord, Malformed> {
+    let message = decode_message(input)?;
+    let segment = SegmentId(input.u32()?);
+    let offset = input.u32()?;
+    let count = input.count(8)?;
+    let rows: Result<_, Malformed> = (0..count)
+        .map(|_| Ok((MailboxId(input.u32()?), uid(input)?)))
+        .collect();
+    Ok(MovedRecord {
+        from: LogPosition { segment, offset },
+        rows: rows?,
+        message,
+    })
+}
+
+fn put_at(out: &mut Vec<u8>, at: Option<UnixMillis>) {
+    if let Some(at) = at {
+        put_u64(out, at.0.cast_unsigned());
+    }
+}
+/// When it happened, in the kinds that say it.
+fn at(kind: u8, input: &mut Reader<'_>) -> Result<Option<UnixMillis>, Malformed> {
+    match kind {
+        kind::EXPUNGE_DATED..=kind::MAILBOX_DELETED_DATED => {
+            Ok(Some(UnixMillis(input.u64()?.cast_signed())))
+        }
+        _ => Ok(None),
+    }
+}
 fn put_account_mailbox(out: &mut Vec<u8>, account: AccountId, mailbox: MailboxId) {
     put_u64(out, account.0);
     put_u32(out, mailbox.0);

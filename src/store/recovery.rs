@@ -19,13 +19,11 @@ use super::group::{Segment, seal_at_cut};
 use super::options::StoreOptions;
 use super::record::Record;
 use super::scan::{LogEnd, LogName, ScanFrom, ScanSegment, has_groups, scan_log};
-use super::segment::{
-    FORMAT_VERSION, SegmentHeader, Superblock, SuperblockError, segment_name, segment_of_name,
-};
+use super::segment::{SegmentHeader, segment_name, segment_of_name};
 use super::state::CoreState;
+use super::superblock::open_superblock;
 use super::{Environment, MessageRow};
-use crate::base::clock::Clock;
-use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile, SUPERBLOCK_NAME, WriteBuffer};
+use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
 use crate::model::{AccountId, LogPosition, PARTITIONS, Partition, SPOOL_PARTITIONS, SegmentId};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -178,53 +176,6 @@ pub async fn recover_with<E: Environment>(
     Ok(recovered)
 }
 
-async fn open_superblock<E: Environment>(env: &E, files: &[(String, u64)]) -> Result<Superblock, OpenError> {
-    let disk = env.disk();
-    let not_a_store = |why: &str| OpenError::NotAStore(disk.describe(), why.to_owned());
-    let has_segments = files.iter().any(|(name, _)| segment_of_name(name).is_some());
-    let Some((_, len)) = files.iter().find(|(name, _)| name == SUPERBLOCK_NAME) else {
-        if has_segments {
-            return Err(not_a_store("it has segments and no superblock"));
-        }
-        return create_superblock(env).await;
-    };
-    let file = disk.open(SUPERBLOCK_NAME).await?;
-    let block = file.read_at(0, BLOCK_BYTES).await?;
-    match Superblock::decode(block.as_ref()) {
-        Ok(superblock) => {
-            // A kill between its write and its sync may have left it in a cache.
-            file.sync().await?;
-            Ok(superblock)
-        }
-        Err(SuperblockError::Newer(found)) => Err(OpenError::NewerFormat {
-            found,
-            supported: FORMAT_VERSION,
-        }),
-        // A crash in the very first start; there was nothing yet that could be lost.
-        Err(SuperblockError::Invalid(_)) if !has_segments && (*len == 0 || *len == BLOCK_BYTES as u64) => {
-            drop(block);
-            disk.remove(SUPERBLOCK_NAME).await?;
-            create_superblock(env).await
-        }
-        Err(SuperblockError::Invalid(why)) => Err(not_a_store(why)),
-    }
-}
-
-async fn create_superblock<E: Environment>(env: &E) -> Result<Superblock, OpenError> {
-    let superblock = Superblock {
-        version: FORMAT_VERSION,
-        store_id: env.random_u64(),
-        created: env.clock().now().0,
-    };
-    let file = env.disk().create(SUPERBLOCK_NAME, BLOCK_BYTES as u64).await?;
-    let mut block = file.buffer(BLOCK_BYTES);
-    block.bytes_mut().copy_from_slice(&superblock.encode());
-    file.write_at(Rc::new(block), 0).await?;
-    file.sync().await?;
-    env.disk().sync_directory().await?;
-    Ok(superblock)
-}
-
 /// The segments of a store, by log.
 struct Found<F> {
     logs: BTreeMap<LogName, Vec<ScanSegment<F>>>,
@@ -279,6 +230,7 @@ async fn find_segments<E: Environment>(
                     len,
                     id,
                     generation: header.generation,
+                    version: header.version,
                 };
                 found.logs.entry(name).or_default().push(segment);
             }
@@ -443,6 +395,7 @@ async fn write_seal<F: DiskFile>(
         file: segment.file.clone(),
         id: segment.id,
         generation: segment.generation,
+        version: segment.version,
         bytes: u32::try_from(segment.len).unwrap_or(u32::MAX),
     };
     let group = seal_at_cut(to, cut.offset, sequence + 1, name.incarnation, by);

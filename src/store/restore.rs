@@ -147,7 +147,11 @@ impl AccountImage {
                 Some(image) if image.name == mailbox.name => {}
                 // In two steps, so that mailboxes can have changed names among each other.
                 Some(image) => renamed.push((id, image.name.clone())),
-                None => records.push(Record::MailboxDeleted { account, mailbox: id }),
+                None => records.push(Record::MailboxDeleted {
+                    account,
+                    mailbox: id,
+                    at: None,
+                }),
             }
         }
         for (mailbox, _) in &renamed {
@@ -204,7 +208,11 @@ impl AccountImage {
                 special_use: None,
                 name,
             },
-            Record::MailboxDeleted { account, mailbox },
+            Record::MailboxDeleted {
+                account,
+                mailbox,
+                at: None,
+            },
         ]
     }
 
@@ -467,6 +475,7 @@ fn closing_records(image: &AccountImage, account: &AccountState) -> Vec<Record> 
                 moves: false,
                 first_uid: last,
                 uids: UidSet::new(vec![last]),
+                at: None,
             });
         }
         // Only a change of a message raises a mailbox's number: one that is taken back at once.

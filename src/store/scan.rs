@@ -9,7 +9,7 @@
 
 use super::OpenError;
 use super::codec::Malformed;
-use super::frame::{GROUP_HEADER_BYTES, GroupHeader, RecordHeader, record_seed};
+use super::frame::{GROUP_HEADER_BYTES, GroupHeader, RecordHeader, RecordSeed};
 use super::record::kind;
 use crate::disk::{BLOCK_BYTES, DiskError, DiskFile};
 use crate::model::{LogPosition, SegmentId};
@@ -28,6 +28,16 @@ pub struct ScanSegment<F> {
     pub id: SegmentId,
     /// From its header.
     pub generation: u32,
+    /// From its header.
+    pub version: u32,
+}
+
+impl<F> ScanSegment<F> {
+    /// What the checksums of the records of the group at `offset` start from.
+    fn group_seed(&self, offset: u64) -> RecordSeed {
+        let offset = u32::try_from(offset).expect("a segment is below 4 GiB");
+        RecordSeed::new(self.id, self.generation, self.version).behind(offset)
+    }
 }
 
 /// Which log.
@@ -189,7 +199,7 @@ impl<F: DiskFile> Scan<F> {
         offset: u64,
         sequence: u64,
     ) -> Result<Option<GroupHeader>, DiskError> {
-        let (store_id, seed) = (self.store_id, record_seed(segment.id, segment.generation));
+        let (store_id, seed) = (self.store_id, segment.group_seed(offset));
         if offset + GROUP_HEADER_BYTES as u64 > segment.len {
             return Ok(None);
         }
@@ -220,7 +230,7 @@ impl<F: DiskFile> Scan<F> {
         group: &GroupHeader,
         each: &mut impl FnMut(LogPosition, RecordHeader, &[u8]) -> Result<(), Malformed>,
     ) -> Result<Option<u8>, OpenError> {
-        let seed = record_seed(segment.id, segment.generation);
+        let seed = segment.group_seed(offset);
         let bytes = self
             .window
             .load(&segment.file, offset, group.bytes as usize)
@@ -233,7 +243,7 @@ impl<F: DiskFile> Scan<F> {
                 position: record_position,
                 what: why.0.to_owned(),
             };
-            let (header, payload) = RecordHeader::decode(seed, &bytes[at..]).map_err(damaged)?;
+            let (header, payload) = RecordHeader::decode(seed.at(at as u32), &bytes[at..]).map_err(damaged)?;
             last_kind = Some(header.kind);
             if !matches!(header.kind, kind::CHUNK | kind::SEAL) {
                 each(record_position, header, payload).map_err(damaged)?;
@@ -283,13 +293,14 @@ impl<F: DiskFile> Scan<F> {
 }
 
 /// True when the records fill the group exactly and every checksum is right.
-fn is_whole(header: &GroupHeader, seed: u32, bytes: &[u8]) -> bool {
+fn is_whole(header: &GroupHeader, seed: RecordSeed, bytes: &[u8]) -> bool {
     if bytes.len() != header.bytes as usize {
         return false;
     }
     let mut rest = bytes.get(GROUP_HEADER_BYTES..).unwrap_or_default();
     for _ in 0..header.records {
-        match RecordHeader::decode(seed, rest) {
+        let at = bytes.len() - rest.len();
+        match RecordHeader::decode(seed.at(at as u32), rest) {
             Ok((record, _)) => rest = &rest[record.record_bytes()..],
             Err(_) => return false,
         }

@@ -6,12 +6,13 @@
 //! Not here: groups and records behind the header (`frame`). FORMAT.md has the fields.
 
 use super::codec::{Malformed, Reader, put_u16, put_u32, put_u64};
+use super::frame::RecordSeed;
 use crate::base::crc32c;
 use crate::disk::BLOCK_BYTES;
 use crate::model::{PARTITIONS, SegmentId};
 
 /// Version of everything on disk. Rises with any change that an older program would misread.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const SUPERBLOCK_MAGIC: [u8; 8] = *b"RPSTORE\x1a";
 const SEGMENT_MAGIC: [u8; 8] = *b"RPSEGMT\x1a";
@@ -76,6 +77,8 @@ impl Superblock {
 /// What a segment says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
+    /// Format version of what is in it.
+    pub version: u32,
     /// Of the store it belongs to.
     pub store_id: u64,
     /// Its own id, as in its name.
@@ -93,7 +96,7 @@ impl SegmentHeader {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = SEGMENT_MAGIC.to_vec();
-        put_u32(&mut out, FORMAT_VERSION);
+        put_u32(&mut out, self.version);
         put_u64(&mut out, self.store_id);
         put_u32(&mut out, self.segment.0);
         put_u32(&mut out, self.generation);
@@ -106,8 +109,8 @@ impl SegmentHeader {
     pub fn decode(block: &[u8]) -> Result<Self, &'static str> {
         let mut fields = checked_block(block, SEGMENT_MAGIC)?;
         let mut read = || -> Result<Self, Malformed> {
-            fields.u32()?;
             Ok(Self {
+                version: fields.u32()?,
                 store_id: fields.u64()?,
                 segment: SegmentId(fields.u32()?),
                 generation: fields.u32()?,
@@ -115,7 +118,17 @@ impl SegmentHeader {
                 incarnation: fields.u32()?,
             })
         };
-        read().map_err(|_| "too short")
+        match read() {
+            Ok(header) if (1..=FORMAT_VERSION).contains(&header.version) => Ok(header),
+            Ok(_) => Err("a format version this program does not know"),
+            Err(_) => Err("too short"),
+        }
+    }
+
+    /// What the checksums of its records start from.
+    #[must_use]
+    pub fn record_seed(&self) -> RecordSeed {
+        RecordSeed::new(self.segment, self.generation, self.version)
     }
 }
 
@@ -159,6 +172,7 @@ mod tests {
     use super::*;
 
     const HEADER: SegmentHeader = SegmentHeader {
+        version: FORMAT_VERSION,
         store_id: 7,
         segment: SegmentId(0x2a),
         generation: 1,
@@ -186,13 +200,13 @@ mod tests {
     #[test]
     fn a_newer_store_is_told_from_a_broken_one() {
         let newer = Superblock {
-            version: 2,
+            version: FORMAT_VERSION + 1,
             store_id: 5,
             created: 0,
         };
         assert_eq!(
             Superblock::decode(&newer.encode()),
-            Err(SuperblockError::Newer(2))
+            Err(SuperblockError::Newer(FORMAT_VERSION + 1))
         );
         assert!(matches!(
             Superblock::decode(&[0; 4096]),

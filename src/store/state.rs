@@ -2,6 +2,7 @@
 //!
 //! Invariants: changed by `apply` only, but for [`MailboxState::recent_from`]; rows ascend by UID; `uid_next` is above every UID ever durable here; at most
 //! [`KEYWORDS_MAX`] keywords a mailbox; names and mailboxes of an account refer to each other one to one.
+//! Graves rise by MODSEQ; of what left a mailbox above `graves_from`, none is missing.
 //! Not here: numbers given to changes that are not durable yet (`pending`).
 
 use super::{MailboxChange, SpoolEntry, SpoolKey};
@@ -39,6 +40,8 @@ pub struct AccountState {
     pub highest_mod_seq: ModSeq,
     /// Octets of all its messages; a copy counts again.
     pub bytes_used: u64,
+    /// What was in mailboxes that were deleted.
+    pub buried: Vec<BuriedMailbox>,
     pub(super) next_mailbox: u32,
     pub(super) next_uid_validity: u32,
 }
@@ -69,6 +72,7 @@ impl AccountState {
             subscriptions: BTreeSet::new(),
             highest_mod_seq: ModSeq(0),
             bytes_used: 0,
+            buried: Vec::new(),
             next_mailbox: INBOX_ID.0,
             next_uid_validity: 0,
         }
@@ -113,6 +117,10 @@ pub struct MailboxState {
     pub keywords: Vec<Keyword>,
     /// Of the newest change here.
     pub highest_mod_seq: ModSeq,
+    /// What was expunged or moved away, by rising MODSEQ of that.
+    pub graves: Vec<Grave>,
+    /// What was expunged up to this MODSEQ is forgotten; all that was later has a grave.
+    pub graves_from: ModSeq,
     /// What happened lately.
     pub changes: ChangeLog,
     /// The least UID that no session has had for `\Recent` yet. Not durable: after a restart nothing is recent that was
@@ -136,6 +144,8 @@ impl MailboxState {
             rows: Vec::new(),
             keywords: Vec::new(),
             highest_mod_seq: ModSeq(0),
+            graves: Vec::new(),
+            graves_from: ModSeq(0),
             changes: ChangeLog::default(),
             recent_from: Cell::new(1),
         }
@@ -146,6 +156,30 @@ impl MailboxState {
     pub fn row(&self, uid: Uid) -> Option<&MessageRow> {
         let index = self.rows.binary_search_by_key(&uid, |row| row.uid).ok()?;
         self.rows.get(index)
+    }
+
+    /// The UIDs that left this mailbox by a change above `mod_seq`, ascending (RFC 7162 §3.2.5.2). `None`: not all of
+    /// them are remembered any more; the client has to compare its UIDs with those that are there.
+    #[must_use]
+    pub fn expunged_since(&self, mod_seq: ModSeq) -> Option<Vec<Uid>> {
+        if mod_seq < self.graves_from {
+            return None;
+        }
+        let first = self.graves.partition_point(|grave| grave.mod_seq <= mod_seq);
+        let mut uids: Vec<Uid> = self.graves[first..].iter().map(|grave| grave.row.uid).collect();
+        uids.sort_unstable();
+        Some(uids)
+    }
+
+    pub(super) fn bury(&mut self, rows: &[MessageRow], mod_seq: ModSeq, at: Option<UnixMillis>, has_moved: bool) {
+        // What format 1 expunged has no date: old enough to be forgotten.
+        let at = at.unwrap_or(UnixMillis(i64::MIN));
+        self.graves.extend(rows.iter().map(|row| Grave {
+            row: *row,
+            mod_seq,
+            at,
+            has_moved,
+        }));
     }
 
     /// The bits of `keywords`, giving a new one the next free bit. `None`: there is none.
@@ -208,6 +242,32 @@ pub struct MessageRow {
     pub record_bytes: u32,
     /// Octets it is longer by when every line, the last one too, ends in CRLF: what POP3 announces is `size` plus this.
     pub line_end_octets: u32,
+}
+
+/// A message that left its mailbox: remembered for sessions that synchronise, and for an admin who brings it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grave {
+    /// As it last stood.
+    pub row: MessageRow,
+    /// Of its leaving.
+    pub mod_seq: ModSeq,
+    /// When it left.
+    pub at: UnixMillis,
+    /// It lives on in another mailbox.
+    pub has_moved: bool,
+}
+
+/// The messages of a mailbox that was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuriedMailbox {
+    /// The id that it had.
+    pub id: MailboxId,
+    /// The name that it had last.
+    pub name: MailboxName,
+    /// What the bits of its rows mean.
+    pub keywords: Vec<Keyword>,
+    /// Never empty.
+    pub graves: Vec<Grave>,
 }
 
 /// What happened to a mailbox lately, so that a session catches up without comparing whole mailboxes.

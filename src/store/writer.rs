@@ -14,7 +14,7 @@ use super::handle::Inner;
 use super::log::Next;
 use super::plan::Answer;
 use super::record::Record;
-use super::segment::{SegmentHeader, segment_name};
+use super::segment::{FORMAT_VERSION, SegmentHeader, segment_name};
 use super::{CommitReceipt, Environment, Outcome, StoreError};
 use crate::base::guard::AbortOnUnwind;
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile, WriteBuffer};
@@ -48,6 +48,7 @@ pub async fn create_segment<D: Disk>(
         file,
         id,
         generation: header.generation,
+        version: header.version,
         bytes: segment_bytes,
     })
 }
@@ -133,7 +134,7 @@ impl<E: Environment> Inner<E> {
         self.meters.group_bytes.record(buffer.bytes().len() as u64);
         self.meters.group_commits.record(sealed.batches.len() as u64);
         self.reader
-            .keep_group(segment.id, segment.generation, sealed.start, buffer);
+            .keep_group(segment.id, sealed.start, buffer);
         Ok(sealed.batches)
     }
 
@@ -244,6 +245,7 @@ impl<E: Environment> Inner<E> {
             (log.store_id, log.number, log.incarnation)
         };
         let header = |segment| SegmentHeader {
+            version: FORMAT_VERSION,
             store_id,
             segment,
             generation: 1,
@@ -262,7 +264,7 @@ impl<E: Environment> Inner<E> {
             Ok(segment) => {
                 self.meters.segments_made.add(1);
                 self.reader
-                    .know(segment.id, segment.generation, segment.file.clone());
+                    .know(segment.id, segment.record_seed(), segment.file.clone());
                 self.log.borrow_mut().next = Next::Ready(segment);
             }
             Err(DiskError::NoSpace { what }) => {

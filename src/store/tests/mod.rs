@@ -4,6 +4,7 @@ mod basics;
 mod checkpoint;
 mod crash;
 mod damage;
+mod graves;
 mod model;
 mod records;
 mod tools;

@@ -9,7 +9,7 @@ use super::damage::{Damage, Damages};
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, SUPERBLOCK_NAME};
 use crate::model::{LogPosition, SegmentId};
 use crate::store::OpenError;
-use crate::store::frame::{GROUP_HEADER_BYTES, GroupHeader};
+use crate::store::frame::{GROUP_HEADER_BYTES, GroupHeader, RecordHeader, RecordSeed};
 use crate::store::scan::LogName;
 use crate::store::segment::{
     FORMAT_VERSION, SegmentHeader, Superblock, SuperblockError, segment_name, segment_of_name,
@@ -27,8 +27,22 @@ pub struct SegmentFile<F> {
     pub id: SegmentId,
     /// By its header, or by its first group.
     pub generation: u32,
+    /// By its header; the newest if that is gone.
+    pub version: u32,
     /// Its header is not to be trusted.
     pub has_bad_header: bool,
+}
+
+impl<F> SegmentFile<F> {
+    /// What the checksums of its records start from.
+    pub fn record_seed(&self) -> RecordSeed {
+        RecordSeed::new(self.id, self.generation, self.version)
+    }
+
+    /// The same for the records of the group at `offset`, counted from there.
+    pub fn group_seed(&self, offset: u64) -> RecordSeed {
+        self.record_seed().behind(u32::try_from(offset).unwrap_or(u32::MAX))
+    }
 }
 
 /// A store's files.
@@ -111,7 +125,17 @@ impl<D: Disk> Segments<D> {
                     incarnation: header.incarnation,
                     log: header.log,
                 };
-                self.put(name, file, len, id, header.generation, false);
+                self.put(
+                    name,
+                    SegmentFile {
+                        file,
+                        len,
+                        id,
+                        generation: header.generation,
+                        version: header.version,
+                        has_bad_header: false,
+                    },
+                );
                 if block[GROUP_HEADER_BYTES..].iter().any(|byte| *byte != 0) {
                     self.damaged_header(id, "bytes behind it are not zero; nothing stored is touched");
                 }
@@ -120,12 +144,22 @@ impl<D: Disk> Segments<D> {
             Err(why) => why,
         };
         match first_group(self.store_id, &mut blocks, len, id).await {
-            Some(group) => {
+            Some((group, version)) => {
                 let name = LogName {
                     incarnation: group.incarnation,
                     log: group.log,
                 };
-                self.put(name, file, len, id, group.generation, true);
+                self.put(
+                    name,
+                    SegmentFile {
+                        file,
+                        len,
+                        id,
+                        generation: group.generation,
+                        version,
+                        has_bad_header: true,
+                    },
+                );
                 self.damaged_header(id, why);
             }
             None => self.unused.push(id),
@@ -133,23 +167,9 @@ impl<D: Disk> Segments<D> {
         Ok(())
     }
 
-    fn put(
-        &mut self,
-        name: LogName,
-        file: D::File,
-        len: u64,
-        id: SegmentId,
-        generation: u32,
-        has_bad_header: bool,
-    ) {
+    fn put(&mut self, name: LogName, file: SegmentFile<D::File>) {
         self.newest = self.newest.max(name.incarnation);
-        self.logs.entry(name).or_default().push(SegmentFile {
-            file,
-            len,
-            id,
-            generation,
-            has_bad_header,
-        });
+        self.logs.entry(name).or_default().push(file);
     }
 
     fn damaged_header(&mut self, segment: SegmentId, why: &str) {
@@ -203,17 +223,26 @@ async fn guess_store_id<D: Disk>(disk: &D, named: &[(SegmentId, u64)]) -> Option
         .map(|(id, _)| id)
 }
 
+/// The first group of a segment without a header, and the format version that its first record has.
 async fn first_group<F: crate::disk::DiskFile>(
     store_id: u64,
     blocks: &mut Blocks<F>,
     len: u64,
     id: SegmentId,
-) -> Option<GroupHeader> {
+) -> Option<(GroupHeader, u32)> {
     let mut offset = BLOCK_BYTES as u64;
     while offset + GROUP_HEADER_BYTES as u64 <= len {
         let bytes = blocks.get(offset, GROUP_HEADER_BYTES).await;
         if let Some(header) = GroupHeader::decode(store_id, bytes).filter(|header| header.segment == id) {
-            return Some(header);
+            let bytes = blocks.get(offset, header.bytes as usize).await;
+            let record = bytes.get(GROUP_HEADER_BYTES..).unwrap_or_default();
+            let at = u32::try_from(offset).unwrap_or(u32::MAX) + GROUP_HEADER_BYTES as u32;
+            let is_of = |version: &u32| {
+                let seed = RecordSeed::new(id, header.generation, *version);
+                RecordHeader::decode(seed.at(at), record).is_ok()
+            };
+            let version = (1..=FORMAT_VERSION).find(is_of).unwrap_or(FORMAT_VERSION);
+            return Some((header, version));
         }
         offset += BLOCK_BYTES as u64;
     }

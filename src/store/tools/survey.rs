@@ -16,7 +16,7 @@ use crate::model::{
     AccountId, LogPosition, MailboxId, MailboxName, PARTITIONS, SPOOL_PARTITIONS, SegmentId, UidValidity,
 };
 use crate::store::apply::{Place, apply};
-use crate::store::frame::RecordHeader;
+use crate::store::frame::{RecordHeader, RecordSeed};
 use crate::store::reader::LogReader;
 use crate::store::record::{Record, kind};
 use crate::store::state::{AccountState, CoreState, MailboxState, MessageRow};
@@ -58,7 +58,7 @@ pub struct Survey<D: Disk> {
     pub(super) notes: Vec<String>,
     reader: LogReader<D>,
     /// Segments that the reader would not open by itself.
-    headerless: HashMap<SegmentId, (u32, D::File)>,
+    headerless: HashMap<SegmentId, (RecordSeed, D::File)>,
 }
 
 impl<D: Disk> Survey<D> {
@@ -74,7 +74,7 @@ impl<D: Disk> Survey<D> {
         let files = segments.logs.values().flatten();
         let headerless = files
             .filter(|file| file.has_bad_header)
-            .map(|file| (file.id, (file.generation, file.file.clone())))
+            .map(|file| (file.id, (file.record_seed(), file.file.clone())))
             .collect();
         let mut counts = ledger.counts;
         counts.segments = segments.logs.values().map(|files| files.len() as u64).sum();
@@ -131,8 +131,8 @@ impl<D: Disk> Survey<D> {
     }
 
     fn know(&self, segment: SegmentId) {
-        if let Some((generation, file)) = self.headerless.get(&segment) {
-            self.reader.know(segment, *generation, file.clone());
+        if let Some((seed, file)) = self.headerless.get(&segment) {
+            self.reader.know(segment, *seed, file.clone());
         }
     }
 
@@ -413,16 +413,26 @@ pub(super) fn subject(record: &Record) -> Option<(AccountId, Option<MailboxId>, 
             Some((*account, None, None))
         }
         Record::MailboxCreated { account, mailbox, .. }
-        | Record::MailboxDeleted { account, mailbox }
+        | Record::MailboxDeleted { account, mailbox, .. }
+        | Record::GravesForgotten { account, mailbox, .. }
         | Record::MailboxRenamed { account, mailbox, .. }
         | Record::StoreFlags { account, mailbox, .. }
         | Record::Expunge { account, mailbox, .. } => Some((*account, Some(*mailbox), None)),
         Record::InboxRenamed { account, .. } => Some((*account, Some(crate::store::INBOX_ID), None)),
         Record::Transfer { account, from, .. } => Some((*account, Some(*from), None)),
         Record::Message(message) => Some((message.account, Some(message.mailbox), Some(message.uid.value()))),
+        Record::MessageMoved(moved) => {
+            let message = &moved.message;
+            Some((message.account, Some(message.mailbox), Some(message.uid.value())))
+        }
+        Record::AccountRestated { account, .. } => Some((*account, None, None)),
         Record::Spool { .. }
         | Record::SpoolDone { .. }
         | Record::SpoolForget { .. }
+        | Record::PartitionBegins { .. }
+        | Record::ServedRestated { .. }
+        | Record::SpoolRestated { .. }
+        | Record::PartitionEnds { .. }
         | Record::Seal { .. } => None,
     }
 }
@@ -433,14 +443,19 @@ pub(super) fn kind_name(kind: u8) -> Option<&'static str> {
         kind::CHUNK => "a piece of a message body",
         kind::ACCOUNT_CREATED => "a new account",
         kind::MAILBOX_CREATED => "a new mailbox",
-        kind::MAILBOX_DELETED => "a deleted mailbox",
+        kind::MAILBOX_DELETED | kind::MAILBOX_DELETED_DATED => "a deleted mailbox",
         kind::MAILBOX_RENAMED => "a renamed mailbox",
-        kind::INBOX_RENAMED => "a renamed INBOX",
+        kind::INBOX_RENAMED | kind::INBOX_RENAMED_DATED => "a renamed INBOX",
         kind::SUBSCRIPTION => "a subscription",
         kind::MESSAGE => "a message",
-        kind::STORE_FLAGS => "a change of flags",
-        kind::EXPUNGE => "an expunge",
-        kind::TRANSFER => "a copy or move",
+        kind::STORE_FLAGS | kind::STORE_FLAGS_UNCHANGED => "a change of flags",
+        kind::EXPUNGE | kind::EXPUNGE_DATED => "an expunge",
+        kind::TRANSFER | kind::TRANSFER_DATED => "a copy or move",
+        kind::GRAVES_FORGOTTEN => "what was expunged long ago",
+        kind::MESSAGE_MOVED => "a message in its new place",
+        kind::PARTITION_BEGINS | kind::PARTITION_ENDS => "a restated partition",
+        kind::ACCOUNT_RESTATED => "a restated account",
+        kind::SERVED_RESTATED | kind::SPOOL_RESTATED => "a restated part of the spool",
         kind::SPOOL => "a spooled message",
         kind::SPOOL_DONE => "a spooled message that is delivered",
         kind::SPOOL_FORGET => "a spooled message to be forgotten",

@@ -13,7 +13,7 @@ use super::pieces::{Piece, Trust, headless, pieces};
 use super::segments::{SegmentFile, Segments};
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
 use crate::model::{LogPosition, SegmentId};
-use crate::store::frame::{GROUP_HEADER_BYTES, GroupHeader, RECORD_HEADER_BYTES, RecordHeader, record_seed};
+use crate::store::frame::{GROUP_HEADER_BYTES, GroupHeader, RECORD_HEADER_BYTES, RecordHeader};
 use crate::store::record::kind;
 use crate::store::scan::LogName;
 
@@ -130,7 +130,7 @@ impl LogWalk<'_> {
                     continue;
                 };
                 self.evidence.durable_to = self.evidence.durable_to.max(Some(header.durable_to));
-                let seed = record_seed(file.id, file.generation);
+                let seed = file.group_seed(offset).at(GROUP_HEADER_BYTES as u32);
                 let first = bytes.get(GROUP_HEADER_BYTES..).unwrap_or_default();
                 if header.records == 1
                     && RecordHeader::decode(seed, first).is_ok_and(|(record, _)| record.kind == kind::SEAL)
@@ -267,7 +267,7 @@ impl LogWalk<'_> {
         let bytes = blocks.get(offset, whole).await.to_vec();
         self.tell_unreadable(file, blocks);
         let (used, padding) = bytes.split_at(bytes.len().min(header.bytes as usize));
-        let found = pieces(record_seed(file.id, file.generation), used, header.records);
+        let found = pieces(file.group_seed(offset), used, header.records);
         let is_short = used.len() < header.bytes as usize;
         let is_bad = is_short || found.iter().any(|piece| matches!(piece, Piece::Bad { .. }));
         if is_bad && !self.was_durable(start) {
@@ -306,7 +306,7 @@ impl LogWalk<'_> {
         let mut want = BLOCK_BYTES;
         let (bytes, found) = loop {
             let bytes = blocks.get(offset, want).await.to_vec();
-            let found = headless(record_seed(file.id, file.generation), &bytes);
+            let found = headless(file.group_seed(offset), &bytes);
             // Once more with as much as a group may have, if the first records are right.
             if bytes.len() < want || want > BLOCK_BYTES {
                 break (bytes, found);
@@ -416,7 +416,7 @@ fn looks_like_record(block: &[u8]) -> bool {
     let header = block.get(GROUP_HEADER_BYTES..GROUP_HEADER_BYTES + RECORD_HEADER_BYTES);
     header
         .and_then(unchecked)
-        .is_some_and(|header| (kind::CHUNK..=kind::SEAL).contains(&header.kind))
+        .is_some_and(|header| (kind::CHUNK..=kind::LAST).contains(&header.kind))
 }
 
 /// A record's header, whatever its checksum says.
