@@ -10,8 +10,8 @@
 use super::codec::{Malformed, UidSet};
 use super::record::{MessageRecord, MovedRecord, Record, body_bytes};
 use super::state::{AccountState, BuriedMailbox, CoreState, Grave, INBOX_ID, MailboxState, MessageRow};
-use crate::base::clock::UnixMillis;
 use super::{Body, LocalRecipient, MailboxChange, Outcome, SpoolEntry, SpoolKey};
+use crate::base::clock::UnixMillis;
 use crate::model::{
     AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, Uid, UidValidity,
 };
@@ -281,7 +281,9 @@ fn move_record(account: &mut AccountState, place: Place, moved: &MovedRecord) {
             graves.filter(|row| row.uid == *uid).for_each(to_new);
         }
         let buried = account.buried.iter_mut().filter(|buried| buried.id == *mailbox);
-        let graves = buried.flat_map(|buried| &mut buried.graves).map(|grave| &mut grave.row);
+        let graves = buried
+            .flat_map(|buried| &mut buried.graves)
+            .map(|grave| &mut grave.row);
         graves.filter(|row| row.uid == *uid).for_each(to_new);
     }
 }

@@ -64,7 +64,9 @@ pub use plan::{MAILBOXES_MAX, SUBSCRIPTIONS_MAX};
 pub use recovery::{OpenError, Recovered, RecoveryReport, StoreSeed, recover, recover_with};
 pub use restore::{AccountImage, MailboxImage, MessageImage, RestoreError, Restorer};
 pub use segment::FORMAT_VERSION;
-pub use state::{AccountState, BuriedMailbox, ChangeLog, Grave, INBOX_ID, KEYWORDS_MAX, MailboxState, MessageRow};
+pub use state::{
+    AccountState, BuriedMailbox, ChangeLog, Grave, INBOX_ID, KEYWORDS_MAX, MailboxState, MessageRow,
+};
 pub use types::{
     Change, ChunkRef, CommitReceipt, Delivery, Environment, LocalRecipient, MailboxChange, NewMessage,
     Outcome, SpoolEntry, SpoolKey, StoreError, StoredMessage,

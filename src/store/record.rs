@@ -766,9 +766,7 @@ fn put_at(out: &mut Vec<u8>, at: Option<UnixMillis>) {
 /// When it happened, in the kinds that say it.
 fn at(kind: u8, input: &mut Reader<'_>) -> Result<Option<UnixMillis>, Malformed> {
     match kind {
-        kind::EXPUNGE_DATED..=kind::MAILBOX_DELETED_DATED => {
-            Ok(Some(UnixMillis(input.u64()?.cast_signed())))
-        }
+        kind::EXPUNGE_DATED..=kind::MAILBOX_DELETED_DATED => Ok(Some(UnixMillis(input.u64()?.cast_signed()))),
         _ => Ok(None),
     }
 }

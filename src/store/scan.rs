@@ -243,7 +243,8 @@ impl<F: DiskFile> Scan<F> {
                 position: record_position,
                 what: why.0.to_owned(),
             };
-            let (header, payload) = RecordHeader::decode(seed.at(at as u32), &bytes[at..]).map_err(damaged)?;
+            let (header, payload) =
+                RecordHeader::decode(seed.at(at as u32), &bytes[at..]).map_err(damaged)?;
             last_kind = Some(header.kind);
             if !matches!(header.kind, kind::CHUNK | kind::SEAL) {
                 each(record_position, header, payload).map_err(damaged)?;

@@ -171,7 +171,13 @@ impl MailboxState {
         Some(uids)
     }
 
-    pub(super) fn bury(&mut self, rows: &[MessageRow], mod_seq: ModSeq, at: Option<UnixMillis>, has_moved: bool) {
+    pub(super) fn bury(
+        &mut self,
+        rows: &[MessageRow],
+        mod_seq: ModSeq,
+        at: Option<UnixMillis>,
+        has_moved: bool,
+    ) {
         // What format 1 expunged has no date: old enough to be forgotten.
         let at = at.unwrap_or(UnixMillis(i64::MIN));
         self.graves.extend(rows.iter().map(|row| Grave {

@@ -16,7 +16,10 @@ use std::rc::Rc;
 const NEXT_NAME: &str = "segments/STORE.next";
 
 /// Reads the superblock; makes it in an empty directory; raises an older one to this format.
-pub async fn open_superblock<E: Environment>(env: &E, files: &[(String, u64)]) -> Result<Superblock, OpenError> {
+pub async fn open_superblock<E: Environment>(
+    env: &E,
+    files: &[(String, u64)],
+) -> Result<Superblock, OpenError> {
     let disk = env.disk();
     let not_a_store = |why: &str| OpenError::NotAStore(disk.describe(), why.to_owned());
     let has_segments = files.iter().any(|(name, _)| segment_of_name(name).is_some());
@@ -33,6 +36,11 @@ pub async fn open_superblock<E: Environment>(env: &E, files: &[(String, u64)]) -
     };
     match read(disk, SUPERBLOCK_NAME).await? {
         Ok(found) if found.version < FORMAT_VERSION => raise(disk, found, copy).await,
+        // The rest of the block may be torn while its first sector is right.
+        Ok(found) if copy == Some(found) => {
+            overwrite(disk, found).await?;
+            Ok(found)
+        }
         Ok(found) => {
             // A kill between its write and its sync may have left it in a cache.
             disk.open(SUPERBLOCK_NAME).await?.sync().await?;
@@ -76,7 +84,11 @@ async fn create<E: Environment>(env: &E) -> Result<Superblock, OpenError> {
 }
 
 /// Through a copy: the one in place may be torn while it is overwritten.
-async fn raise<D: Disk>(disk: &D, found: Superblock, copy: Option<Superblock>) -> Result<Superblock, OpenError> {
+async fn raise<D: Disk>(
+    disk: &D,
+    found: Superblock,
+    copy: Option<Superblock>,
+) -> Result<Superblock, OpenError> {
     let next = Superblock {
         version: FORMAT_VERSION,
         ..found

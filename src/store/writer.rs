@@ -133,8 +133,7 @@ impl<E: Environment> Inner<E> {
         self.checkpoints.note_logged(buffer.bytes().len() as u64);
         self.meters.group_bytes.record(buffer.bytes().len() as u64);
         self.meters.group_commits.record(sealed.batches.len() as u64);
-        self.reader
-            .keep_group(segment.id, sealed.start, buffer);
+        self.reader.keep_group(segment.id, sealed.start, buffer);
         Ok(sealed.batches)
     }
 

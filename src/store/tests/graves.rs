@@ -23,7 +23,9 @@ fn expunged(store: &Store<SimEnvironment>, mailbox: &str, mod_seq: u64) -> Optio
 }
 
 fn mod_seq(store: &Store<SimEnvironment>) -> u64 {
-    store.account(ALICE, |a| a.highest_mod_seq.0).expect("it is there")
+    store
+        .account(ALICE, |a| a.highest_mod_seq.0)
+        .expect("it is there")
 }
 
 fn script(world: &mut World, ops: Vec<Op>) {
@@ -38,12 +40,18 @@ fn what_left_a_mailbox_since_a_modseq_is_known_also_after_restarts() {
     let disk = SimDisk::new(1);
     let s = str::to_owned;
     let mut world = World::open(&disk, 1, small_options()).expect("it opens");
-    script(&mut world, (0..6).map(|n| Op::Deliver(vec![b'a' + n; 50])).collect());
+    script(
+        &mut world,
+        (0..6).map(|n| Op::Deliver(vec![b'a' + n; 50])).collect(),
+    );
     let store = world.of(ALICE);
     let before = mod_seq(&store);
     script(&mut world, vec![Op::Expunge(s("INBOX"), vec![2, 5], false)]);
     let between = mod_seq(&store);
-    script(&mut world, vec![Op::Transfer(s("INBOX"), vec![3], s("Trash"), true)]);
+    script(
+        &mut world,
+        vec![Op::Transfer(s("INBOX"), vec![3], s("Trash"), true)],
+    );
     // Nothing of these is left behind.
     script(
         &mut world,

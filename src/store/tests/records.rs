@@ -82,11 +82,7 @@ fn any_record() -> impl Strategy<Value = Record> {
                     name,
                 }
             }
-            2 => Record::MailboxDeleted {
-                account,
-                mailbox,
-                at,
-            },
+            2 => Record::MailboxDeleted { account, mailbox, at },
             3 => Record::MailboxRenamed {
                 account,
                 mailbox,
@@ -202,6 +198,7 @@ fn any_record() -> impl Strategy<Value = Record> {
                     prefix,
                     chunks,
                     key: None,
+                    asked: Bytes::new(),
                 },
             })),
             15 => Record::PartitionBegins { partition: index },

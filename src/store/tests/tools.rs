@@ -2,9 +2,9 @@
 
 use super::model::{Model, Op, execute, fixed_script, random_script, snapshot};
 use super::world::*;
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::model::AccountId;
-use crate::sim::{Chance, SimDisk};
+use crate::sim::{Chance, Fault, SimDisk};
 use crate::store::tools::*;
 use crate::store::*;
 use futures::executor::block_on;
@@ -580,8 +580,9 @@ fn fixture() -> SimDisk {
     let disk = SimDisk::new(1);
     for name in ["STORE"].map(str::to_owned).into_iter().chain(segment_names()) {
         let content = std::fs::read(format!("{FIXTURE}/{name}")).expect("the fixture is there");
-        block_on(disk.create(&name, content.len() as u64)).expect("it is new");
+        let file = block_on(disk.create(&name, content.len() as u64)).expect("it is new");
         disk.put_content(&name, content);
+        block_on(file.sync()).expect("nothing fails");
     }
     block_on(disk.sync_directory()).expect("nothing fails");
     disk
@@ -604,6 +605,32 @@ fn a_store_of_format_1_opens_and_reads_as_it_was_written() {
     assert_eq!(outline(&snapshots(&disk)), expected);
     // And once more after this version has written to it.
     assert_eq!(outline(&snapshots(&disk)), expected);
+}
+
+#[test]
+fn a_store_of_format_1_is_raised_through_any_cut() {
+    let expected = std::fs::read_to_string(format!("{FIXTURE}/expected.txt")).expect("the fixture is there");
+    let mut cuts = 0;
+    for at in 0.. {
+        let disk = fixture();
+        let start = disk.operations();
+        disk.inject(Fault::CutAfter(start + at));
+        if World::open(&disk, 2, small_options()).is_ok() {
+            break;
+        }
+        cuts += 1;
+        for seed in 0..4 {
+            let after = disk.crash(seed);
+            assert_eq!(outline(&snapshots(&after)), expected, "cut {at}, seed {seed}");
+            let report = checked(&after);
+            assert!(
+                report.is_clean(),
+                "cut {at}, seed {seed}: {:?}",
+                report.damages.kept
+            );
+        }
+    }
+    assert!(cuts > 20, "{cuts}");
 }
 
 /// Writes the fixture. Only ever run with the program that first writes a format version; a fixture is never renewed.

@@ -7,8 +7,8 @@
 //! holds, the rest is [`Trust::Weak`].
 //! Not here: what records say (`survey`).
 
-use crate::store::frame::{GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordSeed};
 use crate::store::codec::Malformed;
+use crate::store::frame::{GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordSeed};
 use std::ops::Range;
 
 /// How sure it is that this is a record of the store's own.
@@ -189,7 +189,6 @@ mod tests {
         };
         found.iter().map(of).collect()
     }
-
 
     #[test]
     fn records_behind_any_flipped_bit_are_found_again() {

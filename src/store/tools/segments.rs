@@ -41,7 +41,8 @@ impl<F> SegmentFile<F> {
 
     /// The same for the records of the group at `offset`, counted from there.
     pub fn group_seed(&self, offset: u64) -> RecordSeed {
-        self.record_seed().behind(u32::try_from(offset).unwrap_or(u32::MAX))
+        self.record_seed()
+            .behind(u32::try_from(offset).unwrap_or(u32::MAX))
     }
 }
 
