@@ -3,6 +3,7 @@
 //! Failure: an answer that is not the wanted one is an `io::Error` with the command and the answer in its text.
 //! Limits: `TIMEOUT` for every read and write. A literal is held whole in memory: these talk to the server under test.
 
+use crate::compare::monotonic_nanos;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -68,6 +69,28 @@ impl Smtp {
     pub fn noop(&mut self) -> io::Result<()> {
         self.0.send("NOOP\r\n")?;
         self.expect("NOOP", b"250")
+    }
+
+    pub fn lmtp_hello(&mut self) -> io::Result<()> {
+        self.0.send("LHLO load.example.net\r\n")?;
+        self.expect("LHLO", b"250")
+    }
+
+    /// Sends one message, and returns the moments (CLOCK_MONOTONIC, nanoseconds) of the end of data and of the reply.
+    pub fn deliver_timed(&mut self, to: &str, message: &[u8]) -> io::Result<(u64, u64)> {
+        for (command, code) in [
+            ("MAIL FROM:<load@example.net>".to_owned(), "250"),
+            (format!("RCPT TO:<{to}>"), "250"),
+            ("DATA".to_owned(), "354"),
+        ] {
+            self.0.send(&format!("{command}\r\n"))?;
+            self.expect(&command, code.as_bytes())?;
+        }
+        self.0.stream.get_mut().write_all(message)?;
+        let from = monotonic_nanos();
+        self.0.send(".\r\n")?;
+        self.expect("end of data", b"250")?;
+        Ok((from, monotonic_nanos()))
     }
 
     fn expect(&mut self, command: &str, code: &[u8]) -> io::Result<()> {

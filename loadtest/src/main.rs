@@ -49,7 +49,7 @@ enum Command {
     Verify(verify::Options),
     /// Load a server, kill it with -9 at a random moment, start it again, verify; over and over
     Crash(crash::Options),
-    /// The same SMTP load on Ringpost and on Postfix's smtp-sink in turn, with ratios
+    /// The same load on Ringpost and on others in turn, with ratios
     Compare(compare::Options),
 }
 

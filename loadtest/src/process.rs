@@ -78,6 +78,13 @@ fn number_after(text: &str, key: &str) -> u64 {
         .unwrap_or(0)
 }
 
+/// `root` and its descendants.
+pub fn tree(root: u32) -> Vec<u32> {
+    let mut tree = vec![root];
+    tree.extend(descendants(root));
+    tree
+}
+
 fn descendants(root: u32) -> Vec<u32> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -119,7 +119,7 @@ where
         ends.own.1 = process::own_cpu_seconds();
         let after = common.server_pid.map(Usage::of_tree).transpose();
         ends.server = before?.zip(after?);
-        let mut total = Recorder::new(window, Arc::default());
+        let mut total = Recorder::new(window, Arc::clone(&progress));
         for worker in workers {
             match worker.join() {
                 Ok(recorder) => total.merge(recorder?),

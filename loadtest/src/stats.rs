@@ -80,6 +80,8 @@ pub struct Report {
     pub parameters: BTreeMap<&'static str, String>,
     pub seconds: f64,
     pub count: u64,
+    /// Units done from the first moment on, outside of the window too.
+    pub done: u64,
     pub per_second: f64,
     pub latency_us: Latency,
     pub failures: BTreeMap<String, u64>,
@@ -133,6 +135,7 @@ impl Report {
             parameters,
             seconds,
             count,
+            done: recorder.progress.load(Ordering::Relaxed),
             per_second: count as f64 / seconds,
             latency_us: Latency {
                 p50: histogram.value_at_quantile(0.5),
