@@ -252,7 +252,7 @@ fn load_until_killed(options: &Options, server: Server, journal: &Path) -> io::R
                 recorder,
                 journal,
             );
-            Driver::new(load, smtp, options.connections)?
+            Driver::new(load, smtp, None, options.connections)?
                 .run(end, &stop)?
                 .finish()
         });

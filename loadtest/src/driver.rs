@@ -7,6 +7,7 @@
 //! Not here: what is said (`smtp`, `imap`, `pop3`), figures (`stats`).
 
 use crate::epoll::{self, Epoll, Interest, Ready};
+use crate::tls::{Security, TlsLink};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -93,18 +94,33 @@ impl Pace {
 pub struct Wire<'a> {
     stream: &'a TcpStream,
     pending: &'a mut Vec<u8>,
+    tls: Option<&'a mut TlsLink>,
     pub now: Instant,
 }
 
 impl Wire<'_> {
     /// Sends or keeps all of `bytes`. A dead connection is learnt by the next read.
     pub fn send(&mut self, bytes: &[u8]) {
+        if let Some(tls) = &mut self.tls {
+            // A broken TLS session says so when the peer is heard next.
+            let _ = tls.send(bytes, self.pending);
+            return flush(self.stream, self.pending);
+        }
         let mut sent = 0;
         if self.pending.is_empty() {
             let mut stream = self.stream;
             sent = stream.write(bytes).unwrap_or(0);
         }
         self.pending.extend_from_slice(&bytes[sent..]);
+    }
+}
+
+/// Sends what the kernel takes of what waits.
+fn flush(mut stream: &TcpStream, pending: &mut Vec<u8>) {
+    if !pending.is_empty()
+        && let Ok(sent) = stream.write(pending)
+    {
+        pending.drain(..sent);
     }
 }
 
@@ -129,6 +145,7 @@ pub trait Workload {
 struct Connection<S> {
     session: S,
     stream: Option<TcpStream>,
+    tls: Option<TlsLink>,
     pending: Vec<u8>,
     input: Vec<u8>,
     interest: Interest,
@@ -138,6 +155,7 @@ struct Connection<S> {
 pub struct Driver<W: Workload> {
     workload: W,
     address: SocketAddr,
+    security: Option<Security>,
     epoll: Epoll,
     connections: Vec<Connection<W::Session>>,
     resting: VecDeque<usize>,
@@ -147,11 +165,18 @@ pub struct Driver<W: Workload> {
 }
 
 impl<W: Workload> Driver<W> {
-    pub fn new(mut workload: W, address: SocketAddr, connections: usize) -> io::Result<Driver<W>> {
+    /// Connections are plain without `security`.
+    pub fn new(
+        mut workload: W,
+        address: SocketAddr,
+        security: Option<Security>,
+        connections: usize,
+    ) -> io::Result<Driver<W>> {
         let connections = (0..connections)
             .map(|_| Connection {
                 session: workload.new_session(),
                 stream: None,
+                tls: None,
                 pending: Vec::new(),
                 input: Vec::new(),
                 interest: Interest::Read,
@@ -160,6 +185,7 @@ impl<W: Workload> Driver<W> {
         Ok(Driver {
             workload,
             address,
+            security,
             epoll: Epoll::new()?,
             connections,
             resting: VecDeque::new(),
@@ -235,6 +261,7 @@ impl<W: Workload> Driver<W> {
         let mut wire = Wire {
             stream,
             pending: &mut connection.pending,
+            tls: connection.tls.as_mut(),
             now,
         };
         let next = self.workload.wake(&mut connection.session, &mut wire);
@@ -248,8 +275,21 @@ impl<W: Workload> Driver<W> {
         connection.input.clear();
         connection.interest = Interest::Read;
         self.workload.opened(&mut connection.session, now);
-        let opened = epoll::connect(self.address)
-            .and_then(|stream| self.epoll.add(&stream, token, Interest::Read).map(|()| stream));
+        let connection = &mut self.connections[token];
+        let begun = self.security.as_ref().map(Security::begin).transpose();
+        let begun = begun.and_then(|mut tls| {
+            let opened = tls.as_mut().map(|tls| tls.open(&mut connection.pending));
+            connection.tls = opened.transpose().map(|_| tls)?;
+            Ok(())
+        });
+        // What is to be said first waits until the connection is made.
+        if !connection.pending.is_empty() {
+            connection.interest = Interest::ReadWrite;
+        }
+        let interest = connection.interest;
+        let opened = begun
+            .and_then(|()| epoll::connect(self.address))
+            .and_then(|stream| self.epoll.add(&stream, token, interest).map(|()| stream));
         match opened {
             Ok(stream) => connection.stream = Some(stream),
             Err(error) => self.lose(token, &error),
@@ -259,11 +299,8 @@ impl<W: Workload> Driver<W> {
     fn serve(&mut self, event: Ready) {
         let connection = &mut self.connections[event.token];
         let Some(stream) = &connection.stream else { return };
-        if event.is_writable && !connection.pending.is_empty() {
-            let mut writer = stream;
-            if let Ok(sent) = writer.write(&connection.pending) {
-                connection.pending.drain(..sent);
-            }
+        if event.is_writable {
+            flush(stream, &mut connection.pending);
         }
         if !event.is_readable {
             return self.follow(event.token, Next::Read);
@@ -276,12 +313,35 @@ impl<W: Workload> Driver<W> {
             Err(error) => return self.lose(event.token, &error),
         };
         let now = Instant::now();
+        if let Some(tls) = &mut connection.tls {
+            let received = tls.receive(
+                &self.scratch[..count],
+                &mut connection.input,
+                &mut connection.pending,
+            );
+            flush(stream, &mut connection.pending);
+            if let Err(error) = received {
+                return self.lose(event.token, &error);
+            }
+        }
+        let is_tls = connection.tls.is_some();
         let mut wire = Wire {
             stream,
             pending: &mut connection.pending,
+            tls: connection.tls.as_mut(),
             now,
         };
-        let next = if connection.input.is_empty() {
+        let next = if is_tls {
+            let mut next = Next::Read;
+            if !connection.input.is_empty() {
+                let used;
+                (used, next) = self
+                    .workload
+                    .input(&mut connection.session, &connection.input, &mut wire);
+                connection.input.drain(..used);
+            }
+            next
+        } else if connection.input.is_empty() {
             let (used, next) =
                 self.workload
                     .input(&mut connection.session, &self.scratch[..count], &mut wire);

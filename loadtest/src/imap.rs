@@ -7,6 +7,7 @@ use crate::client::literal_length;
 use crate::driver::{Next, Pace, Wire, Workload};
 use crate::run::{self, Common, Finish, Share};
 use crate::stats::Recorder;
+use crate::tls::Dialect;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io;
@@ -49,7 +50,14 @@ pub fn main(options: &Options) -> io::Result<bool> {
             in_flight: 0,
         })
     };
-    let report = run::run("imap", "sessions", &options.common, parameters, build)?;
+    let report = run::run(
+        "imap",
+        "sessions",
+        Dialect::Imap,
+        &options.common,
+        parameters,
+        build,
+    )?;
     report.publish(options.common.json.as_deref())?;
     Ok(true)
 }

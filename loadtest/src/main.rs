@@ -20,6 +20,7 @@ mod random;
 mod run;
 mod smtp;
 mod stats;
+mod tls;
 mod verify;
 
 use clap::{Parser, Subcommand};

@@ -6,6 +6,7 @@
 use crate::driver::{Next, Pace, Wire, Workload};
 use crate::run::{self, Common, Finish, Share};
 use crate::stats::Recorder;
+use crate::tls::Dialect;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io;
@@ -48,7 +49,14 @@ pub fn main(options: &Options) -> io::Result<bool> {
             in_flight: 0,
         })
     };
-    let report = run::run("pop3", "sessions", &options.common, parameters, build)?;
+    let report = run::run(
+        "pop3",
+        "sessions",
+        Dialect::Pop3,
+        &options.common,
+        parameters,
+        build,
+    )?;
     report.publish(options.common.json.as_deref())?;
     Ok(true)
 }

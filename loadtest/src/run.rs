@@ -6,6 +6,7 @@
 use crate::driver::{Driver, Pace, Workload};
 use crate::process::{self, Usage};
 use crate::stats::{Ends, Recorder, Report, Window};
+use crate::tls::{Dialect, Security, TlsMode};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
@@ -43,6 +44,9 @@ pub struct Common {
     /// The server's process: its CPU, memory and writes are reported, with those of its descendants
     #[arg(long)]
     pub server_pid: Option<u32>,
+    /// TLS from the first octet, or after STARTTLS; certificates are not verified, every handshake is a full one
+    #[arg(long, value_enum, default_value_t = TlsMode::None)]
+    pub tls: TlsMode,
     /// Also write the report to this file
     #[arg(long)]
     pub json: Option<PathBuf>,
@@ -70,6 +74,7 @@ pub fn resolve(address: &str) -> io::Result<SocketAddr> {
 pub fn run<W, B>(
     workload: &str,
     unit: &'static str,
+    dialect: Dialect,
     common: &Common,
     mut parameters: BTreeMap<&'static str, String>,
     build: B,
@@ -84,6 +89,7 @@ where
         from: began + Duration::from_secs_f64(common.warmup),
         to: began + Duration::from_secs_f64(common.warmup + common.seconds),
     };
+    let security = Security::new(common.tls, dialect);
     let progress = Arc::new(AtomicU64::new(0));
     let stop = AtomicBool::new(false);
     let threads = common.threads.clamp(1, common.connections.max(1));
@@ -91,6 +97,7 @@ where
         let workers: Vec<_> = (0..threads)
             .map(|thread| {
                 let (progress, stop, build) = (Arc::clone(&progress), &stop, &build);
+                let security = &security;
                 scope.spawn(move || {
                     let split = |total: usize| total / threads + usize::from(thread < total % threads);
                     let limit = common
@@ -102,7 +109,12 @@ where
                         pace: Pace::new(common.rate.map(|rate| rate / threads as f64), limit),
                         recorder: Recorder::new(window, progress),
                     };
-                    let driver = Driver::new(build(share)?, address, split(common.connections))?;
+                    let driver = Driver::new(
+                        build(share)?,
+                        address,
+                        security.clone(),
+                        split(common.connections),
+                    )?;
                     driver.run(window.to, stop)?.finish()
                 })
             })
@@ -129,6 +141,9 @@ where
         io::Result::Ok((total, ends, seconds.as_secs_f64().max(1e-6)))
     })?;
     parameters.insert("connections", common.connections.to_string());
+    if common.tls != TlsMode::None {
+        parameters.insert("tls", format!("{:?}", common.tls).to_lowercase());
+    }
     if let Some(rate) = common.rate {
         parameters.insert("rate", rate.to_string());
     }

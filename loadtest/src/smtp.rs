@@ -12,6 +12,7 @@ use crate::message::{MESSAGE_BYTES_MIN, MessageId, Template};
 use crate::random;
 use crate::run::{self, Common, Finish, Share};
 use crate::stats::Recorder;
+use crate::tls::Dialect;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -89,7 +90,18 @@ pub fn main(options: &Options) -> io::Result<bool> {
             journal,
         ))
     };
-    let report = run::run("smtp", "messages", &options.common, parameters, build)?;
+    let report = run::run(
+        "smtp",
+        "messages",
+        if options.lmtp {
+            Dialect::Lmtp
+        } else {
+            Dialect::Smtp
+        },
+        &options.common,
+        parameters,
+        build,
+    )?;
     report.publish(options.common.json.as_deref())?;
     Ok(true)
 }

@@ -54,7 +54,7 @@ pub struct Options {
     contender: Vec<String>,
     /// Which rows, parted by commas: 10, 100, 500 (connections kept open, 4 KiB), once (one message a connection), 50k (50 KiB),
     /// tls, p99 (latency at half of each one's own rate in the row 100)
-    #[arg(long, value_delimiter = ',', default_value = "10,100,500,once,50k,p99")]
+    #[arg(long, value_delimiter = ',', default_value = "10,100,500,once,50k,tls,p99")]
     rows: Vec<Row>,
     /// How often each contender has its turn in each row
     #[arg(long, default_value_t = 3)]
