@@ -5,19 +5,16 @@
 //! applying. Run it with `cargo bench --bench allocations`.
 
 use clap::Parser;
-use ringpost::auth::Passwords;
 use ringpost::boot::cluster::{self, Plan};
 use ringpost::boot::signal::StopRequest;
 use ringpost::boot::{demo, listeners};
 use ringpost::cli::{Arguments, Command, DemoArguments, PortOffset};
-use ringpost::directory;
 use ringpost::net::Backend;
 use ringpost::runtime::Control;
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -127,8 +124,8 @@ fn plan(
         network,
         data: data.canonicalize().expect("it exists"),
         listeners,
-        directory: Arc::new(directory::demo(demo::DOMAIN, 8).expect("a domain")),
-        passwords: Passwords::same_for_all(demo::PASSWORD).expect("entropy"),
+        directory: demo::directory(8).expect("a directory"),
+        main_domain: demo::main_domain().expect("a domain"),
         tls: demo::self_signed_tls().expect("a certificate"),
         settings: demo::settings(arguments),
         control: Control::start().expect("a thread"),

@@ -8,13 +8,13 @@
 //! Standards: RFC 9106 (argon2id), RFC 4616 (the identities a PLAIN exchange carries).
 //! Not here: the exchanges themselves (`proto`), who exists (`directory`).
 
-use crate::directory::Directory;
-use crate::model::Account;
+pub mod scheme;
+
+use crate::directory::{Directory, LoginRecord, PasswordHash};
+use crate::model::{Account, ClientProtocol};
 use crate::runtime::{self, Control};
-use argon2::Argon2;
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use aws_lc_rs::hmac;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,34 +53,17 @@ impl Authenticated {
     }
 }
 
-/// Passwords as PHC strings (argon2id). The demo gives every account the same.
-#[derive(Debug, Clone)]
-pub struct Passwords(Arc<str>);
-
-impl Passwords {
-    /// Hashes the one password that all accounts share.
-    ///
-    /// # Errors
-    /// When the system gives no entropy for the salt.
-    pub fn same_for_all(password: &str) -> Result<Self, String> {
-        let mut salt = [0; 16];
-        getrandom::fill(&mut salt).map_err(|e| e.to_string())?;
-        let salt = SaltString::encode_b64(&salt).map_err(|e| e.to_string())?;
-        let hash = Argon2::default()
-            .hash_password(password.as_bytes(), &salt)
-            .map_err(|e| e.to_string())?;
-        Ok(Self(hash.to_string().into()))
-    }
-}
-
 /// One core's way to check credentials.
 pub struct Authenticator {
-    directory: Arc<Directory>,
-    passwords: Passwords,
+    directory: Directory,
     control: Control,
+    /// What the password of somebody unknown is compared with, so that it takes as long.
+    dummy: PasswordHash,
     delay_failures: bool,
     key: hmac::Key,
     verified: RefCell<HashMap<[u8; 32], Instant>>,
+    /// The directory's, when `verified` was true.
+    generation: Cell<u64>,
 }
 
 impl std::fmt::Debug for Authenticator {
@@ -90,14 +73,15 @@ impl std::fmt::Debug for Authenticator {
 }
 
 impl Authenticator {
-    /// `delay_failures`: make guessing slow ([`FAILURE_DELAY`]).
+    /// `dummy`: the hash of a password nobody has, by the scheme most accounts use. `delay_failures`: make guessing slow
+    /// ([`FAILURE_DELAY`]).
     ///
     /// # Errors
     /// When the system gives no entropy for the cache's key.
     pub fn new(
-        directory: Arc<Directory>,
-        passwords: Passwords,
+        directory: Directory,
         control: Control,
+        dummy: PasswordHash,
         delay_failures: bool,
     ) -> Result<Self, String> {
         let mut secret = [0; 32];
@@ -105,36 +89,46 @@ impl Authenticator {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
         Ok(Self {
             directory,
-            passwords,
             control,
+            dummy,
             delay_failures,
             key,
             verified: RefCell::default(),
+            generation: Cell::default(),
         })
     }
 
-    /// Checks a login and its password, on a helper thread unless they were verified within [`CACHE_TTL`].
-    pub async fn verify(&self, login: &[u8], password: &[u8]) -> Login {
-        let account = std::str::from_utf8(login)
-            .ok()
-            .and_then(|login| self.directory.account_by_login(login));
+    /// Checks a login and its password, on a helper thread unless they were verified within [`CACHE_TTL`]. The account is
+    /// enabled and may use `protocol`.
+    pub async fn verify(&self, login: &[u8], password: &[u8], protocol: ClientProtocol) -> Login {
+        let record = match std::str::from_utf8(login) {
+            Ok(login) => self.directory.login(login).await,
+            Err(_) => Ok(None),
+        };
+        let Ok(record) = record else {
+            return Login::Unavailable;
+        };
         let digest = self.digest(login, password);
-        if let Some(account) = account.as_ref().filter(|_| self.was_verified(&digest)) {
-            return Login::Authenticated(Authenticated {
-                account: account.clone(),
-            });
+        let record = record.filter(|record| {
+            let account = &record.account;
+            account.is_enabled && account.protocols.allows(protocol)
+        });
+        if let Some(record) = record.as_ref().filter(|_| self.was_verified(&digest)) {
+            return authenticated(record);
         }
-        let hash = self.passwords.0.clone();
+        let hashes = record
+            .as_ref()
+            .map_or_else(|| vec![self.dummy.clone()], |record| record.hashes.clone());
         let candidate = password.to_vec();
         let is_right = self
             .control
-            .compute(move || password_matches(&hash, &candidate))
+            .compute(move || hashes.iter().any(|hash| scheme::matches(hash, &candidate)))
             .await;
-        match (is_right, account) {
+        match (is_right, record) {
             (Err(_), _) => Login::Unavailable,
-            (Ok(true), Some(account)) => {
+            (Ok(true), Some(record)) => {
                 self.remember(digest);
-                Login::Authenticated(Authenticated { account })
+                authenticated(&record)
             }
             (Ok(_), _) => self.refuse().await,
         }
@@ -159,6 +153,11 @@ impl Authenticator {
     }
 
     fn was_verified(&self, digest: &[u8; 32]) -> bool {
+        // A changed password, or anything else that changed: what was verified before is not believed.
+        let generation = self.directory.generation();
+        if self.generation.replace(generation) != generation {
+            self.verified.borrow_mut().clear();
+        }
         self.verified
             .borrow()
             .get(digest)
@@ -174,19 +173,8 @@ impl Authenticator {
     }
 }
 
-fn password_matches(hash: &str, password: &[u8]) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_right_password_matches() {
-        let passwords = Passwords::same_for_all("ringpost").expect("entropy");
-        assert!(password_matches(&passwords.0, b"ringpost"));
-        assert!(!password_matches(&passwords.0, b"ringpos"));
-        assert!(!password_matches(&passwords.0, b""));
-    }
+fn authenticated(record: &LoginRecord) -> Login {
+    Login::Authenticated(Authenticated {
+        account: record.account.clone(),
+    })
 }

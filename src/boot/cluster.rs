@@ -7,12 +7,14 @@ use super::listeners::CoreListeners;
 use super::signal::StopRequest;
 use super::{BootError, CATCH_UP_TIMEOUT, DRAIN_TIMEOUT};
 use crate::admin::{self, CoreMeters, Phase, View};
-use crate::auth::{Authenticator, Passwords};
+use crate::auth::{self, Authenticator};
 use crate::base::buffer::BufferMeters;
 use crate::delivery::{self, Router, fan_out};
-use crate::directory::Directory;
+use crate::directory::{self, Directory, PasswordHash};
+
 use crate::disk::file::FileDisk;
 use crate::disk::meters::DiskMeters;
+use crate::model::Domain;
 use crate::net::meters::NetMeters;
 use crate::net::{Backend, Conn, Listener};
 use crate::node::connections::Connections;
@@ -47,9 +49,9 @@ pub struct Plan {
     /// What moves the bytes of connections.
     pub network: Backend,
     /// Who is here.
-    pub directory: Arc<Directory>,
-    /// Their passwords.
-    pub passwords: Passwords,
+    pub directory: directory::Backend,
+    /// The domain whose postmaster `<postmaster>` is.
+    pub main_domain: Domain,
     /// Certificates.
     pub tls: Arc<rustls::ServerConfig>,
     /// For sessions.
@@ -72,8 +74,9 @@ struct CoreParts {
 struct Shared {
     data: PathBuf,
     network: Backend,
-    directory: Arc<Directory>,
-    passwords: Passwords,
+    directory: directory::Backend,
+    main_domain: Domain,
+    dummy: PasswordHash,
     tls: Arc<rustls::ServerConfig>,
     settings: Settings,
     smtp: Arc<crate::proto::smtp::Config>,
@@ -129,7 +132,8 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         data: plan.data,
         network: plan.network,
         directory: plan.directory,
-        passwords: plan.passwords,
+        main_domain: plan.main_domain,
+        dummy: dummy_hash()?,
         tls: plan.tls,
         smtp: Arc::new(session::smtp::config(&plan.settings, Role::Mta)),
         lmtp: Arc::new(session::smtp::config(&plan.settings, Role::Lmtp)),
@@ -152,6 +156,14 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
     });
     let ends = runtime::run_cores(cores, move |core| run_core(core, shared.clone()));
     ends.into_iter().try_for_each(|end| end?)
+}
+
+/// The hash of a password nobody has.
+fn dummy_hash() -> Result<PasswordHash, BootError> {
+    auth::scheme::hash(&seed()?.to_le_bytes()).map_err(|cause| BootError::System {
+        what: "password hash",
+        cause,
+    })
 }
 
 /// A number nobody can guess.
@@ -223,10 +235,11 @@ struct RunningCore {
 async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<RunningCore, BootError> {
     let disk = open_disk(&shared.data)?;
     let store = Store::start(NodeEnvironment::new(disk), parts.seed).await?;
+    let directory = Directory::new(shared.directory.clone(), shared.main_domain.clone());
     let authenticator = Authenticator::new(
-        shared.directory.clone(),
-        shared.passwords.clone(),
+        directory.clone(),
         shared.control.clone(),
+        shared.dummy.clone(),
         shared.settings.limit_peers,
     )
     .map_err(|cause| BootError::System {
@@ -245,7 +258,7 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
     let node = Rc::new(Node {
         core,
         router: Router::new(core, store, parts.deliveries),
-        directory: shared.directory.clone(),
+        directory,
         authenticator,
         tls: shared.tls.clone(),
         smtp: shared.smtp.clone(),

@@ -5,11 +5,12 @@
 
 use super::cluster::{self, Plan};
 use super::{BootError, listeners, signal};
-use crate::auth::Passwords;
+use crate::auth::scheme;
 use crate::cli::{DemoArguments, NetworkBackend};
 use crate::directory;
 use crate::disk::SUPERBLOCK_NAME;
 use crate::disk::lock::{DirectoryLock, LOCK_NAME};
+use crate::model::Domain;
 use crate::net::Backend;
 use crate::node::{DiscardPermit, Settings};
 use crate::proto::smtp::limits::MESSAGE_BYTES_MAX;
@@ -50,10 +51,8 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
             NetworkBackend::Tcp => Backend::Tcp,
             NetworkBackend::Ring => Backend::Ring,
         },
-        directory: Arc::new(
-            directory::demo(DOMAIN, arguments.accounts).map_err(|e| system("directory")(e.to_string()))?,
-        ),
-        passwords: Passwords::same_for_all(PASSWORD).map_err(system("password hash"))?,
+        directory: directory(arguments.accounts)?,
+        main_domain: main_domain()?,
         tls: self_signed_tls()?,
         settings: settings(arguments),
         control,
@@ -67,6 +66,28 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
     cluster::run(plan, move || greeting.print())?;
     data.close();
     Ok(())
+}
+
+/// The demo's accounts.
+///
+/// # Errors
+/// [`BootError::System`].
+pub fn directory(accounts: u32) -> Result<directory::Backend, BootError> {
+    let system = |what| move |cause: String| BootError::System { what, cause };
+    let hash = scheme::hash(PASSWORD.as_bytes()).map_err(system("password hash"))?;
+    let memory = directory::demo(DOMAIN, accounts, &hash).map_err(|e| system("directory")(e.to_string()))?;
+    Ok(directory::Backend::Memory(Arc::new(memory)))
+}
+
+/// [`DOMAIN`].
+///
+/// # Errors
+/// None; it is a domain.
+pub fn main_domain() -> Result<Domain, BootError> {
+    Domain::new(DOMAIN).map_err(|e| BootError::System {
+        what: "directory",
+        cause: e.to_string(),
+    })
 }
 
 /// What the demo's sessions are told.

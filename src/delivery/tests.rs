@@ -77,9 +77,11 @@ const PREFIX: &[u8] = b"Return-Path: <>\r\n";
 fn message(recipients: &[(u64, Option<u64>)]) -> AcceptedMessage {
     let recipient = |(id, quota_bytes): &(u64, Option<u64>)| Recipient {
         account: Arc::new(Account {
-            id: AccountId(*id),
-            address: AddrSpec::parse("someone@example.org").expect("an address"),
             quota_bytes: *quota_bytes,
+            ..Account::new(
+                AccountId(*id),
+                AddrSpec::parse("someone@example.org").expect("an address"),
+            )
         }),
         prefix: PREFIX.to_vec(),
         asked: bytes::Bytes::new(),

@@ -1,108 +1,267 @@
 //! Who is here: accounts, aliases and domains, and which forward-path reaches whom.
 //!
-//! Invariants: an answer never depends on time; local parts compare without regard to ASCII case; a `+detail` behind a
-//! local part is dropped when no account has the full name; an alias leads to an account, never to another alias.
-//! Failure: a directory that cannot tell says so ([`Verdict::Temporary`]) and the peer hears 451; it never guesses.
+//! One [`Directory`] a core, over a back end that all cores share ([`Source`]) or over [`Memory`]. Sessions ask it; it
+//! remembers what it heard (`cache`) and puts together what follows (`resolve`).
+//! Invariants: local parts compare without regard to ASCII case; an alias leads to accounts, whichever way.
+//! Failure: a directory that cannot tell says so ([`Verdict::Temporary`], [`Unavailable`]) and the peer hears 451; it never
+//! guesses.
 //! Standards: RFC 5321 §4.5.1 (postmaster is always accepted), RFC 5233 (`+detail`).
-//! Not here: passwords (`auth`), what is delivered (`delivery`).
+//! Not here: whether a password is right (`auth`), what is delivered (`delivery`).
 
-use crate::model::{Account, AccountId, AddrSpec, AddressError, Domain, ForwardPath, LocalPart};
+pub mod cache;
+pub mod memory;
+pub mod resolve;
+pub mod source;
+#[cfg(test)]
+mod tests;
+
+pub use memory::{Memory, demo};
+pub use source::{
+    AppPassword, DomainFacts, Entry, Found, LoginRecord, PasswordHash, Recipient, Source, Unavailable,
+};
+
+use crate::model::{Account, AddrSpec, Domain, ForwardPath, LocalPart};
+use cache::{Cache, Look, Turn};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use resolve::{Known, Missing, NotYet};
 use smallvec::SmallVec;
-use std::collections::HashMap;
+use source::Asked;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
+
+/// Accounts that get the mail of one forward-path: at least one, each once.
+pub type Targets = SmallVec<[Arc<Account>; 1]>;
 
 /// What the directory says of a forward-path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Mail for it goes to this account.
-    Local(Arc<Account>),
+    /// Mail for it goes to these accounts.
+    Local(Targets),
     /// The domain is ours, nobody there has this name: 550 5.1.1.
     UnknownUser,
+    /// Whoever it is for takes no mail: 550 5.2.1.
+    Disabled,
     /// The domain is not ours: relaying, 550 5.7.1.
     NotLocal,
     /// Nobody can say just now: 451 4.3.0.
     Temporary,
 }
 
-/// A directory that is complete when it is built and held in memory, as the demo's is.
-#[derive(Debug, Default)]
-pub struct Directory {
-    domains: Vec<Domain>,
-    by_address: HashMap<String, Arc<Account>>,
-    postmaster: Option<Arc<Account>>,
+/// Rounds of fetching for one forward-path: each level of aliases may need its domains, then its addresses, then those
+/// without detail, then a stand-in.
+const ROUNDS_MAX: usize = 4 * (resolve::DEPTH_MAX + 1);
+
+/// Where a core's answers come from.
+#[derive(Clone)]
+pub enum Backend {
+    /// Known at once, nothing to remember.
+    Memory(Arc<Memory>),
+    /// To be asked.
+    Source(Arc<dyn Source>),
+}
+
+/// One core's directory. Clones are the same.
+#[derive(Clone)]
+pub struct Directory(Rc<Inner>);
+
+struct Inner {
+    backend: Backend,
+    /// Whose postmaster is `<postmaster>`.
+    main: Domain,
+    domains: RefCell<Cache<DomainFacts>>,
+    addresses: RefCell<Cache<Entry>>,
+    logins: RefCell<Cache<LoginRecord>>,
+}
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Directory")
+    }
 }
 
 impl Directory {
-    /// An empty directory.
+    /// Over `backend`; `main` is the domain whose postmaster `RCPT TO:<postmaster>` reaches.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(backend: Backend, main: Domain) -> Self {
+        Self(Rc::new(Inner {
+            backend,
+            main,
+            domains: RefCell::new(Cache::new(cache::ENTRIES_MAX)),
+            addresses: RefCell::new(Cache::new(cache::ENTRIES_MAX)),
+            logins: RefCell::new(Cache::new(cache::ENTRIES_MAX)),
+        }))
     }
 
-    /// Makes `domain` ours.
-    pub fn add_domain(&mut self, domain: Domain) {
-        if !self.domains.contains(&domain) {
-            self.domains.push(domain);
+    /// Where mail for `path` goes. At once when everything is known.
+    pub async fn resolve(&self, path: &ForwardPath) -> Verdict {
+        let now = Instant::now();
+        match self.attempt(path, now) {
+            Ok(verdict) => verdict,
+            Err(NotYet::Unavailable) => Verdict::Temporary,
+            // On the heap: it is rare, and every session would hold room for it.
+            Err(NotYet::Missing(missing)) => Box::pin(self.fetch_and_resolve(path, missing, now)).await,
         }
     }
 
-    /// Adds an account under its main address.
-    pub fn add_account(&mut self, account: Account) {
-        self.by_address
-            .insert(owned_key(&account.address), Arc::new(account));
-    }
-
-    /// Lets mail for `alias` reach the account whose main address is `target`; `false` if there is none.
-    pub fn add_alias(&mut self, alias: &AddrSpec, target: &AddrSpec) -> bool {
-        let Some(account) = self.find(target) else {
-            return false;
-        };
-        if alias.local_part.as_str().eq_ignore_ascii_case("postmaster") {
-            self.postmaster.get_or_insert_with(|| account.clone());
+    async fn fetch_and_resolve(&self, path: &ForwardPath, missing: Vec<Missing>, now: Instant) -> Verdict {
+        let mut missing = missing;
+        for _ in 0..ROUNDS_MAX {
+            let fetching: FuturesUnordered<_> = missing.iter().map(|missing| self.load(missing)).collect();
+            fetching.collect::<()>().await;
+            // By the time of the beginning, so that nothing fetched since has become too old meanwhile.
+            match self.attempt(path, now) {
+                Ok(verdict) => return verdict,
+                Err(NotYet::Unavailable) => return Verdict::Temporary,
+                Err(NotYet::Missing(more)) => missing = more,
+            }
         }
-        self.by_address.insert(owned_key(alias), account);
-        true
+        tracing::warn!("the directory changes faster than an address can be looked up");
+        Verdict::Temporary
     }
 
-    /// Where mail for `path` goes.
-    #[must_use]
-    pub fn resolve(&self, path: &ForwardPath) -> Verdict {
+    fn attempt(&self, path: &ForwardPath, now: Instant) -> Result<Verdict, NotYet> {
+        let postmaster;
         let address = match path {
             ForwardPath::Address(address) => address,
             ForwardPath::Postmaster => {
-                return self
-                    .postmaster
-                    .clone()
-                    .map_or(Verdict::UnknownUser, Verdict::Local);
+                postmaster = self.postmaster();
+                &postmaster
             }
         };
-        if !self.domains.contains(&address.domain) {
-            return Verdict::NotLocal;
+        match &self.0.backend {
+            Backend::Memory(memory) => resolve::resolve(&**memory, &self.0.main, address),
+            Backend::Source(source) => {
+                let generation = source.generation();
+                self.0.domains.borrow_mut().follow(generation);
+                self.0.addresses.borrow_mut().follow(generation);
+                resolve::resolve(&Remembered { of: &self.0, now }, &self.0.main, address)
+            }
         }
-        let found = self
-            .find(address)
-            .or_else(|| without_detail(address).and_then(|plain| self.find(&plain)));
-        found.map_or(Verdict::UnknownUser, Verdict::Local)
     }
 
-    /// The account that logs in as `login`, which is its full main address.
+    fn postmaster(&self) -> AddrSpec {
+        AddrSpec {
+            local_part: LocalPart::new("postmaster").expect("an atom is a local part"),
+            domain: self.0.main.clone(),
+        }
+    }
+
+    async fn load(&self, missing: &Missing) {
+        let Backend::Source(source) = &self.0.backend else {
+            return;
+        };
+        // The answers are looked at in the cache.
+        match missing {
+            Missing::Domain(domain) => {
+                let name = domain.as_str();
+                let _ = fetch(&self.0.domains, &**source, name, || source.domain(name)).await;
+            }
+            Missing::Address(address) => {
+                let key = key(address);
+                let name = key_text(&key);
+                let _ = fetch(&self.0.addresses, &**source, name, || source.address(name)).await;
+            }
+        }
+    }
+
+    /// Who logs in as `login`, which compares without regard to ASCII case.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the back end cannot say and nothing is remembered.
+    pub async fn login(&self, login: &str) -> Found<LoginRecord> {
+        let login = login.to_ascii_lowercase();
+        match &self.0.backend {
+            Backend::Memory(memory) => Ok(memory.login(&login)),
+            Backend::Source(source) => {
+                let generation = source.generation();
+                self.0.logins.borrow_mut().follow(generation);
+                fetch(&self.0.logins, &**source, &login, || source.login(&login)).await
+            }
+        }
+    }
+
+    /// Rises when something in the directory changed: what was concluded from it before is void.
     #[must_use]
-    pub fn account_by_login(&self, login: &str) -> Option<Arc<Account>> {
-        let address = AddrSpec::parse(login).ok()?;
-        self.find(&address)
-            .filter(|account| key(&account.address) == key(&address))
+    pub fn generation(&self) -> u64 {
+        match &self.0.backend {
+            Backend::Memory(_) => 0,
+            Backend::Source(source) => source.generation(),
+        }
     }
 
-    fn find(&self, address: &AddrSpec) -> Option<Arc<Account>> {
-        let key = key(address);
-        self.by_address
-            .get(std::str::from_utf8(&key).unwrap_or_default())
-            .cloned()
+    /// The back end, for what is told to it.
+    #[must_use]
+    pub fn source(&self) -> Option<&Arc<dyn Source>> {
+        match &self.0.backend {
+            Backend::Memory(_) => None,
+            Backend::Source(source) => Some(source),
+        }
+    }
+}
+
+/// What a core remembers, as of one moment.
+struct Remembered<'a> {
+    of: &'a Inner,
+    now: Instant,
+}
+
+impl Known for Remembered<'_> {
+    fn domain(&self, domain: &Domain) -> Look<DomainFacts> {
+        self.of.domains.borrow_mut().look(domain.as_str(), self.now)
+    }
+
+    fn address(&self, address: &AddrSpec) -> Look<Entry> {
+        self.of
+            .addresses
+            .borrow_mut()
+            .look(key_text(&key(address)), self.now)
+    }
+}
+
+/// Whoever asks; if the asking session ends in the middle, the next one asks.
+struct Asking<'a, T> {
+    cache: &'a RefCell<Cache<T>>,
+    key: &'a str,
+}
+
+impl<T> Drop for Asking<'_, T> {
+    fn drop(&mut self) {
+        self.cache.borrow_mut().abandon(self.key);
+    }
+}
+
+async fn fetch<T>(
+    cache: &RefCell<Cache<T>>,
+    source: &dyn Source,
+    key: &str,
+    ask: impl Fn() -> Asked<T>,
+) -> Found<T> {
+    loop {
+        if let Look::Known(found) = cache.borrow_mut().look(key, Instant::now()) {
+            return found;
+        }
+        let turn = cache.borrow_mut().turn(key);
+        match turn {
+            Turn::Wait(settled) => {
+                // Woken by the answer, or because whoever asked has gone.
+                let _ = settled.await;
+            }
+            Turn::Ask => {
+                let asking = Asking { cache, key };
+                let generation = source.generation();
+                cache.borrow_mut().follow(generation);
+                let answer = ask().await;
+                drop(asking);
+                return cache.borrow_mut().settle(key, generation, answer, Instant::now());
+            }
+        }
     }
 }
 
 /// `local-part@domain`, unquoted, in ASCII lower case; on the stack, because every RCPT looks one up.
-fn key(address: &AddrSpec) -> SmallVec<[u8; 96]> {
+pub(crate) fn key(address: &AddrSpec) -> SmallVec<[u8; 96]> {
     let mut key = SmallVec::from_slice(address.local_part.as_str().as_bytes());
     key.push(b'@');
     key.extend_from_slice(address.domain.as_str().as_bytes());
@@ -110,101 +269,7 @@ fn key(address: &AddrSpec) -> SmallVec<[u8; 96]> {
     key
 }
 
-fn owned_key(address: &AddrSpec) -> String {
-    String::from_utf8_lossy(&key(address)).into_owned()
-}
-
-fn without_detail(address: &AddrSpec) -> Option<AddrSpec> {
-    let (plain, _) = address.local_part.as_str().split_once('+')?;
-    Some(AddrSpec {
-        local_part: LocalPart::new(plain).ok()?,
-        domain: address.domain.clone(),
-    })
-}
-
-/// The demo's directory: `alice@`, `bob@` and `user1@` … `user<n>@` of `domain`, `postmaster@` an alias of alice.
-/// The ids are fixed, so that a data directory opens again with everything in it.
-///
-/// # Errors
-/// When `domain` is not a domain.
-pub fn demo(domain: &str, numbered_accounts: u32) -> Result<Directory, AddressError> {
-    /// Ids of the numbered accounts start behind this one.
-    const NUMBERED_BASE: u64 = 1000;
-    let domain = Domain::new(domain)?;
-    let address = |local: &str| {
-        Ok(AddrSpec {
-            local_part: LocalPart::new(local)?,
-            domain: domain.clone(),
-        })
-    };
-    let account = |id, local: &str| {
-        Ok::<_, AddressError>(Account {
-            id: AccountId(id),
-            address: address(local)?,
-            quota_bytes: None,
-        })
-    };
-    let mut directory = Directory::new();
-    directory.add_domain(domain.clone());
-    directory.add_account(account(1, "alice")?);
-    directory.add_account(account(2, "bob")?);
-    for number in 1..=numbered_accounts {
-        directory.add_account(account(
-            NUMBERED_BASE + u64::from(number),
-            &format!("user{number}"),
-        )?);
-    }
-    directory.add_alias(&address("postmaster")?, &address("alice")?);
-    Ok(directory)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn path(text: &str) -> ForwardPath {
-        ForwardPath::Address(AddrSpec::parse(text).expect("a test address"))
-    }
-
-    fn id_of(verdict: Verdict) -> Option<u64> {
-        match verdict {
-            Verdict::Local(account) => Some(account.id.0),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn addresses_resolve_by_name_case_detail_and_alias() {
-        let directory = demo("example.org", 2).expect("a domain");
-        assert_eq!(id_of(directory.resolve(&path("Alice@EXAMPLE.org"))), Some(1));
-        assert_eq!(id_of(directory.resolve(&path("bob+lists@example.org"))), Some(2));
-        assert_eq!(id_of(directory.resolve(&path("user2@example.org"))), Some(1002));
-        assert_eq!(id_of(directory.resolve(&path("postmaster@example.org"))), Some(1));
-        assert_eq!(id_of(directory.resolve(&ForwardPath::Postmaster)), Some(1));
-    }
-
-    #[test]
-    fn strangers_and_other_domains_are_told_apart() {
-        let directory = demo("example.org", 2).expect("a domain");
-        assert_eq!(
-            directory.resolve(&path("user3@example.org")),
-            Verdict::UnknownUser
-        );
-        assert_eq!(
-            directory.resolve(&path("alice@elsewhere.example")),
-            Verdict::NotLocal
-        );
-    }
-
-    #[test]
-    fn a_login_is_the_full_main_address() {
-        let directory = demo("example.org", 0).expect("a domain");
-        assert_eq!(
-            directory.account_by_login("ALICE@example.org").map(|a| a.id),
-            Some(AccountId(1))
-        );
-        assert_eq!(directory.account_by_login("alice"), None);
-        assert_eq!(directory.account_by_login("postmaster@example.org"), None);
-        assert_eq!(directory.account_by_login("alice+x@example.org"), None);
-    }
+pub(crate) fn key_text(key: &[u8]) -> &str {
+    // Made of two texts and an at sign: always UTF-8.
+    std::str::from_utf8(key).unwrap_or_default()
 }

@@ -47,6 +47,114 @@ impl fmt::Display for AccountId {
     }
 }
 
+/// A way by which an account's owner comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientProtocol {
+    Imap,
+    Pop3,
+    /// RFC 6409.
+    Submission,
+}
+
+/// Which of them an account, or one of its app passwords, may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocols(u8);
+
+impl ClientProtocol {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Imap, Self::Pop3, Self::Submission];
+
+    /// As the commands, the configuration and the directory's tables write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Imap => "imap",
+            Self::Pop3 => "pop3",
+            Self::Submission => "submission",
+        }
+    }
+
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+impl Protocols {
+    /// Every protocol.
+    pub const ALL: Self = Self(0b111);
+    /// None: nobody logs in.
+    pub const NONE: Self = Self(0);
+
+    /// Whether `protocol` is one of them.
+    #[must_use]
+    pub const fn allows(self, protocol: ClientProtocol) -> bool {
+        self.0 & protocol.bit() != 0
+    }
+
+    /// These and `protocol`.
+    #[must_use]
+    pub const fn with(self, protocol: ClientProtocol) -> Self {
+        Self(self.0 | protocol.bit())
+    }
+
+    /// Reads names with commas or spaces between: `imap,submission`. Empty: none.
+    ///
+    /// # Errors
+    /// The first word that is no protocol.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut protocols = Self::NONE;
+        for word in text.split([',', ' ']).filter(|word| !word.is_empty()) {
+            let known = ClientProtocol::ALL.into_iter().find(|p| p.name() == word);
+            protocols = protocols.with(known.ok_or_else(|| word.to_owned())?);
+        }
+        Ok(protocols)
+    }
+}
+
+impl fmt::Display for Protocols {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let allowed = ClientProtocol::ALL.into_iter().filter(|p| self.allows(*p));
+        for (at, protocol) in allowed.enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            write!(f, "{comma}{}", protocol.name())?;
+        }
+        Ok(())
+    }
+}
+
+/// What POP3's DELE and QUIT do to the INBOX that IMAP clients see too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pop3Deletion {
+    /// Expunge, as RFC 1939 means it.
+    #[default]
+    Delete,
+    /// Move to the Trash mailbox.
+    Trash,
+    /// Keep it, and say +OK.
+    Ignore,
+}
+
+impl Pop3Deletion {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Delete, Self::Trash, Self::Ignore];
+
+    /// As it is written everywhere.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Trash => "trash",
+            Self::Ignore => "ignore",
+        }
+    }
+
+    /// From its name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.name() == text)
+    }
+}
+
 /// What a session knows of an account once the directory has found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -56,4 +164,45 @@ pub struct Account {
     pub address: AddrSpec,
     /// Bytes of mail it may keep; `None`: no limit.
     pub quota_bytes: Option<u64>,
+    /// Messages it may keep; `None`: no limit.
+    pub quota_messages: Option<u64>,
+    /// False: it takes no mail (550 5.2.1) and nobody logs in.
+    pub is_enabled: bool,
+    /// What its owner may log in by.
+    pub protocols: Protocols,
+    /// See the type.
+    pub pop3_deletion: Pop3Deletion,
+    /// Days after which mail may be taken away (RFC 2449 §6.7, EXPIRE); `None`: never.
+    pub retention_days: Option<u16>,
+}
+
+impl Account {
+    /// An account without limits that may do everything.
+    #[must_use]
+    pub fn new(id: AccountId, address: AddrSpec) -> Self {
+        Self {
+            id,
+            address,
+            quota_bytes: None,
+            quota_messages: None,
+            is_enabled: true,
+            protocols: Protocols::ALL,
+            pop3_deletion: Pop3Deletion::default(),
+            retention_days: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols_are_read_as_they_are_written() {
+        for text in ["imap,pop3,submission", "pop3", ""] {
+            assert_eq!(Protocols::parse(text).map(|p| p.to_string()), Ok(text.to_owned()));
+        }
+        assert_eq!(Protocols::parse("imap smtp"), Err("smtp".to_owned()));
+        assert_eq!(Protocols::parse("submission, imap,pop3"), Ok(Protocols::ALL));
+    }
 }

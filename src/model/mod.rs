@@ -11,7 +11,9 @@ pub mod flags;
 pub mod ids;
 pub mod mailbox_name;
 
-pub use account::{Account, AccountId, PARTITIONS, Partition, SPOOL_PARTITIONS};
+pub use account::{
+    Account, AccountId, ClientProtocol, PARTITIONS, Partition, Pop3Deletion, Protocols, SPOOL_PARTITIONS,
+};
 pub use address::{AddrSpec, AddressError, Domain, LocalPart};
 pub use dsn::{DsnReturn, EnvelopeId, Notify, OriginalRecipient, RecipientDsn};
 pub use envelope::{BodyType, Envelope, ForwardPath, ReversePath};

@@ -158,7 +158,7 @@ pub struct Node {
     /// Deliveries, on this core and others; the store is in it.
     pub router: Router<NodeEnvironment>,
     /// Who is here.
-    pub directory: Arc<Directory>,
+    pub directory: Directory,
     /// Who they say they are.
     pub authenticator: Authenticator,
     /// For STARTTLS and the TLS ports.

@@ -4,6 +4,7 @@ use super::imap::{self, AuthVerdict, Credentials, Moved, Served, Services};
 use crate::auth::Login;
 use crate::base::clock::SystemClock;
 use crate::mailbox::searching::Pace;
+use crate::model::ClientProtocol;
 use crate::net::Conn;
 use crate::node::shutdown::Shutdown;
 use crate::node::{CLOCK, Node, NodeEnvironment, NodeStore};
@@ -86,7 +87,7 @@ impl Services for Node {
         }
         match self
             .authenticator
-            .verify(credentials.login, credentials.password)
+            .verify(credentials.login, credentials.password, ClientProtocol::Imap)
             .await
         {
             Login::Authenticated(proof) => AuthVerdict::Account(proof.account().as_ref().clone()),

@@ -12,7 +12,7 @@
 use super::dialogue::{Dialogue, Step};
 use super::input::Input;
 use crate::auth::Login;
-use crate::model::{Account, AccountId, MailboxId, MailboxName};
+use crate::model::{Account, AccountId, ClientProtocol, MailboxId, MailboxName};
 use crate::net::{Conn, Detached};
 use crate::node::{Node, NodeEnvironment};
 use crate::proto::pop3::{
@@ -170,7 +170,11 @@ impl Session {
         match self
             .node
             .authenticator
-            .verify(credentials.login.as_bytes(), credentials.secret.expose())
+            .verify(
+                credentials.login.as_bytes(),
+                credentials.secret.expose(),
+                ClientProtocol::Pop3,
+            )
             .await
         {
             Login::Authenticated(proof) => Ok(proof.account().clone()),

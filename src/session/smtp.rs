@@ -14,7 +14,7 @@ use super::dialogue::{Dialogue, Step};
 use super::head::Head;
 use super::pipe::Pipe;
 use crate::delivery::{AcceptedMessage, Recipient};
-use crate::directory::Verdict;
+use crate::directory::{Targets, Verdict};
 use crate::model::{Account, AccountId, Envelope, ForwardPath};
 use crate::node::connections::{Admission, MessageMemory, Share};
 use crate::node::meters::MailMeters;
@@ -27,6 +27,7 @@ use crate::proto::{Receipt, ReceiptId};
 use crate::store::{BODY_IN_MEMORY_BYTES_MAX, Body, BodyWriter, CommitReceipt, StoreError};
 use bytes::Bytes;
 use smallvec::SmallVec;
+use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -55,8 +56,8 @@ impl Receipt for Acceptance {
 
 /// The recipients and the body of the mail transaction under way.
 struct Transaction {
-    /// One for each accepted forward-path, in order.
-    accounts: SmallVec<[Arc<Account>; 1]>,
+    /// Who gets it: one entry for each accepted forward-path, in order.
+    targets: SmallVec<[Targets; 1]>,
     body: Option<BodyWriter<NodeEnvironment>>,
     head: Head,
     /// Taken while the body comes, and kept until the commit is over.
@@ -64,8 +65,11 @@ struct Transaction {
     failure: Option<CommitRefusal>,
 }
 
-/// The account of an accepted forward-path; `None` when the message says that it was delivered there before.
-type Target = Option<Arc<Account>>;
+/// Accounts that one mail transaction may reach by all its aliases. More is a list for a list server.
+pub const ACCOUNTS_MAX: usize = 10_000;
+
+/// The accounts of an accepted forward-path; `None` when the message says that it was delivered there before.
+type Target = Option<Targets>;
 
 /// Target of the log's lines about single messages, so that they can be had without others, or not at all.
 pub const MAIL_LOG: &str = "mail";
@@ -176,10 +180,10 @@ impl<P: Pipe> Session<P> {
                 self.began = Instant::now();
                 Answer::Begin(self.may_begin(declared_size.unwrap_or(0)))
             }
-            Question::MayReceive => Answer::Recipient(self.receive()),
+            Question::MayReceive => Answer::Recipient(self.receive().await),
             // On the heap: it is by far the largest part of a session, and an idle one does not need it.
             Question::Commit => {
-                let (received, recipients) = (Instant::now(), self.transaction.accounts.len());
+                let (received, recipients) = (Instant::now(), self.transaction.targets.len());
                 let answer = Box::pin(self.commit()).await;
                 self.count_mail(&answer, recipients, received);
                 answer
@@ -227,18 +231,16 @@ impl<P: Pipe> Session<P> {
         self.id.transaction(self.transactions)
     }
 
-    fn receive(&mut self) -> RecipientVerdict {
+    async fn receive(&mut self) -> RecipientVerdict {
         let path = self
             .dialogue
             .core
             .candidate()
             .ok_or(RecipientRefusal::Temporary)?;
-        match self.node.directory.resolve(path) {
-            Verdict::Local(account) => {
-                self.transaction.accounts.push(account);
-                Ok(())
-            }
+        match self.node.directory.resolve(path).await {
+            Verdict::Local(targets) => self.transaction.add(targets),
             Verdict::UnknownUser => Err(RecipientRefusal::UnknownUser),
+            Verdict::Disabled => Err(RecipientRefusal::Disabled),
             Verdict::NotLocal => Err(RecipientRefusal::RelayDenied),
             Verdict::Temporary => Err(RecipientRefusal::Temporary),
         }
@@ -282,7 +284,7 @@ impl<P: Pipe> Session<P> {
         transaction: Transaction,
         hops: &Hops,
     ) -> Result<(AcceptedMessage, SmallVec<[Target; 1]>), CommitRefusal> {
-        let targets = targets(envelope, &transaction.accounts, hops);
+        let targets = targets(envelope, transaction.targets, hops);
         if self.role == Role::Mta && targets.contains(&None) {
             // One reply for all: whoever sends it on into the circle hears of it rather than that a copy is dropped.
             return Err(CommitRefusal::Loop);
@@ -319,13 +321,18 @@ impl<P: Pipe> Session<P> {
         let ids: Vec<AccountId> = message.recipients.iter().map(|r| r.account.id).collect();
         let outcomes = self.node.router.accept_each(message).await;
         let outcome_of = |target: &Target| {
-            let account = target.as_ref().ok_or(CommitRefusal::Loop)?;
-            let at = ids.iter().position(|id| *id == account.id);
-            match at.and_then(|at| outcomes.get(at)) {
-                Some(Ok(receipt)) => Ok(Acceptance::Stored(*receipt)),
-                Some(Err(error)) => Err(commit_refusal(error)),
-                None => Err(CommitRefusal::Failed),
+            let accounts = target.as_ref().ok_or(CommitRefusal::Loop)?;
+            // An alias has taken the message when all its accounts have it.
+            let mut all = Err(CommitRefusal::Failed);
+            for account in accounts {
+                let at = ids.iter().position(|id| *id == account.id);
+                all = match at.and_then(|at| outcomes.get(at)) {
+                    Some(Ok(receipt)) => Ok(Acceptance::Stored(*receipt)),
+                    Some(Err(error)) => return Err(commit_refusal(error)),
+                    None => return Err(CommitRefusal::Failed),
+                };
             }
+            all
         };
         targets.iter().map(outcome_of).collect()
     }
@@ -368,21 +375,23 @@ impl<P: Pipe> Session<P> {
     /// Each account once, with the trace fields of its copy.
     fn recipients(&self, envelope: &Envelope, targets: &[Target]) -> Vec<Recipient> {
         let mut recipients: Vec<Recipient> = Vec::with_capacity(targets.len());
+        let mut seen = HashSet::with_capacity(targets.len());
         let received = self.received(envelope);
         for (index, (target, path)) in targets.iter().zip(&envelope.forward_paths).enumerate() {
-            let Some(account) = target else { continue };
-            if recipients.iter().any(|r| r.account.id == account.id) {
-                continue;
+            for account in target.iter().flatten() {
+                if !seen.insert(account.id) {
+                    continue;
+                }
+                let mut prefix = Vec::with_capacity(received.len() + 128);
+                trace::write_return_path(&envelope.reverse_path, &mut prefix);
+                trace::write_delivered_to(delivered_to(path, account), &mut prefix);
+                prefix.extend_from_slice(&received);
+                recipients.push(Recipient {
+                    account: account.clone(),
+                    prefix,
+                    asked: smtp::asked::write(envelope, index).into(),
+                });
             }
-            let mut prefix = Vec::with_capacity(received.len() + 128);
-            trace::write_return_path(&envelope.reverse_path, &mut prefix);
-            trace::write_delivered_to(delivered_to(path, account), &mut prefix);
-            prefix.extend_from_slice(&received);
-            recipients.push(Recipient {
-                account: account.clone(),
-                prefix,
-                asked: smtp::asked::write(envelope, index).into(),
-            });
         }
         recipients
     }
@@ -417,12 +426,21 @@ impl<P: Pipe> Session<P> {
 impl Transaction {
     fn new() -> Self {
         Self {
-            accounts: SmallVec::new(),
+            targets: SmallVec::new(),
             body: None,
             head: Head::default(),
             memory: None,
             failure: None,
         }
+    }
+
+    fn add(&mut self, targets: Targets) -> RecipientVerdict {
+        let before: usize = self.targets.iter().map(|targets| targets.len()).sum();
+        if before + targets.len() > ACCOUNTS_MAX {
+            return Err(RecipientRefusal::Temporary);
+        }
+        self.targets.push(targets);
+        Ok(())
     }
 
     /// The way the message has gone, or what is wrong with it whoever it is for.
@@ -477,11 +495,13 @@ impl Transaction {
     }
 }
 
-fn targets(envelope: &Envelope, accounts: &[Arc<Account>], hops: &Hops) -> SmallVec<[Target; 1]> {
-    let target = |(account, path): (&Arc<Account>, &ForwardPath)| {
-        (!hops.was_delivered_to(delivered_to(path, account))).then(|| account.clone())
+fn targets(envelope: &Envelope, targets: SmallVec<[Targets; 1]>, hops: &Hops) -> SmallVec<[Target; 1]> {
+    let target = |(mut accounts, path): (Targets, &ForwardPath)| {
+        accounts.retain(|account| !hops.was_delivered_to(delivered_to(path, account)));
+        (!accounts.is_empty()).then_some(accounts)
     };
-    accounts.iter().zip(&envelope.forward_paths).map(target).collect()
+    let paths = envelope.forward_paths.iter();
+    targets.into_iter().zip(paths).map(target).collect()
 }
 
 /// What Delivered-To says: the address the peer used, or the account's own for a bare `<postmaster>`.

@@ -105,9 +105,8 @@ impl Services for TestServices {
 
 fn account(id: u64) -> Account {
     Account {
-        id: AccountId(id),
-        address: AddrSpec::parse("someone@example.org").unwrap(),
         quota_bytes: (id == 3).then_some(SMALL_QUOTA),
+        ..Account::new(AccountId(id), AddrSpec::parse("someone@example.org").unwrap())
     }
 }
 

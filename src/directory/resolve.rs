@@ -1,0 +1,246 @@
+//! From a forward-path to the accounts that get the mail: details, catch-alls, forwarding, aliases of aliases.
+//!
+//! Pure: it looks at what is known and says what is missing, so that the caller can fetch all of it at once and try again.
+//! Invariants: an account is named once; an address is looked at once, so a circle ends; the first match wins: the address
+//! itself, then without its detail, then `postmaster` of the main domain, then the domain's catch-all.
+//! Limits: [`DEPTH_MAX`], [`TARGETS_MAX`].
+//! Failure: what the admin has set up wrongly (a circle without accounts, too deep, a target elsewhere while nothing relays)
+//! is said in the log and is a 451 to the peer: the mail waits at its sender until it is mended.
+//! Standards: RFC 5321 §3.9 (aliases and lists), §4.5.1 (postmaster), RFC 5233 (details).
+
+use super::cache::Look;
+use super::source::{DomainFacts, Entry, Recipient, Unavailable};
+use super::{Targets, Verdict, key};
+use crate::model::{AddrSpec, Domain, LocalPart};
+use smallvec::SmallVec;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Aliases of aliases followed. Beyond it somebody has made a mistake.
+pub const DEPTH_MAX: usize = 20;
+
+/// Addresses looked at for one forward-path.
+pub const TARGETS_MAX: usize = 1_000;
+
+/// What has to be fetched before there is a verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Missing {
+    Domain(Domain),
+    Address(AddrSpec),
+}
+
+/// What is known, without waiting.
+pub trait Known {
+    fn domain(&self, domain: &Domain) -> Look<DomainFacts>;
+    fn address(&self, address: &AddrSpec) -> Look<Entry>;
+}
+
+/// Why there is no verdict yet.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NotYet {
+    Missing(Vec<Missing>),
+    Unavailable,
+}
+
+impl From<Unavailable> for NotYet {
+    fn from(_: Unavailable) -> Self {
+        Self::Unavailable
+    }
+}
+
+/// Where mail for `address` goes. `main` is the domain whose postmaster stands in for others'.
+pub fn resolve(known: &impl Known, main: &Domain, address: &AddrSpec) -> Result<Verdict, NotYet> {
+    if let Some(verdict) = simple(known, main, address)? {
+        return Ok(verdict);
+    }
+    Expansion::new(address).run(known, main)
+}
+
+/// The verdict where there is nothing to expand, which is nearly always, without an allocation.
+fn simple(known: &impl Known, main: &Domain, address: &AddrSpec) -> Result<Option<Verdict>, NotYet> {
+    Ok(match find(known, main, address)? {
+        Place::Elsewhere => Some(Verdict::NotLocal),
+        Place::Nobody => Some(Verdict::UnknownUser),
+        Place::Here(entry) => match &*entry {
+            Entry::Account(to) if !to.account.is_enabled => Some(Verdict::Disabled),
+            Entry::Account(to) if to.forward.is_empty() => {
+                Some(Verdict::Local(smallvec::smallvec![to.account.clone()]))
+            }
+            _ => None,
+        },
+    })
+}
+
+enum Place {
+    Here(Arc<Entry>),
+    Nobody,
+    Elsewhere,
+}
+
+/// What stands at `address`, details and stand-ins considered.
+fn find(known: &impl Known, main: &Domain, address: &AddrSpec) -> Result<Place, NotYet> {
+    let Some(domain) = fetch_domain(known, &address.domain)? else {
+        return Ok(Place::Elsewhere);
+    };
+    if let Some(entry) = fetch(known, address)? {
+        return Ok(Place::Here(entry));
+    }
+    if let Some(plain) = without_detail(address, domain.detail_separator)
+        && let Some(entry) = fetch(known, &plain)?
+        && takes_details(&entry)
+    {
+        return Ok(Place::Here(entry));
+    }
+    if is_postmaster(address) && address.domain != *main {
+        let stand_in = AddrSpec {
+            local_part: address.local_part.clone(),
+            domain: main.clone(),
+        };
+        if let Some(entry) = fetch(known, &stand_in)? {
+            return Ok(Place::Here(entry));
+        }
+    }
+    match &domain.catch_all {
+        Some(catch_all) => Ok(fetch(known, catch_all)?.map_or(Place::Nobody, Place::Here)),
+        None => Ok(Place::Nobody),
+    }
+}
+
+fn fetch_domain(known: &impl Known, domain: &Domain) -> Result<Option<Arc<DomainFacts>>, NotYet> {
+    match known.domain(domain) {
+        Look::Known(found) => Ok(found?),
+        Look::Missing => Err(NotYet::Missing(vec![Missing::Domain(domain.clone())])),
+    }
+}
+
+fn fetch(known: &impl Known, address: &AddrSpec) -> Result<Option<Arc<Entry>>, NotYet> {
+    match known.address(address) {
+        Look::Known(found) => Ok(found?),
+        Look::Missing => Err(NotYet::Missing(vec![Missing::Address(address.clone())])),
+    }
+}
+
+fn takes_details(entry: &Entry) -> bool {
+    match entry {
+        Entry::Account(to) => to.takes_details,
+        Entry::Alias(_) => true,
+    }
+}
+
+fn is_postmaster(address: &AddrSpec) -> bool {
+    address.local_part.as_str().eq_ignore_ascii_case("postmaster")
+}
+
+fn without_detail(address: &AddrSpec, separator: Option<char>) -> Option<AddrSpec> {
+    let (plain, _) = address.local_part.as_str().split_once(separator?)?;
+    Some(AddrSpec {
+        local_part: LocalPart::new(plain).ok()?,
+        domain: address.domain.clone(),
+    })
+}
+
+/// The way through aliases and forwarding, a level at a time.
+struct Expansion {
+    origin: AddrSpec,
+    level: Vec<AddrSpec>,
+    seen: HashSet<SmallVec<[u8; 96]>>,
+    targets: Targets,
+    is_any_disabled: bool,
+}
+
+impl Expansion {
+    fn new(origin: &AddrSpec) -> Self {
+        Self {
+            origin: origin.clone(),
+            level: vec![origin.clone()],
+            seen: HashSet::from([key(origin)]),
+            targets: Targets::new(),
+            is_any_disabled: false,
+        }
+    }
+
+    fn run(mut self, known: &impl Known, main: &Domain) -> Result<Verdict, NotYet> {
+        for _ in 0..=DEPTH_MAX {
+            let (mut next, mut missing) = (Vec::new(), Vec::new());
+            for address in std::mem::take(&mut self.level) {
+                match find(known, main, &address) {
+                    Ok(Place::Here(entry)) => self.take(&address, &entry, &mut next),
+                    Ok(Place::Nobody) => self.complain(&address, "there is nobody of this name"),
+                    Ok(Place::Elsewhere) => {
+                        return Ok(self.give_up(&address, "it is not here, and nothing relays"));
+                    }
+                    // All that is missing on this level is fetched at once.
+                    Err(NotYet::Missing(more)) => missing.extend(more),
+                    Err(NotYet::Unavailable) => return Err(NotYet::Unavailable),
+                }
+            }
+            if !missing.is_empty() {
+                return Err(NotYet::Missing(missing));
+            }
+            if self.seen.len() > TARGETS_MAX {
+                return Ok(self.give_up(&self.origin, "it leads to too many addresses"));
+            }
+            if next.is_empty() {
+                return Ok(self.verdict());
+            }
+            self.level = next;
+        }
+        Ok(self.give_up(&self.origin, "aliases of aliases go too deep"))
+    }
+
+    fn take(&mut self, at: &AddrSpec, entry: &Entry, next: &mut Vec<AddrSpec>) {
+        let more = match entry {
+            Entry::Alias(targets) => targets,
+            Entry::Account(to) => {
+                self.take_account(to);
+                if !to.account.is_enabled {
+                    return;
+                }
+                &to.forward
+            }
+        };
+        for target in more {
+            // Somebody who forwards to their own address means their mailbox.
+            if let Entry::Account(to) = entry
+                && (key(target) == key(at) || key(target) == key(&to.account.address))
+            {
+                self.add(to);
+            } else if self.seen.insert(key(target)) {
+                next.push(target.clone());
+            }
+        }
+    }
+
+    fn take_account(&mut self, to: &Recipient) {
+        if !to.account.is_enabled {
+            self.is_any_disabled = true;
+        } else if to.keeps_copy || to.forward.is_empty() {
+            self.add(to);
+        }
+    }
+
+    fn add(&mut self, to: &Recipient) {
+        if self.targets.iter().all(|other| other.id != to.account.id) {
+            self.targets.push(to.account.clone());
+        }
+    }
+
+    fn verdict(self) -> Verdict {
+        if !self.targets.is_empty() {
+            return Verdict::Local(self.targets);
+        }
+        if self.is_any_disabled {
+            return Verdict::Disabled;
+        }
+        self.give_up(&self.origin, "it leads to no account")
+    }
+
+    fn give_up(&self, at: &AddrSpec, why: &'static str) -> Verdict {
+        self.complain(at, why);
+        Verdict::Temporary
+    }
+
+    fn complain(&self, at: &AddrSpec, why: &'static str) {
+        tracing::warn!(alias = %self.origin, target = %at, why, "an alias or forwarding has to be mended");
+    }
+}
