@@ -10,6 +10,7 @@ mod crash;
 mod driver;
 mod epoll;
 mod imap;
+mod imap_speed;
 mod journal;
 mod message;
 mod oracle;
@@ -42,6 +43,8 @@ enum Command {
     Smtp(smtp::Options),
     /// IMAP sessions: log in, select, fetch, log out
     Imap(imap::Options),
+    /// Single IMAP commands and short sessions on several servers in turn, with ratios
+    ImapSpeed(imap_speed::Options),
     /// POP3 sessions: log in, STAT, UIDL, RETR, quit
     Pop3(pop3::Options),
     /// Latency of NOOP on one connection, beside whatever else loads the server
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Smtp(options) => smtp::main(&options),
         Command::Imap(options) => imap::main(&options),
+        Command::ImapSpeed(options) => imap_speed::main(&options),
         Command::Pop3(options) => pop3::main(&options),
         Command::Ping(options) => ping::main(&options),
         Command::Verify(options) => verify::main(&options),
