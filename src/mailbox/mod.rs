@@ -5,6 +5,7 @@
 //! Limits: each file names its own; long computations are cut into slices, between which the caller lets others run.
 //! Not here: the wire and the order of responses (`session::imap`), grammar (`proto::imap`), MIME (`proto::message`).
 
+pub mod budget;
 pub mod list;
 pub mod pattern;
 pub mod reader;
@@ -12,5 +13,6 @@ pub mod search;
 pub mod searching;
 pub mod sorting;
 pub mod status;
+pub mod threading;
 pub mod vanished;
 pub mod view;

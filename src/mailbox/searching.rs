@@ -2,36 +2,22 @@
 //!
 //! Owns: the order of work (rows, then headers, then bodies, message by message) and the budget.
 //! Invariants: nothing of the store is held over a wait; the result ascends; a message expunged meanwhile is not found.
-//! Limits: [`SEARCH_SLICE_ROWS`] rows or [`SLICE_TIME`] of computing between breaths, [`SEARCH_CPU_BUDGET`] in all.
+//! Limits: [`SEARCH_SLICE_ROWS`] rows between breaths; those of `budget`.
 //! Failure: a damaged message is not found. A message too long to be taken apart ([`super::reader::PARSE_BYTES_MAX`]) has no body to be found.
 //! Not here: what keys mean (`search`), the response (`session::imap`).
 
+pub use super::budget::Pace;
+use super::budget::{Budget, Spent};
 use super::reader::{MessageReader, ReadError};
 use super::search::{Query, TextKey, Verdict};
 use super::view::View;
 use crate::model::{AccountId, ModSeq, Uid};
 use crate::proto::message::search::{MessageSearch, Progress, Scope};
 use crate::store::{AccountState, Environment, MessageRow, Store, StoreError};
-use std::future::Future;
 use std::ops::Range;
-use std::time::{Duration, Instant};
 
 /// Rows looked at before others may get a turn; some hundred microseconds with a handful of keys.
 pub const SEARCH_SLICE_ROWS: usize = 4_096;
-
-/// Computing after which others get a turn (GLOMMIO.md: slices below 1 ms).
-pub const SLICE_TIME: Duration = Duration::from_micros(500);
-
-/// Time one SEARCH may compute, waits not counted; then `NO [LIMIT]`.
-pub const SEARCH_CPU_BUDGET: Duration = Duration::from_secs(2);
-
-/// How a long computation tells time and lets others run.
-pub trait Pace {
-    /// The monotonic clock.
-    fn now(&self) -> Instant;
-    /// Lets I/O and other tasks in.
-    fn breathe(&self) -> impl Future<Output = ()>;
-}
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -55,6 +41,12 @@ pub enum SearchError {
     MailboxGone,
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<Spent> for SearchError {
+    fn from(_: Spent) -> Self {
+        Self::BudgetSpent
+    }
 }
 
 /// Runs `query`, compiled against `view`, over the messages of `view`.
@@ -187,42 +179,5 @@ async fn decide<E: Environment, P: Pace>(
             Progress::Absent => return Ok(false),
             Progress::More => budget.breathe_if_due().await?,
         }
-    }
-}
-
-/// Counts the time spent computing.
-pub(super) struct Budget<'p, P> {
-    pace: &'p P,
-    spent: Duration,
-    since_breath: Duration,
-}
-
-impl<'p, P: Pace> Budget<'p, P> {
-    pub(super) fn new(pace: &'p P) -> Self {
-        Self {
-            pace,
-            spent: Duration::ZERO,
-            since_breath: Duration::ZERO,
-        }
-    }
-
-    pub(super) fn timed<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        let start = self.pace.now();
-        let result = work();
-        let took = self.pace.now().saturating_duration_since(start);
-        self.spent += took;
-        self.since_breath += took;
-        result
-    }
-
-    pub(super) async fn breathe_if_due(&mut self) -> Result<(), SearchError> {
-        if self.spent > SEARCH_CPU_BUDGET {
-            return Err(SearchError::BudgetSpent);
-        }
-        if self.since_breath > SLICE_TIME {
-            self.since_breath = Duration::ZERO;
-            self.pace.breathe().await;
-        }
-        Ok(())
     }
 }

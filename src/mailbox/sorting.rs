@@ -2,28 +2,25 @@
 //!
 //! Owns: what of a message each criterion compares, and the sorting in slices.
 //! Invariants: equal messages stay in the order of their sequence numbers, also under REVERSE (RFC 5256 §3); nothing of
-//! the store is held over a wait; a message expunged meanwhile is left out. Texts compare by i;unicode-casemap (RFC 5051)
-//! approximated by Unicode upper case.
+//! the store is held over a wait; a message expunged meanwhile is left out. Texts compare by i;unicode-casemap (RFC 5051).
 //! Limits: [`SORT_TEXT_BYTES_MAX`] of each text; the budget and slices of `searching`.
 //! Failure: a damaged message is sorted as one without a header.
 //! Not here: base subjects (`proto::message::subject`), the response (`session::imap`).
 
+use super::budget::{Budget, Pace};
 use super::reader::MessageReader;
-use super::searching::{Budget, Pace, SEARCH_SLICE_ROWS, SearchError};
+use super::searching::{SEARCH_SLICE_ROWS, SearchError};
 use super::view::{View, row_of};
 use crate::model::AccountId;
 use crate::proto::imap::types::{SortCriterion, SortKey};
 use crate::proto::message::address::{self, Item};
-use crate::proto::message::{date, header, subject, words};
+use crate::proto::message::{casemap, date, header, subject, words};
 use crate::store::{Environment, MessageRow, Store, StoreError};
 use smallvec::SmallVec;
 use std::cmp::Ordering;
 
 /// Octets of a text that are compared; texts that agree so far are equal.
 pub const SORT_TEXT_BYTES_MAX: usize = 255;
-
-/// Messages merged before others may get a turn: some hundred microseconds.
-const MERGE_SLICE: usize = 2_048;
 
 /// What one criterion compares.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,12 +50,11 @@ pub async fn sort<E: Environment, P: Pace>(
 ) -> Result<Vec<usize>, SearchError> {
     let mut budget = Budget::new(pace);
     let needs_header = criteria.iter().any(|criterion| needs_header(criterion.key));
-    let mut runs = Vec::new();
+    let mut entries = Vec::with_capacity(indexes.len());
     for slice in indexes.chunks(SEARCH_SLICE_ROWS) {
         let rows = budget
             .timed(|| rows_of(store, account, view, slice))
             .ok_or(SearchError::MailboxGone)?;
-        let mut run = Vec::with_capacity(rows.len());
         for (index, row) in rows {
             let header = if needs_header {
                 header_of(store, account, &row).await?
@@ -66,18 +62,15 @@ pub async fn sort<E: Environment, P: Pace>(
                 Vec::new()
             };
             let values = budget.timed(|| criteria.iter().map(|c| value(c.key, &row, &header)).collect());
-            run.push(Entry { index, values });
+            entries.push(Entry { index, values });
             budget.breathe_if_due().await?;
         }
-        budget.timed(|| run.sort_unstable_by(|a, b| compare(criteria, a, b)));
-        runs.push(run);
-        budget.breathe_if_due().await?;
     }
-    let sorted = merge(runs, criteria, &mut budget).await?;
+    let sorted = budget.sort(entries, |a, b| compare(criteria, a, b)).await?;
     Ok(sorted.into_iter().map(|entry| entry.index).collect())
 }
 
-fn rows_of<E: Environment>(
+pub(super) fn rows_of<E: Environment>(
     store: &Store<E>,
     account: AccountId,
     view: &View,
@@ -91,7 +84,7 @@ fn rows_of<E: Environment>(
     rows.flatten()
 }
 
-async fn header_of<E: Environment>(
+pub(super) async fn header_of<E: Environment>(
     store: &Store<E>,
     account: AccountId,
     row: &MessageRow,
@@ -136,14 +129,8 @@ fn value(key: SortKey, row: &MessageRow, header: &[u8]) -> Value {
 }
 
 fn text(text: &str) -> Value {
-    let mut folded = Vec::with_capacity(text.len().min(SORT_TEXT_BYTES_MAX));
-    let mut utf8 = [0; 4];
-    for upper in text.chars().flat_map(char::to_uppercase) {
-        if folded.len() >= SORT_TEXT_BYTES_MAX {
-            break;
-        }
-        folded.extend_from_slice(upper.encode_utf8(&mut utf8).as_bytes());
-    }
+    let mut folded = casemap::folded(text);
+    folded.truncate(SORT_TEXT_BYTES_MAX);
     Value::Text(folded.into_boxed_slice())
 }
 
@@ -186,44 +173,4 @@ fn compare(criteria: &[SortCriterion], a: &Entry, b: &Entry) -> Ordering {
         }
     }
     a.index.cmp(&b.index)
-}
-
-/// Merges sorted runs two by two.
-async fn merge<P: Pace>(
-    mut runs: Vec<Vec<Entry>>,
-    criteria: &[SortCriterion],
-    budget: &mut Budget<'_, P>,
-) -> Result<Vec<Entry>, SearchError> {
-    while runs.len() > 1 {
-        let mut merged = Vec::with_capacity(runs.len().div_ceil(2));
-        let mut pairs = runs.into_iter();
-        while let Some(first) = pairs.next() {
-            let Some(second) = pairs.next() else {
-                merged.push(first);
-                break;
-            };
-            let mut out = Vec::with_capacity(first.len() + second.len());
-            let (mut first, mut second) = (first.into_iter().peekable(), second.into_iter().peekable());
-            let mut is_more = true;
-            while is_more {
-                is_more = budget.timed(|| {
-                    for _ in 0..MERGE_SLICE {
-                        let takes_first = match (first.peek(), second.peek()) {
-                            (Some(a), Some(b)) => compare(criteria, a, b) == Ordering::Less,
-                            (a, _) => a.is_some(),
-                        };
-                        let Some(next) = (if takes_first { first.next() } else { second.next() }) else {
-                            return false;
-                        };
-                        out.push(next);
-                    }
-                    true
-                });
-                budget.breathe_if_due().await?;
-            }
-            merged.push(out);
-        }
-        runs = merged;
-    }
-    Ok(runs.pop().unwrap_or_default())
 }

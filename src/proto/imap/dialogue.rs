@@ -203,6 +203,7 @@ fn is_allowed(body: &CommandBody, state: State) -> bool {
         | CommandBody::Unselect
         | CommandBody::Expunge { .. }
         | CommandBody::Search(_)
+        | CommandBody::Thread { .. }
         | CommandBody::Fetch(_)
         | CommandBody::Store(_)
         | CommandBody::Copy { .. }

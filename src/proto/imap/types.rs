@@ -96,6 +96,11 @@ pub enum CommandBody {
     Expunge { uids: Option<SequenceSet> },
     /// §6.4.4
     Search(Search),
+    /// RFC 5256 §3: the keys in a [`Search`] without order and result options.
+    Thread {
+        algorithm: ThreadAlgorithm,
+        search: Search,
+    },
     /// §6.4.5
     Fetch(Fetch),
     /// §6.4.6
@@ -373,6 +378,14 @@ pub struct SortCriterion {
     pub key: SortKey,
     /// REVERSE
     pub is_reversed: bool,
+}
+
+/// How THREAD threads (RFC 5256 §3; REFS: draft-ietf-morg-inthread).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThreadAlgorithm {
+    OrderedSubject,
+    References,
+    Refs,
 }
 
 /// SEARCH, UID SEARCH, SORT, UID SORT.

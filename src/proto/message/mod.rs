@@ -19,11 +19,13 @@
 pub mod address;
 pub mod binary;
 pub mod bodystructure;
+pub mod casemap;
 pub mod date;
 pub mod envelope;
 pub mod header;
 pub mod mime;
 pub mod nstring;
+pub mod references;
 pub mod search;
 pub mod section;
 pub mod structure;

@@ -6,12 +6,13 @@
 //! addresses too, taken apart and put together again. BODY: the bodies of text parts,
 //! transfer encoding and charset undone, and the headers of all parts but the message's own (file names, forwarded
 //! subjects). TEXT: both. HTML is searched as written.
-//! Case: i;unicode-casemap (RFC 5051) approximated by Unicode lower case. LIMITATION: composed and decomposed forms of
-//! a character differ; text split over two lines is not found; UTF-16 without a byte order mark is read as UTF-8.
+//! Case: i;unicode-casemap ([`casemap`], RFC 5051). LIMITATION: text split over two lines is not found; UTF-16 without a
+//! byte order mark is read as UTF-8.
 //!
 //! Standards: RFC 9051 §6.4.4, RFC 5051. Not here: the boolean keys and budgets (`session::imap`).
 
 use super::address::{self, Address, Item};
+use super::casemap;
 use super::header;
 use super::structure::{Kind, Structure};
 use super::transfer::Lenient;
@@ -45,7 +46,7 @@ impl Matcher {
             return Err(UnknownCharset);
         }
         let mut folded = Vec::new();
-        fold(&words::to_text(charset, needle), &mut folded);
+        casemap::push(&words::to_text(charset, needle), &mut folded);
         Ok(Self {
             finder: memmem::Finder::new(&folded).into_owned(),
         })
@@ -54,9 +55,7 @@ impl Matcher {
     /// True if `text` contains the needle; the empty needle is everywhere.
     #[must_use]
     pub fn is_in(&self, text: &str) -> bool {
-        let mut folded = Vec::with_capacity(text.len());
-        fold(text, &mut folded);
-        self.is_in_folded(&folded)
+        self.is_in_folded(&casemap::folded(text))
     }
 
     /// True if a field of `header` called `field` contains the needle once encoded-words are decoded.
@@ -111,20 +110,6 @@ fn address_text(address: &Address) -> String {
     }
     text.push('>');
     text
-}
-
-/// Appends `text` in lower case.
-fn fold(text: &str, out: &mut Vec<u8>) {
-    if text.is_ascii() {
-        let start = out.len();
-        out.extend_from_slice(text.as_bytes());
-        out[start..].make_ascii_lowercase();
-        return;
-    }
-    let mut utf8 = [0; 4];
-    for lower in text.chars().flat_map(char::to_lowercase) {
-        out.extend_from_slice(lower.encode_utf8(&mut utf8).as_bytes());
-    }
 }
 
 /// What of a message is searched.
@@ -291,7 +276,7 @@ impl<'a> TextReader<'a> {
         } else {
             whole_characters(&self.octets)
         };
-        fold(
+        casemap::push(
             &words::to_text(&self.charset, &self.octets[..whole]),
             &mut self.window,
         );

@@ -10,12 +10,23 @@ pub const SUBJECT_BYTES_MAX: usize = 1_024;
 /// The base subject of `text`, encoded-words decoded, white space not yet.
 #[must_use]
 pub fn base(text: &str) -> String {
+    base_of(text).0
+}
+
+/// The base subject, and whether something said that the message is a reply or was forwarded (RFC 5256 §2.1).
+#[must_use]
+pub fn base_of(text: &str) -> (String, bool) {
     let flat = flattened(text);
     let mut rest = flat.as_str();
+    let mut is_reply = false;
     loop {
-        rest = without_trailers(rest);
+        let shorter = without_trailers(rest);
+        is_reply |= shorter.len() != rest.trim_end_matches(' ').len();
+        rest = shorter;
         loop {
-            let shorter = without_blob(without_leader(rest));
+            let led = without_leader(rest);
+            is_reply |= led.len() != rest.trim_start_matches(' ').len();
+            let shorter = without_blob(led);
             if shorter.len() == rest.len() {
                 break;
             }
@@ -23,8 +34,9 @@ pub fn base(text: &str) -> String {
         }
         // (6)
         let Some(inner) = strip_prefix(rest, "[fwd:").and_then(|inner| inner.strip_suffix(']')) else {
-            return rest.to_owned();
+            return (rest.to_owned(), is_reply);
         };
+        is_reply = true;
         rest = inner;
     }
 }
@@ -126,6 +138,16 @@ mod tests {
             ("Re: \u{e9}t\u{e9}", "\u{e9}t\u{e9}"),
         ] {
             assert_eq!(base(subject), is, "{subject}");
+        }
+    }
+
+    #[test]
+    fn replies_and_forwards_are_told_from_the_rest() {
+        for subject in ["Re: x", "x (fwd)", "[fwd: x]", "[a] fw: x", "re[2]: x "] {
+            assert!(base_of(subject).1, "{subject}");
+        }
+        for subject in ["x", " x ", "[a] x", "reply: x", ""] {
+            assert!(!base_of(subject).1, "{subject}");
         }
     }
 

@@ -63,6 +63,7 @@ impl<S: Services> Session<S> {
             CommandBody::GetQuotaRoot(mailbox) => self.quota_root(&mailbox, link.out()),
             CommandBody::Expunge { uids } => self.expunge(uids).await,
             CommandBody::Search(search) => self.search(link, &tag, search).await,
+            CommandBody::Thread { algorithm, search } => self.thread(link, algorithm, search).await,
             CommandBody::Fetch(fetch) => self.fetch(link, fetch).await,
             CommandBody::Store(store) => self.store(link, store).await,
             CommandBody::Copy { set, mailbox, by_uid } => self.copy(set, mailbox, by_uid).await,
@@ -97,7 +98,9 @@ fn allows_expunge(body: &CommandBody) -> bool {
         CommandBody::Fetch(fetch) => fetch.by_uid,
         CommandBody::Store(store) => store.by_uid,
         // RFC 7162 §3.2.10.2: not where numbers stand in the criteria.
-        CommandBody::Search(search) => search.by_uid && !search.keys.iter().any(SearchKey::names_numbers),
+        CommandBody::Search(search) | CommandBody::Thread { search, .. } => {
+            search.by_uid && !search.keys.iter().any(SearchKey::names_numbers)
+        }
         _ => true,
     }
 }

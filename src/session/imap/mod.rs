@@ -30,6 +30,7 @@ mod qresync;
 mod search;
 mod select;
 mod state;
+mod thread;
 mod transfer;
 mod uid_only;
 

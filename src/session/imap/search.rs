@@ -68,7 +68,7 @@ impl<S: Services> Session<S> {
         })
     }
 
-    fn compile(&self, search: &Search) -> Result<Query, Stop> {
+    pub(super) fn compile(&self, search: &Search) -> Result<Query, Stop> {
         let now = self.services.clock().now();
         let compiled = self.with_selected(|state, selected| {
             let context = Context {
@@ -86,7 +86,7 @@ impl<S: Services> Session<S> {
         })
     }
 
-    async fn find(&self, query: &Query) -> Result<Found, Stop> {
+    pub(super) async fn find(&self, query: &Query) -> Result<Found, Stop> {
         let view = &self.selected()?.view;
         let services = &*self.services;
         let found = searching::run(services.store(), self.account.id, view, query, services).await;
@@ -186,7 +186,7 @@ impl<S: Services> Session<S> {
     }
 }
 
-fn stop_of(error: SearchError) -> Stop {
+pub(super) fn stop_of(error: SearchError) -> Stop {
     match error {
         SearchError::BudgetSpent => no(Code::Limit, "The search takes too long, narrow it down").into(),
         SearchError::MailboxGone => mailbox_gone().into(),
@@ -226,7 +226,7 @@ fn saved(uids: &[Uid], indexes: &[usize], options: ReturnOptions) -> Vec<Uid> {
     saved
 }
 
-fn number(uids: &[Uid], index: usize, by_uid: bool) -> u32 {
+pub(super) fn number(uids: &[Uid], index: usize, by_uid: bool) -> u32 {
     if by_uid {
         uids[index].value()
     } else {

@@ -106,7 +106,7 @@ fn body(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
     let by_uid = verb.bytes() == b"UID";
     let verb = if by_uid {
         cursor.space()?;
-        cursor.word("COPY, EXPUNGE, FETCH, MOVE, SEARCH, SORT or STORE")?
+        cursor.word("COPY, EXPUNGE, FETCH, MOVE, SEARCH, SORT, STORE or THREAD")?
     } else {
         verb
     };
@@ -153,6 +153,7 @@ fn message_command(verb: &[u8], by_uid: bool, cursor: &mut Cursor<'_>) -> Option
         }
         b"SEARCH" => search::search(cursor, by_uid),
         b"SORT" => search::sort(cursor, by_uid),
+        b"THREAD" => search::thread(cursor, by_uid),
         b"EXPUNGE" if by_uid => sets::uid_expunge(cursor),
         _ => return None,
     })

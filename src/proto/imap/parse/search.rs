@@ -1,4 +1,4 @@
-//! SEARCH and SORT: result options, criteria, charset and keys.
+//! SEARCH, SORT and THREAD: result options, criteria, charset and keys.
 //!
 //! Invariants: keys nest at most [`DEPTH_MAX`] deep, so neither reading nor dropping them can exhaust a stack.
 //! Limits: [`SEARCH_KEYS_MAX`], [`SORT_CRITERIA_MAX`].
@@ -8,7 +8,9 @@ use super::cursor::{Cursor, Parsed};
 use super::{DEPTH_MAX, Fault, mailbox, sets};
 use crate::model::{Flags, ModSeq};
 use crate::proto::imap::dates;
-use crate::proto::imap::types::{CommandBody, ReturnOptions, Search, SearchKey, SortCriterion, SortKey};
+use crate::proto::imap::types::{
+    CommandBody, ReturnOptions, Search, SearchKey, SortCriterion, SortKey, ThreadAlgorithm,
+};
 use smallvec::SmallVec;
 
 /// Most keys of one SEARCH, at all depths; each is tried on every message.
@@ -37,6 +39,27 @@ pub(super) fn sort(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBody>
         charset,
         keys: keys(cursor)?,
     }))
+}
+
+pub(super) fn thread(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBody> {
+    cursor.space()?;
+    let algorithm = match cursor.word("a threading algorithm")?.bytes() {
+        b"ORDEREDSUBJECT" => ThreadAlgorithm::OrderedSubject,
+        b"REFERENCES" => ThreadAlgorithm::References,
+        b"REFS" => ThreadAlgorithm::Refs,
+        _ => return Err(Fault::Expected("ORDEREDSUBJECT, REFERENCES or REFS")),
+    };
+    cursor.space()?;
+    let charset = Some(String::from_utf8_lossy(&cursor.astring()?).into_owned());
+    cursor.space()?;
+    let search = Search {
+        by_uid,
+        sort: SmallVec::new(),
+        return_options: None,
+        charset,
+        keys: keys(cursor)?,
+    };
+    Ok(CommandBody::Thread { algorithm, search })
 }
 
 fn sort_key(word: &[u8]) -> Parsed<SortKey> {

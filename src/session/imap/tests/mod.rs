@@ -7,4 +7,5 @@ mod mailboxes;
 mod resync;
 mod searching;
 mod stress;
+mod threading;
 mod world;
