@@ -53,6 +53,24 @@ enum Selection {
     Lsub,
 }
 
+impl ListEntry {
+    /// The line of one name, whether there is such a mailbox or not.
+    #[must_use]
+    pub fn of(account: &AccountState, name: &MailboxName) -> Self {
+        let mailbox = account.names.get(name).copied();
+        let state = mailbox.and_then(|id| account.mailboxes.get(&id));
+        Self {
+            mailbox,
+            has_children: has_children(&account.names, name),
+            is_subscribed: account.subscriptions.contains(name),
+            special_use: state.and_then(|state| state.special_use),
+            child_is_subscribed: false,
+            is_placeholder: false,
+            name: name.clone(),
+        }
+    }
+}
+
 impl ListQuery {
     /// LIST.
     #[must_use]

@@ -57,6 +57,19 @@ pub fn missing(known: &[RangeInclusive<u32>], present: &[Uid]) -> Vec<RangeInclu
     missing
 }
 
+/// Ascending UIDs as ranges.
+#[must_use]
+pub fn joined(uids: impl IntoIterator<Item = Uid>) -> Vec<RangeInclusive<u32>> {
+    let mut ranges: Vec<RangeInclusive<u32>> = Vec::new();
+    for uid in uids {
+        match ranges.last_mut() {
+            Some(last) if last.end().checked_add(1) == Some(uid.value()) => *last = *last.start()..=uid.value(),
+            _ => ranges.push(uid.value()..=uid.value()),
+        }
+    }
+    ranges
+}
+
 /// Is `uid` in `ranges` (normalised)?
 #[must_use]
 pub fn contains(ranges: &[RangeInclusive<u32>], uid: Uid) -> bool {
@@ -157,6 +170,7 @@ mod tests {
             for uid in 1..80 {
                 prop_assert_eq!(contains(&normal, Uid::new(uid).unwrap()), known.contains(&uid));
             }
+            prop_assert_eq!(joined(known.iter().map(|uid| Uid::new(*uid).unwrap())), normal.clone());
             let gone = missing(&normal, &uids(&present.iter().copied().collect::<Vec<_>>()));
             prop_assert_eq!(
                 gone.into_iter().flatten().collect::<Vec<_>>(),

@@ -10,7 +10,7 @@
 use super::codec::{Malformed, UidSet};
 use super::record::{MessageRecord, MovedRecord, Record, body_bytes};
 use super::state::{AccountState, BuriedMailbox, CoreState, Grave, INBOX_ID, MailboxState, MessageRow};
-use super::{Body, LocalRecipient, MailboxChange, Outcome, SpoolEntry, SpoolKey};
+use super::{AccountChange, Body, LocalRecipient, MailboxChange, Outcome, SpoolEntry, SpoolKey};
 use crate::base::clock::UnixMillis;
 use crate::model::{
     AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, Uid, UidValidity,
@@ -54,6 +54,7 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
                 return Err(Malformed("a mailbox is created twice"));
             }
             let validity = UidValidity(*uid_validity);
+            account.changes.push(AccountChange::Created(name.clone()));
             account.add_mailbox(MailboxState::new(*mailbox, name.clone(), validity, *special_use));
             Ok(Outcome::Created(*mailbox))
         }
@@ -77,10 +78,13 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
             subscribed,
         } => {
             let account = account_of(state, *account)?;
-            if *subscribed {
-                account.subscriptions.insert(name.clone());
+            let is_change = if *subscribed {
+                account.subscriptions.insert(name.clone())
             } else {
-                account.subscriptions.remove(name);
+                account.subscriptions.remove(name)
+            };
+            if is_change {
+                account.changes.push(AccountChange::Subscription(name.clone()));
             }
             Ok(Outcome::Done)
         }
@@ -237,6 +241,7 @@ fn delete_mailbox(
         .remove(&id)
         .ok_or(Malformed("a mailbox that does not exist"))?;
     account.names.remove(&mailbox.name);
+    account.changes.push(AccountChange::Deleted(mailbox.name.clone()));
     account.bytes_used -= mailbox.rows.iter().map(|row| u64::from(row.size)).sum::<u64>();
     let rows = std::mem::take(&mut mailbox.rows);
     mailbox.bury(&rows, mailbox.highest_mod_seq, at, false);
@@ -314,6 +319,10 @@ fn rename_mailbox(account: &mut AccountState, id: MailboxId, to: &MailboxName) -
         }
         mailbox_of(account, id)?.name = name;
     }
+    account.changes.push(AccountChange::Renamed {
+        from,
+        to: to.clone(),
+    });
     Ok(Outcome::Done)
 }
 

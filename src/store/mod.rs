@@ -68,6 +68,6 @@ pub use state::{
     AccountState, BuriedMailbox, ChangeLog, Grave, INBOX_ID, KEYWORDS_MAX, MailboxState, MessageRow,
 };
 pub use types::{
-    Change, ChunkRef, CommitReceipt, Delivery, Environment, LocalRecipient, MailboxChange, NewMessage,
+    AccountChange, Change, ChunkRef, CommitReceipt, Delivery, Environment, LocalRecipient, MailboxChange, NewMessage,
     Outcome, SpoolEntry, SpoolKey, StoreError, StoredMessage,
 };

@@ -520,6 +520,7 @@ impl Replay {
     fn finish(mut self, cores: usize, seed: impl Fn(usize, CoreState, Vec<u64>) -> StoreSeed) -> Recovered {
         let mut states: Vec<CoreState> = (0..cores).map(|_| CoreState::default()).collect();
         for (id, mut account) in std::mem::take(&mut self.state.accounts) {
+            account.changes.forget();
             for mailbox in account.mailboxes.values_mut() {
                 mailbox.changes.forget();
                 self.report.messages += mailbox.rows.len() as u64;

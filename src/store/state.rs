@@ -5,7 +5,7 @@
 //! Graves rise by MODSEQ; of what left a mailbox above `graves_from`, none is missing.
 //! Not here: numbers given to changes that are not durable yet (`pending`).
 
-use super::{MailboxChange, SpoolEntry, SpoolKey};
+use super::{AccountChange, MailboxChange, SpoolEntry, SpoolKey};
 use crate::base::clock::UnixMillis;
 use crate::model::{
     AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SpecialUse, Uid, UidValidity,
@@ -19,7 +19,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 /// LIMITATION: a keyword no message carries any more keeps its bit; a mailbox that used 64 takes no new one.
 pub const KEYWORDS_MAX: usize = 64;
 
-/// Entries a [`ChangeLog`] keeps (8 bytes each): a session that is further behind compares whole mailboxes.
+/// Entries a [`ChangeLog`] keeps (8 bytes each, names beside them in an account's): a session that is further behind
+/// compares whole mailboxes, or is told that it missed something.
 pub const CHANGES_KEPT_MAX: usize = 1024;
 
 /// The id of every account's INBOX.
@@ -42,6 +43,8 @@ pub struct AccountState {
     pub bytes_used: u64,
     /// What was in mailboxes that were deleted.
     pub buried: Vec<BuriedMailbox>,
+    /// What happened to its mailboxes lately; each mailbox has a log of its messages beside it.
+    pub changes: ChangeLog<AccountChange>,
     pub(super) next_mailbox: u32,
     pub(super) next_uid_validity: u32,
 }
@@ -73,6 +76,7 @@ impl AccountState {
             highest_mod_seq: ModSeq(0),
             bytes_used: 0,
             buried: Vec::new(),
+            changes: ChangeLog::default(),
             next_mailbox: INBOX_ID.0,
             next_uid_validity: 0,
         }
@@ -276,14 +280,24 @@ pub struct BuriedMailbox {
     pub graves: Vec<Grave>,
 }
 
-/// What happened to a mailbox lately, so that a session catches up without comparing whole mailboxes.
-#[derive(Debug, Default, PartialEq)]
-pub struct ChangeLog {
+/// What happened to a mailbox (or to the mailboxes of an account) lately, so that a session catches up without
+/// comparing them whole.
+#[derive(Debug, PartialEq)]
+pub struct ChangeLog<C = MailboxChange> {
     first: u64,
-    entries: VecDeque<MailboxChange>,
+    entries: VecDeque<C>,
 }
 
-impl ChangeLog {
+impl<C> Default for ChangeLog<C> {
+    fn default() -> Self {
+        Self {
+            first: 0,
+            entries: VecDeque::new(),
+        }
+    }
+}
+
+impl<C> ChangeLog<C> {
     /// The cursor after the newest entry.
     #[must_use]
     pub fn end(&self) -> u64 {
@@ -292,12 +306,12 @@ impl ChangeLog {
 
     /// Entries from `cursor` on; `None` when some of them are forgotten: compare whole views instead.
     #[must_use]
-    pub fn since(&self, cursor: u64) -> Option<Box<dyn Iterator<Item = &MailboxChange> + '_>> {
+    pub fn since(&self, cursor: u64) -> Option<Box<dyn Iterator<Item = &C> + '_>> {
         let skip = usize::try_from(cursor.checked_sub(self.first)?).ok()?;
         (skip <= self.entries.len()).then(|| Box::new(self.entries.iter().skip(skip)) as Box<_>)
     }
 
-    pub(super) fn push(&mut self, change: MailboxChange) {
+    pub(super) fn push(&mut self, change: C) {
         if self.entries.len() == CHANGES_KEPT_MAX {
             self.entries.pop_front();
             self.first += 1;

@@ -233,6 +233,20 @@ pub enum Outcome {
     },
 }
 
+/// What happened to one mailbox's name or subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountChange {
+    Created(MailboxName),
+    Deleted(MailboxName),
+    /// What lies below moved along.
+    Renamed {
+        from: MailboxName,
+        to: MailboxName,
+    },
+    /// Subscribed to or not any more.
+    Subscription(MailboxName),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MailboxChange {
     Added(Uid),

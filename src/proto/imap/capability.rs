@@ -51,6 +51,7 @@ pub const TABLE: &[Capability] = &[
     row("AUTH=PLAIN", When::LoginEnabled, true),
     row("AUTH=LOGIN", When::LoginEnabled, true),
     row("IDLE", When::Authenticated, true),
+    row("NOTIFY", When::Authenticated, true),
     row("NAMESPACE", When::Authenticated, true),
     row("CHILDREN", When::Authenticated, true),
     row("UNSELECT", When::Authenticated, true),

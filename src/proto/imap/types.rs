@@ -117,10 +117,71 @@ pub enum CommandBody {
         mailbox: MailboxName,
         by_uid: bool,
     },
+    /// RFC 5465.
+    Notify(Notify),
     /// RFC 2087/9208.
     GetQuota(String),
     /// RFC 2087/9208.
     GetQuotaRoot(MailboxName),
+}
+
+/// NOTIFY (RFC 5465 §3.1).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notify {
+    None,
+    Set(NotifySet),
+}
+
+/// NOTIFY SET.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NotifySet {
+    /// STATUS responses of the mailboxes first.
+    pub gives_status: bool,
+    /// One at least; of the selected mailbox one at most.
+    pub groups: Vec<EventGroup>,
+}
+
+/// Events of some mailboxes (RFC 5465 §8).
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventGroup {
+    pub filter: MailboxFilter,
+    pub events: Events,
+}
+
+/// RFC 5465 §6.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MailboxFilter {
+    Selected,
+    SelectedDelayed,
+    Inboxes,
+    Personal,
+    Subscribed,
+    Subtree(Vec<MailboxName>),
+    Mailboxes(Vec<MailboxName>),
+}
+
+impl MailboxFilter {
+    /// SELECTED and SELECTED-DELAYED.
+    #[must_use]
+    pub fn is_of_selected(&self) -> bool {
+        matches!(self, Self::Selected | Self::SelectedDelayed)
+    }
+}
+
+/// RFC 5465 §5. None of them is NONE.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Events {
+    pub message_new: bool,
+    /// Sent of new messages; of the selected mailbox only, and nothing that sets `\Seen`.
+    pub fetch: Vec<FetchItem>,
+    pub message_expunge: bool,
+    pub flag_change: bool,
+    pub mailbox_name: bool,
+    pub subscription_change: bool,
+    pub mailbox_metadata_change: bool,
+    pub server_metadata_change: bool,
+    /// An event that is not known here was named too.
+    pub is_unsupported: bool,
 }
 
 /// Field-value pairs of ID (RFC 2971 §3.3); a value of `None` is `NIL`.

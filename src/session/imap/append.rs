@@ -8,6 +8,7 @@
 //! Not here: the dialogue around the literal (`proto::imap::append`).
 
 use super::Services;
+use super::changes::Occasion;
 use super::link::{Link, Lost};
 use super::state::{Session, code_of};
 use crate::base::clock::Clock;
@@ -119,12 +120,12 @@ impl<S: Services> Session<S> {
             Err(refusal) => Answer::AppendRefused(refusal),
         };
         // If the selected mailbox is gone, the end of the next command says so.
-        self.tell_changes(link, true).await?;
+        self.tell_changes(link, Occasion::Command).await?;
         Ok(answer)
     }
 
     async fn commit_upload(
-        &self,
+        &mut self,
         upload: Upload<S::Environment>,
     ) -> Result<Appended<CommitReceipt>, Refusal> {
         // Looked up only now: the mailbox may have been deleted or renamed while the messages came.
@@ -140,11 +141,14 @@ impl<S: Services> Session<S> {
         };
         let changed = self.services.store().change(self.account.id, append).await;
         match changed {
-            Ok((receipt, Outcome::Appended { uid_validity, uids })) if !uids.is_empty() => Ok(Appended {
-                receipt,
-                uid_validity,
-                uids,
-            }),
+            Ok((receipt, Outcome::Appended { uid_validity, uids })) if !uids.is_empty() => {
+                self.note_own_arrivals(mailbox, &uids);
+                Ok(Appended {
+                    receipt,
+                    uid_validity,
+                    uids,
+                })
+            }
             Ok(_) => Err(Refusal::new(Code::ServerBug, "The store answered something else")),
             Err(error) => Err(refusal_of(&error)),
         }

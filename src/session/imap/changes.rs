@@ -7,18 +7,34 @@
 
 use super::Services;
 use super::link::{Link, Lost};
-use super::state::{Selected, Session};
+use super::notify::OfSelected;
+use super::state::{Selected, Session, Stop};
 use crate::mailbox::view::{OwnChanges, View, ViewChanges, row_of};
 use crate::model::{Flags, MailboxId, SeqNum, Uid};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::encode::mailbox::{push_count_line, push_flags_line};
 use crate::proto::imap::encode::{message, push_number, push_number_set};
+use crate::proto::imap::types::{Fetch, SequenceNumber, SequenceRange, SequenceSet};
 use crate::proto::imap::{Code, Status};
 use crate::session::pipe::Pipe;
 use crate::store::{MailboxState, MessageRow};
+use smallvec::SmallVec;
 
 /// Messages whose flags are written in one look at the store: about a send buffer full.
 const FLAGS_SLICE: usize = 1_024;
+
+/// When changes are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// At the end of a command during which numbers keep their meaning (RFC 9051 §7.5.1).
+    Numbers,
+    /// At the end of another command, and in IDLE.
+    Command,
+    /// At the end of a command that asks for changes or makes such as must be told, whatever NOTIFY says.
+    Asked,
+    /// No command is in progress (RFC 5465).
+    Push,
+}
 
 /// Is the selected mailbox (if any) still there?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +44,34 @@ pub enum Standing {
 }
 
 impl<S: Services> Session<S> {
-    /// Brings the view up to date and writes what the client must be told.
+    /// Brings the view up to date and writes what the client must be told, of the selected mailbox and of what NOTIFY
+    /// watches.
     pub async fn tell_changes<P: Pipe>(
         &mut self,
         link: &mut Link<P>,
-        may_expunge: bool,
+        occasion: Occasion,
     ) -> Result<Standing, Lost> {
+        let standing = self.tell_selected(link, occasion).await?;
+        if standing == Standing::Selected {
+            self.tell_others(link).await?;
+        }
+        Ok(standing)
+    }
+
+    async fn tell_selected<P: Pipe>(
+        &mut self,
+        link: &mut Link<P>,
+        occasion: Occasion,
+    ) -> Result<Standing, Lost> {
+        let wanted = match occasion {
+            Occasion::Asked => OfSelected::EVERYTHING,
+            _ => self.wanted_of_selected(),
+        };
+        let may_expunge = match occasion {
+            Occasion::Numbers => false,
+            Occasion::Push => !wanted.delays_expunge,
+            Occasion::Command | Occasion::Asked => true,
+        };
         let Some(selected) = &mut self.selected else {
             return Ok(if self.has_lost_mailbox {
                 Standing::Deleted
@@ -47,14 +85,22 @@ impl<S: Services> Session<S> {
             mod_seqs: &own,
             were_told: selected.own_were_told,
         };
+        let own_new = std::mem::take(&mut selected.own_new);
         let may_change_flags = !selected.is_read_only;
         let view = &mut selected.view;
+        let before = view.len();
         let synced = self.services.store().account(self.account.id, |account| {
             let state = account.mailboxes.get(&mailbox)?;
+            if !wanted.messages {
+                return Some((ViewChanges::default(), 0));
+            }
             if view.takes_new_keywords(state) {
                 write_flags_lines(state, may_change_flags, link.out());
             }
-            let changes = view.sync(state, may_expunge, own);
+            let mut changes = view.sync(state, may_expunge, own);
+            if !wanted.flags {
+                changes.flags.clear();
+            }
             if changes.exists.is_none() {
                 return Some((changes, 0));
             }
@@ -68,7 +114,39 @@ impl<S: Services> Session<S> {
             return Ok(Standing::Deleted);
         };
         self.write_changes(link, mailbox, &changes, recent).await?;
+        if changes.exists.is_some() && !self.fetched_of_new().is_empty() {
+            self.send_new(link, before - changes.expunged.len(), &own_new).await?;
+        }
         Ok(Standing::Selected)
+    }
+
+    /// Sends the messages from index `from` on with the items that NOTIFY named (RFC 5465 §5.2).
+    async fn send_new<P: Pipe>(&mut self, link: &mut Link<P>, from: usize, own: &[Uid]) -> Result<(), Lost> {
+        let Some(selected) = &self.selected else {
+            return Ok(());
+        };
+        let new = selected.view.uids()[from..].iter().filter(|uid| !own.contains(uid));
+        let ranges: SmallVec<[SequenceRange; 4]> = new
+            .map(|uid| {
+                let number = SequenceNumber::Number(uid.0);
+                SequenceRange { first: number, last: number }
+            })
+            .collect();
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let fetch = Fetch {
+            set: SequenceSet::Ranges(ranges),
+            by_uid: true,
+            items: self.fetched_of_new().iter().cloned().collect(),
+            changed_since: None,
+            vanished: false,
+        };
+        match self.fetch(link, fetch).await {
+            // What cannot be read now is told of by whoever asks for it.
+            Ok(_) | Err(Stop::Ended(_)) => Ok(()),
+            Err(Stop::Lost(lost)) => Err(lost),
+        }
     }
 
     async fn write_changes<P: Pipe>(

@@ -4,7 +4,7 @@
 //! (RFC 9051 §7.5.1: not during FETCH, STORE or SEARCH by number).
 
 use super::Services;
-use super::changes::Standing;
+use super::changes::{Occasion, Standing};
 use super::link::{Link, Lost};
 use super::state::{Answered, Session, Stop, mailbox_gone};
 use super::uid_only::{uid_required, uses_numbers};
@@ -20,12 +20,12 @@ impl<S: Services> Session<S> {
         link: &mut Link<P>,
         command: Command,
     ) -> Result<Completion, Lost> {
-        let may_expunge = allows_expunge(&command.body);
+        let occasion = occasion(&command.body);
         let mut completion = match self.execute(link, command).await {
             Ok(completion) | Err(Stop::Ended(completion)) => completion,
             Err(Stop::Lost(lost)) => return Err(lost),
         };
-        let standing = self.tell_changes(link, may_expunge).await?;
+        let standing = self.tell_changes(link, occasion).await?;
         self.state_mod_seq(&mut completion);
         Ok(with_standing(completion, standing))
     }
@@ -59,6 +59,7 @@ impl<S: Services> Session<S> {
                 Ok(Completion::ok("NAMESPACE completed"))
             }
             CommandBody::Status { mailbox, items } => self.status(&mailbox, &items, link.out()),
+            CommandBody::Notify(notify) => self.notify(link, notify).await,
             CommandBody::GetQuota(root) => self.quota(&root, link.out()),
             CommandBody::GetQuotaRoot(mailbox) => self.quota_root(&mailbox, link.out()),
             CommandBody::Expunge { uids } => self.expunge(uids).await,
@@ -93,14 +94,22 @@ pub fn with_standing(completion: Completion, standing: Standing) -> Completion {
     completion.with_transition(Transition::Closed)
 }
 
-fn allows_expunge(body: &CommandBody) -> bool {
-    match body {
-        CommandBody::Fetch(fetch) => fetch.by_uid,
-        CommandBody::Store(store) => store.by_uid,
+fn occasion(body: &CommandBody) -> Occasion {
+    let keeps_numbers = match body {
+        CommandBody::Noop
+        | CommandBody::Check
+        | CommandBody::Expunge { .. }
+        | CommandBody::Move { .. }
+        | CommandBody::Notify(_) => return Occasion::Asked,
+        CommandBody::Fetch(fetch) => !fetch.by_uid,
+        CommandBody::Store(store) => !store.by_uid,
         // RFC 7162 §3.2.10.2: not where numbers stand in the criteria.
-        CommandBody::Search(search) | CommandBody::Thread { search, .. } => {
-            search.by_uid && !search.keys.iter().any(SearchKey::names_numbers)
-        }
-        _ => true,
+        CommandBody::Search(search) | CommandBody::Thread { search, .. } => !search.by_uid || search.keys.iter().any(SearchKey::names_numbers),
+        _ => false,
+    };
+    if keeps_numbers {
+        Occasion::Numbers
+    } else {
+        Occasion::Command
     }
 }

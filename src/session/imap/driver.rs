@@ -4,7 +4,7 @@
 //! login is answered by the core that owns the account.
 //! Not here: commands (`commands`).
 
-use super::changes::Standing;
+use super::changes::{Occasion, Standing};
 use super::commands::with_standing;
 use super::link::{Link, Lost, Woken};
 use super::state::Session;
@@ -182,12 +182,12 @@ impl<P: Pipe, S: Services> Driver<P, S> {
     async fn wait(&mut self, stopping: &mut Waiter) -> Result<(), Lost> {
         self.link.flush(self.services.now()).await?;
         let mut changes = None;
-        if self.imap.is_idling()
+        if let Some(occasion) = self.push_occasion()
             && let Some(session) = &mut self.session
         {
             // Made before the look, so that nothing falls between the look and the wait.
             changes = Some(self.services.store().watch(session.account.id));
-            let standing = Box::pin(session.tell_changes(&mut self.link, true)).await?;
+            let standing = Box::pin(session.tell_changes(&mut self.link, occasion)).await?;
             if standing == Standing::Deleted {
                 say_deleted(&mut self.link);
                 return Ok(());
@@ -208,6 +208,16 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             Woken::Stopping | Woken::Changed => {}
         }
         Ok(())
+    }
+
+    /// Are changes told now, while the client says nothing? In the middle of a command they are not.
+    fn push_occasion(&self) -> Option<Occasion> {
+        if self.imap.is_idling() {
+            return Some(Occasion::Command);
+        }
+        let session = self.session.as_ref()?;
+        let is_quiet = self.imap.is_quiet() && self.link.input.is_empty();
+        (is_quiet && session.wants_notifications()).then_some(Occasion::Push)
     }
 
     async fn start_tls(&mut self) -> Result<Next, Lost> {
@@ -260,7 +270,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             Question::Command(command) => Answer::Done(session.command(link, command).await?),
             Question::Idle => Answer::Idling,
             Question::IdleDone => {
-                let standing = session.tell_changes(link, true).await?;
+                let standing = session.tell_changes(link, Occasion::Command).await?;
                 Answer::Done(with_standing(Completion::ok("IDLE completed"), standing))
             }
             Question::AppendBegin(append) => session.append_begin(append),

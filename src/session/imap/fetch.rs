@@ -148,8 +148,8 @@ impl<S: Services> Session<S> {
         if plan.of_row.contains(&FetchItem::ModSeq) {
             self.enable_condstore(link.out());
         }
-        if fetch.vanished {
-            self.fetch_vanished(link, &fetch.set).await?;
+        if let (true, Some(since)) = (fetch.vanished, fetch.changed_since) {
+            self.fetch_vanished(link, &fetch.set, since).await?;
         }
         let mut trouble = Trouble::default();
         for range in ranges {

@@ -9,7 +9,8 @@ use super::mailboxes::push_status_of;
 use super::state::{Answered, Session, Stop};
 use crate::mailbox::list::{ListEntry, ListQuery};
 use crate::proto::imap::Completion;
-use crate::proto::imap::encode::mailbox::{push_child_info_subscribed, push_list, push_list_delimiter_line};
+use crate::model::MailboxName;
+use crate::proto::imap::encode::mailbox::{push_child_info_subscribed, push_list, push_list_delimiter_line, push_old_name};
 use crate::proto::imap::types::{List, StatusItem};
 use crate::session::pipe::Pipe;
 use smallvec::SmallVec;
@@ -86,7 +87,31 @@ impl<S: Services> Session<S> {
     }
 }
 
+/// Writes `* LIST …` of a mailbox that was made, renamed (`old_name`), deleted, subscribed to or not any more (RFC 5465
+/// §5.4, §5.5).
+pub fn push_event_entry(entry: &ListEntry, old_name: Option<&MailboxName>, out: &mut Vec<u8>) {
+    let style = Style {
+        word: "LIST",
+        is_extended: true,
+        shows_subscribed: true,
+        status: &[],
+    };
+    push_entry_head(entry, &style, out);
+    if let Some(old_name) = old_name {
+        push_old_name(old_name, out);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 fn push_entry(entry: &ListEntry, style: &Style<'_>, out: &mut Vec<u8>) {
+    push_entry_head(entry, style, out);
+    if entry.child_is_subscribed {
+        push_child_info_subscribed(out);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_entry_head(entry: &ListEntry, style: &Style<'_>, out: &mut Vec<u8>) {
     let mut attributes: SmallVec<[&str; 4]> = SmallVec::new();
     let is_lsub = style.word == "LSUB";
     if is_lsub && entry.is_placeholder {
@@ -108,8 +133,4 @@ fn push_entry(entry: &ListEntry, style: &Style<'_>, out: &mut Vec<u8>) {
     }
     attributes.extend(entry.special_use.map(|role| role.attribute()));
     push_list(style.word, &attributes, &entry.name, out);
-    if entry.child_is_subscribed {
-        push_child_info_subscribed(out);
-    }
-    out.extend_from_slice(b"\r\n");
 }

@@ -12,18 +12,20 @@ use crate::proto::imap::encode::mailbox::{
 };
 use crate::proto::imap::types::StatusItem;
 use crate::proto::imap::{Code, Completion, Transition};
-use crate::store::{Change, MailboxState, Outcome};
+use crate::store::{AccountChange, Change, MailboxState, Outcome};
 
 /// The name of an account's only quota root.
 const QUOTA_ROOT: &str = "";
 
 impl<S: Services> Session<S> {
-    pub async fn create(&self, name: MailboxName, special_use: &[SpecialUse]) -> Answered {
+    pub async fn create(&mut self, name: MailboxName, special_use: &[SpecialUse]) -> Answered {
         if special_use.len() > 1 {
             return Ok(no(Code::UseAttr, "A mailbox has one special use here"));
         }
         let special_use = special_use.first().copied();
+        let own = AccountChange::Created(name.clone());
         let outcome = self.change(Change::CreateMailbox { name, special_use }).await?;
+        self.note_own_change(own);
         let done = Completion::ok("CREATE completed");
         Ok(match outcome {
             Outcome::Created(id) => done.with_code(Code::MailboxId(id)),
@@ -41,7 +43,9 @@ impl<S: Services> Session<S> {
                 "Delete or rename the mailboxes below it first",
             ));
         }
+        let own = AccountChange::Deleted(name.clone());
         self.change(Change::DeleteMailbox { name }).await?;
+        self.note_own_change(own);
         let done = Completion::ok("DELETE completed");
         if self.selected.as_ref().is_some_and(|s| s.view.mailbox() == id) {
             self.selected = None;
@@ -50,14 +54,25 @@ impl<S: Services> Session<S> {
         Ok(done)
     }
 
-    pub async fn rename(&self, from: MailboxName, to: MailboxName) -> Answered {
+    pub async fn rename(&mut self, from: MailboxName, to: MailboxName) -> Answered {
+        let own = if from.is_inbox() {
+            AccountChange::Created(to.clone())
+        } else {
+            AccountChange::Renamed {
+                from: from.clone(),
+                to: to.clone(),
+            }
+        };
         self.change(Change::RenameMailbox { from, to }).await?;
+        self.note_own_change(own);
         Ok(Completion::ok("RENAME completed"))
     }
 
     /// A name may be subscribed to whether there is such a mailbox or not (RFC 9051 §6.3.7).
-    pub async fn subscribe(&self, name: MailboxName, subscribed: bool) -> Answered {
+    pub async fn subscribe(&mut self, name: MailboxName, subscribed: bool) -> Answered {
+        let own = AccountChange::Subscription(name.clone());
         self.change(Change::Subscribe { name, subscribed }).await?;
+        self.note_own_change(own);
         Ok(Completion::ok(if subscribed {
             "SUBSCRIBE completed"
         } else {

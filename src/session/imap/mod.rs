@@ -26,6 +26,7 @@ mod flags;
 pub mod link;
 mod list;
 mod mailboxes;
+mod notify;
 mod qresync;
 mod search;
 mod select;

@@ -2,15 +2,15 @@
 //!
 //! Invariants: `VANISHED (EARLIER)` stands before every FETCH of the same command; it names no message that the session
 //! still has a number for, so that no client takes it for the VANISHED that changes numbers.
-//! LIMITATION: expunges are not remembered with their MODSEQ, so a client is told of every UID it says it knows that is
-//! not there, as §3.2.6 asks of a server whose memory does not reach back.
+//! Where the store's memory of expunges does not reach back to the client's MODSEQ, it is told of every UID it says it
+//! knows that is not there (§3.2.6).
 //! Limits: ranges are sent [`RANGES_SLICE`] at a time.
 //! Not here: which UIDs are missing (`mailbox::vanished`).
 
 use super::Services;
 use super::link::Link;
 use super::state::{Session, Stop};
-use crate::mailbox::vanished::{agreed_up_to, contains, missing, normalised, uid_ranges};
+use crate::mailbox::vanished::{agreed_up_to, contains, joined, missing, normalised, uid_ranges};
 use crate::model::{ModSeq, Uid};
 use crate::proto::imap::encode::push_ranges;
 use crate::proto::imap::types::{QResync, SequenceSet};
@@ -56,20 +56,25 @@ impl<S: Services> Session<S> {
             .as_ref()
             .map_or(0, |sample| agreed_up_to(sample, selected.view.uids()));
         let asked = normalised(uids.iter().cloned(), &(agreed.saturating_add(1)..=last));
-        self.write_earlier(link, &asked).await?;
+        self.write_earlier(link, &asked, known.mod_seq).await?;
         self.write_changed(link, &uids, known.mod_seq).await
     }
 
     /// `VANISHED (EARLIER)` of a UID FETCH (RFC 7162 §3.2.6). `*` stands for the largest UID there ever was: a client
     /// that knows of messages behind the last one left must learn that they are gone.
-    pub async fn fetch_vanished<P: Pipe>(&self, link: &mut Link<P>, set: &SequenceSet) -> Result<(), Stop> {
+    pub async fn fetch_vanished<P: Pipe>(
+        &self,
+        link: &mut Link<P>,
+        set: &SequenceSet,
+        since: ModSeq,
+    ) -> Result<(), Stop> {
         self.check_qresync()?;
         let SequenceSet::Ranges(ranges) = set else {
             // Of what SEARCH saved, nothing that is gone is left (RFC 5182 §2.1).
             return Ok(());
         };
         let last = self.with_selected(|state, _| state.uid_next.saturating_sub(1))?;
-        self.write_earlier(link, &uid_ranges(ranges, last)).await
+        self.write_earlier(link, &uid_ranges(ranges, last), since).await
     }
 
     /// How far the client is after EXPUNGE (RFC 7162 §3.2.7); said by [`Self::state_mod_seq`] when all was told.
@@ -88,9 +93,19 @@ impl<S: Services> Session<S> {
         &self,
         link: &mut Link<P>,
         asked: &[RangeInclusive<u32>],
+        since: ModSeq,
     ) -> Result<(), Stop> {
         // The view, not the mailbox: what is gone but was not told yet is told as VANISHED.
-        let gone = missing(asked, self.selected()?.view.uids());
+        let gone = self.with_selected(|state, selected| {
+            let present = selected.view.uids();
+            match state.expunged_since(since) {
+                Some(uids) => {
+                    let told = uids.into_iter().filter(|uid| contains(asked, *uid));
+                    joined(told.filter(|uid| selected.view.index_of(*uid).is_none()))
+                }
+                None => missing(asked, present),
+            }
+        })?;
         for (place, ranges) in gone.chunks(RANGES_SLICE).enumerate() {
             let start: &[u8] = if place == 0 {
                 b"* VANISHED (EARLIER) "

@@ -3,6 +3,7 @@
 use super::Services;
 use super::append::Upload;
 use super::link::Lost;
+use super::notify::Watch;
 use crate::mailbox::reader::ReadError;
 use crate::mailbox::status::shown_mod_seq;
 use crate::mailbox::view::View;
@@ -30,6 +31,8 @@ pub struct Session<S: Services> {
     pub is_qresync: bool,
     /// ENABLE UIDONLY (RFC 9586): message numbers are neither taken nor given.
     pub is_uid_only: bool,
+    /// What NOTIFY asked for (RFC 5465); `None`: it was never given.
+    pub notify: Option<Box<Watch>>,
     /// The message of the APPEND in progress.
     pub upload: Option<Box<Upload<S::Environment>>>,
 }
@@ -45,6 +48,8 @@ pub struct Selected {
     pub own: SmallVec<[ModSeq; 2]>,
     /// The flags of those changes are in FETCH responses, not `.SILENT`.
     pub own_were_told: bool,
+    /// Messages this session put here since it was last told of new ones: NOTIFY does not send them back.
+    pub own_new: Vec<Uid>,
     /// The structure of the message taken apart last: its sections are often asked for one after the other.
     pub structure: Option<(Uid, Rc<Structure>)>,
 }
@@ -57,6 +62,7 @@ impl Selected {
             saved: Vec::new(),
             own: SmallVec::new(),
             own_were_told: false,
+            own_new: Vec::new(),
             structure: None,
         }
     }
@@ -164,6 +170,7 @@ impl<S: Services> Session<S> {
             is_condstore: false,
             is_qresync: false,
             is_uid_only: false,
+            notify: None,
             upload: None,
         }
     }

@@ -9,7 +9,7 @@ use super::Services;
 use super::link::Link;
 use super::state::{Answered, Session, Stop, no};
 use crate::mailbox::view::row_of;
-use crate::model::{Flags, MailboxName, Uid};
+use crate::model::{Flags, MailboxId, MailboxName, Uid};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::types::SequenceSet;
 use crate::proto::imap::{Code, Completion, Status};
@@ -34,6 +34,7 @@ impl<S: Services> Session<S> {
         self.check_quota(sources.bytes)?;
         let uids = sources.uids;
         let outcome = self.transfer(Change::Copy { from, uids, to }).await?;
+        self.note_copies(to, &outcome);
         Ok(match copy_uid(outcome) {
             Some(code) => done.with_code(code),
             None => done,
@@ -52,6 +53,7 @@ impl<S: Services> Session<S> {
         let uids = self.sources(&set, by_uid)?.uids;
         if !uids.is_empty() {
             let outcome = self.transfer(Change::Move { from, uids, to }).await?;
+            self.note_copies(to, &outcome);
             if let Some(code) = copy_uid(outcome) {
                 // RFC 6851 §4.3: before the EXPUNGE responses, which the end of the command writes.
                 push_status_line(b"*", Status::Ok, Some(&code), "Moved", link.out());
@@ -127,6 +129,13 @@ impl<S: Services> Session<S> {
             return Err(no(Code::OverQuota, "The account is over its quota").into());
         }
         Ok(())
+    }
+
+    fn note_copies(&mut self, to: MailboxId, outcome: &Outcome) {
+        if let Outcome::Copied { uids, .. } = outcome {
+            let copies: Vec<Uid> = uids.iter().map(|(_, copy)| *copy).collect();
+            self.note_own_arrivals(to, &copies);
+        }
     }
 
     async fn transfer(&self, change: Change) -> Result<Outcome, Stop> {

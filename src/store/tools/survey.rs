@@ -331,10 +331,11 @@ impl Ledger {
         let Some((account, Some(mailbox), _)) = subject(record) else {
             return;
         };
-        if let Some(account) = self.state.accounts.get_mut(&account)
-            && let Some(mailbox) = account.mailboxes.get_mut(&mailbox)
-        {
-            mailbox.changes.forget();
+        if let Some(account) = self.state.accounts.get_mut(&account) {
+            account.changes.forget();
+            if let Some(mailbox) = account.mailboxes.get_mut(&mailbox) {
+                mailbox.changes.forget();
+            }
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Code {
     AuthorizationFailed,
     /// Charsets that are known instead.
     BadCharset(&'static [&'static str]),
+    /// RFC 5465 §3.1: events that are known instead.
+    BadEvent(&'static [&'static str]),
     Cannot,
     /// `CAPABILITY …` as [`crate::proto::imap::capability::push`] writes it.
     Capability(Vec<u8>),
@@ -47,6 +49,8 @@ pub enum Code {
     NonExistent,
     /// RFC 5182 §2.1.
     NotSaved,
+    /// RFC 5465 §5.8.
+    NotificationOverflow,
     OverQuota,
     Parse,
     PermanentFlags {
@@ -93,6 +97,11 @@ pub fn push_code(code: &Code, out: &mut Vec<u8>) {
         }
         Code::BadCharset(known) => {
             out.extend_from_slice(b"BADCHARSET (");
+            out.extend_from_slice(known.join(" ").as_bytes());
+            out.push(b')');
+        }
+        Code::BadEvent(known) => {
+            out.extend_from_slice(b"BADEVENT (");
             out.extend_from_slice(known.join(" ").as_bytes());
             out.push(b')');
         }
@@ -152,6 +161,7 @@ fn plain_name(code: &Code) -> &'static str {
         Code::NoPerm => "NOPERM",
         Code::NonExistent => "NONEXISTENT",
         Code::NotSaved => "NOTSAVED",
+        Code::NotificationOverflow => "NOTIFICATIONOVERFLOW",
         Code::OverQuota => "OVERQUOTA",
         Code::Parse => "PARSE",
         Code::PrivacyRequired => "PRIVACYREQUIRED",
@@ -166,6 +176,7 @@ fn plain_name(code: &Code) -> &'static str {
         Code::UseAttr => "USEATTR",
         Code::AppendUid { .. }
         | Code::BadCharset(_)
+        | Code::BadEvent(_)
         | Code::Capability(_)
         | Code::CopyUid { .. }
         | Code::HighestModSeq(_)

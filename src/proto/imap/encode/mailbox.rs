@@ -183,6 +183,13 @@ pub fn push_child_info_subscribed(out: &mut Vec<u8>) {
     out.extend_from_slice(b" (\"CHILDINFO\" (\"SUBSCRIBED\"))");
 }
 
+/// Appends ` ("OLDNAME" ("name"))`, what the mailbox was called before (RFC 5465 §5.4).
+pub fn push_old_name(name: &MailboxName, out: &mut Vec<u8>) {
+    out.extend_from_slice(b" (\"OLDNAME\" (");
+    push_mailbox(name, out);
+    out.extend_from_slice(b"))");
+}
+
 /// Appends `* FLAGS (…)` CRLF.
 pub fn push_flags_line<'a>(keywords: impl IntoIterator<Item = &'a Keyword>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"* FLAGS ");

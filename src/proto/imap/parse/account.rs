@@ -20,6 +20,7 @@ pub(super) fn command(verb: &[u8], cursor: &mut Cursor<'_>) -> Option<Parsed<Com
         b"AUTHENTICATE" => authenticate(cursor),
         b"LOGIN" => login(cursor),
         b"GETQUOTA" => get_quota(cursor),
+        b"NOTIFY" => super::notify::notify(cursor),
         b"GETQUOTAROOT" => mailbox::one(cursor).map(CommandBody::GetQuotaRoot),
         _ => return None,
     })

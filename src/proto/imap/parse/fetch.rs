@@ -52,7 +52,7 @@ pub(super) fn fetch(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBody
     }))
 }
 
-fn items(cursor: &mut Cursor<'_>) -> Parsed<Items> {
+pub(super) fn items(cursor: &mut Cursor<'_>) -> Parsed<Items> {
     if cursor.peek() == Some(b'(') {
         let mut items = Items::new();
         cursor.list(FETCH_ITEMS_MAX, false, |cursor| {

@@ -48,6 +48,11 @@ pub(super) fn command(verb: &[u8], cursor: &mut Cursor<'_>) -> Option<Parsed<Com
 /// SP mailbox.
 pub(super) fn one(cursor: &mut Cursor<'_>) -> Parsed<MailboxName> {
     cursor.space()?;
+    name(cursor)
+}
+
+/// mailbox.
+pub(super) fn name(cursor: &mut Cursor<'_>) -> Parsed<MailboxName> {
     let wire = cursor.astring()?;
     Ok(MailboxName::new(&utf7::decode(&wire)?)?)
 }

@@ -9,6 +9,7 @@ mod account;
 mod cursor;
 pub(super) mod fetch;
 pub(super) mod mailbox;
+mod notify;
 mod qresync;
 mod search;
 mod sets;

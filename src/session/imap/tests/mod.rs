@@ -4,6 +4,7 @@ mod changes;
 mod content;
 mod failures;
 mod mailboxes;
+mod notify;
 mod resync;
 mod searching;
 mod stress;
