@@ -39,7 +39,7 @@ fn vanished(reply: &super::world::Reply) -> Vec<&str> {
 fn select_tells_what_a_client_missed() {
     // RFC 7162 §3.2.5.1, §3.2.10.1
     let mut world = World::new();
-    let (_, mod_seq, validity) = mailbox(&mut world);
+    let (mut a, mod_seq, validity) = mailbox(&mut world);
     let mut b = resyncing(&mut world);
     let reply = b.ok(
         &mut world,
