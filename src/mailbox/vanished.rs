@@ -63,7 +63,9 @@ pub fn joined(uids: impl IntoIterator<Item = Uid>) -> Vec<RangeInclusive<u32>> {
     let mut ranges: Vec<RangeInclusive<u32>> = Vec::new();
     for uid in uids {
         match ranges.last_mut() {
-            Some(last) if last.end().checked_add(1) == Some(uid.value()) => *last = *last.start()..=uid.value(),
+            Some(last) if last.end().checked_add(1) == Some(uid.value()) => {
+                *last = *last.start()..=uid.value()
+            }
             _ => ranges.push(uid.value()..=uid.value()),
         }
     }

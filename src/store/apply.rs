@@ -319,10 +319,9 @@ fn rename_mailbox(account: &mut AccountState, id: MailboxId, to: &MailboxName) -
         }
         mailbox_of(account, id)?.name = name;
     }
-    account.changes.push(AccountChange::Renamed {
-        from,
-        to: to.clone(),
-    });
+    account
+        .changes
+        .push(AccountChange::Renamed { from, to: to.clone() });
     Ok(Outcome::Done)
 }
 

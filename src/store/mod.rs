@@ -68,6 +68,6 @@ pub use state::{
     AccountState, BuriedMailbox, ChangeLog, Grave, INBOX_ID, KEYWORDS_MAX, MailboxState, MessageRow,
 };
 pub use types::{
-    AccountChange, Change, ChunkRef, CommitReceipt, Delivery, Environment, LocalRecipient, MailboxChange, NewMessage,
-    Outcome, SpoolEntry, SpoolKey, StoreError, StoredMessage,
+    AccountChange, Change, ChunkRef, CommitReceipt, Delivery, Environment, LocalRecipient, MailboxChange,
+    NewMessage, Outcome, SpoolEntry, SpoolKey, StoreError, StoredMessage,
 };

@@ -115,7 +115,8 @@ impl<S: Services> Session<S> {
         };
         self.write_changes(link, mailbox, &changes, recent).await?;
         if changes.exists.is_some() && !self.fetched_of_new().is_empty() {
-            self.send_new(link, before - changes.expunged.len(), &own_new).await?;
+            self.send_new(link, before - changes.expunged.len(), &own_new)
+                .await?;
         }
         Ok(Standing::Selected)
     }
@@ -125,11 +126,16 @@ impl<S: Services> Session<S> {
         let Some(selected) = &self.selected else {
             return Ok(());
         };
-        let new = selected.view.uids()[from..].iter().filter(|uid| !own.contains(uid));
+        let new = selected.view.uids()[from..]
+            .iter()
+            .filter(|uid| !own.contains(uid));
         let ranges: SmallVec<[SequenceRange; 4]> = new
             .map(|uid| {
                 let number = SequenceNumber::Number(uid.0);
-                SequenceRange { first: number, last: number }
+                SequenceRange {
+                    first: number,
+                    last: number,
+                }
             })
             .collect();
         if ranges.is_empty() {

@@ -104,7 +104,9 @@ fn occasion(body: &CommandBody) -> Occasion {
         CommandBody::Fetch(fetch) => !fetch.by_uid,
         CommandBody::Store(store) => !store.by_uid,
         // RFC 7162 §3.2.10.2: not where numbers stand in the criteria.
-        CommandBody::Search(search) | CommandBody::Thread { search, .. } => !search.by_uid || search.keys.iter().any(SearchKey::names_numbers),
+        CommandBody::Search(search) | CommandBody::Thread { search, .. } => {
+            !search.by_uid || search.keys.iter().any(SearchKey::names_numbers)
+        }
         _ => false,
     };
     if keeps_numbers {

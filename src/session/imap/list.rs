@@ -8,9 +8,11 @@ use super::link::Link;
 use super::mailboxes::push_status_of;
 use super::state::{Answered, Session, Stop};
 use crate::mailbox::list::{ListEntry, ListQuery};
-use crate::proto::imap::Completion;
 use crate::model::MailboxName;
-use crate::proto::imap::encode::mailbox::{push_child_info_subscribed, push_list, push_list_delimiter_line, push_old_name};
+use crate::proto::imap::Completion;
+use crate::proto::imap::encode::mailbox::{
+    push_child_info_subscribed, push_list, push_list_delimiter_line, push_old_name,
+};
 use crate::proto::imap::types::{List, StatusItem};
 use crate::session::pipe::Pipe;
 use smallvec::SmallVec;

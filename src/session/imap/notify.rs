@@ -18,7 +18,9 @@ use super::state::{Answered, Session, no};
 use crate::mailbox::list::ListEntry;
 use crate::model::{MailboxId, MailboxName, ModSeq, Uid};
 use crate::proto::imap::encode::code::push_status_line;
-use crate::proto::imap::types::{EventGroup, Events, FetchItem, MailboxFilter, Notify, NotifySet, StatusItem};
+use crate::proto::imap::types::{
+    EventGroup, Events, FetchItem, MailboxFilter, Notify, NotifySet, StatusItem,
+};
 use crate::proto::imap::{Code, Completion, Status};
 use crate::session::pipe::Pipe;
 use crate::store::{AccountChange, AccountState, MailboxChange, MailboxState};
@@ -74,9 +76,16 @@ impl OfSelected {
 
 impl Watch {
     fn new(groups: Vec<EventGroup>, account: &AccountState) -> Self {
-        let ends = account.mailboxes.iter().map(|(id, state)| (*id, state.changes.end()));
+        let ends = account
+            .mailboxes
+            .iter()
+            .map(|(id, state)| (*id, state.changes.end()));
         Self {
-            mailboxes: if groups.is_empty() { HashMap::new() } else { ends.collect() },
+            mailboxes: if groups.is_empty() {
+                HashMap::new()
+            } else {
+                ends.collect()
+            },
             groups,
             seen: now(account),
             own: Vec::new(),
@@ -131,7 +140,8 @@ impl Watch {
     }
 
     fn tell_name(&self, account: &AccountState, change: &AccountChange, out: &mut Vec<u8>) {
-        let is_name_wanted = |name: &MailboxName| self.groups_of(account, name).any(|events| events.mailbox_name);
+        let is_name_wanted =
+            |name: &MailboxName| self.groups_of(account, name).any(|events| events.mailbox_name);
         match change {
             // RFC 5465 §5.4: the direct parent is affected too.
             AccountChange::Created(name) | AccountChange::Deleted(name) => {
@@ -151,7 +161,9 @@ impl Watch {
                 let is_of_subscribed = |group: &EventGroup| {
                     group.filter == MailboxFilter::Subscribed && group.events.subscription_change
                 };
-                if self.groups_of(account, name).any(|events| events.subscription_change)
+                if self
+                    .groups_of(account, name)
+                    .any(|events| events.subscription_change)
                     || self.groups.iter().any(is_of_subscribed)
                 {
                     push_event_entry(&ListEntry::of(account, name), None, out);
@@ -255,12 +267,15 @@ impl<S: Services> Session<S> {
         let watched = self.services.store().account(self.account.id, |account| {
             let others = account.names.iter().filter(|(_, id)| Some(**id) != selected);
             let wanted = others.map(|(name, id)| (*id, watch.wanted(account, name, everything)));
-            wanted.filter(|(_, wanted)| *wanted != Happened::default()).collect()
+            wanted
+                .filter(|(_, wanted)| *wanted != Happened::default())
+                .collect()
         });
         let watched: Vec<(MailboxId, Happened)> = watched.unwrap_or_default();
         for (id, wanted) in watched {
             // §3.1 asks for HIGHESTMODSEQ where flags are watched, whether CONDSTORE was enabled or not.
-            self.write_status(link, id, &status_items(wanted, wanted.flags)).await?;
+            self.write_status(link, id, &status_items(wanted, wanted.flags))
+                .await?;
         }
         Ok(())
     }
@@ -309,7 +324,9 @@ impl<S: Services> Session<S> {
             return Ok(());
         }
         let selected = self.selected.as_ref().map(|selected| selected.view.mailbox());
-        let Some(watch) = &mut self.notify else { return Ok(()) };
+        let Some(watch) = &mut self.notify else {
+            return Ok(());
+        };
         let mut has_overflown = false;
         let changed = self.services.store().account(self.account.id, |account| {
             if watch.seen == now(account) {
@@ -324,11 +341,18 @@ impl<S: Services> Session<S> {
         if has_overflown {
             watch.groups.clear();
             let code = Some(&Code::NotificationOverflow);
-            push_status_line(b"*", Status::Ok, code, "Too much has happened: NOTIFY NONE", link.out());
+            push_status_line(
+                b"*",
+                Status::Ok,
+                code,
+                "Too much has happened: NOTIFY NONE",
+                link.out(),
+            );
             return Ok(());
         }
         for (id, wanted) in changed.unwrap_or_default() {
-            self.write_status(link, id, &status_items(wanted, self.is_condstore)).await?;
+            self.write_status(link, id, &status_items(wanted, self.is_condstore))
+                .await?;
         }
         Ok(())
     }
@@ -361,7 +385,9 @@ impl<S: Services> Session<S> {
         }
         let Some(watch) = &mut self.notify else { return };
         self.services.store().account(self.account.id, |account| {
-            let Some(state) = account.mailboxes.get(&mailbox) else { return };
+            let Some(state) = account.mailboxes.get(&mailbox) else {
+                return;
+            };
             let place = watch.mailboxes.entry(mailbox).or_default();
             if *place + count as u64 == state.changes.end() {
                 *place = state.changes.end();

@@ -6,7 +6,10 @@ use super::world::{Client, World};
 fn told(world: &mut World, client: &mut Client) -> Vec<String> {
     world.run();
     let text = client.read();
-    text.split("\r\n").filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    text.split("\r\n")
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 const ALL_OF_SELECTED: &str = "NOTIFY SET (selected (MessageNew MessageExpunge FlagChange))";
@@ -37,7 +40,10 @@ fn selected_delayed_keeps_numbers_until_a_command() {
     let mut world = World::new();
     let (mut a, mut b) = (world.selected(1), world.selected(1));
     b.fill(&mut world, "INBOX", 3);
-    a.ok(&mut world, "NOTIFY SET (selected-delayed (MessageNew MessageExpunge))");
+    a.ok(
+        &mut world,
+        "NOTIFY SET (selected-delayed (MessageNew MessageExpunge))",
+    );
     b.ok(&mut world, "NOOP");
     b.ok(&mut world, "STORE 1 +FLAGS (\\Deleted)");
     b.ok(&mut world, "EXPUNGE");
@@ -52,14 +58,23 @@ fn new_messages_come_with_the_items_asked_for() {
     let mut world = World::new();
     let (mut a, mut b) = (world.selected(1), world.selected(1));
     let items = "(UID BODY[HEADER.FIELDS (SUBJECT)])";
-    a.ok(&mut world, &format!("NOTIFY SET (selected (MessageNew {items} MessageExpunge))"));
+    a.ok(
+        &mut world,
+        &format!("NOTIFY SET (selected (MessageNew {items} MessageExpunge))"),
+    );
     b.append(&mut world, "INBOX", "", "Subject: hello\r\n\r\nx\r\n");
     let lines = told(&mut world, &mut a);
     assert_eq!(lines[0], "* 1 EXISTS");
-    assert!(lines[2].starts_with("* 1 FETCH (UID 1 BODY[HEADER.FIELDS (SUBJECT)] {18}"), "{lines:?}");
+    assert!(
+        lines[2].starts_with("* 1 FETCH (UID 1 BODY[HEADER.FIELDS (SUBJECT)] {18}"),
+        "{lines:?}"
+    );
     assert_eq!(lines[3..], ["Subject: hello", ")"]);
     let reply = a.append(&mut world, "INBOX", "", "Subject: mine\r\n\r\nx\r\n");
-    assert!(reply.has("* 2 EXISTS") && !reply.untagged.contains("FETCH"), "{reply:?}");
+    assert!(
+        reply.has("* 2 EXISTS") && !reply.untagged.contains("FETCH"),
+        "{reply:?}"
+    );
     assert!(a.ok(&mut world, "SEARCH UNSEEN").has("* SEARCH 1 2"));
 }
 
@@ -73,17 +88,31 @@ fn other_mailboxes_are_told_of_by_status() {
     let reply = a.ok(&mut world, &format!("NOTIFY SET STATUS {groups}"));
     let lines = reply.lines();
     assert_eq!(lines.len(), 5, "all but INBOX: {lines:?}");
-    assert!(lines.iter().any(|line| line.starts_with("* STATUS Sent (MESSAGES 1 UIDNEXT 2 UIDVALIDITY ")
-        && line.contains(" UNSEEN 1 HIGHESTMODSEQ ")), "{lines:?}");
+    assert!(
+        lines.iter().any(
+            |line| line.starts_with("* STATUS Sent (MESSAGES 1 UIDNEXT 2 UIDVALIDITY ")
+                && line.contains(" UNSEEN 1 HIGHESTMODSEQ ")
+        ),
+        "{lines:?}"
+    );
     b.fill(&mut world, "Sent", 1);
     let lines = told(&mut world, &mut a);
-    assert!(lines[0].starts_with("* STATUS Sent (MESSAGES 2 UIDNEXT 3 UIDVALIDITY "), "{lines:?}");
-    assert!(lines.len() == 1 && !lines[0].contains("HIGHESTMODSEQ"), "{lines:?}");
+    assert!(
+        lines[0].starts_with("* STATUS Sent (MESSAGES 2 UIDNEXT 3 UIDVALIDITY "),
+        "{lines:?}"
+    );
+    assert!(
+        lines.len() == 1 && !lines[0].contains("HIGHESTMODSEQ"),
+        "{lines:?}"
+    );
     a.ok(&mut world, "ENABLE CONDSTORE");
     b.ok(&mut world, "SELECT Sent");
     b.ok(&mut world, "STORE 1 FLAGS (\\Seen \\Deleted)");
     let lines = told(&mut world, &mut a);
-    assert!(lines.len() == 1 && lines[0].starts_with("* STATUS Sent (UIDVALIDITY "), "{lines:?}");
+    assert!(
+        lines.len() == 1 && lines[0].starts_with("* STATUS Sent (UIDVALIDITY "),
+        "{lines:?}"
+    );
     assert!(lines[0].contains(" UNSEEN 1 HIGHESTMODSEQ "), "{lines:?}");
     b.ok(&mut world, "EXPUNGE");
     assert!(told(&mut world, &mut a)[0].starts_with("* STATUS Sent (MESSAGES 1 "));
@@ -101,7 +130,10 @@ fn names_and_subscriptions_are_told_of_by_list() {
     // §5.4, §5.5
     let mut world = World::new();
     let (mut a, mut b) = (world.login(1), world.login(1));
-    a.ok(&mut world, "NOTIFY SET (personal (MailboxName SubscriptionChange))");
+    a.ok(
+        &mut world,
+        "NOTIFY SET (personal (MailboxName SubscriptionChange))",
+    );
     b.ok(&mut world, "CREATE new/child");
     assert_eq!(
         told(&mut world, &mut a),
@@ -117,11 +149,17 @@ fn names_and_subscriptions_are_told_of_by_list() {
         ["* LIST (\\HasNoChildren) \"/\" other (\"OLDNAME\" (new/child))"]
     );
     b.ok(&mut world, "SUBSCRIBE other");
-    assert_eq!(told(&mut world, &mut a), ["* LIST (\\HasNoChildren \\Subscribed) \"/\" other"]);
+    assert_eq!(
+        told(&mut world, &mut a),
+        ["* LIST (\\HasNoChildren \\Subscribed) \"/\" other"]
+    );
     b.ok(&mut world, "UNSUBSCRIBE other");
     assert_eq!(told(&mut world, &mut a), ["* LIST (\\HasNoChildren) \"/\" other"]);
     b.ok(&mut world, "DELETE other");
-    assert_eq!(told(&mut world, &mut a), ["* LIST (\\NonExistent \\HasNoChildren) \"/\" other"]);
+    assert_eq!(
+        told(&mut world, &mut a),
+        ["* LIST (\\NonExistent \\HasNoChildren) \"/\" other"]
+    );
     // What the client does itself it knows (§5).
     assert_eq!(a.ok(&mut world, "CREATE mine").untagged, "");
     assert_eq!(a.ok(&mut world, "SUBSCRIBE mine").untagged, "");
@@ -152,9 +190,15 @@ fn groups_name_mailboxes() {
         seen
     };
     assert_eq!(watched(&mut world, "subtree tree"), ["tree", "tree/leaf"]);
-    assert_eq!(watched(&mut world, "mailboxes (tree lone nothing)"), ["tree", "lone"]);
+    assert_eq!(
+        watched(&mut world, "mailboxes (tree lone nothing)"),
+        ["tree", "lone"]
+    );
     assert_eq!(watched(&mut world, "subscribed"), ["INBOX"]);
-    assert_eq!(watched(&mut world, "inboxes"), ["INBOX", "tree", "tree/leaf", "lone", "Junk"]);
+    assert_eq!(
+        watched(&mut world, "inboxes"),
+        ["INBOX", "tree", "tree/leaf", "lone", "Junk"]
+    );
     assert_eq!(watched(&mut world, "selected"), Vec::<&str>::new());
 }
 
@@ -179,7 +223,10 @@ fn idle_tells_what_notify_asked_for() {
     // §4
     let mut world = World::new();
     let (mut a, mut b) = (world.selected(1), world.selected(1));
-    a.ok(&mut world, "NOTIFY SET (mailboxes Sent (MessageNew MessageExpunge))");
+    a.ok(
+        &mut world,
+        "NOTIFY SET (mailboxes Sent (MessageNew MessageExpunge))",
+    );
     a.send("i IDLE\r\n");
     assert_eq!(told(&mut world, &mut a), ["+ idling"]);
     b.fill(&mut world, "INBOX", 1);
@@ -197,7 +244,10 @@ fn events_that_are_not_known_are_refused_by_name() {
     let mut a = world.login(1);
     for events in ["(AnnotationChange MessageNew MessageExpunge)", "(X-Other)"] {
         let answer = a.tagged(&mut world, &format!("NOTIFY SET (personal {events})"));
-        assert!(answer.starts_with("NO [BADEVENT (MessageNew MessageExpunge FlagChange "), "{answer}");
+        assert!(
+            answer.starts_with("NO [BADEVENT (MessageNew MessageExpunge FlagChange "),
+            "{answer}"
+        );
     }
 }
 

@@ -58,8 +58,14 @@ fn select_tells_what_a_client_missed() {
     // What it knew of already it is not told again.
     let status = a.ok(&mut world, "STATUS INBOX (HIGHESTMODSEQ)").untagged;
     let now: String = status.chars().filter(char::is_ascii_digit).collect();
-    let reply = b.ok(&mut world, &format!("SELECT INBOX (QRESYNC ({validity} {now} 1:6))"));
-    assert!(!reply.untagged.contains("VANISHED") && !reply.untagged.contains("FETCH"), "{reply:?}");
+    let reply = b.ok(
+        &mut world,
+        &format!("SELECT INBOX (QRESYNC ({validity} {now} 1:6))"),
+    );
+    assert!(
+        !reply.untagged.contains("VANISHED") && !reply.untagged.contains("FETCH"),
+        "{reply:?}"
+    );
     // Only what the client says it knows, §3.2.5.1.
     let reply = b.ok(
         &mut world,
