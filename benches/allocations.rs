@@ -124,7 +124,7 @@ fn plan(
         network,
         data: data.canonicalize().expect("it exists"),
         listeners,
-        directory: demo::directory(8).expect("a directory"),
+        directory: demo::directory(arguments).expect("a directory"),
         main_domain: demo::main_domain().expect("a domain"),
         tls: demo::self_signed_tls().expect("a certificate"),
         settings: demo::settings(arguments),

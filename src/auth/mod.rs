@@ -9,6 +9,7 @@
 //! Not here: the exchanges themselves (`proto`), who exists (`directory`).
 
 pub mod scheme;
+pub mod scram;
 
 use crate::directory::{Directory, LoginRecord, PasswordHash};
 use crate::model::{Account, ClientProtocol};

@@ -7,6 +7,7 @@ use super::listeners::CoreListeners;
 use super::signal::StopRequest;
 use super::{BootError, CATCH_UP_TIMEOUT, DRAIN_TIMEOUT};
 use crate::admin::{self, CoreMeters, Phase, View};
+use crate::auth::scram::Decoys;
 use crate::auth::{self, Authenticator};
 use crate::base::buffer::BufferMeters;
 use crate::delivery::{self, Router, fan_out};
@@ -19,6 +20,7 @@ use crate::net::meters::NetMeters;
 use crate::net::{Backend, Conn, Listener};
 use crate::node::connections::Connections;
 use crate::node::drain::Drain;
+use crate::node::logins::Logins;
 use crate::node::meters::SessionMeters;
 use crate::node::peers::Peers;
 use crate::node::{Node, NodeEnvironment, Settings};
@@ -82,6 +84,8 @@ struct Shared {
     smtp: Arc<crate::proto::smtp::Config>,
     lmtp: Arc<crate::proto::smtp::Config>,
     imap: Arc<crate::proto::imap::Config>,
+    pop3: Arc<crate::proto::pop3::Config>,
+    decoys: Decoys,
     peers: Arc<Peers>,
     /// Of each core.
     connections_max: usize,
@@ -137,6 +141,11 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         tls: plan.tls,
         smtp: Arc::new(session::smtp::config(&plan.settings, Role::Mta)),
         lmtp: Arc::new(session::smtp::config(&plan.settings, Role::Lmtp)),
+        pop3: Arc::new(session::pop3::config(&plan.settings)),
+        decoys: Decoys::new().map_err(|cause| BootError::System {
+            what: "entropy",
+            cause,
+        })?,
         imap: Arc::new(crate::proto::imap::Config {
             message_bytes_max: plan.settings.message_bytes_max,
             ..crate::proto::imap::Config::default()
@@ -264,6 +273,9 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
         smtp: shared.smtp.clone(),
         lmtp: shared.lmtp.clone(),
         imap: shared.imap.clone(),
+        pop3: shared.pop3.clone(),
+        pop3_logins: Logins::default(),
+        decoys: shared.decoys.clone(),
         sessions: Cell::new(0),
         meters: Arc::new(SessionMeters::default()),
         settings: shared.settings.clone(),

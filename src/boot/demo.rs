@@ -5,19 +5,21 @@
 
 use super::cluster::{self, Plan};
 use super::{BootError, listeners, signal};
-use crate::auth::scheme;
+use crate::auth::{scheme, scram};
 use crate::cli::{DemoArguments, NetworkBackend};
 use crate::directory;
 use crate::disk::SUPERBLOCK_NAME;
 use crate::disk::lock::{DirectoryLock, LOCK_NAME};
-use crate::model::Domain;
+use crate::model::{Account, Domain};
 use crate::net::Backend;
 use crate::node::{DiscardPermit, Settings};
+use crate::proto::pop3::Retention;
 use crate::proto::smtp::limits::MESSAGE_BYTES_MAX;
 use crate::runtime::{self, Control};
 use crate::tls;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -51,7 +53,7 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
             NetworkBackend::Tcp => Backend::Tcp,
             NetworkBackend::Ring => Backend::Ring,
         },
-        directory: directory(arguments.accounts)?,
+        directory: directory(arguments)?,
         main_domain: main_domain()?,
         tls: self_signed_tls()?,
         settings: settings(arguments),
@@ -72,10 +74,16 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
 ///
 /// # Errors
 /// [`BootError::System`].
-pub fn directory(accounts: u32) -> Result<directory::Backend, BootError> {
+pub fn directory(arguments: &DemoArguments) -> Result<directory::Backend, BootError> {
     let system = |what| move |cause: String| BootError::System { what, cause };
-    let hash = scheme::hash(PASSWORD.as_bytes()).map_err(system("password hash"))?;
-    let memory = directory::demo(DOMAIN, accounts, &hash).map_err(|e| system("directory")(e.to_string()))?;
+    let mut hashes = vec![scheme::hash(PASSWORD.as_bytes()).map_err(system("password hash"))?];
+    hashes.extend(scram::hashes(PASSWORD).map_err(system("password verifiers"))?);
+    let shape = |account: &mut Account| {
+        account.pop3_deletion = arguments.pop3_deletion;
+        account.retention_days = arguments.pop3_retention_days.map(NonZeroU16::get);
+    };
+    let memory = directory::demo(DOMAIN, arguments.accounts, &hashes, shape)
+        .map_err(|e| system("directory")(e.to_string()))?;
     Ok(directory::Backend::Memory(Arc::new(memory)))
 }
 
@@ -97,6 +105,13 @@ pub fn settings(arguments: &DemoArguments) -> Settings {
         hostname: format!("mx.{DOMAIN}"),
         allow_plaintext_on_loopback: true,
         message_bytes_max: MESSAGE_BYTES_MAX,
+        offers_scram: true,
+        retention: Some(
+            arguments
+                .pop3_retention_days
+                .map_or(Retention::Forever, |days| Retention::Days(days.get().into())),
+        ),
+        pop3_login_delay_seconds: arguments.pop3_login_delay,
         limit_peers: false,
         trusted_proxies: arguments.proxy_from.clone(),
         xclient_from: arguments.xclient_from.clone(),

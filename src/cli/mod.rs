@@ -7,7 +7,9 @@
 pub mod store;
 
 use crate::base::network::Network;
+use crate::model::Pop3Deletion;
 use clap::{Parser, Subcommand};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 /// A mail server on io_uring: SMTP, POP3 and IMAP over a log-structured message store.
@@ -77,6 +79,15 @@ pub struct DemoArguments {
     /// Peers in this network may say by XCLIENT for whom they speak SMTP or LMTP. May be given more than once.
     #[arg(long, value_name = "CIDR")]
     pub xclient_from: Vec<Network>,
+    /// What becomes of messages that a POP3 client deletes.
+    #[arg(long, value_name = "delete|trash|ignore", default_value = "delete", value_parser = pop3_deletion)]
+    pub pop3_deletion: Pop3Deletion,
+    /// Delete messages that are older than so many days when POP3 logs in. Default: never.
+    #[arg(long, value_name = "DAYS")]
+    pub pop3_retention_days: Option<NonZeroU16>,
+    /// Refuse a POP3 login within so many seconds of the account's last one.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub pop3_login_delay: u32,
     /// Accept mail by SMTP and throw it away. For measuring what the protocol alone costs; nothing is stored.
     #[arg(long)]
     pub discard: bool,
@@ -84,6 +95,10 @@ pub struct DemoArguments {
     /// in each executor (Linux 5.19 or later; `tcp` serves where the kernel refuses it).
     #[arg(long, value_enum, default_value_t = NetworkBackend::Ring)]
     pub network: NetworkBackend,
+}
+
+fn pop3_deletion(text: &str) -> Result<Pop3Deletion, String> {
+    Pop3Deletion::parse(text).ok_or_else(|| "it is none of delete, trash, ignore".to_owned())
 }
 
 /// `--network`.

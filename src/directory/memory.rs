@@ -22,12 +22,12 @@ impl Memory {
         self.domains.insert(domain.as_str().to_owned(), Arc::new(facts));
     }
 
-    /// Adds an account, under its main address, that logs in with a password of this hash.
-    pub fn add_account(&mut self, recipient: Recipient, hash: &PasswordHash) {
+    /// Adds an account, under its main address, that logs in with a password of these hashes.
+    pub fn add_account(&mut self, recipient: Recipient, hashes: &[PasswordHash]) {
         let address = key_text(&key(&recipient.account.address)).to_owned();
         let login = LoginRecord {
             account: recipient.account.clone(),
-            hashes: vec![hash.clone()],
+            hashes: hashes.to_vec(),
             app_passwords: Vec::new(),
             totp_secret: None,
         };
@@ -76,12 +76,17 @@ fn now<T: Send + Sync + 'static>(found: Found<T>) -> Asked<T> {
     Box::pin(std::future::ready(found))
 }
 
-/// The demo's directory: `alice@`, `bob@` and `user1@` … `user<n>@` of `domain`, all with the password of `hash`;
-/// `postmaster@` an alias of alice. The ids are fixed, so that a data directory opens again with everything in it.
+/// The demo's directory: `alice@`, `bob@` and `user1@` … `user<n>@` of `domain`, all with the password of
+/// `hashes` and made alike by `shape`; `postmaster@` an alias of alice. The ids are fixed, so that a data directory opens again with everything in it.
 ///
 /// # Errors
 /// When `domain` is not a domain.
-pub fn demo(domain: &str, numbered_accounts: u32, hash: &PasswordHash) -> Result<Memory, AddressError> {
+pub fn demo(
+    domain: &str,
+    numbered_accounts: u32,
+    hashes: &[PasswordHash],
+    shape: impl Fn(&mut Account),
+) -> Result<Memory, AddressError> {
     /// Ids of the numbered accounts start behind this one.
     const NUMBERED_BASE: u64 = 1000;
     let domain = Domain::new(domain)?;
@@ -92,16 +97,17 @@ pub fn demo(domain: &str, numbered_accounts: u32, hash: &PasswordHash) -> Result
         })
     };
     let account = |id, local: &str| {
-        let account = Account::new(AccountId(id), address(local)?);
+        let mut account = Account::new(AccountId(id), address(local)?);
+        shape(&mut account);
         Ok::<_, AddressError>(Recipient::new(Arc::new(account)))
     };
     let mut directory = Memory::default();
     directory.add_domain(&domain, DomainFacts::default());
-    directory.add_account(account(1, "alice")?, hash);
-    directory.add_account(account(2, "bob")?, hash);
+    directory.add_account(account(1, "alice")?, hashes);
+    directory.add_account(account(2, "bob")?, hashes);
     for number in 1..=numbered_accounts {
         let id = NUMBERED_BASE + u64::from(number);
-        directory.add_account(account(id, &format!("user{number}"))?, hash);
+        directory.add_account(account(id, &format!("user{number}"))?, hashes);
     }
     directory.add_alias(&address("postmaster")?, vec![address("alice")?]);
     Ok(directory)

@@ -33,7 +33,7 @@ fn account(id: u64, name: &str) -> Recipient {
 
 /// The demo's accounts and what `more` adds to them.
 fn memory(more: impl FnOnce(&mut Memory)) -> Memory {
-    let mut memory = demo("example.org", 3, &hash()).expect("a domain");
+    let mut memory = demo("example.org", 3, &[hash()], |_| {}).expect("a domain");
     more(&mut memory);
     memory
 }
@@ -129,7 +129,7 @@ fn forwarding_keeps_a_copy_where_it_should() {
         own.forward = vec![address("own@example.org"), address("bob@example.org")];
         own.keeps_copy = false;
         for recipient in [sends_on, copies, own] {
-            m.add_account(recipient, &hash());
+            m.add_account(recipient, &[hash()]);
         }
     });
     assert_eq!(ids(verdict(&memory, "on@example.org")), [2]);
@@ -144,7 +144,7 @@ fn disabled_accounts_take_nothing_but_do_not_keep_others_from_it() {
             is_enabled: false,
             ..Account::new(AccountId(10), address("off@example.org"))
         };
-        m.add_account(Recipient::new(Arc::new(off)), &hash());
+        m.add_account(Recipient::new(Arc::new(off)), &[hash()]);
         m.add_alias(
             &address("both@example.org"),
             vec![address("off@example.org"), address("bob@example.org")],
@@ -165,10 +165,10 @@ fn catch_all_details_and_postmaster_follow_their_domain() {
             detail_separator: Some('-'),
         };
         m.add_domain(&second, facts);
-        m.add_account(account(20, "c@second.example"), &hash());
+        m.add_account(account(20, "c@second.example"), &[hash()]);
         let mut plain = account(21, "plain@example.org");
         plain.takes_details = false;
-        m.add_account(plain, &hash());
+        m.add_account(plain, &[hash()]);
     });
     assert_eq!(ids(verdict(&memory, "c-x@second.example")), [20]);
     assert_eq!(ids(verdict(&memory, "c+x@second.example")), [2]);

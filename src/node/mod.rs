@@ -6,20 +6,24 @@
 
 pub mod connections;
 pub mod drain;
+pub mod logins;
 pub mod meters;
 pub mod peers;
 pub mod shutdown;
 
 use crate::auth::Authenticator;
+use crate::auth::scram::Decoys;
 use crate::base::clock::{Clock, SystemClock, UnixMillis};
 use crate::base::network::Network;
 use crate::delivery::Router;
 use crate::directory::Directory;
 use crate::disk::file::FileDisk;
+use crate::proto::pop3::Retention;
 use crate::runtime::Core;
 use crate::store::{Environment, Store};
 use connections::Connections;
 use drain::Drain;
+use logins::Logins;
 use meters::SessionMeters;
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -75,6 +79,12 @@ pub struct Settings {
     pub allow_plaintext_on_loopback: bool,
     /// Largest message taken, octets.
     pub message_bytes_max: u64,
+    /// Every account's passwords have verifiers for SCRAM beside their hashes.
+    pub offers_scram: bool,
+    /// How long mail is kept, if that is the same for every account.
+    pub retention: Option<Retention>,
+    /// Seconds between two POP3 logins of one account; 0: none are asked for.
+    pub pop3_login_delay_seconds: u32,
     /// Limits per peer that make no sense on loopback (harvesting, failures) are on.
     pub limit_peers: bool,
     /// Whoever connects from here is a proxy: its connections begin with a PROXY header, and those without one are closed.
@@ -169,6 +179,12 @@ pub struct Node {
     pub smtp: Arc<crate::proto::smtp::Config>,
     /// The same for LMTP.
     pub lmtp: Arc<crate::proto::smtp::Config>,
+    /// The same for POP3.
+    pub pop3: Arc<crate::proto::pop3::Config>,
+    /// When accounts of this core logged in by POP3, for LOGIN-DELAY.
+    pub pop3_logins: Logins,
+    /// What SCRAM is told of accounts that there are not.
+    pub decoys: Decoys,
     /// The same as the IMAP protocol needs it.
     pub imap: Arc<crate::proto::imap::Config>,
     /// Numbers sessions, see [`SessionId`].

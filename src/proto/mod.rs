@@ -22,6 +22,7 @@ pub mod message;
 pub mod pop3;
 pub mod proxy;
 pub mod sasl;
+mod session;
 pub mod smtp;
 #[cfg(test)]
 mod testing;
@@ -164,6 +165,12 @@ pub trait Protocol {
     type Question;
     /// What it may be told.
     type Answer;
+
+    /// Says what the TLS channel is called (RFC 5929 §4) and whether the peer showed a certificate that is trusted: for
+    /// SASL, before the event that says that TLS is ready. Protocols without SASL need not know.
+    fn name_channel(&mut self, binding: Option<&[u8]>, has_certificate: bool) {
+        let _ = (binding, has_certificate);
+    }
 
     /// Takes one event and appends what is to be done to `out`. Never panics on input.
     fn handle(&mut self, event: Event<'_, Self::Answer>, out: &mut Actions<Self::Question>) -> Consumed;

@@ -157,6 +157,12 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
         self.pipe.send(bytes).await
     }
 
+    /// Gives the peer `limit` from now, whatever the protocol gave it.
+    pub fn renew_deadline(&mut self, limit: Duration) {
+        let limits = [Some(Instant::now() + limit), self.stop_by];
+        self.pipe.set_deadline(limits.into_iter().flatten().min());
+    }
+
     /// Sends the replies gathered so far.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ pub mod head;
 pub mod imap;
 mod imap_services;
 pub mod input;
+pub mod login;
 pub mod pipe;
 pub mod pop3;
 mod proxied;

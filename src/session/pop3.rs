@@ -3,6 +3,8 @@
 //! It begins where the connection was accepted and moves to the account's core when the login succeeds; the answer to
 //! the login is given there. Several sessions of one account may be open: each keeps its snapshot, and a message that
 //! somebody else expunged is refused, never replaced by another.
+//! What DELE comes to is the operator's to say (`model::Account`): a program that fetches and deletes must not empty by accident
+//! a mailbox that others read by IMAP. Old messages are deleted at a login, before its snapshot, if the operator says so.
 //! Invariants: QUIT deletes by UID, so that a message that came later is never touched; nothing is deleted without QUIT.
 //! Limits: [`READ_BYTES`] of a message in memory at a time; those of `proto::pop3::limits`.
 //! Failure: a message that cannot be read is refused before anything of it is sent; if reading breaks off in the middle
@@ -11,24 +13,32 @@
 
 use super::dialogue::{Dialogue, Step};
 use super::input::Input;
-use crate::auth::Login;
-use crate::model::{Account, AccountId, ClientProtocol, MailboxId, MailboxName};
+use super::login::{self, Judgement};
+use crate::model::{
+    Account, AccountId, ClientProtocol, MailboxId, MailboxName, Pop3Deletion, SpecialUse, Uid,
+};
 use crate::net::{Conn, Detached};
-use crate::node::{Node, NodeEnvironment};
+use crate::node::{Node, NodeEnvironment, Settings};
 use crate::proto::pop3::{
     Answer, CommitRefusal, Config, DotStuffer, LoginRefusal, Maildrop, MaildropEntry, Pop3, Question,
-    RetrieveRefusal,
+    Retention, RetrieveRefusal,
 };
-use crate::proto::sasl::Credentials;
+use crate::proto::sasl::Mechanisms;
 use crate::store::{
     AccountState, Change, CommitReceipt, MailboxState, MessageRow, Store, StoreError, StoredMessage,
 };
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Octets of a message read and sent at a time.
 pub const READ_BYTES: u64 = 128 * 1024;
+
+/// Time for a peer to take that many octets: a modem's pace, and not the pace of somebody who wants to be waited for.
+pub const PIECE_TIMEOUT: Duration = Duration::from_secs(300);
+
+const MILLIS_PER_DAY: i64 = 24 * 60 * 60 * 1_000;
 
 type Protocol = Pop3<CommitReceipt>;
 
@@ -55,6 +65,7 @@ struct Session {
 struct OpenMaildrop {
     account: AccountId,
     inbox: MailboxId,
+    deletion: Pop3Deletion,
 }
 
 /// How a session's stay on this core ended.
@@ -65,12 +76,7 @@ enum End {
 
 /// Runs a session from its greeting until it ends or wants to move.
 pub async fn serve(conn: Conn, node: Rc<Node>) -> Option<Box<Moved>> {
-    let config = Config {
-        tls_available: true,
-        allow_plaintext: node.allows_plaintext(conn.peer().ip()),
-        ..Config::default()
-    };
-    let core = Pop3::new(Arc::new(config));
+    let core = Pop3::new(node.pop3.clone()).with_plaintext(node.allows_plaintext(conn.peer().ip()));
     let dialogue = Dialogue::open(conn, core, node.tls.clone(), node.drain.shutdown());
     let session = Box::new(Session {
         node,
@@ -79,6 +85,29 @@ pub async fn serve(conn: Conn, node: Rc<Node>) -> Option<Box<Moved>> {
         opened: None,
     });
     session.run_and_close().await
+}
+
+/// What the operator's settings mean for the protocol.
+#[must_use]
+pub fn config(settings: &Settings) -> Config {
+    let mechanisms = Mechanisms::PASSWORDS;
+    Config {
+        tls_available: true,
+        mechanisms: if settings.offers_scram {
+            mechanisms.and(Mechanisms::SCRAM)
+        } else {
+            mechanisms
+        },
+        retention: settings.retention,
+        login_delay_seconds: settings.pop3_login_delay_seconds,
+        ..Config::default()
+    }
+}
+
+fn retention(account: &Account) -> Retention {
+    account
+        .retention_days
+        .map_or(Retention::Forever, |days| Retention::Days(days.into()))
 }
 
 /// Goes on with a session on the core that owns its account.
@@ -138,15 +167,20 @@ impl Session {
         loop {
             match self.dialogue.next().await? {
                 Step::Body(_) => {}
-                Step::Ask(Question::Authenticate(credentials)) => {
+                Step::Ask(Question::Authenticate(request)) => {
                     // What waits longest is the next command; the rest is kept out of the idle session's memory.
-                    let answer = match Box::pin(self.log_in(&credentials)).await {
-                        Ok(account) if self.node.router.owner_of(account.id) != self.node.core.id => {
-                            return Ok(End::LoggedInElsewhere(account));
-                        }
-                        Ok(account) => Box::pin(self.open_maildrop(&account)).await,
-                        Err(refusal) => Answer::LoginRefused(refusal),
-                    };
+                    let answer =
+                        match Box::pin(login::judge(&self.node, &request, ClientProtocol::Pop3)).await {
+                            Judgement::Account(account)
+                                if self.node.router.owner_of(account.id) != self.node.core.id =>
+                            {
+                                return Ok(End::LoggedInElsewhere(account));
+                            }
+                            Judgement::Account(account) => Box::pin(self.open_maildrop(&account)).await,
+                            Judgement::Verifier(verifier, nonce) => Answer::Verifier(verifier, nonce),
+                            Judgement::Refused => Answer::LoginRefused(LoginRefusal::Credentials),
+                            Judgement::Unavailable => Answer::LoginRefused(LoginRefusal::Temporary),
+                        };
                     self.dialogue.answer(answer);
                 }
                 Step::Ask(question) => {
@@ -158,34 +192,14 @@ impl Session {
         }
     }
 
-    async fn log_in(&self, credentials: &Credentials) -> Result<Arc<Account>, LoginRefusal> {
-        // Acting for somebody else is a right that nobody has been given.
-        if credentials
-            .authorization
-            .as_ref()
-            .is_some_and(|wanted| **wanted != *credentials.login)
-        {
-            return Err(LoginRefusal::Credentials);
-        }
-        match self
-            .node
-            .authenticator
-            .verify(
-                credentials.login.as_bytes(),
-                credentials.secret.expose(),
-                ClientProtocol::Pop3,
-            )
-            .await
-        {
-            Login::Authenticated(proof) => Ok(proof.account().clone()),
-            Login::Refused => Err(LoginRefusal::Credentials),
-            Login::Unavailable => Err(LoginRefusal::Temporary),
-        }
-    }
-
     async fn open_maildrop(&mut self, account: &Account) -> Answer<CommitReceipt> {
-        let store = self.node.store();
-        if store.ensure_account(account.id).await.is_err() {
+        let node = self.node.clone();
+        let delay = Duration::from_secs(node.settings.pop3_login_delay_seconds.into());
+        if !node.pop3_logins.note(account.id, delay, Instant::now()) {
+            return Answer::LoginRefused(LoginRefusal::TooSoon);
+        }
+        let store = node.store();
+        if store.ensure_account(account.id).await.is_err() || self.expire(account).await.is_err() {
             return Answer::LoginRefused(LoginRefusal::Temporary);
         }
         match store
@@ -198,11 +212,36 @@ impl Session {
                 self.maildrop = Some(OpenMaildrop {
                     account: account.id,
                     inbox,
+                    deletion: account.pop3_deletion,
                 });
-                Answer::Opened(maildrop)
+                Answer::Opened(maildrop.with_retention(retention(account)))
             }
             None => Answer::LoginRefused(LoginRefusal::Temporary),
         }
+    }
+
+    /// Deletes what is older than the account's mail is kept, before the snapshot is taken.
+    async fn expire(&self, account: &Account) -> Result<(), StoreError> {
+        let Some(days) = account.retention_days else {
+            return Ok(());
+        };
+        let oldest = self.node.now().0 - i64::from(days) * MILLIS_PER_DAY;
+        let find = |state: &AccountState| {
+            let inbox = inbox(state)?;
+            let is_old = |row: &&MessageRow| row.save_date.0 < oldest;
+            let uids: Vec<Uid> = inbox.rows.iter().filter(is_old).map(|row| row.uid).collect();
+            Some((inbox.id, uids)).filter(|(_, uids)| !uids.is_empty())
+        };
+        let Some((mailbox, uids)) = self.node.store().account(account.id, find).flatten() else {
+            return Ok(());
+        };
+        tracing::debug!(account = %account.id, messages = uids.len(), "messages kept long enough are deleted");
+        let expunge = Change::Expunge {
+            mailbox,
+            uids,
+            only_deleted: false,
+        };
+        self.node.store().change(account.id, expunge).await.map(|_| ())
     }
 
     async fn answer(&mut self, question: Question) -> io::Result<Answer<CommitReceipt>> {
@@ -264,15 +303,21 @@ impl Session {
             for piece in pieces {
                 stuffer.push(&piece, &mut wire);
             }
-            wire = self.dialogue.send(wire).await?;
+            wire = self.send_piece(wire).await?;
             at = end;
         }
         stuffer.finish(&mut wire);
-        self.dialogue.send(wire).await?;
+        self.send_piece(wire).await?;
         Ok(Ok(()))
     }
 
-    async fn commit(&self, deleted: &[u32]) -> Result<CommitReceipt, CommitRefusal> {
+    /// A long message may take longer than a command; each piece of it has its own time.
+    async fn send_piece(&mut self, wire: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.dialogue.renew_deadline(PIECE_TIMEOUT);
+        self.dialogue.send(wire).await
+    }
+
+    async fn commit(&self, deleted: &[u32]) -> Result<Option<CommitReceipt>, CommitRefusal> {
         let open = self.maildrop.as_ref().ok_or(CommitRefusal::Failed)?;
         let maildrop = self.dialogue.core.maildrop().ok_or(CommitRefusal::Failed)?;
         let uids = deleted
@@ -280,13 +325,29 @@ impl Session {
             .filter_map(|&index| maildrop.entries().get(index as usize))
             .map(|e| e.uid)
             .collect();
-        let expunge = Change::Expunge {
-            mailbox: open.inbox,
-            uids,
-            only_deleted: false,
+        let trash = |state: &AccountState| {
+            let is_trash = |mailbox: &&MailboxState| mailbox.special_use == Some(SpecialUse::Trash);
+            state.mailboxes.values().find(is_trash).map(|mailbox| mailbox.id)
         };
-        match self.node.store().change(open.account, expunge).await {
-            Ok((receipt, _)) => Ok(receipt),
+        let change = match open.deletion {
+            Pop3Deletion::Ignore => return Ok(None),
+            Pop3Deletion::Trash => match self.node.store().account(open.account, trash).flatten() {
+                Some(to) => Change::Move {
+                    from: open.inbox,
+                    uids,
+                    to,
+                },
+                // Whoever deleted the mailbox for deleted mail keeps what POP3 deletes.
+                None => return Ok(None),
+            },
+            Pop3Deletion::Delete => Change::Expunge {
+                mailbox: open.inbox,
+                uids,
+                only_deleted: false,
+            },
+        };
+        match self.node.store().change(open.account, change).await {
+            Ok((receipt, _)) => Ok(Some(receipt)),
             Err(error) => {
                 tracing::warn!(account = %open.account, %error, "POP3 deletions not committed");
                 Err(CommitRefusal::Failed)

@@ -1,4 +1,4 @@
-//! The grammar of POP3 command lines (RFC 1939 §3, 5, 6, 7; RFC 2449, 2595, 5034): one line in, one [`Command`] out.
+//! The grammar of POP3 command lines (RFC 1939 §3, 5, 6, 7; RFC 2449, 2595, 5034, 6856): one line in, one [`Command`] out.
 //!
 //! Invariants: keywords in any case; a message number becomes a 0-based index and is never 0 or beyond 32 bits; the
 //! argument of PASS is everything behind one space, other arguments lose trailing spaces.
@@ -42,6 +42,10 @@ pub enum Command<'a> {
     Dele(u32),
     /// NOOP
     Noop,
+    /// UTF8 (RFC 6856 §2).
+    Utf8,
+    /// LANG, with a language range or without.
+    Lang(Option<&'a [u8]>),
     /// RSET
     Rset,
     /// QUIT
@@ -94,6 +98,8 @@ impl<'a> Command<'a> {
             b"TOP\0" => top(argument),
             b"DELE" => index(argument).map(Self::Dele),
             b"NOOP" => alone(argument, Self::Noop),
+            b"UTF8" => alone(argument, Self::Utf8),
+            b"LANG" => Ok(Self::Lang((!argument.is_empty()).then_some(argument))),
             b"RSET" => alone(argument, Self::Rset),
             b"QUIT" => alone(argument, Self::Quit),
             _ => parse_longer(word),

@@ -11,11 +11,22 @@ pub struct MaildropEntry {
     pub size: u32,
 }
 
+/// How long messages are kept, whether they were fetched or not (EXPIRE, RFC 2449 §6.7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retention {
+    /// `EXPIRE NEVER`
+    #[default]
+    Forever,
+    /// So many days from their arrival.
+    Days(u32),
+}
+
 /// What a session sees of its mailbox, from login to QUIT.
 #[derive(Clone, Debug)]
 pub struct Maildrop {
     uid_validity: UidValidity,
     entries: Vec<MaildropEntry>,
+    retention: Retention,
     /// One bit a message.
     deleted: Vec<u64>,
     /// Of all messages, deleted ones too.
@@ -34,11 +45,25 @@ impl Maildrop {
         Self {
             uid_validity,
             entries,
+            retention: Retention::default(),
             deleted,
             all_octets,
             deleted_messages: 0,
             deleted_octets: 0,
         }
+    }
+
+    /// The same, whose messages are kept so long.
+    #[must_use]
+    pub fn with_retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// How long its messages are kept.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        self.retention
     }
 
     /// The mailbox's UIDVALIDITY: a UIDL is `UIDVALIDITY.UID`, unique and stable for ever.

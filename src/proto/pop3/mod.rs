@@ -11,12 +11,15 @@
 //! ([`Question::Flush`]).
 //! Failure: `-ERR` with the response codes of RFC 2449 and 3206.
 //! Standards: RFC 1939 (without APOP, which needs passwords in clear), 2449 (CAPA), 2595 (STLS), 3206 (response codes),
-//! 5034 (AUTH PLAIN), 8314.
+//! 5034 (AUTH), 6856 (UTF8, LANG), 8314.
+//! LIMITATION: a message with UTF-8 in its header is sent as it is to a client that did not say UTF8, where RFC 6856 would
+//! have it converted or refused: a refusal would keep programs that know nothing of it from everything behind the message.
 //! Not here: who may log in (`directory`), the octets of a message (`session` sends them through [`DotStuffer`]),
 //! delays after failed logins (`session`).
 
 mod authorization;
 mod command;
+mod language;
 pub mod limits;
 mod maildrop;
 mod reply;
@@ -28,7 +31,8 @@ mod transaction;
 mod tests;
 
 pub use command::{Command, SyntaxError};
-pub use maildrop::{Maildrop, MaildropEntry};
+pub use language::Language;
+pub use maildrop::{Maildrop, MaildropEntry, Retention};
 pub use reply::{CommitRefusal, LoginRefusal, RetrieveRefusal};
 pub use server::{Answer, Config, Pop3, Question};
 pub use stuffing::{DotStuffer, OctetCount, octets_as_sent};

@@ -1,39 +1,101 @@
-//! Every fixed reply of the POP3 server, with the response codes of RFC 2449 §8 and RFC 3206.
+//! Every reply of the POP3 server in each of its languages, with the response codes of RFC 2449 §8 and RFC 3206.
+//!
+//! Invariants: a reply is one line; codes and numbers are the same in every language; texts are UTF-8, and ASCII as long as
+//! nobody asked for another language (RFC 6856 §3).
 
+use super::language::Language;
 use std::io::Write as _;
 
-/// A whole reply line.
-pub(super) type Reply = &'static [u8];
+/// A reply: its status, its response code or none, and its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reply {
+    /// `+OK`, `-ERR`, with a space and the code where there is one.
+    head: &'static str,
+    english: &'static str,
+    german: &'static str,
+}
 
-pub(super) const GREETING: Reply = b"+OK Ringpost ready\r\n";
-pub(super) const OK: Reply = b"+OK\r\n";
-pub(super) const BYE: Reply = b"+OK Bye\r\n";
-pub(super) const SEND_PASS: Reply = b"+OK Send PASS\r\n";
-pub(super) const CONTINUE: Reply = b"+ \r\n";
-pub(super) const BEGIN_TLS: Reply = b"+OK Begin TLS negotiation\r\n";
-pub(super) const MARKED: Reply = b"+OK Marked to be deleted\r\n";
-pub(super) const TOP_FOLLOWS: Reply = b"+OK Top of message follows\r\n";
-pub(super) const LIST_END: Reply = b".\r\n";
+const fn ok(english: &'static str, german: &'static str) -> Reply {
+    with("+OK", english, german)
+}
 
-pub(super) const LINE_TOO_LONG: Reply = b"-ERR Line too long\r\n";
-pub(super) const BAD_OCTETS: Reply = b"-ERR Command holds NUL, bare CR or bare LF\r\n";
-pub(super) const UNKNOWN_COMMAND: Reply = b"-ERR Unknown command\r\n";
-pub(super) const BAD_ARGUMENTS: Reply = b"-ERR Bad arguments\r\n";
-pub(super) const NO_SUCH_MESSAGE: Reply = b"-ERR No such message\r\n";
-pub(super) const NOT_NOW: Reply = b"-ERR Not valid in this state\r\n";
-pub(super) const USER_FIRST: Reply = b"-ERR Send USER first\r\n";
-pub(super) const NEEDS_TLS: Reply = b"-ERR Plaintext login needs TLS, use STLS\r\n";
-pub(super) const NO_TLS: Reply = b"-ERR TLS not offered\r\n";
-pub(super) const ALREADY_TLS: Reply = b"-ERR TLS is already active\r\n";
-pub(super) const NO_MECHANISM: Reply = b"-ERR Mechanism not offered\r\n";
-pub(super) const BAD_RESPONSE: Reply = b"-ERR Bad SASL response\r\n";
-pub(super) const CANCELLED: Reply = b"-ERR Authentication cancelled\r\n";
-pub(super) const NO_HTTP: Reply = b"-ERR This is no web server\r\n";
-pub(super) const TOO_MANY_ERRORS: Reply = b"-ERR Too many errors\r\n";
-pub(super) const TOO_MANY_FAILURES: Reply = b"-ERR [AUTH] Too many failed logins\r\n";
-pub(super) const TIMED_OUT: Reply = b"-ERR Idle for too long\r\n";
-pub(super) const SHUTTING_DOWN: Reply = b"-ERR [SYS/TEMP] Server shutting down\r\n";
-pub(super) const CONFUSED: Reply = b"-ERR [SYS/TEMP] Internal error\r\n";
+const fn err(english: &'static str, german: &'static str) -> Reply {
+    with("-ERR", english, german)
+}
+
+const fn with(head: &'static str, english: &'static str, german: &'static str) -> Reply {
+    Reply {
+        head,
+        english,
+        german,
+    }
+}
+
+const AUTH: &str = "-ERR [AUTH]";
+const TEMPORARY: &str = "-ERR [SYS/TEMP]";
+
+impl Reply {
+    pub(super) fn write(self, language: Language, wire: &mut Vec<u8>) {
+        let text = match language {
+            Language::English => self.english,
+            Language::German => self.german,
+        };
+        wire.extend_from_slice(self.head.as_bytes());
+        if !text.is_empty() {
+            wire.push(b' ');
+            wire.extend_from_slice(text.as_bytes());
+        }
+        wire.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Before anybody could ask for a language.
+pub(super) const GREETING: Reply = ok("Ringpost ready", "Ringpost bereit");
+pub(super) const OK: Reply = ok("", "");
+pub(super) const BYE: Reply = ok("Bye", "Auf Wiedersehen");
+pub(super) const CAPABILITIES: Reply = ok("Capability list follows", "Es folgt, was der Server kann");
+pub(super) const SEND_PASS: Reply = ok("Send PASS", "Jetzt PASS");
+pub(super) const BEGIN_TLS: Reply = ok("Begin TLS negotiation", "TLS kann beginnen");
+pub(super) const MARKED: Reply = ok("Marked to be deleted", "Zum Löschen vorgemerkt");
+pub(super) const TOP_FOLLOWS: Reply = ok("Top of message follows", "Der Anfang der Nachricht folgt");
+pub(super) const UTF8_ON: Reply = ok("UTF8 enabled", "UTF8 eingeschaltet");
+pub(super) const LANGUAGES: Reply = ok("Language listing follows", "Es folgen die Sprachen");
+
+pub(super) const LINE_TOO_LONG: Reply = err("Line too long", "Zeile zu lang");
+pub(super) const BAD_OCTETS: Reply = err(
+    "Command holds NUL, bare CR or bare LF",
+    "Befehl enthält NUL, einzelnes CR oder LF",
+);
+pub(super) const UNKNOWN_COMMAND: Reply = err("Unknown command", "Unbekannter Befehl");
+pub(super) const BAD_ARGUMENTS: Reply = err("Bad arguments", "Falsche Argumente");
+pub(super) const NO_SUCH_MESSAGE: Reply = err("No such message", "Keine solche Nachricht");
+pub(super) const NOT_NOW: Reply = err("Not valid in this state", "In diesem Zustand nicht erlaubt");
+pub(super) const USER_FIRST: Reply = err("Send USER first", "Zuerst USER");
+pub(super) const NEEDS_TLS: Reply = err(
+    "Plaintext login needs TLS, use STLS",
+    "Anmelden im Klartext nur mit TLS, siehe STLS",
+);
+pub(super) const NO_TLS: Reply = err("TLS not offered", "TLS wird nicht angeboten");
+pub(super) const ALREADY_TLS: Reply = err("TLS is already active", "TLS ist schon eingeschaltet");
+pub(super) const NO_MECHANISM: Reply = err("Mechanism not offered", "Verfahren wird nicht angeboten");
+pub(super) const BAD_RESPONSE: Reply = err("Bad SASL response", "Falsche SASL-Antwort");
+pub(super) const BAD_BINDING: Reply = with(
+    AUTH,
+    "Channel binding does not match",
+    "Bindung an den Kanal stimmt nicht",
+);
+pub(super) const CANCELLED: Reply = err("Authentication cancelled", "Anmeldung abgebrochen");
+pub(super) const NO_LANGUAGE: Reply = err("Language not supported", "Diese Sprache gibt es hier nicht");
+pub(super) const NO_HTTP: Reply = err("This is no web server", "Hier ist kein Webserver");
+pub(super) const TOO_MANY_ERRORS: Reply = err("Too many errors", "Zu viele Fehler");
+pub(super) const TOO_MANY_FAILURES: Reply =
+    with(AUTH, "Too many failed logins", "Zu viele falsche Anmeldungen");
+pub(super) const TIMED_OUT: Reply = err("Idle for too long", "Zu lange untätig");
+pub(super) const SHUTTING_DOWN: Reply = with(TEMPORARY, "Server shutting down", "Der Server hält an");
+pub(super) const CONFUSED: Reply = with(TEMPORARY, "Internal error", "Interner Fehler");
+
+pub(super) const CONTINUE: &[u8] = b"+ ";
+pub(super) const LIST_END: &[u8] = b".\r\n";
 
 /// Why a login is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +106,8 @@ pub enum LoginRefusal {
     Disabled,
     /// The maildrop is locked by another session.
     InUse,
+    /// The last login was less than LOGIN-DELAY ago (RFC 2449 §6.5).
+    TooSoon,
     /// It cannot be known now.
     Temporary,
 }
@@ -67,10 +131,23 @@ pub enum CommitRefusal {
 impl LoginRefusal {
     pub(super) fn reply(self) -> Reply {
         match self {
-            Self::Credentials => b"-ERR [AUTH] Login failed\r\n",
-            Self::Disabled => b"-ERR [AUTH] Not allowed for this account\r\n",
-            Self::InUse => b"-ERR [IN-USE] Maildrop is in use\r\n",
-            Self::Temporary => b"-ERR [SYS/TEMP] Try again later\r\n",
+            Self::Credentials => with(AUTH, "Login failed", "Anmeldung fehlgeschlagen"),
+            Self::Disabled => with(
+                AUTH,
+                "Not allowed for this account",
+                "Für dieses Konto nicht erlaubt",
+            ),
+            Self::InUse => with(
+                "-ERR [IN-USE]",
+                "Maildrop is in use",
+                "Das Postfach wird gerade benutzt",
+            ),
+            Self::TooSoon => with(
+                "-ERR [LOGIN-DELAY]",
+                "Too soon after the last login",
+                "Zu bald nach der letzten Anmeldung",
+            ),
+            Self::Temporary => with(TEMPORARY, "Try again later", "Später noch einmal versuchen"),
         }
     }
 }
@@ -78,8 +155,12 @@ impl LoginRefusal {
 impl RetrieveRefusal {
     pub(super) fn reply(self) -> Reply {
         match self {
-            Self::Gone => b"-ERR Message is gone\r\n",
-            Self::Temporary => b"-ERR [SYS/TEMP] Message cannot be read now\r\n",
+            Self::Gone => err("Message is gone", "Die Nachricht gibt es nicht mehr"),
+            Self::Temporary => with(
+                TEMPORARY,
+                "Message cannot be read now",
+                "Die Nachricht ist gerade nicht lesbar",
+            ),
         }
     }
 }
@@ -87,9 +168,44 @@ impl RetrieveRefusal {
 impl CommitRefusal {
     pub(super) fn reply(self) -> Reply {
         match self {
-            Self::Failed => b"-ERR [SYS/TEMP] Messages were not deleted\r\n",
+            Self::Failed => with(
+                TEMPORARY,
+                "Messages were not deleted",
+                "Die Nachrichten wurden nicht gelöscht",
+            ),
         }
     }
+}
+
+/// `+OK` to a login.
+pub(super) fn opened(language: Language, messages: u64, octets: u64, wire: &mut Vec<u8>) {
+    match language {
+        Language::English => put(
+            wire,
+            format_args!("+OK {messages} messages ({octets} octets)\r\n"),
+        ),
+        Language::German => put(
+            wire,
+            format_args!("+OK {messages} Nachrichten ({octets} Oktette)\r\n"),
+        ),
+    }
+}
+
+/// `+OK` to RETR.
+pub(super) fn message_follows(language: Language, octets: u32, wire: &mut Vec<u8>) {
+    match language {
+        Language::English => put(wire, format_args!("+OK {octets} octets\r\n")),
+        Language::German => put(wire, format_args!("+OK {octets} Oktette\r\n")),
+    }
+}
+
+/// `+OK` to LANG, already in the language it is about.
+pub(super) fn language_is(language: Language, wire: &mut Vec<u8>) {
+    let text = match language {
+        Language::English => "Replies are in English now",
+        Language::German => "Ab jetzt wird auf Deutsch geantwortet",
+    };
+    put(wire, format_args!("+OK {} {text}\r\n", language.tag()));
 }
 
 pub(super) fn put(wire: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {

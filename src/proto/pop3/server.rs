@@ -4,12 +4,15 @@
 //! names; the session is logged in exactly if there is a maildrop.
 
 use super::command::{Command, SyntaxError};
+use super::language::Language;
 use super::limits;
-use super::maildrop::Maildrop;
+use super::maildrop::{Maildrop, Retention};
 use super::reply::{self, CommitRefusal, LoginRefusal, Reply, RetrieveRefusal};
 use super::transaction::Listing;
 use crate::proto::line::{Line, LineReader};
-use crate::proto::sasl::{self, Credentials};
+use crate::proto::sasl::scram::Verifier;
+use crate::proto::sasl::{self, Channel, Exchange, Mechanisms, Request};
+use crate::proto::session::{self, Cause, Ending, LineProtocol, Moment};
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol, Receipt};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -19,8 +22,12 @@ use std::sync::Arc;
 pub struct Config {
     /// Whether a certificate is at hand for STLS.
     pub tls_available: bool,
-    /// Take passwords without TLS. Off unless the network is trusted (RFC 8314 §3).
-    pub allow_plaintext: bool,
+    /// SASL mechanisms; PLAIN also stands for USER and PASS. Each connection is offered those that suit it.
+    pub mechanisms: Mechanisms,
+    /// How long messages are kept, if that is the same for every account.
+    pub retention: Option<Retention>,
+    /// Seconds between two logins of an account; the session keeps it.
+    pub login_delay_seconds: u32,
     /// Failed logins before the connection is closed.
     pub login_failures_max: u32,
     /// Refused commands before the connection is closed.
@@ -31,7 +38,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             tls_available: false,
-            allow_plaintext: false,
+            mechanisms: Mechanisms::PASSWORDS,
+            retention: Some(Retention::Forever),
+            login_delay_seconds: 0,
             login_failures_max: limits::LOGIN_FAILURES_MAX,
             errors_max: limits::ERRORS_MAX,
         }
@@ -41,8 +50,9 @@ impl Default for Config {
 /// What the protocol cannot know. No `Debug`: one of them holds a password.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Question {
-    /// Who is this, and what is in the maildrop? Answered with [`Answer::Opened`] or [`Answer::LoginRefused`].
-    Authenticate(Credentials),
+    /// Who is this, and what is in the maildrop? Answered with [`Answer::Opened`] or [`Answer::LoginRefused`], to
+    /// [`Request::Verifier`] with [`Answer::Verifier`].
+    Authenticate(Request),
     /// Is the message still there and readable? Answered with [`Answer::Retrieval`], before anything is said of it.
     Retrieve {
         /// 0-based place in [`Maildrop::entries`].
@@ -68,12 +78,13 @@ pub enum Question {
 }
 
 /// What the session found out or did.
-#[derive(Clone, Debug)]
 pub enum Answer<R> {
     /// Logged in; this is the maildrop.
     Opened(Maildrop),
     /// Not logged in.
     LoginRefused(LoginRefusal),
+    /// What is kept of the password, and this side's nonce.
+    Verifier(Box<Verifier>, String),
     /// Whether the message can be read.
     Retrieval(Result<(), RetrieveRefusal>),
     /// The message was sent whole, or sending broke off and cannot be mended: the connection is closed then, for that
@@ -81,8 +92,8 @@ pub enum Answer<R> {
     Streamed(Result<(), RetrieveRefusal>),
     /// `wire` was sent.
     Flushed,
-    /// The deletions are durable, or not.
-    Committed(Result<R, CommitRefusal>),
+    /// The deletions are durable, or not; `None`: the operator has messages stay that POP3 deletes.
+    Committed(Result<Option<R>, CommitRefusal>),
 }
 
 #[derive(Debug)]
@@ -92,9 +103,9 @@ pub(super) enum State {
     /// Reading command lines.
     Command,
     /// AUTH was answered `+`: the next line is a SASL response.
-    Sasl,
-    /// [`Question::Authenticate`] is open.
-    Authenticate,
+    Sasl(Exchange),
+    /// [`Question::Authenticate`] is open, for USER and PASS or for an exchange.
+    Authenticate(Option<Exchange>),
     /// [`Question::Retrieve`] is open.
     Retrieve { index: u32, lines: Option<u32> },
     /// [`Question::Stream`] is open.
@@ -117,13 +128,18 @@ pub struct Pop3<R> {
     pub(super) state: State,
     lines: LineReader,
     pub(super) is_tls: bool,
+    /// See [`Pop3::with_plaintext`].
+    allows_plaintext: bool,
+    /// The name of the TLS channel.
+    pub(super) binding: Option<Box<[u8]>>,
+    has_certificate: bool,
+    pub(super) language: Language,
     /// From USER.
     pub(super) user: Option<Box<str>>,
     pub(super) maildrop: Option<Maildrop>,
     errors: u32,
     pub(super) login_failures: u32,
-    is_shutting_down: bool,
-    peer_has_closed: bool,
+    ending: Ending,
     receipt: PhantomData<fn(R)>,
 }
 
@@ -136,13 +152,32 @@ impl<R: Receipt> Pop3<R> {
             state: State::Unopened,
             lines: LineReader::default(),
             is_tls: false,
+            allows_plaintext: false,
+            binding: None,
+            has_certificate: false,
+            language: Language::default(),
             user: None,
             maildrop: None,
             errors: 0,
             login_failures: 0,
-            is_shutting_down: false,
-            peer_has_closed: false,
+            ending: Ending::default(),
             receipt: PhantomData,
+        }
+    }
+
+    /// The same session, which takes passwords without TLS. Only where the network is trusted (RFC 8314 §3).
+    #[must_use]
+    pub fn with_plaintext(mut self, is_allowed: bool) -> Self {
+        self.allows_plaintext = is_allowed;
+        self
+    }
+
+    /// What the connection has to offer SASL.
+    pub(super) fn channel(&self) -> Channel {
+        Channel {
+            is_private: self.is_tls || self.allows_plaintext,
+            has_binding: self.binding.is_some(),
+            has_certificate: self.has_certificate,
         }
     }
 
@@ -156,22 +191,6 @@ impl<R: Receipt> Pop3<R> {
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.is_tls
-    }
-
-    fn take(&mut self, input: &[u8], out: &mut Actions<Question>) -> usize {
-        let mut at = 0;
-        while !is_paused(out) {
-            let taken = match self.state {
-                State::Command => self.take_command(&input[at..], out),
-                State::Sasl => self.take_response(&input[at..], out),
-                _ => 0,
-            };
-            if taken == 0 {
-                break;
-            }
-            at += taken;
-        }
-        at
     }
 
     fn take_command(&mut self, rest: &[u8], out: &mut Actions<Question>) -> usize {
@@ -202,8 +221,10 @@ impl<R: Receipt> Pop3<R> {
                 taken
             }
             Line::Whole { content, taken } => {
-                self.state = State::Command;
-                self.sasl_response(content, out);
+                if let State::Sasl(mut exchange) = std::mem::replace(&mut self.state, State::Command) {
+                    let step = exchange.respond(content);
+                    self.sasl_step(exchange, step, out);
+                }
                 taken
             }
         }
@@ -215,54 +236,13 @@ impl<R: Receipt> Pop3<R> {
             Command::Capa => self.capa(out),
             Command::Http => self.close_with(reply::NO_HTTP, out),
             command if self.maildrop.is_some() => self.run_in_transaction(command, out),
+            Command::Utf8 => self.utf8(out),
+            Command::Lang(range) => self.lang(range, out),
             Command::User(name) => self.user(name, out),
             Command::Pass(secret) => self.pass(secret, out),
             Command::Auth { mechanism, initial } => self.auth(mechanism, initial, out),
             Command::Stls => self.stls(out),
             _ => self.refuse(reply::NOT_NOW, out),
-        }
-    }
-
-    fn settle_sync(&mut self, is_early: bool, out: &mut Actions<Question>) {
-        if !matches!(self.state, State::TlsSync) {
-            return;
-        }
-        if is_early {
-            // Told the same as if the input had come a moment later, into the handshake, which it would have broken:
-            // what a peer sees does not depend on timing, and what it injected is dropped with the connection.
-            return self.close_with(reply::BEGIN_TLS, out);
-        }
-        self.say(reply::BEGIN_TLS, out);
-        out.start_tls = true;
-        self.state = State::Tls;
-    }
-
-    fn answer(&mut self, answer: Answer<R>, out: &mut Actions<Question>) {
-        self.renew_idle(out);
-        match (std::mem::replace(&mut self.state, State::Command), answer) {
-            (State::Authenticate, Answer::Opened(maildrop)) => self.opened(maildrop, out),
-            (State::Authenticate, Answer::LoginRefused(refusal)) => self.login_refused(refusal, out),
-            (State::Retrieve { index, lines }, Answer::Retrieval(result)) => {
-                self.retrieval(index, lines, result, out);
-            }
-            (State::Stream, Answer::Streamed(Ok(()))) => self.say(reply::LIST_END, out),
-            (State::Stream, Answer::Streamed(Err(_))) => self.close(out),
-            (State::List(listing), Answer::Flushed) => self.list_on(listing, out),
-            (State::Commit, Answer::Committed(result)) => self.committed(&result, out),
-            // Our own fault. The peer must not be told anything that nobody decided.
-            _ => self.close_with(reply::CONFUSED, out),
-        }
-    }
-
-    /// Says goodbye at a command boundary if the server or the peer wants to end. Nothing is deleted then.
-    fn end_if_due(&mut self, out: &mut Actions<Question>) {
-        if !matches!(self.state, State::Command | State::Sasl) {
-            return;
-        }
-        if self.is_shutting_down {
-            self.close_with(reply::SHUTTING_DOWN, out);
-        } else if self.peer_has_closed {
-            self.close(out);
         }
     }
 
@@ -274,7 +254,7 @@ impl<R: Receipt> Pop3<R> {
     }
 
     pub(super) fn say(&mut self, reply: Reply, out: &mut Actions<Question>) {
-        out.wire.extend_from_slice(reply);
+        reply.write(self.language, &mut out.wire);
     }
 
     /// A refusal that counts against the peer.
@@ -319,28 +299,100 @@ impl<R: Receipt> Protocol for Pop3<R> {
     type Answer = Answer<R>;
 
     fn handle(&mut self, event: Event<'_, Answer<R>>, out: &mut Actions<Question>) -> Consumed {
-        if matches!(self.state, State::Closed) {
-            // Nothing is acted on any more; octets are dropped, so that they are not offered for ever.
-            return Consumed(if let Event::Bytes(input) = event {
-                input.len()
-            } else {
-                0
-            });
+        session::handle(self, event, out)
+    }
+
+    fn name_channel(&mut self, binding: Option<&[u8]>, has_certificate: bool) {
+        self.binding = binding.map(Into::into);
+        self.has_certificate = has_certificate;
+    }
+}
+
+impl<R: Receipt> LineProtocol for Pop3<R> {
+    type Question = Question;
+    type Answer = Answer<R>;
+
+    fn ending(&mut self) -> &mut Ending {
+        &mut self.ending
+    }
+
+    fn moment(&self) -> Moment {
+        match self.state {
+            State::Closed => Moment::Closed,
+            State::Command | State::Sasl(_) => Moment::Boundary,
+            State::Commit => Moment::Committing,
+            _ => Moment::Elsewhere,
         }
-        let mut taken = 0;
-        match event {
-            Event::Bytes(input) => taken = self.take(input, out),
-            Event::Opened => self.open(out),
-            Event::Early => self.settle_sync(true, out),
-            Event::Quiet => self.settle_sync(false, out),
-            Event::Answer(answer) => self.answer(answer, out),
-            Event::TlsReady => self.tls_is_ready(),
-            Event::Shutdown => self.is_shutting_down = true,
-            Event::Deadline => self.close_with(reply::TIMED_OUT, out),
-            Event::PeerClosed if matches!(self.state, State::Commit) => self.peer_has_closed = true,
-            Event::PeerClosed => self.close(out),
+    }
+
+    fn open(&mut self, out: &mut Actions<Question>) {
+        if matches!(self.state, State::Unopened) {
+            self.greet(out);
         }
-        self.end_if_due(out);
-        Consumed(taken)
+    }
+
+    fn take(&mut self, input: &[u8], out: &mut Actions<Question>) -> usize {
+        let mut at = 0;
+        while !is_paused(out) {
+            let taken = match self.state {
+                State::Command => self.take_command(&input[at..], out),
+                State::Sasl(_) => self.take_response(&input[at..], out),
+                _ => 0,
+            };
+            if taken == 0 {
+                break;
+            }
+            at += taken;
+        }
+        at
+    }
+
+    fn settle_sync(&mut self, is_early: bool, out: &mut Actions<Question>) {
+        if !matches!(self.state, State::TlsSync) {
+            return;
+        }
+        if is_early {
+            // Told the same as if the input had come a moment later, into the handshake, which it would have broken:
+            // what a peer sees does not depend on timing, and what it injected is dropped with the connection.
+            return self.close_with(reply::BEGIN_TLS, out);
+        }
+        self.say(reply::BEGIN_TLS, out);
+        out.start_tls = true;
+        self.state = State::Tls;
+    }
+
+    fn answer(&mut self, answer: Answer<R>, out: &mut Actions<Question>) {
+        self.renew_idle(out);
+        match (std::mem::replace(&mut self.state, State::Command), answer) {
+            (State::Authenticate(_), Answer::Opened(maildrop)) => self.opened(maildrop, out),
+            (State::Authenticate(exchange), Answer::LoginRefused(refusal)) => {
+                self.login_refused(refusal, exchange, out);
+            }
+            (State::Authenticate(Some(mut exchange)), Answer::Verifier(verifier, nonce)) => {
+                let step = exchange.verifier(*verifier, &nonce);
+                self.sasl_step(exchange, step, out);
+            }
+            (State::Retrieve { index, lines }, Answer::Retrieval(result)) => {
+                self.retrieval(index, lines, result, out);
+            }
+            (State::Stream, Answer::Streamed(Ok(()))) => out.wire.extend_from_slice(reply::LIST_END),
+            (State::Stream, Answer::Streamed(Err(_))) => self.close(out),
+            (State::List(listing), Answer::Flushed) => self.list_on(listing, out),
+            (State::Commit, Answer::Committed(result)) => self.committed(&result, out),
+            // Our own fault. The peer must not be told anything that nobody decided.
+            _ => self.close_with(reply::CONFUSED, out),
+        }
+    }
+
+    fn tls_is_ready(&mut self) {
+        self.forget_plaintext();
+    }
+
+    fn end(&mut self, cause: Cause, out: &mut Actions<Question>) {
+        match cause {
+            Cause::Deadline => self.close_with(reply::TIMED_OUT, out),
+            Cause::Shutdown => self.close_with(reply::SHUTTING_DOWN, out),
+            Cause::Peer => self.close(out),
+        }
     }
 }

@@ -56,6 +56,7 @@ impl<R: Receipt> Pop3<R> {
                 }
                 self.say(reply::OK, out);
             }
+            Command::Lang(range) => self.lang(range, out),
             _ => self.refuse(reply::NOT_NOW, out),
         }
     }
@@ -100,7 +101,7 @@ impl<R: Receipt> Pop3<R> {
         drop(entries);
         match unwritten {
             Some((next, _)) => self.ask(Question::Flush, State::List(Listing { next, ..listing }), out),
-            None => self.say(reply::LIST_END, out),
+            None => out.wire.extend_from_slice(reply::LIST_END),
         }
     }
 
@@ -126,7 +127,7 @@ impl<R: Receipt> Pop3<R> {
             return self.say(refusal.reply(), out);
         }
         match (lines, self.present(index)) {
-            (None, Some((entry, _))) => put(&mut out.wire, format_args!("+OK {} octets\r\n", entry.size)),
+            (None, Some((entry, _))) => reply::message_follows(self.language, entry.size, &mut out.wire),
             _ => self.say(reply::TOP_FOLLOWS, out),
         }
         self.ask(Question::Stream { index, lines }, State::Stream, out);
@@ -153,9 +154,14 @@ impl<R: Receipt> Pop3<R> {
     }
 
     /// The connection ends whatever came of the commit (RFC 1939 §6).
-    pub(super) fn committed(&mut self, result: &Result<R, CommitRefusal>, out: &mut Actions<Question>) {
+    pub(super) fn committed(
+        &mut self,
+        result: &Result<Option<R>, CommitRefusal>,
+        out: &mut Actions<Question>,
+    ) {
         match result {
-            Ok(receipt) => {
+            Ok(None) => self.close_with(reply::BYE, out),
+            Ok(Some(receipt)) => {
                 put(&mut out.wire, format_args!("+OK Deleted as {}\r\n", receipt.id()));
                 self.close(out);
             }

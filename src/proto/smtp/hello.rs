@@ -110,7 +110,7 @@ impl<R: Receipt> Smtp<R> {
     }
 
     /// Forgets everything said in plaintext (RFC 3207 §4.2).
-    pub(super) fn tls_is_ready(&mut self) {
+    pub(super) fn forget_plaintext(&mut self) {
         if !matches!(self.state, State::Tls | State::Unopened) {
             return;
         }

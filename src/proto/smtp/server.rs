@@ -10,6 +10,7 @@ use super::reply::{self, BeginRefusal, CommitRefusal, RecipientRefusal, Reply};
 use super::{data, limits};
 use crate::model::{Envelope, ForwardPath, RecipientDsn};
 use crate::proto::line::{Line, LineReader};
+use crate::proto::session::{self, Cause, Ending, LineProtocol, Moment};
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol, Receipt};
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -155,8 +156,7 @@ pub struct Smtp<R> {
     pub(super) unknown_recipients: u32,
     /// Commands that brought no mail further, since the last message taken.
     pub(super) idle_commands: u32,
-    pub(super) is_shutting_down: bool,
-    peer_has_closed: bool,
+    ending: Ending,
     receipt: PhantomData<fn(R)>,
 }
 
@@ -179,8 +179,7 @@ impl<R: Receipt> Smtp<R> {
             errors: 0,
             unknown_recipients: 0,
             idle_commands: 0,
-            is_shutting_down: false,
-            peer_has_closed: false,
+            ending: Ending::default(),
             receipt: PhantomData,
         }
     }
@@ -244,24 +243,6 @@ impl<R: Receipt> Smtp<R> {
         }
     }
 
-    fn take(&mut self, input: &[u8], out: &mut Actions<Question>) -> usize {
-        let mut at = 0;
-        while !is_paused(out) {
-            let rest = &input[at..];
-            let taken = match self.state {
-                State::Command => self.take_line(rest, out),
-                State::Data(_) => self.take_data(rest, at, out),
-                State::Chunk(_) => self.take_chunk(rest, at, out),
-                _ => 0,
-            };
-            if taken == 0 {
-                break;
-            }
-            at += taken;
-        }
-        at
-    }
-
     fn take_line(&mut self, rest: &[u8], out: &mut Actions<Question>) -> usize {
         let (taken, command) = match self.lines.next(rest, limits::COMMAND_LINE_BYTES_MAX) {
             Line::Partial { taken } => return taken,
@@ -322,59 +303,6 @@ impl<R: Receipt> Smtp<R> {
             SyntaxError::Arguments => self.refuse(reply::BAD_ARGUMENTS, out),
             SyntaxError::ChunkSize => self.close_with(reply::BAD_CHUNK_SIZE, out),
             SyntaxError::ChunkArguments { bytes } => self.skip_chunk(bytes, 1, reply::BAD_ARGUMENTS, out),
-        }
-    }
-
-    fn settle_sync(&mut self, is_early: bool, out: &mut Actions<Question>) {
-        let is_due = matches!(
-            self.state,
-            State::Greeting | State::Hello | State::DataSync | State::TlsSync
-        );
-        if !is_due {
-            // Said twice, or never asked for: nothing hangs on it.
-            return;
-        }
-        out.deadline = Some(Deadline::Seconds(limits::COMMAND_SECONDS));
-        if self.is_shutting_down {
-            return self.close_with(reply::SHUTTING_DOWN, out);
-        }
-        match (&self.state, is_early) {
-            (State::TlsSync, true) => self.close_with(reply::INPUT_BEHIND_STARTTLS, out),
-            (_, true) => self.close_with(reply::TALKED_EARLY, out),
-            (State::Greeting, _) => self.greet(out),
-            (State::Hello, _) => self.answer_hello(out),
-            (State::DataSync, _) => self.begin_data(out),
-            _ => self.begin_tls(out),
-        }
-    }
-
-    fn answer(&mut self, answer: Answer<R>, out: &mut Actions<Question>) {
-        out.deadline = Some(Deadline::Seconds(limits::COMMAND_SECONDS));
-        match (&self.state, answer) {
-            (State::Begin, Answer::Begin(verdict)) => self.begin(verdict, out),
-            (State::Recipient, Answer::Recipient(verdict)) => self.recipient(verdict, out),
-            (&State::Commit { replies }, Answer::Committed(result)) => {
-                self.committed(std::iter::repeat_n(&result, replies), out);
-            }
-            (&State::Commit { replies }, Answer::CommittedEach(results))
-                if self.is_lmtp() && results.len() == replies =>
-            {
-                self.committed(results.iter(), out);
-            }
-            // Our own fault. The peer must not be told anything that nobody decided.
-            _ => self.close_with(reply::CONFUSED, out),
-        }
-    }
-
-    /// Says goodbye at a command boundary if the server or the peer wants to end.
-    fn end_if_due(&mut self, out: &mut Actions<Question>) {
-        if !matches!(self.state, State::Command) {
-            return;
-        }
-        if self.is_shutting_down {
-            self.close_with(reply::SHUTTING_DOWN, out);
-        } else if self.peer_has_closed {
-            self.close(out);
         }
     }
 
@@ -451,34 +379,102 @@ impl<R: Receipt> Protocol for Smtp<R> {
     type Answer = Answer<R>;
 
     fn handle(&mut self, event: Event<'_, Answer<R>>, out: &mut Actions<Question>) -> Consumed {
-        if matches!(self.state, State::Closed) {
-            // Nothing is acted on any more; octets are dropped, so that they are not offered for ever.
-            return Consumed(if let Event::Bytes(input) = event {
-                input.len()
-            } else {
-                0
-            });
+        session::handle(self, event, out)
+    }
+}
+
+impl<R: Receipt> LineProtocol for Smtp<R> {
+    type Question = Question;
+    type Answer = Answer<R>;
+
+    fn ending(&mut self) -> &mut Ending {
+        &mut self.ending
+    }
+
+    fn moment(&self) -> Moment {
+        match self.state {
+            State::Closed => Moment::Closed,
+            State::Command => Moment::Boundary,
+            // Answered first: a message already handed over is not called back.
+            State::Begin | State::Recipient | State::Commit { .. } => Moment::Committing,
+            _ => Moment::Elsewhere,
         }
-        let mut taken = 0;
-        match event {
-            Event::Bytes(input) => taken = self.take(input, out),
-            Event::Opened if matches!(self.state, State::Unopened) => self.synchronise(State::Greeting, out),
-            Event::Opened => {}
-            Event::Early => self.settle_sync(true, out),
-            Event::Quiet => self.settle_sync(false, out),
-            Event::Answer(answer) => self.answer(answer, out),
-            Event::TlsReady => self.tls_is_ready(),
-            Event::Shutdown => self.is_shutting_down = true,
-            Event::Deadline => self.close_with(reply::TIMED_OUT, out),
-            Event::PeerClosed
-                if matches!(self.state, State::Begin | State::Recipient | State::Commit { .. }) =>
-            {
-                // The question is answered first: a message already handed over is not called back.
-                self.peer_has_closed = true;
+    }
+
+    fn open(&mut self, out: &mut Actions<Question>) {
+        if matches!(self.state, State::Unopened) {
+            self.synchronise(State::Greeting, out);
+        }
+    }
+
+    fn take(&mut self, input: &[u8], out: &mut Actions<Question>) -> usize {
+        let mut at = 0;
+        while !is_paused(out) {
+            let rest = &input[at..];
+            let taken = match self.state {
+                State::Command => self.take_line(rest, out),
+                State::Data(_) => self.take_data(rest, at, out),
+                State::Chunk(_) => self.take_chunk(rest, at, out),
+                _ => 0,
+            };
+            if taken == 0 {
+                break;
             }
-            Event::PeerClosed => self.close(out),
+            at += taken;
         }
-        self.end_if_due(out);
-        Consumed(taken)
+        at
+    }
+
+    fn settle_sync(&mut self, is_early: bool, out: &mut Actions<Question>) {
+        let is_due = matches!(
+            self.state,
+            State::Greeting | State::Hello | State::DataSync | State::TlsSync
+        );
+        if !is_due {
+            // Said twice, or never asked for: nothing hangs on it.
+            return;
+        }
+        out.deadline = Some(Deadline::Seconds(limits::COMMAND_SECONDS));
+        if self.ending.is_shutting_down() {
+            return self.close_with(reply::SHUTTING_DOWN, out);
+        }
+        match (&self.state, is_early) {
+            (State::TlsSync, true) => self.close_with(reply::INPUT_BEHIND_STARTTLS, out),
+            (_, true) => self.close_with(reply::TALKED_EARLY, out),
+            (State::Greeting, _) => self.greet(out),
+            (State::Hello, _) => self.answer_hello(out),
+            (State::DataSync, _) => self.begin_data(out),
+            _ => self.begin_tls(out),
+        }
+    }
+
+    fn answer(&mut self, answer: Answer<R>, out: &mut Actions<Question>) {
+        out.deadline = Some(Deadline::Seconds(limits::COMMAND_SECONDS));
+        match (&self.state, answer) {
+            (State::Begin, Answer::Begin(verdict)) => self.begin(verdict, out),
+            (State::Recipient, Answer::Recipient(verdict)) => self.recipient(verdict, out),
+            (&State::Commit { replies }, Answer::Committed(result)) => {
+                self.committed(std::iter::repeat_n(&result, replies), out);
+            }
+            (&State::Commit { replies }, Answer::CommittedEach(results))
+                if self.is_lmtp() && results.len() == replies =>
+            {
+                self.committed(results.iter(), out);
+            }
+            // Our own fault. The peer must not be told anything that nobody decided.
+            _ => self.close_with(reply::CONFUSED, out),
+        }
+    }
+
+    fn tls_is_ready(&mut self) {
+        self.forget_plaintext();
+    }
+
+    fn end(&mut self, cause: Cause, out: &mut Actions<Question>) {
+        match cause {
+            Cause::Deadline => self.close_with(reply::TIMED_OUT, out),
+            Cause::Shutdown => self.close_with(reply::SHUTTING_DOWN, out),
+            Cause::Peer => self.close(out),
+        }
     }
 }

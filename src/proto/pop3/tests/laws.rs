@@ -53,7 +53,7 @@ fn event(number: u8) -> Event<'static, Answer<TestReceipt>> {
         9 => Event::Answer(Answer::Retrieval(Ok(()))),
         10 => Event::Answer(Answer::Streamed(Ok(()))),
         11 => Event::Answer(Answer::Flushed),
-        _ => Event::Answer(Answer::Committed(Ok(TestReceipt(1)))),
+        _ => Event::Answer(Answer::Committed(Ok(Some(TestReceipt(1))))),
     }
 }
 
@@ -91,7 +91,7 @@ proptest! {
     fn no_order_of_events_panics_and_nothing_is_said_after_the_close(
         events in proptest::collection::vec(prop_oneof![2 => piece().prop_map(Ok), 1 => (0u8..13).prop_map(Err)], 0..60),
     ) {
-        let mut core = Core::new(Arc::new(Config { allow_plaintext: true, tls_available: true, ..Config::default() }));
+        let mut core = Core::new(Arc::new(Config { tls_available: true, ..Config::default() })).with_plaintext(true);
         let mut out = Actions::default();
         let mut is_closed = false;
         for next in &events {

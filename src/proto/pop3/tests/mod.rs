@@ -8,7 +8,10 @@ use super::{
     RetrieveRefusal, octets_as_sent,
 };
 use crate::model::{Uid, UidValidity};
+use crate::proto::sasl::scram::Verifier;
+use crate::proto::sasl::{Mechanisms, Request};
 use crate::proto::testing::{self, TestReceipt};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// One account, `tim@x.test` with the password `pass word`.
@@ -32,6 +35,31 @@ impl Table {
         }
     }
 
+    fn authenticate(&self, request: Request) -> Answer<TestReceipt> {
+        let is_tim = match request {
+            Request::Password(credentials) => {
+                &*credentials.login == "tim@x.test"
+                    && credentials.secret.expose() == b"pass word"
+                    && credentials.authorization.is_none()
+            }
+            Request::Token(token) => token.token.expose() == b"good",
+            Request::Certificate { authorization } => authorization.is_none(),
+            Request::Scram(outcome) => outcome.is_proven(),
+            Request::Verifier { hash, .. } => {
+                let iterations = NonZeroU32::new(4096).expect("not 0");
+                // RFC 7677 §3.
+                let salt = b"[m\x99h\x9d\x125\x8e\xec\xa0K\x14\x126\xfa\x81".to_vec();
+                let verifier = Verifier::of_password(hash, "pencil", salt, iterations).expect("letters");
+                return Answer::Verifier(Box::new(verifier), "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".to_owned());
+            }
+        };
+        if is_tim {
+            Answer::Opened(self.maildrop())
+        } else {
+            Answer::LoginRefused(LoginRefusal::Credentials)
+        }
+    }
+
     fn maildrop(&self) -> Maildrop {
         let entry = |(index, message): (u32, &Vec<u8>)| MaildropEntry {
             uid: Uid::new(index + 10).expect("not 0"),
@@ -50,15 +78,7 @@ impl testing::Table<Core> for Table {
         wire: &mut Vec<u8>,
     ) -> Answer<TestReceipt> {
         match question {
-            Question::Authenticate(credentials) => {
-                let is_tim =
-                    &*credentials.login == "tim@x.test" && credentials.secret.expose() == b"pass word";
-                if is_tim && credentials.authorization.is_none() {
-                    Answer::Opened(self.maildrop())
-                } else {
-                    Answer::LoginRefused(LoginRefusal::Credentials)
-                }
-            }
+            Question::Authenticate(request) => self.authenticate(request),
             Question::Retrieve { index, .. } if self.gone.contains(&index) => {
                 Answer::Retrieval(Err(RetrieveRefusal::Gone))
             }
@@ -74,7 +94,7 @@ impl testing::Table<Core> for Table {
             Question::Commit { .. } if self.is_broken => Answer::Committed(Err(CommitRefusal::Failed)),
             Question::Commit { deleted } => {
                 self.deleted = deleted;
-                Answer::Committed(Ok(TestReceipt(1)))
+                Answer::Committed(Ok(Some(TestReceipt(1))))
             }
         }
     }
@@ -91,19 +111,27 @@ fn five_messages() -> Vec<Vec<u8>> {
 }
 
 fn session_with(config: Config, messages: Vec<Vec<u8>>) -> Session {
-    let mut session = Session::opened(Pop3::new(Arc::new(config)), Table::new(messages));
+    open(Pop3::new(Arc::new(config)), messages)
+}
+
+fn open(core: Core, messages: Vec<Vec<u8>>) -> Session {
+    let mut session = Session::opened(core, Table::new(messages));
     session.play("S: +OK Ringpost ready");
     session
+}
+
+/// A session that takes passwords in plaintext.
+fn plaintext_session(config: Config, messages: Vec<Vec<u8>>) -> Session {
+    open(Pop3::new(Arc::new(config)).with_plaintext(true), messages)
 }
 
 /// A session behind its greeting, where plaintext is allowed.
 fn session() -> Session {
     let config = Config {
         tls_available: true,
-        allow_plaintext: true,
         ..Config::default()
     };
-    session_with(config, five_messages())
+    plaintext_session(config, five_messages())
 }
 
 /// A session that is logged in.

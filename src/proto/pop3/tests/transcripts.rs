@@ -1,7 +1,8 @@
 //! Dialogues, each a claim about what a peer is told.
 
 use super::*;
-use crate::proto::Event;
+use crate::proto::pop3::Retention;
+use crate::proto::{Event, Protocol};
 
 #[test]
 fn capabilities_depend_on_what_may_be_done_now() {
@@ -17,8 +18,11 @@ fn capabilities_depend_on_what_may_be_done_now() {
         "AUTH-RESP-CODE",
         "PIPELINING",
         "EXPIRE NEVER",
+        "LOGIN-DELAY 0",
+        "UTF8 USER",
+        "LANG",
         "USER",
-        "SASL PLAIN",
+        "SASL PLAIN LOGIN",
         "STLS",
         "IMPLEMENTATION Ringpost",
         ".",
@@ -33,7 +37,7 @@ fn capabilities_depend_on_what_may_be_done_now() {
     assert!(
         !capabilities(&mut strict)
             .iter()
-            .any(|line| line == "USER" || line == "SASL PLAIN")
+            .any(|line| line == "USER" || line.starts_with("SASL"))
     );
     strict.play("C: STLS\nS: +OK");
     let behind_tls = capabilities(&mut strict);
@@ -302,11 +306,7 @@ fn errors_are_counted() {
 
 #[test]
 fn a_large_maildrop_is_listed_piece_by_piece() {
-    let config = Config {
-        allow_plaintext: true,
-        ..Config::default()
-    };
-    let mut session = session_with(config, vec![b"A: b\r\n\r\n".to_vec(); 20_000]);
+    let mut session = plaintext_session(Config::default(), vec![b"A: b\r\n\r\n".to_vec(); 20_000]);
     session.play("C: USER tim@x.test\nS: +OK\nC: PASS pass word\nS: +OK");
     session.feed(b"UIDL\r\nNOOP\r\n");
     let replies = session.replies();
@@ -314,4 +314,125 @@ fn a_large_maildrop_is_listed_piece_by_piece() {
     assert_eq!(replies[20_000], "20000 7.20009");
     assert_eq!(&replies[20_001..], [".", "+OK"]);
     assert!(session.wire_max < super::super::limits::WIRE_BYTES_MAX + 512);
+}
+
+#[test]
+fn replies_are_in_the_language_asked_for() {
+    let mut session = session();
+    session.play(
+        "C: LANG
+         S: +OK Language listing
+         S: en English
+         S: de Deutsch
+         S: .
+         C: LANG fr
+         S: -ERR Language not
+         C: LANG de-AT
+         S: +OK de Ab jetzt
+         C: XYZ
+         S: -ERR Unbekannter
+         C: USER tim@x.test
+         S: +OK Jetzt PASS
+         C: PASS wrong
+         S: -ERR [AUTH] Anmeldung
+         C: USER tim@x.test
+         S: +OK Jetzt PASS
+         C: PASS pass word
+         S: +OK 5 Nachrichten (210 Oktette)
+         C: DELE 1
+         S: +OK Zum Löschen
+         C: LANG *
+         S: +OK en Replies
+         C: DELE 1
+         S: -ERR No such message",
+    );
+    session.event(Event::Shutdown);
+    session.play("S: -ERR [SYS/TEMP] Server\nS: close");
+}
+
+#[test]
+fn utf8_is_for_before_the_login_and_tls_forgets_the_language() {
+    session().play(
+        "C: UTF8
+         S: +OK UTF8
+         C: UTF8 now
+         S: -ERR Bad arguments
+         C: LANG de
+         S: +OK de
+         C: STLS
+         S: +OK TLS kann
+         C: USER tim@x.test
+         S: +OK Send PASS
+         C: PASS pass word
+         S: +OK 5 messages
+         C: UTF8
+         S: -ERR Not valid",
+    );
+}
+
+#[test]
+fn retention_is_told_once_it_is_known_whose() {
+    let config = Config {
+        retention: None,
+        login_delay_seconds: 30,
+        ..Config::default()
+    };
+    let mut session = plaintext_session(config, five_messages());
+    session.feed(b"CAPA\r\n");
+    let before = session.replies();
+    assert!(before.contains(&"LOGIN-DELAY 30".to_owned()));
+    assert!(!before.iter().any(|line| line.starts_with("EXPIRE")));
+    session.feed(b"USER tim@x.test\r\nPASS pass word\r\nCAPA\r\n");
+    assert!(session.replies().contains(&"EXPIRE NEVER".to_owned()));
+    let kept = Table::new(Vec::new())
+        .maildrop()
+        .with_retention(Retention::Days(30));
+    let mut core = Core::new(Arc::new(Config::default()));
+    let mut out = crate::proto::Actions::default();
+    for event in [
+        Event::TlsReady,
+        Event::Opened,
+        Event::Bytes(b"USER a\r\nPASS b\r\n"),
+    ] {
+        core.handle(event, &mut out);
+    }
+    out.clear();
+    core.handle(Event::Answer(Answer::Opened(kept)), &mut out);
+    core.handle(Event::Bytes(b"CAPA\r\n"), &mut out);
+    assert!(String::from_utf8_lossy(&out.wire).contains("\r\nEXPIRE 30\r\n"));
+}
+
+#[test]
+fn every_mechanism_leads_in_or_is_refused_alike() {
+    let config = || Config {
+        mechanisms: Mechanisms::PASSWORDS
+            .and(Mechanisms::SCRAM)
+            .and(Mechanisms::TOKENS),
+        ..Config::default()
+    };
+    plaintext_session(config(), five_messages()).play(
+        "C: AUTH LOGIN
+         S: + VXNlcm5hbWU6
+         C: dGltQHgudGVzdA==
+         S: + UGFzc3dvcmQ6
+         C: cGFzcyB3b3Jk
+         S: +OK 5 messages",
+    );
+    plaintext_session(config(), five_messages()).play(
+        "C: AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=
+         S: + cj1yT3ByTkdmd0ViZVJXZ2JORWtxTyVodllEcFdVYTJSYVRDQWZ1eEZJbGopaE5sRiRrMCxzPVcyMlphSjBTTlk3c29Fc1VFamI2Z1E9PSxpPTQwOTY=
+         C: Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYkazAscD1kSHpiWmFwV0lrNGpVaE4rVXRlOXl0YWc5empmTUhnc3FtbWl6N0FuZFZRPQ==
+         S: + dj02cnJpVFJCaTIzV3BSUi93dHVwK21NaFVaVW4vZEI1bkxUSlJzamw5NUc0PQ==
+         C:
+         S: +OK 5 messages",
+    );
+    plaintext_session(config(), five_messages()).play(
+        "C: AUTH XOAUTH2 dXNlcj10aW1AeC50ZXN0AWF1dGg9QmVhcmVyIGJhZAEB
+         S: + eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIiwic2NoZW1lcyI6ImJlYXJlciJ9
+         C: AQ==
+         S: -ERR [AUTH] Login failed
+         C: AUTH OAUTHBEARER biwsAWF1dGg9QmVhcmVyIGdvb2QBAQ==
+         S: +OK 5 messages",
+    );
+    session().play("C: AUTH SCRAM-SHA-256\nS: -ERR Mechanism not\nC: AUTH EXTERNAL =\nS: -ERR Mechanism not");
 }

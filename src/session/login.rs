@@ -1,0 +1,51 @@
+//! Who is on the line: the requests of a SASL exchange, put to the services of this core. The same for every protocol.
+//!
+//! Invariants: acting for somebody else is refused, because nobody has been given that right; what a peer may not tell
+//! apart comes back as the same [`Judgement::Refused`].
+//! Not here: which mechanisms a connection is offered (`proto::sasl`), passwords (`auth`).
+
+use crate::auth::{self, Login};
+use crate::model::{Account, ClientProtocol};
+use crate::node::Node;
+use crate::proto::sasl::Request;
+use crate::proto::sasl::scram::Verifier;
+use std::sync::Arc;
+
+/// What came of a request.
+pub enum Judgement {
+    /// It is this account's owner.
+    Account(Arc<Account>),
+    /// The exchange goes on with what is kept of the password, and this nonce.
+    Verifier(Box<Verifier>, String),
+    /// Unknown, wrong, or not allowed; which one is not said.
+    Refused,
+    /// Nobody can say just now.
+    Unavailable,
+}
+
+/// Judges a request. Takes its time when the answer is no.
+pub async fn judge(node: &Node, request: &Request, protocol: ClientProtocol) -> Judgement {
+    let login = match request {
+        Request::Password(credentials) if credentials.authorization.is_some() => Login::Refused,
+        Request::Password(credentials) => {
+            let (login, secret) = (credentials.login.as_bytes(), credentials.secret.expose());
+            node.authenticator.verify(login, secret, protocol).await
+        }
+        Request::Verifier { hash, login } => {
+            let verifier = node.authenticator.verifier(&node.decoys, *hash, login).await;
+            return match (verifier, auth::scram::nonce()) {
+                (Ok(verifier), Ok(nonce)) => Judgement::Verifier(Box::new(verifier), nonce),
+                _ => Judgement::Unavailable,
+            };
+        }
+        Request::Scram(outcome) if outcome.authorization().is_some() => Login::Refused,
+        Request::Scram(outcome) => node.authenticator.proven(outcome, protocol).await,
+        // Not offered as long as nobody can judge them.
+        Request::Token(_) | Request::Certificate { .. } => Login::Refused,
+    };
+    match login {
+        Login::Authenticated(proof) => Judgement::Account(proof.account().clone()),
+        Login::Refused => Judgement::Refused,
+        Login::Unavailable => Judgement::Unavailable,
+    }
+}
