@@ -11,6 +11,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // To the end of main: what is queued is written then.
     let _log = ringpost::boot::log::start(arguments.log_format());
+    #[cfg(feature = "planted-bugs")]
+    eprintln!("{}", ringpost::disk::planted::warning());
     let result = match arguments.command {
         Command::Demo(demo) => ringpost::boot::demo::run(&demo).map(|()| ExitCode::SUCCESS),
         Command::Store(store) => ringpost::boot::store::run(&store),

@@ -93,6 +93,30 @@ impl Smtp {
         Ok((from, monotonic_nanos()))
     }
 
+    /// Sends one mail and returns the reply to its end, or the first that refuses it. Its lines begin with no dot.
+    pub fn mail(&mut self, to: &str, text: &[u8]) -> io::Result<String> {
+        for command in ["MAIL FROM:<load@example.net>", &format!("RCPT TO:<{to}>"), "DATA"] {
+            self.0.send(&format!("{command}\r\n"))?;
+            let reply = self.reply()?;
+            if !reply.starts_with(['2', '3']) {
+                return Ok(reply);
+            }
+        }
+        self.0.stream.get_mut().write_all(text)?;
+        self.0.send(".\r\n")?;
+        self.reply()
+    }
+
+    /// The last line of a reply.
+    fn reply(&mut self) -> io::Result<String> {
+        loop {
+            let line = self.0.line()?;
+            if line.get(3) != Some(&b'-') {
+                return Ok(String::from_utf8_lossy(&line).trim_end().to_owned());
+            }
+        }
+    }
+
     fn expect(&mut self, command: &str, code: &[u8]) -> io::Result<()> {
         loop {
             let line = self.0.line()?;
@@ -114,8 +138,13 @@ pub struct Response {
 }
 
 impl Response {
-    /// The number behind `key` in the text.
+    /// The number behind `key` in the text, if it is one of 32 bits.
     pub fn number(&self, key: &str) -> Option<u32> {
+        self.number_of(key)?.try_into().ok()
+    }
+
+    /// The number behind `key` in the text.
+    pub fn number_of(&self, key: &str) -> Option<u64> {
         let at = memchr::memmem::find(&self.text, key.as_bytes())? + key.len();
         let digits: Vec<u8> = self.text[at..]
             .iter()
@@ -182,11 +211,12 @@ impl Imap {
     }
 
     /// APPENDs a message and returns its UID, if the server tells it (UIDPLUS).
-    pub fn append(&mut self, mailbox: &str, message: &[u8]) -> io::Result<Option<u32>> {
+    pub fn append_with_flags(&mut self, mailbox: &str, flags: &str, message: &[u8]) -> io::Result<Option<u32>> {
         self.tag += 1;
         let tag = format!("c{} ", self.tag);
+        let size = message.len();
         self.lines
-            .send(&format!("{tag}APPEND {mailbox} {{{}}}\r\n", message.len()))?;
+            .send(&format!("{tag}APPEND {mailbox} ({flags}) {{{size}}}\r\n"))?;
         let go_ahead = self.lines.line()?;
         if !go_ahead.starts_with(b"+") {
             return Err(unexpected("APPEND", &go_ahead));
@@ -254,6 +284,17 @@ impl Pop3 {
     pub fn command(&mut self, command: &str) -> io::Result<String> {
         self.0.send(&format!("{command}\r\n"))?;
         self.expect(command)
+    }
+
+    /// Each message's number and unique-id.
+    pub fn unique_ids(&mut self) -> io::Result<Vec<(u32, String)>> {
+        self.command("UIDL")?;
+        let text = String::from_utf8_lossy(&self.rest()?).into_owned();
+        let line = |line: &str| {
+            let (number, unique_id) = line.split_once(' ')?;
+            Some((number.parse().ok()?, unique_id.to_owned()))
+        };
+        Ok(text.lines().filter_map(line).collect())
     }
 
     /// The lines after a multi-line answer's first, without dot-stuffing and without the last dot.

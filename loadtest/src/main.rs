@@ -16,6 +16,7 @@ mod message;
 mod oracle;
 mod ping;
 mod pop3;
+mod power;
 mod process;
 mod random;
 mod run;
@@ -51,7 +52,8 @@ enum Command {
     Ping(ping::Options),
     /// Check over IMAP (and POP3) that what a journal says was acknowledged is there, once and unharmed
     Verify(verify::Options),
-    /// Load a server, kill it with -9 at a random moment, start it again, verify; over and over
+    /// Load a server, kill it with -9 (or cut its disk's power, or fill its disk) at a random moment, start it again,
+    /// verify; over and over
     Crash(crash::Options),
     /// The same load on Ringpost and on others in turn, with ratios
     Compare(compare::Options),

@@ -122,6 +122,12 @@ pub fn identify(text: &[u8]) -> Option<(MessageId, [u8; 32])> {
     Some((id, Sha256::digest(&text[start..]).into()))
 }
 
+/// The id in a header that holds the id field and perhaps others.
+pub fn identify_header(header: &[u8]) -> Option<MessageId> {
+    let at = memchr::memmem::find(header, ID_FIELD.as_bytes())? + ID_FIELD.len();
+    MessageId::from_text(header.get(at..at + ID_BYTES)?)
+}
+
 /// Octets of trace fields and their continuation lines before the id line.
 fn prefix_length(text: &[u8]) -> Option<usize> {
     const TRACE_FIELDS: [&[u8]; 5] = [

@@ -1,11 +1,13 @@
 //! Reads mailboxes back, over IMAP and POP3, and has the oracle judge them.
 
-use crate::client::{Imap, Pop3};
+use crate::client::{Imap, Pop3, Response};
+use crate::crash::flags_of;
 use crate::journal;
-use crate::message;
-use crate::oracle::{Findings, MailboxSeen, Oracle, Seen};
+use crate::message::{self, MessageId};
+use crate::oracle::{AccountSeen, Findings, MailboxSeen, Oracle, Seen};
 use crate::run::resolve;
 use clap::Args;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -38,26 +40,67 @@ pub fn main(options: &Options) -> io::Result<bool> {
     let imap = resolve(&options.imap)?;
     let pop3 = options.pop3.as_deref().map(resolve).transpose()?;
     for account in oracle.accounts() {
-        let mailbox = read_imap(imap, &account, &options.password)?;
-        oracle.judge(&account, &mailbox, &mut findings);
-        if let Some(address) = pop3 {
-            compare_pop3(address, &account, &options.password, &mailbox, &mut findings)?;
+        let seen = read_account(imap, &account, &options.password, &["INBOX"])?;
+        oracle.judge(&account, &seen, &mut findings);
+        if let (Some(address), Some(inbox)) = (pop3, seen.mailboxes.get("INBOX")) {
+            compare_pop3(address, &account, &options.password, inbox, &mut findings)?;
         }
     }
     Ok(findings.print())
 }
 
-/// Reads the whole INBOX of an account.
-pub fn read_imap(address: SocketAddr, account: &str, password: &str) -> io::Result<MailboxSeen> {
+/// Reads an account: the names of all its mailboxes, and those of `mailboxes` that are there whole.
+pub fn read_account(
+    address: SocketAddr,
+    account: &str,
+    password: &str,
+    mailboxes: &[&str],
+) -> io::Result<AccountSeen> {
     let mut imap = Imap::connect(address)?;
     imap.login(account, password)?;
+    let mut seen = AccountSeen {
+        names: list(&mut imap)?,
+        ..AccountSeen::default()
+    };
+    for name in mailboxes.iter().filter(|name| seen.names.contains(**name)) {
+        let mailbox = read_selected(&mut imap, account, name)?;
+        seen.mailboxes.insert((*name).to_owned(), mailbox);
+    }
+    imap.command("LOGOUT")?;
+    Ok(seen)
+}
+
+/// Reads one mailbox, if it is there.
+pub fn read_mailbox(
+    address: SocketAddr,
+    account: &str,
+    password: &str,
+    name: &str,
+) -> io::Result<Option<MailboxSeen>> {
+    Ok(read_account(address, account, password, &[name])?.mailboxes.remove(name))
+}
+
+fn list(imap: &mut Imap) -> io::Result<BTreeSet<String>> {
+    let responses = imap.command("LIST \"\" *")?;
+    // The names that are looked for need no quoting beyond quotes.
+    let name = |response: &Response| {
+        let text = String::from_utf8_lossy(&response.text).into_owned();
+        let last = text.rsplit(' ').next()?;
+        Some(last.trim_matches('"').to_owned())
+    };
+    Ok(responses.iter().filter_map(name).collect())
+}
+
+fn read_selected(imap: &mut Imap, account: &str, name: &str) -> io::Result<MailboxSeen> {
     let mut mailbox = MailboxSeen::default();
     let mut exists = 0;
-    for response in imap.command("EXAMINE INBOX")? {
+    for response in imap.command(&format!("EXAMINE {name}"))? {
         if let Some(value) = response.number("[UIDVALIDITY ") {
             mailbox.uid_validity = value;
         } else if let Some(value) = response.number("[UIDNEXT ") {
             mailbox.uid_next = value;
+        } else if let Some(value) = response.number_of("[HIGHESTMODSEQ ") {
+            mailbox.highest_mod_seq = value;
         } else if response.text.ends_with(b" EXISTS") {
             exists = response.number("* ").unwrap_or(0);
         }
@@ -71,14 +114,14 @@ pub fn read_imap(address: SocketAddr, account: &str, password: &str) -> io::Resu
             };
             messages.push(Seen {
                 uid,
-                is_flagged: response.contains("\\Flagged"),
+                flags: flags_of(&response),
                 identity: message::identify(text),
             });
         })?;
     }
     if mailbox.messages.len() < exists as usize {
         let text = format!(
-            "{account}: {exists} EXISTS, but {} were fetched",
+            "{account}: {exists} EXISTS in {name}, but {} were fetched",
             mailbox.messages.len()
         );
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
@@ -86,18 +129,17 @@ pub fn read_imap(address: SocketAddr, account: &str, password: &str) -> io::Resu
     // What came after EXAMINE moved UIDNEXT on.
     let after_last = mailbox.messages.last().map_or(0, |seen| seen.uid + 1);
     mailbox.uid_next = mailbox.uid_next.max(after_last);
-    imap.command("LOGOUT")?;
     Ok(mailbox)
 }
 
-/// POP3 must show the same messages in the same order.
+/// POP3 must show the same messages in the same order. Returns the unique-ids it gives them.
 pub fn compare_pop3(
     address: SocketAddr,
     account: &str,
     password: &str,
     mailbox: &MailboxSeen,
     findings: &mut Findings,
-) -> io::Result<()> {
+) -> io::Result<Vec<(MessageId, String)>> {
     let mut pop3 = Pop3::connect(address)?;
     pop3.login(account, password)?;
     let stat = pop3.command("STAT")?;
@@ -120,5 +162,12 @@ pub fn compare_pop3(
             ));
         }
     }
-    pop3.command("QUIT").map(drop)
+    let mut unique_ids = Vec::new();
+    for ((_, unique_id), seen) in pop3.unique_ids()?.into_iter().zip(&mailbox.messages) {
+        if let Some((id, _)) = seen.identity {
+            unique_ids.push((id, unique_id));
+        }
+    }
+    pop3.command("QUIT")?;
+    Ok(unique_ids)
 }

@@ -71,3 +71,18 @@ fn changed_uids_are_caught() {
 fn doubled_mail_is_caught() {
     assert_caught("twice", "2 times");
 }
+
+#[test]
+fn forgotten_flags_are_caught() {
+    assert_caught("flags", "has flags");
+}
+
+#[test]
+fn expunged_mail_that_comes_back_is_caught() {
+    assert_caught("expunge", "came back");
+}
+
+#[test]
+fn a_move_that_leaves_the_message_is_caught() {
+    assert_caught("copy", "2 times");
+}

@@ -113,6 +113,11 @@ pub(super) fn create_written(path: &Path, len: u64) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
+    #[cfg(feature = "planted-bugs")]
+    if super::planted::is_written_ahead() {
+        drop(file);
+        return super::planted::create_written_ahead(path, len);
+    }
     let filled = fill_new(&file, len);
     if filled.is_err() {
         // What was allocated so far must not keep the rest of the system from recovering.
@@ -224,6 +229,10 @@ impl Disk for FileDisk {
     }
 
     async fn sync_directory(&self) -> Result<(), DiskError> {
+        #[cfg(feature = "planted-bugs")]
+        if super::planted::skips_directory_sync() {
+            return Ok(());
+        }
         self.meters.other_syncs.add(2);
         let root = self.root.to_path_buf();
         let synced = blocking(move || {
@@ -361,6 +370,10 @@ impl DiskFile for FileOnDisk {
     }
 
     async fn sync(&self) -> Result<(), DiskError> {
+        #[cfg(feature = "planted-bugs")]
+        if super::planted::skips_sync() {
+            return Ok(());
+        }
         let began = Instant::now();
         let synced = self.file.fdatasync().await;
         self.meters.sync_time.record_since(began);

@@ -10,6 +10,8 @@ pub mod file;
 pub mod lock;
 pub mod meters;
 pub mod plain;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 
 use std::future::Future;
 use std::rc::Rc;
