@@ -5,7 +5,7 @@
 //! it is free again mail must be taken without a restart. Nothing acknowledged may be lost, with and without one.
 
 use super::server::Server;
-use super::{Options, Verdict, judge, load, nothing_lost, power};
+use super::{Options, Outcome, Verdict, judge, load, nothing_lost, power};
 use crate::client::{Imap, Smtp};
 use crate::oracle::{Findings, Oracle};
 use crate::power::disk::Disk;
@@ -30,7 +30,7 @@ const PROBED: &str = "user4@example.org";
 pub fn run(options: &Options, journals: &Path) -> io::Result<Verdict> {
     if !power::check_machine(Kind::Ext4)? {
         return Ok(Verdict {
-            is_clean: true,
+            outcome: Outcome::Skipped,
             summary: "disk full: skipped".to_owned(),
         });
     }
@@ -57,7 +57,7 @@ pub fn run(options: &Options, journals: &Path) -> io::Result<Verdict> {
             print!("filling {fillings}: ");
             if !findings.print() {
                 return Ok(Verdict {
-                    is_clean: false,
+                    outcome: Outcome::Faulty,
                     summary: format!("disk full: a fault in filling {fillings}"),
                 });
             }
@@ -72,7 +72,7 @@ pub fn run(options: &Options, journals: &Path) -> io::Result<Verdict> {
     }
     oracle.count(total);
     Ok(Verdict {
-        is_clean: true,
+        outcome: Outcome::Clean,
         summary: format!(
             "disk full: {fillings} times, refused and taken again each time, {}",
             nothing_lost(&oracle, fillings, "fillings")

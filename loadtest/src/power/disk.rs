@@ -11,6 +11,8 @@ use crate::random::Random;
 use std::collections::BTreeMap;
 
 pub const SECTOR_BYTES: usize = 512;
+/// Sectors of a block of a disk with long sectors.
+const LONG_SECTORS: u64 = 8;
 
 /// The power is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Disk {
     /// Writes and flushes left until the power goes by itself.
     countdown: Option<u64>,
     seed: u64,
+    /// A cut leaves aligned blocks of 4 KiB whole, as disks with sectors of that length do.
+    has_long_sectors: bool,
     is_cut: bool,
     cut_sectors: usize,
     /// A disk that lies: it says "flushed" and did nothing. The negative control.
@@ -52,6 +56,7 @@ impl Disk {
             pending: BTreeMap::new(),
             countdown: None,
             seed: 0,
+            has_long_sectors: false,
             is_cut: false,
             cut_sectors: 0,
             ignores_flushes,
@@ -77,6 +82,11 @@ impl Disk {
         self.seed = seed;
     }
 
+    /// See the field.
+    pub fn set_long_sectors(&mut self, has_long_sectors: bool) {
+        self.has_long_sectors = has_long_sectors;
+    }
+
     /// The power goes now.
     pub fn cut(&mut self, seed: u64) {
         if self.is_cut {
@@ -93,8 +103,15 @@ impl Disk {
             3 => Fate::Specks,
             _ => Fate::Mixed,
         };
+        let mut block = (u64::MAX, random.clone());
         for (sector, versions) in std::mem::take(&mut self.pending) {
             let newest = versions.len();
+            // Every sector of a block draws the same numbers.
+            if self.has_long_sectors && sector / LONG_SECTORS == block.0 {
+                random = block.1.clone();
+            } else {
+                block = (sector / LONG_SECTORS, random.clone());
+            }
             let keep = match fate {
                 Fate::Lost => 0,
                 Fate::Kept => newest,
@@ -215,6 +232,19 @@ mod tests {
             assert_eq!(byte_at(&disk, 2), 0);
         }
         assert_eq!(seen, [false, true, true, true]);
+    }
+
+    #[test]
+    fn long_sectors_are_whole_or_not_there() {
+        for seed in 0..100 {
+            let mut disk = Disk::new(64 * SECTOR_BYTES, false);
+            disk.set_long_sectors(true);
+            disk.write(0, &[1; 64 * SECTOR_BYTES]).expect("power");
+            disk.cut(seed);
+            disk.reset();
+            let kept: Vec<u8> = (0..64).map(|sector| byte_at(&disk, sector)).collect();
+            assert!(kept.chunks(8).all(|block| block.iter().all(|byte| *byte == block[0])));
+        }
     }
 
     #[test]

@@ -104,6 +104,10 @@ impl Stack {
         self.root.join("fuse")
     }
 
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Where the file system is mounted.
     pub fn directory(&self) -> PathBuf {
         self.root.join("mounted")
