@@ -211,7 +211,12 @@ impl Imap {
     }
 
     /// APPENDs a message and returns its UID, if the server tells it (UIDPLUS).
-    pub fn append_with_flags(&mut self, mailbox: &str, flags: &str, message: &[u8]) -> io::Result<Option<u32>> {
+    pub fn append_with_flags(
+        &mut self,
+        mailbox: &str,
+        flags: &str,
+        message: &[u8],
+    ) -> io::Result<Option<u32>> {
         self.tag += 1;
         let tag = format!("c{} ", self.tag);
         let size = message.len();

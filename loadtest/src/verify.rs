@@ -77,7 +77,9 @@ pub fn read_mailbox(
     password: &str,
     name: &str,
 ) -> io::Result<Option<MailboxSeen>> {
-    Ok(read_account(address, account, password, &[name])?.mailboxes.remove(name))
+    Ok(read_account(address, account, password, &[name])?
+        .mailboxes
+        .remove(name))
 }
 
 fn list(imap: &mut Imap) -> io::Result<BTreeSet<String>> {

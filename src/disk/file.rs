@@ -114,7 +114,7 @@ pub(super) fn create_written(path: &Path, len: u64) -> io::Result<()> {
         .mode(0o600)
         .open(path)?;
     #[cfg(feature = "planted-bugs")]
-    if super::planted::is_written_ahead() {
+    if super::planted::is_written_ahead(path) {
         drop(file);
         return super::planted::create_written_ahead(path, len);
     }

@@ -8,8 +8,8 @@
 use super::BLOCK_BYTES;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
-use std::sync::OnceLock;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bug {
@@ -52,15 +52,40 @@ pub fn skips_directory_sync() -> bool {
     matches!(bug(), Bug::NoSync | Bug::NoDirectorySync)
 }
 
-/// Are files written ahead under another name?
-pub fn is_written_ahead() -> bool {
-    matches!(bug(), Bug::NoDirectorySync | Bug::WrittenAhead)
+/// Is a file of this name written ahead under another?
+pub(super) fn is_written_ahead(path: &Path) -> bool {
+    let is_of_log = path
+        .extension()
+        .is_some_and(|extension| extension == "seg" || extension == "ckp");
+    is_of_log && matches!(bug(), Bug::NoDirectorySync | Bug::WrittenAhead)
 }
 
+/// Files that were written ahead when the first was asked for: more than a start needs, so that none is made, and
+/// synced, while the names of others wait for a sync that does not come.
+const POOL_FILES: u32 = 6;
+
 /// Makes `path`, which is there and empty, a file of `len` zero bytes that were written and synced before it had its name.
+/// Checkpoints are refused: they are made anew, and their syncs would hide the bug, too.
 pub(super) fn create_written_ahead(path: &Path, len: u64) -> io::Result<()> {
-    let other = path.with_extension("ahead");
-    let mut file = File::create_new(&other)?;
+    static POOL: Mutex<Option<Vec<PathBuf>>> = Mutex::new(None);
+    if path.extension().is_some_and(|extension| extension == "ckp") {
+        std::fs::remove_file(path)?;
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let root = path.parent().and_then(Path::parent).unwrap_or(path);
+    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    if pool.is_none() {
+        let files = (0..POOL_FILES).map(|number| write_ahead(root.join(format!(".ahead-{number}")), len));
+        *pool = Some(files.collect::<io::Result<_>>()?);
+    }
+    match pool.as_mut().and_then(Vec::pop) {
+        Some(ahead) => std::fs::rename(ahead, path),
+        None => write_ahead(path.to_owned(), len).map(drop),
+    }
+}
+
+fn write_ahead(path: PathBuf, len: u64) -> io::Result<PathBuf> {
+    let mut file = File::create(&path)?;
     let zeros = vec![0; 256 * BLOCK_BYTES];
     let mut left = len as usize;
     while left > 0 {
@@ -69,5 +94,5 @@ pub(super) fn create_written_ahead(path: &Path, len: u64) -> io::Result<()> {
         left -= part;
     }
     file.sync_all()?;
-    std::fs::rename(&other, path)
+    Ok(path)
 }

@@ -121,8 +121,14 @@ fn fill(
 }
 
 fn free_bytes(directory: &Path) -> io::Result<u64> {
-    let text = command(Command::new("stat").args(["--file-system", "--format=%a %S"]).arg(directory))?;
-    let mut numbers = text.split_whitespace().map(|number| number.parse::<u64>().unwrap_or(0));
+    let text = command(
+        Command::new("stat")
+            .args(["--file-system", "--format=%a %S"])
+            .arg(directory),
+    )?;
+    let mut numbers = text
+        .split_whitespace()
+        .map(|number| number.parse::<u64>().unwrap_or(0));
     Ok(numbers.next().unwrap_or(0) * numbers.next().unwrap_or(0))
 }
 
@@ -157,7 +163,8 @@ fn refuses(server: &Server) -> Result<(), String> {
         thread::sleep(Duration::from_millis(20));
     }
     let mut imap = Imap::connect(server.addresses.imap).map_err(|error| error.to_string())?;
-    imap.login(PROBED, load::PASSWORD).map_err(|error| error.to_string())?;
+    imap.login(PROBED, load::PASSWORD)
+        .map_err(|error| error.to_string())?;
     imap.command("SELECT INBOX").map_err(|error| error.to_string())?;
     let body = b"Subject: no room\r\n\r\nNo room.\r\n";
     match imap.append_with_flags("INBOX", "", body) {

@@ -94,7 +94,9 @@ impl Visit<'_> {
     /// A command in INBOX; what its responses say of HIGHESTMODSEQ is told.
     fn command(&mut self, command: &str) -> io::Result<Vec<Response>> {
         let mut responses = Vec::new();
-        let tagged = self.imap.command_each(command, |response| responses.push(response))?;
+        let tagged = self
+            .imap
+            .command_each(command, |response| responses.push(response))?;
         for response in responses.iter().chain([&tagged]) {
             if let Some(highest_mod_seq) = response.number_of("[HIGHESTMODSEQ ") {
                 self.told.push(Told::Head {
@@ -179,7 +181,9 @@ impl Visit<'_> {
                 continue;
             };
             last = last.max(Some(uid));
-            let Some(id) = identify_header(header) else { continue };
+            let Some(id) = identify_header(header) else {
+                continue;
+            };
             let flags = flags_of(&response);
             self.told.push(Told::Message {
                 id,
@@ -369,7 +373,9 @@ mod tests {
 
     #[test]
     fn recent_is_no_flag_of_the_message() {
-        let flags = flags_of(&response("* 1 FETCH (UID 3 FLAGS (\\Seen Work \\Recent) BODY[] )"));
+        let flags = flags_of(&response(
+            "* 1 FETCH (UID 3 FLAGS (\\Seen Work \\Recent) BODY[] )",
+        ));
         assert_eq!(flags, Flags::from(["\\Seen".to_owned(), "Work".to_owned()]));
     }
 }

@@ -88,7 +88,10 @@ pub fn until(
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let mut tales = Tales::new();
         for user in users {
-            tales.push(user.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            tales.push(
+                user.join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+            );
         }
         happened?;
         Ok(tales)

@@ -148,7 +148,11 @@ pub fn main(options: &Options) -> io::Result<bool> {
     } else {
         println!("kept: the journals in {}", journals.display());
     }
-    Ok(if options.expect_fault { is_as_expected } else { is_clean })
+    Ok(if options.expect_fault {
+        is_as_expected
+    } else {
+        is_clean
+    })
 }
 
 /// `kill -9`, again and again.

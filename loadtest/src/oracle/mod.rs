@@ -160,7 +160,11 @@ impl Oracle {
             }
             Told::UniqueId { id, unique_id } => {
                 if !beliefs.message(id).place.allows(&Place::In("INBOX".to_owned())) {
-                    findings.fault(account, id, "is in the maildrop, and was acknowledged to be elsewhere");
+                    findings.fault(
+                        account,
+                        id,
+                        "is in the maildrop, and was acknowledged to be elsewhere",
+                    );
                 }
                 if let Some(wrong) = beliefs.show_unique_id(id, &unique_id) {
                     findings.fault(account, id, &wrong);
@@ -205,7 +209,13 @@ impl Oracle {
         self.judge_mailboxes(account, &seen.names, findings);
     }
 
-    fn judge_message(&mut self, account: &str, id: MessageId, copies: &[(&str, &Seen)], findings: &mut Findings) {
+    fn judge_message(
+        &mut self,
+        account: &str,
+        id: MessageId,
+        copies: &[(&str, &Seen)],
+        findings: &mut Findings,
+    ) {
         let entry = &self.entries[&id];
         let beliefs = self.beliefs.entry(account.to_owned()).or_default();
         let was_known = beliefs.messages.contains_key(&id);
@@ -253,7 +263,12 @@ impl Oracle {
     }
 
     /// The unique-ids that POP3 shows.
-    pub fn judge_unique_ids(&mut self, account: &str, shown: &[(MessageId, String)], findings: &mut Findings) {
+    pub fn judge_unique_ids(
+        &mut self,
+        account: &str,
+        shown: &[(MessageId, String)],
+        findings: &mut Findings,
+    ) {
         let beliefs = self.beliefs.entry(account.to_owned()).or_default();
         for (id, unique_id) in shown {
             if let Some(wrong) = beliefs.show_unique_id(*id, unique_id) {
@@ -271,7 +286,11 @@ impl Oracle {
                 .push(format!("{account}: {what} of {name} was {before}, is {now}"));
         };
         if head.uid_validity != 0 && head.uid_validity != mailbox.uid_validity {
-            fault("UIDVALIDITY", head.uid_validity.into(), mailbox.uid_validity.into());
+            fault(
+                "UIDVALIDITY",
+                head.uid_validity.into(),
+                mailbox.uid_validity.into(),
+            );
         }
         if head.uid_next > mailbox.uid_next {
             fault("UIDNEXT", head.uid_next.into(), mailbox.uid_next.into());
@@ -320,7 +339,11 @@ fn judge_place(account: &str, id: MessageId, mailbox: &str, belief: &mut Belief,
 
 fn judge_flags(account: &str, id: MessageId, flags: &Flags, belief: &mut Belief, findings: &mut Findings) {
     if !belief.flags.allows(flags) {
-        let certain = if belief.flags.is_certain() { "" } else { " or as asked since" };
+        let certain = if belief.flags.is_certain() {
+            ""
+        } else {
+            " or as asked since"
+        };
         let what = format!(
             "has flags {flags:?}, acknowledged were {:?}{certain}",
             belief.flags.last_sure()

@@ -4,7 +4,8 @@
 //! Owns: the durable image, and of every 512-byte sector written since the last flush all versions, in order.
 //! Invariants: only `flush` moves versions to the image; after a cut everything fails until `reset`.
 //! What a cut does to each pending sector follows from its seed: see [`Fate`]. A sector is whole in one version: disks
-//! promise that, and the file systems under test rely on it.
+//! promise that, and the file systems under test rely on it. So is the first block of 4 KiB: ext4's superblock fills two
+//! sectors of it, and nothing mends a torn one.
 //! Not here: how a kernel reaches it (`fuse`).
 
 use crate::random::Random;
@@ -107,7 +108,8 @@ impl Disk {
         for (sector, versions) in std::mem::take(&mut self.pending) {
             let newest = versions.len();
             // Every sector of a block draws the same numbers.
-            if self.has_long_sectors && sector / LONG_SECTORS == block.0 {
+            let is_whole = self.has_long_sectors || sector < LONG_SECTORS;
+            if is_whole && sector / LONG_SECTORS == block.0 {
                 random = block.1.clone();
             } else {
                 block = (sector / LONG_SECTORS, random.clone());
@@ -156,7 +158,10 @@ impl Disk {
         let end = (start + bytes).min(self.image.len());
         let mut data = self.image[start..end].to_vec();
         let first = start as u64 / SECTOR_BYTES as u64;
-        for (sector, versions) in self.pending.range(first..(end as u64).div_ceil(SECTOR_BYTES as u64)) {
+        for (sector, versions) in self
+            .pending
+            .range(first..(end as u64).div_ceil(SECTOR_BYTES as u64))
+        {
             let Some(newest) = versions.last() else { continue };
             // A read may begin and end within a sector.
             let at = *sector as usize * SECTOR_BYTES;
@@ -168,7 +173,8 @@ impl Disk {
 
     /// Writes whole sectors into the cache. A cut that falls on this write keeps any part of it.
     pub fn write(&mut self, position: u64, data: &[u8]) -> Result<(), NoPower> {
-        let aligned = (position as usize).is_multiple_of(SECTOR_BYTES) && data.len().is_multiple_of(SECTOR_BYTES);
+        let aligned =
+            (position as usize).is_multiple_of(SECTOR_BYTES) && data.len().is_multiple_of(SECTOR_BYTES);
         assert!(
             aligned && position as usize + data.len() <= self.image.len(),
             "a block device writes whole sectors of its own: {position}, {}",
@@ -243,7 +249,10 @@ mod tests {
             disk.cut(seed);
             disk.reset();
             let kept: Vec<u8> = (0..64).map(|sector| byte_at(&disk, sector)).collect();
-            assert!(kept.chunks(8).all(|block| block.iter().all(|byte| *byte == block[0])));
+            assert!(
+                kept.chunks(8)
+                    .all(|block| block.iter().all(|byte| *byte == block[0]))
+            );
         }
     }
 

@@ -32,7 +32,14 @@ impl Kind {
         let mut command = Command::new(format!("mkfs.{}", self.name()));
         command.args(match self {
             // A journal that is there at once: nothing is initialized behind the harness's back.
-            Kind::Ext4 => &["-q", "-F", "-b", "4096", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=1"][..],
+            Kind::Ext4 => &[
+                "-q",
+                "-F",
+                "-b",
+                "4096",
+                "-E",
+                "nodiscard,lazy_itable_init=0,lazy_journal_init=1",
+            ][..],
             Kind::Xfs => &["-q", "-f", "-K"][..],
         });
         command
@@ -102,10 +109,6 @@ impl Stack {
 
     fn fuse_directory(&self) -> PathBuf {
         self.root.join("fuse")
-    }
-
-    pub fn kind(&self) -> Kind {
-        self.kind
     }
 
     /// Where the file system is mounted.
@@ -190,7 +193,9 @@ fn wait_until_free(device: &str) -> io::Result<()> {
     let until = Instant::now() + BUSY_TIMEOUT;
     while in_use.exists() {
         if Instant::now() > until {
-            return Err(io::Error::other(format!("{device} is still in use by somebody else")));
+            return Err(io::Error::other(format!(
+                "{device} is still in use by somebody else"
+            )));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
