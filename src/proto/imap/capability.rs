@@ -41,6 +41,7 @@ const fn row(name: &'static str, when: When, is_implemented: bool) -> Capability
 
 /// In the order they are announced. `APPENDLIMIT` gets its number when it is written.
 pub const TABLE: &[Capability] = &[
+    row("IMAP4rev2", When::Always, true),
     row("IMAP4rev1", When::Always, true),
     row("LITERAL+", When::Always, true),
     row("SASL-IR", When::Always, true),

@@ -19,7 +19,7 @@ use super::capability::{self, Situation};
 use super::encode::code::{Code, push_bye_line, push_status_line};
 use super::framing::{Announced, Framer};
 use super::parse::{self, ParseError};
-use super::types::Tag;
+use super::types::{NameForm, Tag};
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol, Receipt};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -152,6 +152,8 @@ pub(super) struct Core {
     pub(super) doing: Doing,
     pub(super) framer: Framer,
     pub(super) errors: u32,
+    /// How the client writes names, by what it has enabled.
+    pub(super) names: NameForm,
     /// Say goodbye, or just close, as soon as the command in progress has its answer.
     pub(super) is_shutting_down: bool,
     pub(super) is_peer_gone: bool,
@@ -178,6 +180,7 @@ impl<R> Imap<R> {
                 doing: Doing::New,
                 framer: Framer::default(),
                 errors: 0,
+                names: NameForm::default(),
                 is_shutting_down: false,
                 is_peer_gone: false,
                 is_in_command: false,

@@ -57,6 +57,10 @@ impl Core {
                 self.doing = Doing::AskedIdle { tag };
             }
             body => {
+                // The session enables what it is asked to, and answers no more input before.
+                if let CommandBody::Enable(capabilities) = &body {
+                    self.names = self.names.after_enable(capabilities);
+                }
                 self.doing = Doing::AskedCommand { tag: tag.clone() };
                 out.question = Some(Question::Command(Command { tag, body }));
             }

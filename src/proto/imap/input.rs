@@ -52,7 +52,7 @@ impl Core {
         match frame {
             Frame::Partial => {}
             Frame::Command(text) => {
-                let parsed = parse::command(text);
+                let parsed = parse::command_with(text, self.names);
                 let is_foreign = self.state == State::NotAuthenticated && parsed.is_err() && is_http(text);
                 self.framer.finish();
                 if is_foreign {
@@ -63,7 +63,7 @@ impl Core {
             }
             Frame::Literal(text, announced) => {
                 let tag = parse::tag(text);
-                let head = parse::append_head(text);
+                let head = parse::append_head(text, self.names);
                 self.literal(tag, &head, announced, out);
             }
             Frame::TooLong(text) => {

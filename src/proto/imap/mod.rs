@@ -1,4 +1,4 @@
-//! IMAP4rev1 (RFC 3501, read with RFC 9051's clarifications): framing, commands, responses, and the protocol core.
+//! IMAP4rev1 (RFC 3501, read with RFC 9051's clarifications) and IMAP4rev2 (RFC 9051): framing, commands, responses, and the protocol core.
 //!
 //! [`Imap`] is the core: bytes in, actions and questions out (the contract is in [`crate::proto`]). [`Command`] is what
 //! a session executes; [`encode`] is what it writes untagged responses with.

@@ -249,6 +249,29 @@ pub struct List {
     pub return_status: SmallVec<[StatusItem; 6]>,
 }
 
+/// How names of mailboxes travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum NameForm {
+    /// RFC 3501 §5.1.3.
+    #[default]
+    ModifiedUtf7,
+    /// RFC 9051 §5.1, RFC 6855 §3: `&` stands for itself.
+    Utf8,
+}
+
+impl NameForm {
+    /// The form after ENABLE with these names.
+    #[must_use]
+    pub fn after_enable(self, capabilities: &[String]) -> Self {
+        let is_utf8 = |name: &String| name.eq_ignore_ascii_case("IMAP4rev2");
+        if capabilities.iter().any(is_utf8) {
+            Self::Utf8
+        } else {
+            self
+        }
+    }
+}
+
 /// STATUS items (RFC 9051 §6.3.11, RFC 7162, RFC 8438, RFC 8474).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusItem {

@@ -87,6 +87,7 @@ impl<S: Services> Session<S> {
         };
         let own_new = std::mem::take(&mut selected.own_new);
         let may_change_flags = !selected.is_read_only;
+        let is_rev2 = self.is_rev2;
         let view = &mut selected.view;
         let before = view.len();
         let synced = self.services.store().account(self.account.id, |account| {
@@ -104,7 +105,9 @@ impl<S: Services> Session<S> {
             if changes.exists.is_none() {
                 return Some((changes, 0));
             }
-            view.take_recent(state, may_change_flags);
+            if !is_rev2 {
+                view.take_recent(state, may_change_flags);
+            }
             let recent = view.recent_count();
             Some((changes, recent))
         });
@@ -172,7 +175,9 @@ impl<S: Services> Session<S> {
         }
         if let Some(exists) = changes.exists {
             push_count_line(count(exists), "EXISTS", link.out());
-            push_count_line(count(recent), "RECENT", link.out());
+            if !self.is_rev2 {
+                push_count_line(count(recent), "RECENT", link.out());
+            }
         }
         for uids in changes.flags.chunks(FLAGS_SLICE) {
             self.services.store().account(self.account.id, |account| {

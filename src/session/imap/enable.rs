@@ -16,6 +16,7 @@ impl<S: Services> Session<S> {
                     enabled.push("CONDSTORE");
                     continue;
                 }
+                "IMAP4REV2" => (&mut self.is_rev2, "IMAP4rev2"),
                 "QRESYNC" => (&mut self.is_qresync, "QRESYNC"),
                 "UIDONLY" => (&mut self.is_uid_only, "UIDONLY"),
                 _ => continue,
@@ -23,6 +24,7 @@ impl<S: Services> Session<S> {
             *flag.0 = true;
             enabled.push(flag.1);
         }
+        self.names = self.names.after_enable(capabilities);
         push_enabled_line(&enabled, out);
         if enabled.contains(&"CONDSTORE") || self.is_qresync {
             self.enable_condstore(out);

@@ -13,7 +13,7 @@ use crate::proto::imap::Completion;
 use crate::proto::imap::encode::mailbox::{
     push_child_info_subscribed, push_list, push_list_delimiter_line, push_old_name,
 };
-use crate::proto::imap::types::{List, StatusItem};
+use crate::proto::imap::types::{List, NameForm, StatusItem};
 use crate::session::pipe::Pipe;
 use smallvec::SmallVec;
 
@@ -24,6 +24,7 @@ struct Style<'a> {
     is_extended: bool,
     shows_subscribed: bool,
     status: &'a [StatusItem],
+    names: NameForm,
 }
 
 impl<S: Services> Session<S> {
@@ -41,6 +42,7 @@ impl<S: Services> Session<S> {
             is_extended: list.is_extended,
             shows_subscribed: list.return_subscribed || list.select_subscribed,
             status: &list.return_status,
+            names: self.names,
         };
         self.write_list(link, ListQuery::list(&list), &style).await?;
         Ok(Completion::ok("LIST completed"))
@@ -56,6 +58,7 @@ impl<S: Services> Session<S> {
             is_extended: false,
             shows_subscribed: false,
             status: &[],
+            names: self.names,
         };
         self.write_list(link, ListQuery::lsub(reference, pattern), &style)
             .await?;
@@ -76,7 +79,7 @@ impl<S: Services> Session<S> {
                     push_entry(&entry, style, link.out());
                     let state = entry.mailbox.and_then(|id| account.mailboxes.get(&id));
                     if let (Some(state), false) = (state, style.status.is_empty()) {
-                        push_status_of(state, style.status, link.out());
+                        push_status_of(state, style.status, self.names, link.out());
                     }
                 }
                 is_more
@@ -91,16 +94,22 @@ impl<S: Services> Session<S> {
 
 /// Writes `* LIST …` of a mailbox that was made, renamed (`old_name`), deleted, subscribed to or not any more (RFC 5465
 /// §5.4, §5.5).
-pub fn push_event_entry(entry: &ListEntry, old_name: Option<&MailboxName>, out: &mut Vec<u8>) {
+pub fn push_event_entry(
+    entry: &ListEntry,
+    old_name: Option<&MailboxName>,
+    names: NameForm,
+    out: &mut Vec<u8>,
+) {
     let style = Style {
         word: "LIST",
         is_extended: true,
         shows_subscribed: true,
         status: &[],
+        names,
     };
     push_entry_head(entry, &style, out);
     if let Some(old_name) = old_name {
-        push_old_name(old_name, out);
+        push_old_name(old_name, names, out);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -134,5 +143,5 @@ fn push_entry_head(entry: &ListEntry, style: &Style<'_>, out: &mut Vec<u8>) {
         attributes.push("\\Subscribed");
     }
     attributes.extend(entry.special_use.map(|role| role.attribute()));
-    push_list(style.word, &attributes, &entry.name, out);
+    push_list(style.word, &attributes, &entry.name, style.names, out);
 }

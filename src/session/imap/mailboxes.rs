@@ -10,7 +10,7 @@ use crate::model::{MailboxName, SpecialUse};
 use crate::proto::imap::encode::mailbox::{
     StatusValue, push_quota_line, push_quota_root_line, push_status_data_line,
 };
-use crate::proto::imap::types::StatusItem;
+use crate::proto::imap::types::{NameForm, StatusItem};
 use crate::proto::imap::{Code, Completion, Transition};
 use crate::store::{AccountChange, Change, MailboxState, Outcome};
 
@@ -87,7 +87,7 @@ impl<S: Services> Session<S> {
         }
         let found = self.with_account(|account| {
             let state = account.mailboxes.get(account.names.get(name)?)?;
-            push_status_of(state, items, out);
+            push_status_of(state, items, self.names, out);
             Some(())
         })?;
         Ok(match found {
@@ -107,7 +107,7 @@ impl<S: Services> Session<S> {
 
     pub fn quota_root(&self, name: &MailboxName, out: &mut Vec<u8>) -> Answered {
         self.mailbox_id(name, Code::NonExistent)?;
-        push_quota_root_line(name, QUOTA_ROOT, out);
+        push_quota_root_line(name, QUOTA_ROOT, self.names, out);
         let used = self.with_account(|account| account.bytes_used)?;
         push_quota_line(QUOTA_ROOT, used, self.account.quota_bytes, out);
         Ok(Completion::ok("GETQUOTAROOT completed"))
@@ -115,12 +115,12 @@ impl<S: Services> Session<S> {
 }
 
 /// Writes `* STATUS` of one mailbox.
-pub fn push_status_of(state: &MailboxState, items: &[StatusItem], out: &mut Vec<u8>) {
+pub fn push_status_of(state: &MailboxState, items: &[StatusItem], names: NameForm, out: &mut Vec<u8>) {
     let values: Vec<_> = status(state, items)
         .map(|(item, value)| match item {
             StatusItem::MailboxId => (item, StatusValue::Id(state.id)),
             _ => (item, StatusValue::Number(value)),
         })
         .collect();
-    push_status_data_line(&state.name, &values, out);
+    push_status_data_line(&state.name, &values, names, out);
 }

@@ -28,6 +28,7 @@ mod list;
 mod mailboxes;
 mod notify;
 mod qresync;
+mod rev2;
 mod search;
 mod select;
 mod state;

@@ -19,7 +19,7 @@ use crate::mailbox::list::ListEntry;
 use crate::model::{MailboxId, MailboxName, ModSeq, Uid};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::types::{
-    EventGroup, Events, FetchItem, MailboxFilter, Notify, NotifySet, StatusItem,
+    EventGroup, Events, FetchItem, MailboxFilter, NameForm, Notify, NotifySet, StatusItem,
 };
 use crate::proto::imap::{Code, Completion, Status};
 use crate::session::pipe::Pipe;
@@ -124,7 +124,7 @@ impl Watch {
     }
 
     /// Writes LIST responses for what happened to names. False: some of it is forgotten.
-    fn tell_names(&mut self, account: &AccountState, out: &mut Vec<u8>) -> bool {
+    fn tell_names(&mut self, account: &AccountState, names: NameForm, out: &mut Vec<u8>) -> bool {
         let Some(changes) = account.changes.since(self.seen.0) else {
             return false;
         };
@@ -134,12 +134,12 @@ impl Watch {
                 own.swap_remove(at);
                 continue;
             }
-            self.tell_name(account, change, out);
+            self.tell_name(account, change, names, out);
         }
         true
     }
 
-    fn tell_name(&self, account: &AccountState, change: &AccountChange, out: &mut Vec<u8>) {
+    fn tell_name(&self, account: &AccountState, change: &AccountChange, names: NameForm, out: &mut Vec<u8>) {
         let is_name_wanted =
             |name: &MailboxName| self.groups_of(account, name).any(|events| events.mailbox_name);
         match change {
@@ -147,13 +147,13 @@ impl Watch {
             AccountChange::Created(name) | AccountChange::Deleted(name) => {
                 for name in [Some(name.clone()), name.parent()].into_iter().flatten() {
                     if is_name_wanted(&name) {
-                        push_event_entry(&ListEntry::of(account, &name), None, out);
+                        push_event_entry(&ListEntry::of(account, &name), None, names, out);
                     }
                 }
             }
             AccountChange::Renamed { from, to } => {
                 if is_name_wanted(from) || is_name_wanted(to) {
-                    push_event_entry(&ListEntry::of(account, to), Some(from), out);
+                    push_event_entry(&ListEntry::of(account, to), Some(from), names, out);
                 }
             }
             AccountChange::Subscription(name) => {
@@ -166,7 +166,7 @@ impl Watch {
                     .any(|events| events.subscription_change)
                     || self.groups.iter().any(is_of_subscribed)
                 {
-                    push_event_entry(&ListEntry::of(account, name), None, out);
+                    push_event_entry(&ListEntry::of(account, name), None, names, out);
                 }
             }
         }
@@ -288,7 +288,7 @@ impl<S: Services> Session<S> {
     ) -> Result<(), Lost> {
         self.services.store().account(self.account.id, |account| {
             if let Some(state) = account.mailboxes.get(&mailbox) {
-                push_status_of(state, items, link.out());
+                push_status_of(state, items, self.names, link.out());
             }
         });
         link.part_done(&*self.services).await
@@ -324,6 +324,7 @@ impl<S: Services> Session<S> {
             return Ok(());
         }
         let selected = self.selected.as_ref().map(|selected| selected.view.mailbox());
+        let names = self.names;
         let Some(watch) = &mut self.notify else {
             return Ok(());
         };
@@ -334,7 +335,7 @@ impl<S: Services> Session<S> {
                 watch.own.clear();
                 return Vec::new();
             }
-            has_overflown = !watch.tell_names(account, link.out());
+            has_overflown = !watch.tell_names(account, names, link.out());
             watch.seen = now(account);
             watch.changed(account, selected)
         });

@@ -51,7 +51,12 @@ impl<S: Services> Session<S> {
         }
         let gives_mod_seq = query.has_mod_seq() && !found.indexes.is_empty();
         let mod_seq = gives_mod_seq.then(|| mod_seq_of(&found, search.return_options));
-        match search.return_options {
+        let mut options = search.return_options;
+        if self.is_rev2 && search.sort.is_empty() {
+            // RFC 9051 §6.4.4: without RETURN it is RETURN (ALL).
+            options.get_or_insert_default();
+        }
+        match options {
             None => {
                 let word = if search.sort.is_empty() { "SEARCH" } else { "SORT" };
                 self.write_numbers(link, word, &found, search.by_uid, mod_seq)

@@ -3,6 +3,7 @@
 use super::Services;
 use super::changes::{count, write_flags_lines};
 use super::link::Link;
+use super::rev2;
 use super::state::{Answered, Selected, Session, Stop, no};
 use super::uid_only::uid_required;
 use crate::mailbox::status::select_summary;
@@ -50,12 +51,18 @@ impl<S: Services> Session<S> {
         let view = self.with_account(|account| {
             let state = account.mailboxes.get(account.names.get(name)?)?;
             let mut view = View::new(state);
-            view.take_recent(state, !is_read_only);
+            if !self.is_rev2 {
+                view.take_recent(state, !is_read_only);
+            }
             let style = Style {
                 may_change_flags: !is_read_only,
                 gives_numbers: !self.is_uid_only,
+                is_rev2: self.is_rev2,
             };
             write_summary(state, &view, style, link.out());
+            if self.is_rev2 {
+                rev2::write_selected(account, state, self.names, link.out());
+            }
             Some(view)
         })?;
         let Some(view) = view else {
@@ -111,6 +118,7 @@ struct Style {
     may_change_flags: bool,
     /// RFC 9586 §3.7: UNSEEN is a message number.
     gives_numbers: bool,
+    is_rev2: bool,
 }
 
 fn write_summary(state: &MailboxState, view: &View, style: Style, out: &mut Vec<u8>) {
@@ -120,9 +128,11 @@ fn write_summary(state: &MailboxState, view: &View, style: Style, out: &mut Vec<
     };
     write_flags_lines(state, style.may_change_flags, out);
     push_count_line(count(summary.exists), "EXISTS", out);
-    push_count_line(count(view.recent_count()), "RECENT", out);
-    if let Some(first) = summary.first_unseen.filter(|_| style.gives_numbers) {
-        ok(Code::Unseen(first), "First unseen message", out);
+    if !style.is_rev2 {
+        push_count_line(count(view.recent_count()), "RECENT", out);
+        if let Some(first) = summary.first_unseen.filter(|_| style.gives_numbers) {
+            ok(Code::Unseen(first), "First unseen message", out);
+        }
     }
     ok(Code::UidValidity(summary.uid_validity), "UIDs are valid", out);
     ok(Code::UidNext(summary.uid_next), "Predicted next UID", out);

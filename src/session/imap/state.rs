@@ -9,7 +9,7 @@ use crate::mailbox::status::shown_mod_seq;
 use crate::mailbox::view::View;
 use crate::model::{Account, MailboxId, MailboxName, ModSeq, Uid};
 use crate::proto::imap::encode::code::push_status_line;
-use crate::proto::imap::types::{SequenceNumber, SequenceSet};
+use crate::proto::imap::types::{NameForm, SequenceNumber, SequenceSet};
 use crate::proto::imap::{Code, Completion, Status};
 use crate::proto::message::structure::Structure;
 use crate::store::{AccountState, Change, MailboxState, Outcome, StoreError};
@@ -33,6 +33,10 @@ pub struct Session<S: Services> {
     pub is_uid_only: bool,
     /// What NOTIFY asked for (RFC 5465); `None`: it was never given.
     pub notify: Option<Box<Watch>>,
+    /// ENABLE IMAP4rev2 was given: see `rev2`.
+    pub is_rev2: bool,
+    /// How names of mailboxes are written.
+    pub names: NameForm,
     /// The message of the APPEND in progress.
     pub upload: Option<Box<Upload<S::Environment>>>,
 }
@@ -171,6 +175,8 @@ impl<S: Services> Session<S> {
             is_qresync: false,
             is_uid_only: false,
             notify: None,
+            is_rev2: false,
+            names: NameForm::default(),
             upload: None,
         }
     }

@@ -4,7 +4,7 @@
 
 use super::{push_mailbox, push_number, push_number_set, push_spaced, push_string};
 use crate::model::{Flags, Keyword, MailboxId, MailboxName, ModSeq};
-use crate::proto::imap::types::StatusItem;
+use crate::proto::imap::types::{NameForm, StatusItem};
 
 /// Appends a mailbox's object id: `M` and its number (RFC 8474 §7 wants a letter first, where ids are counters).
 pub fn push_mailbox_id(id: MailboxId, out: &mut Vec<u8>) {
@@ -22,9 +22,9 @@ pub fn push_count_line(count: u32, word: &str, out: &mut Vec<u8>) {
 }
 
 /// Appends `* LIST (attributes) "/" name` without line end, so that extended data may follow. `word`: LIST or LSUB.
-pub fn push_list(word: &str, attributes: &[&str], name: &MailboxName, out: &mut Vec<u8>) {
+pub fn push_list(word: &str, attributes: &[&str], name: &MailboxName, form: NameForm, out: &mut Vec<u8>) {
     push_list_head(word, attributes, out);
-    push_mailbox(name, out);
+    push_mailbox(name, form, out);
 }
 
 /// Appends `* LIST (\Noselect) "/" ""` CRLF: the answer to LIST "" "" (RFC 9051 §6.3.9).
@@ -51,9 +51,14 @@ pub enum StatusValue {
 }
 
 /// Appends `* STATUS name (ITEM value …)` CRLF.
-pub fn push_status_data_line(name: &MailboxName, items: &[(StatusItem, StatusValue)], out: &mut Vec<u8>) {
+pub fn push_status_data_line(
+    name: &MailboxName,
+    items: &[(StatusItem, StatusValue)],
+    form: NameForm,
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(b"* STATUS ");
-    push_mailbox(name, out);
+    push_mailbox(name, form, out);
     out.extend_from_slice(b" (");
     push_spaced(items, out, |(item, value), out| {
         out.extend_from_slice(status_item_name(*item).as_bytes());
@@ -170,9 +175,9 @@ pub fn push_quota_line(root: &str, used_bytes: u64, limit_bytes: Option<u64>, ou
 }
 
 /// Appends `* QUOTAROOT mailbox root` CRLF.
-pub fn push_quota_root_line(name: &MailboxName, root: &str, out: &mut Vec<u8>) {
+pub fn push_quota_root_line(name: &MailboxName, root: &str, form: NameForm, out: &mut Vec<u8>) {
     out.extend_from_slice(b"* QUOTAROOT ");
-    push_mailbox(name, out);
+    push_mailbox(name, form, out);
     out.push(b' ');
     push_string(root.as_bytes(), out);
     out.extend_from_slice(b"\r\n");
@@ -184,9 +189,9 @@ pub fn push_child_info_subscribed(out: &mut Vec<u8>) {
 }
 
 /// Appends ` ("OLDNAME" ("name"))`, what the mailbox was called before (RFC 5465 §5.4).
-pub fn push_old_name(name: &MailboxName, out: &mut Vec<u8>) {
+pub fn push_old_name(name: &MailboxName, form: NameForm, out: &mut Vec<u8>) {
     out.extend_from_slice(b" (\"OLDNAME\" (");
-    push_mailbox(name, out);
+    push_mailbox(name, form, out);
     out.extend_from_slice(b"))");
 }
 

@@ -9,7 +9,7 @@ pub mod mailbox;
 pub mod message;
 
 use super::parse::{is_astring_char, is_atom_char};
-use super::types::SequenceSet;
+use super::types::{NameForm, SequenceSet};
 use super::utf7;
 use crate::model::MailboxName;
 use std::ops::RangeInclusive;
@@ -48,10 +48,18 @@ pub fn push_literal8_head(bytes: u64, out: &mut Vec<u8>) {
 
 /// Appends a `string`: quoted if that is safe, else a literal.
 pub fn push_string(text: &[u8], out: &mut Vec<u8>) {
-    let is_quotable = text.len() <= QUOTED_BYTES_MAX
-        && text
-            .iter()
-            .all(|b| b.is_ascii() && !matches!(b, 0 | b'\r' | b'\n'));
+    push_string_if(text.is_ascii(), text, out);
+}
+
+/// Appends a `string` to a client that takes UTF-8 in quotes (RFC 9051 §4.3, RFC 6855 §3).
+pub fn push_utf8_string(text: &str, out: &mut Vec<u8>) {
+    push_string_if(true, text.as_bytes(), out);
+}
+
+fn push_string_if(may_be_quoted: bool, text: &[u8], out: &mut Vec<u8>) {
+    let is_quotable = may_be_quoted
+        && text.len() <= QUOTED_BYTES_MAX
+        && text.iter().all(|b| !matches!(b, 0 | b'\r' | b'\n'));
     if !is_quotable {
         push_literal_head(text.len() as u64, out);
         out.extend_from_slice(text);
@@ -87,17 +95,20 @@ pub fn push_astring(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a mailbox name in modified UTF-7, quoted unless it is an atom.
-pub fn push_mailbox(name: &MailboxName, out: &mut Vec<u8>) {
-    push_mailbox_text(name.as_str(), out);
+/// Appends a mailbox name in the form the session uses, quoted unless it is an atom.
+pub fn push_mailbox(name: &MailboxName, form: NameForm, out: &mut Vec<u8>) {
+    push_mailbox_text(name.as_str(), form, out);
 }
 
 /// Appends a name that is not a mailbox's own (a LIST reference, a namespace prefix) in the same way.
-pub fn push_mailbox_text(name: &str, out: &mut Vec<u8>) {
+pub fn push_mailbox_text(name: &str, form: NameForm, out: &mut Vec<u8>) {
     let is_atom = !name.is_empty() && name.bytes().all(|b| is_atom_char(b) && b != b'&');
     if is_atom {
         push_astring(name.as_bytes(), out);
         return;
+    }
+    if form == NameForm::Utf8 {
+        return push_utf8_string(name, out);
     }
     let mut wire = Vec::with_capacity(name.len() + 8);
     utf7::encode(name, &mut wire);

@@ -5,6 +5,7 @@
 //! Not here: which lexeme belongs where (the other files of this folder).
 
 use super::Fault;
+use crate::proto::imap::types::NameForm;
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 
@@ -52,11 +53,17 @@ fn is_list_char(byte: u8) -> bool {
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
     at: usize,
+    /// How names of mailboxes are written.
+    pub(super) names: NameForm,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+        Self::with_names(text, NameForm::default())
+    }
+
+    pub(super) fn with_names(text: &'a [u8], names: NameForm) -> Self {
+        Self { text, at: 0, names }
     }
 
     pub(super) fn rest(&self) -> &'a [u8] {

@@ -9,7 +9,7 @@ use super::{Fault, ParseError, qresync, take_tag};
 use crate::model::{Flag, Flags, Keyword, MailboxName, SpecialUse};
 use crate::proto::imap::dates;
 use crate::proto::imap::types::{
-    Append, AppendMessage, CommandBody, List, SelectParameters, StatusItem, Tag,
+    Append, AppendMessage, CommandBody, List, NameForm, SelectParameters, StatusItem, Tag,
 };
 use crate::proto::imap::utf7::{self, Utf7Error};
 use smallvec::SmallVec;
@@ -54,7 +54,17 @@ pub(super) fn one(cursor: &mut Cursor<'_>) -> Parsed<MailboxName> {
 /// mailbox.
 pub(super) fn name(cursor: &mut Cursor<'_>) -> Parsed<MailboxName> {
     let wire = cursor.astring()?;
-    Ok(MailboxName::new(&utf7::decode(&wire)?)?)
+    Ok(MailboxName::new(&decode(&wire, cursor.names)?)?)
+}
+
+fn decode(wire: &[u8], names: NameForm) -> Result<String, Utf7Error> {
+    match names {
+        NameForm::ModifiedUtf7 => utf7::decode(wire),
+        NameForm::Utf8 => match std::str::from_utf8(wire) {
+            Ok(name) => Ok(name.to_owned()),
+            Err(_) => Err(Utf7Error::NotUtf8),
+        },
+    }
 }
 
 fn select(cursor: &mut Cursor<'_>) -> Parsed<(MailboxName, SelectParameters)> {
@@ -107,8 +117,8 @@ fn rename(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
 
 /// A pattern or reference. It need not be a name, so what is not in modified UTF-7 (a stray `&`, a wildcard inside an
 /// encoded run) stands for itself and matches what it can.
-fn pattern(wire: &[u8]) -> Parsed<String> {
-    match utf7::decode(wire) {
+fn pattern(wire: &[u8], names: NameForm) -> Parsed<String> {
+    match decode(wire, names) {
         Err(Utf7Error::NotUtf8) => Err(Utf7Error::NotUtf8.into()),
         Err(_) => Ok(String::from_utf8_lossy(wire).into_owned()),
         Ok(pattern) => Ok(pattern),
@@ -117,9 +127,9 @@ fn pattern(wire: &[u8]) -> Parsed<String> {
 
 fn lsub(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
     cursor.space()?;
-    let reference = pattern(&cursor.astring()?)?;
+    let reference = pattern(&cursor.astring()?, cursor.names)?;
     cursor.space()?;
-    let pattern = pattern(&cursor.list_mailbox()?)?;
+    let pattern = pattern(&cursor.list_mailbox()?, cursor.names)?;
     Ok(CommandBody::Lsub { reference, pattern })
 }
 
@@ -131,16 +141,18 @@ fn list(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
         selection_options(cursor, &mut list)?;
         cursor.space()?;
     }
-    list.reference = pattern(&cursor.astring()?)?;
+    list.reference = pattern(&cursor.astring()?, cursor.names)?;
     cursor.space()?;
     if cursor.peek() == Some(b'(') {
         list.is_extended = true;
         cursor.list(PATTERNS_MAX, false, |cursor| {
-            list.patterns.push(pattern(&cursor.list_mailbox()?)?);
+            list.patterns
+                .push(pattern(&cursor.list_mailbox()?, cursor.names)?);
             Ok(())
         })?;
     } else {
-        list.patterns.push(pattern(&cursor.list_mailbox()?)?);
+        list.patterns
+            .push(pattern(&cursor.list_mailbox()?, cursor.names)?);
     }
     if cursor.eat(b' ') {
         list.is_extended = true;
@@ -263,8 +275,8 @@ pub enum AppendHead {
 ///
 /// # Errors
 /// When it is APPEND and something in it is wrong.
-pub fn append_head(text: &[u8]) -> Result<AppendHead, ParseError> {
-    let mut cursor = Cursor::new(text);
+pub fn append_head(text: &[u8], names: NameForm) -> Result<AppendHead, ParseError> {
+    let mut cursor = Cursor::with_names(text, names);
     let Ok(tag) = take_tag(&mut cursor) else {
         return Ok(AppendHead::Other);
     };

@@ -14,7 +14,7 @@ mod qresync;
 mod search;
 mod sets;
 
-use super::types::{Command, CommandBody, Tag};
+use super::types::{Command, CommandBody, NameForm, Tag};
 use super::utf7::Utf7Error;
 use crate::model::MailboxNameError;
 use cursor::{Cursor, Parsed};
@@ -69,12 +69,20 @@ pub struct ParseError {
     pub fault: Fault,
 }
 
-/// Reads a command without its last CRLF. APPEND is not read here, see [`append_head`].
+/// Reads a command without its last CRLF, names in modified UTF-7. APPEND is not read here, see [`append_head`].
 ///
 /// # Errors
 /// The first fault from the left.
 pub fn command(text: &[u8]) -> Result<Command, ParseError> {
-    let mut cursor = Cursor::new(text);
+    command_with(text, NameForm::default())
+}
+
+/// As [`command`], names in the form the session uses.
+///
+/// # Errors
+/// The first fault from the left.
+pub fn command_with(text: &[u8], names: NameForm) -> Result<Command, ParseError> {
+    let mut cursor = Cursor::with_names(text, names);
     let tag = take_tag(&mut cursor).map_err(|fault| ParseError { tag: None, fault })?;
     match body(&mut cursor) {
         Ok(body) => Ok(Command { tag, body }),

@@ -298,7 +298,7 @@ proptest! {
     #[test]
     fn no_text_panics(text in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse::command(&text);
-        let _ = parse::append_head(&text);
+        let _ = parse::append_head(&text, NameForm::default());
     }
 
     #[test]

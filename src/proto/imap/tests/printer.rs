@@ -60,7 +60,7 @@ fn body(body: &CommandBody, out: &mut Vec<u8>) {
 
 fn named(word: &str, mailbox: &MailboxName, out: &mut Vec<u8>) {
     text(out, word);
-    push_mailbox(mailbox, out);
+    push_mailbox(mailbox, NameForm::default(), out);
 }
 
 fn status(items: &[StatusItem], out: &mut Vec<u8>) {

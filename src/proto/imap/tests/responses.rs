@@ -31,7 +31,7 @@ fn strings_are_quoted_if_that_is_safe_and_literals_else() {
     assert_eq!(written(|out| push_astring(b"Subject", out)), "Subject");
     let name = MailboxName::new("Entwürfe & mehr").expect("a name");
     assert_eq!(
-        written(|out| push_mailbox(&name, out)),
+        written(|out| push_mailbox(&name, NameForm::ModifiedUtf7, out)),
         "\"Entw&APw-rfe &- mehr\""
     );
     assert_eq!(written(|out| push_text("a\r\n* BYE ü", out)), "a??* BYE ?");
@@ -91,7 +91,13 @@ fn untagged_responses_are_whole_lines() {
         "* 23 EXISTS\r\n"
     );
     assert_eq!(
-        written(|out| push_list("LIST", &["\\HasNoChildren", "\\Sent"], &name, out)),
+        written(|out| push_list(
+            "LIST",
+            &["\\HasNoChildren", "\\Sent"],
+            &name,
+            NameForm::default(),
+            out
+        )),
         "* LIST (\\HasNoChildren \\Sent) \"/\" Sent"
     );
     assert_eq!(
@@ -103,7 +109,7 @@ fn untagged_responses_are_whole_lines() {
         (StatusItem::MailboxId, StatusValue::Id(MailboxId(1))),
     ];
     assert_eq!(
-        written(|out| push_status_data_line(&name, &items, out)),
+        written(|out| push_status_data_line(&name, &items, NameForm::default(), out)),
         "* STATUS Sent (MESSAGES 3 MAILBOXID (M1))\r\n"
     );
     assert_eq!(

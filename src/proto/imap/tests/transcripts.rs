@@ -7,13 +7,13 @@ fn the_greeting_has_the_capabilities_of_the_channel() {
     let clear = Table::new(Channel::default());
     assert_eq!(
         String::from_utf8_lossy(&clear.wire),
-        "* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE STARTTLS LOGINDISABLED] Ringpost ready\r\n"
+        "* OK [CAPABILITY IMAP4rev2 IMAP4rev1 LITERAL+ SASL-IR ID ENABLE STARTTLS LOGINDISABLED] Ringpost ready\r\n"
     );
     let mut secure = Table::secure();
     let all = secure.exchange(b"a CAPABILITY\r\n");
     assert_eq!(
         all,
-        "* CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE AUTH=PLAIN AUTH=LOGIN\r\na OK CAPABILITY completed\r\n"
+        "* CAPABILITY IMAP4rev2 IMAP4rev1 LITERAL+ SASL-IR ID ENABLE AUTH=PLAIN AUTH=LOGIN\r\na OK CAPABILITY completed\r\n"
     );
 }
 

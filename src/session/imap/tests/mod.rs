@@ -6,6 +6,7 @@ mod failures;
 mod mailboxes;
 mod notify;
 mod resync;
+mod rev2;
 mod searching;
 mod stress;
 mod threading;
