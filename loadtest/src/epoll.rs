@@ -63,6 +63,10 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_MOD, stream, token, interest)
     }
 
+    pub fn remove(&self, stream: &TcpStream) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, stream, 0, Interest::Read)
+    }
+
     fn control(
         &self,
         operation: libc::c_int,

@@ -6,7 +6,7 @@
 use crate::client::literal_length;
 use crate::driver::{Next, Pace, Wire, Workload};
 use crate::run::{self, Common, Finish, Share};
-use crate::stats::Recorder;
+use crate::stats::{Recorder, Report};
 use crate::tls::Dialect;
 use clap::Args;
 use std::collections::BTreeMap;
@@ -17,49 +17,54 @@ use std::time::Instant;
 pub struct Options {
     #[command(flatten)]
     common: Common,
-    /// Logins, {} being a number from 1 to --logins
-    #[arg(long, default_value = "user{}@example.org")]
-    login_pattern: String,
-    /// Accounts that log in, in turn
-    #[arg(long, default_value_t = 8)]
-    logins: u64,
-    #[arg(long, default_value = "ringpost")]
-    password: String,
+    #[command(flatten)]
+    reading: Reading,
     /// What is fetched of every message
     #[arg(long, default_value = "FLAGS")]
     items: String,
 }
 
+/// Who reads.
+#[derive(Args, Clone, Debug)]
+pub struct Reading {
+    /// Logins, {} being a number from 1 to --logins
+    #[arg(long, default_value = "user{}@example.org")]
+    pub login_pattern: String,
+    /// Accounts that log in, in turn
+    #[arg(long, default_value_t = 8)]
+    pub logins: u64,
+    #[arg(long, default_value = "ringpost")]
+    pub password: String,
+}
+
 /// The `imap` command.
 pub fn main(options: &Options) -> io::Result<bool> {
+    let report = report(&options.common, &options.reading, &options.items)?;
+    report.publish(&options.common)?;
+    Ok(true)
+}
+
+/// Runs the load and tells how it went.
+pub fn report(common: &Common, reading: &Reading, items: &str) -> io::Result<Report> {
     let parameters = BTreeMap::from([
-        ("logins", options.logins.to_string()),
-        ("items", options.items.clone()),
+        ("logins", reading.logins.to_string()),
+        ("items", items.to_owned()),
     ]);
     let build = |share: Share| {
         Ok(ImapLoad {
-            login_pattern: options.login_pattern.clone(),
-            logins: options.logins.max(1),
-            password: options.password.clone(),
-            items: options.items.clone(),
+            login_pattern: reading.login_pattern.clone(),
+            logins: reading.logins.max(1),
+            password: reading.password.clone(),
+            items: items.to_owned(),
             turn: share.thread,
             turn_step: share.threads,
-            is_open_loop: options.common.rate.is_some(),
+            is_open_loop: common.rate.is_some(),
             pace: share.pace,
             recorder: share.recorder,
             in_flight: 0,
         })
     };
-    let report = run::run(
-        "imap",
-        "sessions",
-        Dialect::Imap,
-        &options.common,
-        parameters,
-        build,
-    )?;
-    report.publish(options.common.json.as_deref())?;
-    Ok(true)
+    run::run("imap", "sessions", Dialect::Imap, common, parameters, build)
 }
 
 /// Everything one thread's sessions share.

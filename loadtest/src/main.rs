@@ -4,15 +4,19 @@
 //! measure any server. Every figure it prints is of acknowledged work only.
 //! Exit code: 0; 1 when mail was lost, damaged or invented; 2 when the test could not be made.
 
+mod choice;
 mod client;
 mod compare;
 mod crash;
 mod driver;
 mod epoll;
+mod html;
+mod idle;
 mod imap;
 mod imap_speed;
 mod journal;
 mod message;
+mod mixed;
 mod oracle;
 mod ping;
 mod pop3;
@@ -20,6 +24,8 @@ mod power;
 mod process;
 mod random;
 mod run;
+mod scrape;
+mod slow;
 mod smtp;
 mod stats;
 mod tls;
@@ -42,12 +48,20 @@ struct Arguments {
 enum Command {
     /// Send mail over SMTP or LMTP as fast as it is acknowledged, or at a rate
     Smtp(smtp::Options),
+    /// The same over LMTP
+    Lmtp(smtp::Options),
     /// IMAP sessions: log in, select, fetch, log out
     Imap(imap::Options),
     /// Single IMAP commands and short sessions on several servers in turn, with ratios
     ImapSpeed(imap_speed::Options),
     /// POP3 sessions: log in, STAT, UIDL, RETR, quit
     Pop3(pop3::Options),
+    /// Sending and reading at once
+    Mixed(mixed::Options),
+    /// Idle IMAP connections: memory for each, and how soon all of them hear of new mail
+    Idle(idle::Options),
+    /// Good users beside thousands of slow connections: what it does to their latency
+    Slow(slow::Options),
     /// Latency of NOOP on one connection, beside whatever else loads the server
     Ping(ping::Options),
     /// Check over IMAP (and POP3) that what a journal says was acknowledged is there, once and unharmed
@@ -62,6 +76,10 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Smtp(options) => smtp::main(&options),
+        Command::Lmtp(options) => smtp::lmtp_main(&options),
+        Command::Mixed(options) => mixed::main(&options),
+        Command::Idle(options) => idle::main(&options),
+        Command::Slow(options) => slow::main(&options),
         Command::Imap(options) => imap::main(&options),
         Command::ImapSpeed(options) => imap_speed::main(&options),
         Command::Pop3(options) => pop3::main(&options),

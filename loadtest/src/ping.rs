@@ -68,13 +68,17 @@ pub fn main(options: &Options) -> io::Result<bool> {
     let ends = Ends {
         own: (own, process::own_cpu_seconds()),
         server: before.zip(usage()?),
+        store: None,
     };
     let parameters = BTreeMap::from([
         ("protocol", format!("{:?}", options.protocol).to_lowercase()),
         ("interval-ms", options.interval_ms.to_string()),
     ]);
     let report = Report::new("ping", "NOOPs", parameters, &recorder, options.seconds, &ends);
-    report.publish(options.json.as_deref())?;
+    report.print();
+    if let Some(path) = &options.json {
+        std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n")?;
+    }
     Ok(true)
 }
 

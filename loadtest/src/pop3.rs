@@ -4,8 +4,9 @@
 //! Nothing is deleted, so every session finds the same maildrop.
 
 use crate::driver::{Next, Pace, Wire, Workload};
+use crate::imap::Reading;
 use crate::run::{self, Common, Finish, Share};
-use crate::stats::Recorder;
+use crate::stats::{Recorder, Report};
 use crate::tls::Dialect;
 use clap::Args;
 use std::collections::BTreeMap;
@@ -16,14 +17,8 @@ use std::time::Instant;
 pub struct Options {
     #[command(flatten)]
     common: Common,
-    /// Logins, {} being a number from 1 to --logins
-    #[arg(long, default_value = "user{}@example.org")]
-    login_pattern: String,
-    /// Accounts that log in, in turn
-    #[arg(long, default_value_t = 8)]
-    logins: u64,
-    #[arg(long, default_value = "ringpost")]
-    password: String,
+    #[command(flatten)]
+    reading: Reading,
     /// Messages fetched in each session, or as many as there are
     #[arg(long, default_value_t = 1)]
     retr: u64,
@@ -31,34 +26,29 @@ pub struct Options {
 
 /// The `pop3` command.
 pub fn main(options: &Options) -> io::Result<bool> {
-    let parameters = BTreeMap::from([
-        ("logins", options.logins.to_string()),
-        ("retr", options.retr.to_string()),
-    ]);
+    let report = report(&options.common, &options.reading, options.retr)?;
+    report.publish(&options.common)?;
+    Ok(true)
+}
+
+/// Runs the load and tells how it went.
+pub fn report(common: &Common, reading: &Reading, retr: u64) -> io::Result<Report> {
+    let parameters = BTreeMap::from([("logins", reading.logins.to_string()), ("retr", retr.to_string())]);
     let build = |share: Share| {
         Ok(Pop3Load {
-            login_pattern: options.login_pattern.clone(),
-            logins: options.logins.max(1),
-            password: options.password.clone(),
-            retr: options.retr,
+            login_pattern: reading.login_pattern.clone(),
+            logins: reading.logins.max(1),
+            password: reading.password.clone(),
+            retr,
             turn: share.thread,
             turn_step: share.threads,
-            is_open_loop: options.common.rate.is_some(),
+            is_open_loop: common.rate.is_some(),
             pace: share.pace,
             recorder: share.recorder,
             in_flight: 0,
         })
     };
-    let report = run::run(
-        "pop3",
-        "sessions",
-        Dialect::Pop3,
-        &options.common,
-        parameters,
-        build,
-    )?;
-    report.publish(options.common.json.as_deref())?;
-    Ok(true)
+    run::run("pop3", "sessions", Dialect::Pop3, common, parameters, build)
 }
 
 /// Everything one thread's sessions share.

@@ -12,6 +12,8 @@ use std::io;
 pub struct Usage {
     pub cpu_seconds: f64,
     pub resident_kib: u64,
+    /// Resident memory, each page divided by the number of processes that share it; resident where the kernel does not tell.
+    pub proportional_kib: u64,
     pub written_bytes: u64,
 }
 
@@ -24,6 +26,7 @@ impl Usage {
             let Ok(usage) = of_process(pid) else { continue };
             total.cpu_seconds += usage.cpu_seconds;
             total.resident_kib += usage.resident_kib;
+            total.proportional_kib += usage.proportional_kib;
             total.written_bytes += usage.written_bytes;
         }
         Ok(total)
@@ -54,9 +57,16 @@ fn of_process(pid: u32) -> io::Result<Usage> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     // Unreadable for another user's process: then it counts as nothing.
     let io_text = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let resident_kib = number_after(&status, "VmRSS:");
+    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let proportional_kib = match number_after(&smaps, "\nPss:") {
+        0 => resident_kib,
+        kib => kib,
+    };
     Ok(Usage {
+        proportional_kib,
         cpu_seconds: ticks as f64 / ticks_per_second,
-        resident_kib: number_after(&status, "VmRSS:"),
+        resident_kib,
         written_bytes: number_after(&io_text, "\nwrite_bytes:"),
     })
 }

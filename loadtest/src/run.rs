@@ -5,6 +5,7 @@
 
 use crate::driver::{Driver, Pace, Workload};
 use crate::process::{self, Usage};
+use crate::scrape;
 use crate::stats::{Ends, Recorder, Report, Window};
 use crate::tls::{Dialect, Security, TlsMode};
 use clap::Args;
@@ -47,9 +48,39 @@ pub struct Common {
     /// TLS from the first octet, or after STARTTLS; certificates are not verified, every handshake is a full one
     #[arg(long, value_enum, default_value_t = TlsMode::None)]
     pub tls: TlsMode,
+    /// Ringpost's metrics, as http://host:port/metrics: syncs and commits in a group are reported
+    #[arg(long)]
+    pub metrics: Option<String>,
     /// Also write the report to this file
     #[arg(long)]
     pub json: Option<PathBuf>,
+    /// Also write it with plots to this file, which needs nothing else to be looked at
+    #[arg(long)]
+    pub html: Option<PathBuf>,
+    /// No progress line
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+impl Common {
+    /// The defaults, for `address`, without a progress line.
+    pub fn quiet(address: &str) -> Common {
+        Common {
+            address: address.to_owned(),
+            connections: 100,
+            seconds: 10.0,
+            warmup: 1.0,
+            threads: 1,
+            rate: None,
+            count: None,
+            server_pid: None,
+            tls: TlsMode::None,
+            metrics: None,
+            json: None,
+            html: None,
+            quiet: true,
+        }
+    }
 }
 
 /// What one thread is given to build its workload from.
@@ -121,16 +152,19 @@ where
             .collect();
         let mut ends = Ends::default();
         let is_finished = || workers.iter().all(|worker| worker.is_finished());
-        watch(window.from, &progress, is_finished);
+        watch(window.from, &progress, common.quiet, is_finished);
         ends.own.0 = process::own_cpu_seconds();
         let before = common.server_pid.map(Usage::of_tree).transpose();
-        watch(window.to, &progress, is_finished);
+        let store_before = common.metrics.as_deref().map(scrape::read).transpose()?;
+        watch(window.to, &progress, common.quiet, is_finished);
         let seconds = Instant::now()
             .min(window.to)
             .saturating_duration_since(window.from);
         ends.own.1 = process::own_cpu_seconds();
         let after = common.server_pid.map(Usage::of_tree).transpose();
         ends.server = before?.zip(after?);
+        let store_after = common.metrics.as_deref().map(scrape::read).transpose()?;
+        ends.store = store_before.zip(store_after);
         let mut total = Recorder::new(window, Arc::clone(&progress));
         for worker in workers {
             match worker.join() {
@@ -151,8 +185,8 @@ where
 }
 
 /// Sleeps until `until` or until the workers are done; on a terminal a line tells how it goes.
-fn watch(until: Instant, progress: &AtomicU64, is_finished: impl Fn() -> bool) {
-    let is_terminal = io::stderr().is_terminal();
+fn watch(until: Instant, progress: &AtomicU64, is_quiet: bool, is_finished: impl Fn() -> bool) {
+    let is_terminal = io::stderr().is_terminal() && !is_quiet;
     let mut last = (Instant::now(), progress.load(Ordering::Relaxed));
     while !is_finished() {
         let now = Instant::now();

@@ -6,13 +6,15 @@
 //! Failure: a refused transaction is counted by stage and code, reset, and followed by a pause; a lost connection is
 //! counted by its stage and made anew.
 
+use crate::choice::{self, Accounts, MIX};
 use crate::driver::{Next, Pace, Wire, Workload};
 use crate::journal::Journal;
 use crate::message::{MESSAGE_BYTES_MIN, MessageId, Template};
 use crate::random;
 use crate::run::{self, Common, Finish, Share};
-use crate::stats::Recorder;
+use crate::stats::{Recorder, Report};
 use crate::tls::Dialect;
+use crate::verify;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -23,18 +25,37 @@ use std::time::Instant;
 pub struct Options {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    sending: Sending,
+    /// When the load is over, check over IMAP at this host:port that everything acknowledged is there, once and unharmed
+    #[arg(long, value_name = "HOST:PORT")]
+    verify: Option<String>,
+    /// Every account's password, for --verify
+    #[arg(long, default_value = "ringpost")]
+    password: String,
+}
+
+/// What is sent, to whom, and how.
+#[derive(Args, Clone, Debug)]
+pub struct Sending {
     /// Messages sent over a connection before it is closed and made anew; 0: it stays open
     #[arg(long, default_value_t = 0)]
     messages_per_connection: u64,
     /// Octets of a message, header included
     #[arg(long, default_value_t = 4096)]
     size: usize,
+    /// Sizes as in real mail instead (2 KiB to 4 MiB, 60 KiB on average)
+    #[arg(long)]
+    size_mix: bool,
     /// Recipients' addresses, {} being a number from 1 to --accounts
     #[arg(long, default_value = "user{}@example.org")]
-    to_pattern: String,
-    /// Accounts mail is sent to, uniformly
+    pub to_pattern: String,
+    /// Accounts mail is sent to
     #[arg(long, default_value_t = 8)]
-    accounts: u64,
+    pub accounts: u64,
+    /// Choose accounts by Zipf's law with this exponent (1 is common); 0: uniformly
+    #[arg(long, default_value_t = 0.0)]
+    zipf: f64,
     /// Recipients of each message
     #[arg(long, default_value_t = 1)]
     recipients: u64,
@@ -51,23 +72,69 @@ pub struct Options {
 
 /// The `smtp` command.
 pub fn main(options: &Options) -> io::Result<bool> {
+    publish(options, &options.sending)
+}
+
+/// The `lmtp` command.
+pub fn lmtp_main(options: &Options) -> io::Result<bool> {
+    let sending = Sending {
+        lmtp: true,
+        ..options.sending.clone()
+    };
+    publish(options, &sending)
+}
+
+fn publish(options: &Options, sending: &Sending) -> io::Result<bool> {
+    let Some(imap) = &options.verify else {
+        let report = report(&options.common, sending)?;
+        report.publish(&options.common)?;
+        return Ok(true);
+    };
+    let own = std::env::temp_dir().join(format!("loadtest-journal-{:016x}", random::number()));
+    let journal = sending.journal.clone().unwrap_or_else(|| own.clone());
+    let sending = Sending {
+        journal: Some(journal.clone()),
+        ..sending.clone()
+    };
+    let report = report(&options.common, &sending)?;
+    report.publish(&options.common)?;
+    let outcome = verify::check(&journal, imap, None, &options.password);
+    if journal == own {
+        std::fs::remove_file(own)?;
+    }
+    outcome
+}
+
+/// Runs the load and tells how it went.
+pub fn report(common: &Common, options: &Sending) -> io::Result<Report> {
+    let accounts = options.accounts.max(1);
     let plan = Plan {
         is_lmtp: options.lmtp,
         is_pipelined: options.pipelining,
         messages_per_connection: options.messages_per_connection,
         to_pattern: options.to_pattern.clone(),
-        accounts: options.accounts.max(1),
+        accounts: Accounts::new(accounts, options.zipf),
         recipients: if options.lmtp {
             1
         } else {
-            options.recipients.clamp(1, options.accounts.max(1))
+            options.recipients.clamp(1, accounts)
         },
-        size: options.size.max(MESSAGE_BYTES_MIN),
+        sizes: if options.size_mix {
+            MIX.map(|(size, _)| size).to_vec()
+        } else {
+            vec![options.size.max(MESSAGE_BYTES_MIN)]
+        },
     };
     let (run_id, began) = (random::number(), Instant::now());
+    let size = if options.size_mix {
+        "mix".to_owned()
+    } else {
+        plan.sizes[0].to_string()
+    };
     let parameters = BTreeMap::from([
-        ("size", plan.size.to_string()),
-        ("accounts", plan.accounts.to_string()),
+        ("size", size),
+        ("accounts", accounts.to_string()),
+        ("zipf", options.zipf.to_string()),
         ("recipients", plan.recipients.to_string()),
         (
             "messages-per-connection",
@@ -90,20 +157,12 @@ pub fn main(options: &Options) -> io::Result<bool> {
             journal,
         ))
     };
-    let report = run::run(
-        "smtp",
-        "messages",
-        if options.lmtp {
-            Dialect::Lmtp
-        } else {
-            Dialect::Smtp
-        },
-        &options.common,
-        parameters,
-        build,
-    )?;
-    report.publish(options.common.json.as_deref())?;
-    Ok(true)
+    let (name, dialect) = if options.lmtp {
+        ("lmtp", Dialect::Lmtp)
+    } else {
+        ("smtp", Dialect::Smtp)
+    };
+    run::run(name, "messages", dialect, common, parameters, build)
 }
 
 /// What every connection of a run does.
@@ -115,9 +174,10 @@ pub struct Plan {
     pub messages_per_connection: u64,
     /// With `{}` in the place of an account's number.
     pub to_pattern: String,
-    pub accounts: u64,
+    pub accounts: Accounts,
     pub recipients: u64,
-    pub size: usize,
+    /// One for all, or those of `choice::MIX`.
+    pub sizes: Vec<usize>,
 }
 
 impl Plan {
@@ -129,7 +189,8 @@ impl Plan {
 /// Everything one thread's connections share.
 pub struct SmtpLoad {
     plan: Plan,
-    template: Template,
+    /// One for each of the plan's sizes.
+    templates: Vec<Template>,
     run: u64,
     counter: u64,
     counter_step: u64,
@@ -190,10 +251,10 @@ impl SmtpLoad {
         recorder: Recorder,
         journal: Option<Journal>,
     ) -> SmtpLoad {
-        let template = Template::new(plan.size);
+        let templates = plan.sizes.iter().map(|size| Template::new(*size)).collect();
         SmtpLoad {
             plan,
-            template,
+            templates,
             run,
             counter: thread,
             counter_step: threads,
@@ -230,19 +291,23 @@ impl SmtpLoad {
         session.current = Some((since, id));
         session.has_failed = false;
         session.recipients.clear();
-        let first = scatter(id.counter ^ id.run) % self.plan.accounts;
+        let (first, accounts) = (
+            self.plan.accounts.pick(id.counter ^ id.run),
+            self.plan.accounts.count(),
+        );
         for offset in 0..self.plan.recipients {
             session
                 .recipients
-                .push(self.plan.account((first + offset) % self.plan.accounts));
+                .push(self.plan.account((first + offset) % accounts));
         }
         self.in_flight += 1;
         if let Some(journal) = &mut self.journal {
-            let digest = self.template.digest(id);
+            let template = template(&mut self.templates, id);
+            let digest = template.digest(id);
             journal.sending(
                 id,
                 &session.recipients.join(","),
-                self.template.len(),
+                template.len(),
                 &digest,
                 wire.now,
             );
@@ -321,7 +386,9 @@ impl SmtpLoad {
         if is_data && line.starts_with(b"354") {
             session.stage = Stage::Body;
             match session.current {
-                Some((_, id)) if !session.has_failed => wire.send(self.template.wire(id)),
+                Some((_, id)) if !session.has_failed => {
+                    wire.send(template(&mut self.templates, id).wire(id));
+                }
                 // The server waits for a message that must not be one.
                 _ => wire.send(b".\r\n"),
             }
@@ -463,10 +530,12 @@ impl Finish for SmtpLoad {
     }
 }
 
-/// Spreads consecutive numbers evenly (splitmix64's finish), so that recipients are uniform without state.
-fn scatter(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+/// The text of message `id`, which has always the same size.
+fn template(templates: &mut [Template], id: MessageId) -> &mut Template {
+    let index = if templates.len() > 1 {
+        choice::size_index(id.counter ^ id.run)
+    } else {
+        0
+    };
+    &mut templates[index]
 }

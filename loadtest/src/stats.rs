@@ -3,18 +3,23 @@
 //! Invariants: only what ends between the warm-up's end and the run's end is counted, in the histogram and the rate
 //! alike, so both are of the same work. Latencies are in microseconds, kept to three digits.
 
+use crate::html;
 use crate::process::Usage;
+use crate::run::Common;
+use crate::scrape::Store;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest latency told apart: ten minutes. Longer ones count as this.
 const LATENCY_US_MAX: u64 = 600_000_000;
+
+/// Work done is counted in steps of this, for the plot over time.
+pub const TIMELINE_STEP: Duration = Duration::from_millis(250);
 
 /// The time in which work counts.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +33,8 @@ pub struct Recorder {
     window: Window,
     latencies: Histogram<u64>,
     failures: BTreeMap<String, u64>,
+    /// Units done in each [`TIMELINE_STEP`] of the window.
+    timeline: Vec<u64>,
     /// Everything done so far, counted or not; read by the progress line.
     progress: Arc<AtomicU64>,
 }
@@ -38,6 +45,7 @@ impl Recorder {
             window,
             latencies: empty_histogram(),
             failures: BTreeMap::new(),
+            timeline: Vec::new(),
             progress,
         }
     }
@@ -48,6 +56,12 @@ impl Recorder {
         if now >= self.window.from && now < self.window.to {
             let microseconds = now.saturating_duration_since(since).as_micros() as u64;
             self.latencies.saturating_record(microseconds.max(1));
+            let since_start = now.saturating_duration_since(self.window.from);
+            let step = (since_start.as_micros() / TIMELINE_STEP.as_micros()) as usize;
+            if self.timeline.len() <= step {
+                self.timeline.resize(step + 1, 0);
+            }
+            self.timeline[step] += 1;
         }
     }
 
@@ -59,6 +73,12 @@ impl Recorder {
     pub fn merge(&mut self, other: Recorder) {
         // Both have the same bounds, so nothing can be out of range.
         let _ = self.latencies.add(other.latencies);
+        if self.timeline.len() < other.timeline.len() {
+            self.timeline.resize(other.timeline.len(), 0);
+        }
+        for (total, count) in self.timeline.iter_mut().zip(other.timeline) {
+            *total += count;
+        }
         for (key, count) in other.failures {
             *self.failures.entry(key).or_default() += count;
         }
@@ -89,6 +109,20 @@ pub struct Report {
     pub generator_cpu_us_per_unit: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerFigures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreFigures>,
+    /// Share of the work, and the latency in microseconds that it did not exceed.
+    pub percentiles: Vec<(f64, u64)>,
+    /// Units in each quarter of a second.
+    pub timeline: Vec<u64>,
+}
+
+/// What the server's metrics say of its store meanwhile.
+#[derive(Debug, Serialize)]
+pub struct StoreFigures {
+    pub syncs_per_1000: f64,
+    pub commits_per_group: f64,
+    pub log_bytes_per_unit: f64,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -115,6 +149,7 @@ pub struct ServerFigures {
 pub struct Ends {
     pub own: (f64, f64),
     pub server: Option<(Usage, Usage)>,
+    pub store: Option<(Store, Store)>,
 }
 
 impl Report {
@@ -146,6 +181,13 @@ impl Report {
             },
             failure_count: recorder.failures.values().sum(),
             failures: recorder.failures.clone(),
+            store: ends.store.map(|(before, after)| StoreFigures {
+                syncs_per_1000: per_unit(after.syncs - before.syncs) * 1000.0,
+                commits_per_group: (after.commits - before.commits) / (after.groups - before.groups).max(1.0),
+                log_bytes_per_unit: per_unit(after.written_bytes - before.written_bytes),
+            }),
+            percentiles: percentiles(histogram),
+            timeline: recorder.timeline.clone(),
             generator_cpu_us_per_unit: per_unit((ends.own.1 - ends.own.0) * 1e6),
             server: ends.server.as_ref().map(|(before, after)| {
                 let cpu_seconds = after.cpu_seconds - before.cpu_seconds;
@@ -161,8 +203,20 @@ impl Report {
         }
     }
 
-    /// Prints the table and, if asked, writes the JSON.
-    pub fn publish(&self, json: Option<&Path>) -> io::Result<()> {
+    /// Prints the table and, if asked, writes the JSON and the HTML.
+    pub fn publish(&self, common: &Common) -> io::Result<()> {
+        self.print();
+        if let Some(path) = &common.html {
+            std::fs::write(path, html::page(std::slice::from_ref(self)))?;
+        }
+        match &common.json {
+            Some(path) => std::fs::write(path, serde_json::to_string_pretty(self)? + "\n"),
+            None => Ok(()),
+        }
+    }
+
+    /// Prints the table.
+    pub fn print(&self) {
         let parameters: Vec<String> = self
             .parameters
             .iter()
@@ -191,15 +245,25 @@ impl Report {
                 server.written_bytes_per_unit
             );
         }
+        if let Some(store) = &self.store {
+            println!(
+                "  store        {:.1} syncs per 1,000 {}, {:.1} commits in a group, {:.0} bytes of log each",
+                store.syncs_per_1000, self.unit, store.commits_per_group, store.log_bytes_per_unit
+            );
+        }
         println!("  generator    {:.1} µs CPU each", self.generator_cpu_us_per_unit);
         for (what, count) in &self.failures {
             println!("  failed       {count} × {what}");
         }
-        match json {
-            Some(path) => std::fs::write(path, serde_json::to_string_pretty(self)? + "\n"),
-            None => Ok(()),
-        }
     }
+}
+
+/// The latency curve, closer the rarer: each nine in twenty steps.
+fn percentiles(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
+    (0..=100)
+        .map(|step| 1.0 - 10f64.powf(-f64::from(step) / 20.0))
+        .map(|quantile| (quantile, histogram.value_at_quantile(quantile)))
+        .collect()
 }
 
 fn time(microseconds: u64) -> String {

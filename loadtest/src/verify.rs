@@ -10,7 +10,7 @@ use clap::Args;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args, Debug)]
 pub struct Options {
@@ -30,20 +30,30 @@ pub struct Options {
 
 /// The `verify` command.
 pub fn main(options: &Options) -> io::Result<bool> {
-    let mut oracle = Oracle::new(journal::read(&options.journal)?);
+    check(
+        &options.journal,
+        &options.imap,
+        options.pop3.as_deref(),
+        &options.password,
+    )
+}
+
+/// Reads back everything that `journal` says was acknowledged, over IMAP and, if wanted, POP3; true when all of it is there.
+pub fn check(journal: &Path, imap: &str, pop3: Option<&str>, password: &str) -> io::Result<bool> {
+    let mut oracle = Oracle::new(journal::read(journal)?);
     println!(
         "journal: {} messages to {} accounts",
         oracle.sent(),
         oracle.accounts().len()
     );
     let mut findings = Findings::default();
-    let imap = resolve(&options.imap)?;
-    let pop3 = options.pop3.as_deref().map(resolve).transpose()?;
+    let imap = resolve(imap)?;
+    let pop3 = pop3.map(resolve).transpose()?;
     for account in oracle.accounts() {
-        let seen = read_account(imap, &account, &options.password, &["INBOX"])?;
+        let seen = read_account(imap, &account, password, &["INBOX"])?;
         oracle.judge(&account, &seen, &mut findings);
         if let (Some(address), Some(inbox)) = (pop3, seen.mailboxes.get("INBOX")) {
-            compare_pop3(address, &account, &options.password, inbox, &mut findings)?;
+            compare_pop3(address, &account, password, inbox, &mut findings)?;
         }
     }
     Ok(findings.print())

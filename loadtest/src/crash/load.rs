@@ -6,6 +6,7 @@
 use super::imap_user::ImapUser;
 use super::pop3_user;
 use super::server::Addresses;
+use crate::choice::Accounts;
 use crate::driver::{Driver, Pace};
 use crate::journal::Journal;
 use crate::message::MESSAGE_BYTES_MIN;
@@ -107,9 +108,9 @@ fn send(context: &Context) -> io::Result<()> {
         is_pipelined: true,
         messages_per_connection: 20,
         to_pattern: TO_PATTERN.to_owned(),
-        accounts: shape.accounts,
+        accounts: Accounts::new(shape.accounts.max(1), 0.0),
         recipients: shape.recipients.clamp(1, shape.accounts),
-        size: shape.size.max(MESSAGE_BYTES_MIN),
+        sizes: vec![shape.size.max(MESSAGE_BYTES_MIN)],
     };
     let recorder = Recorder::new(Window { from: began, to: end }, Arc::default());
     let load = SmtpLoad::new(
