@@ -30,7 +30,7 @@ use crate::session::{self, Moved, Service};
 
 use crate::store::{self, RESERVE_BYTES, Recovered, Store, StoreSeed};
 use parking_lot::Mutex;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -280,6 +280,7 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
         meters: Arc::new(SessionMeters::default()),
         settings: shared.settings.clone(),
         connections: Connections::new(shared.connections_max, shared.peers.clone()),
+        digests: RefCell::default(),
         drain: Drain::new(),
     });
     shared.view.add_core(CoreMeters {

@@ -6,6 +6,7 @@
 //! Not here: the wire and the order of responses (`session::imap`), grammar (`proto::imap`), MIME (`proto::message`).
 
 pub mod budget;
+pub mod digests;
 pub mod list;
 pub mod pattern;
 pub mod reader;

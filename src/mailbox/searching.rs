@@ -19,6 +19,9 @@ use std::ops::Range;
 /// Rows looked at before others may get a turn; some hundred microseconds with a handful of keys.
 pub const SEARCH_SLICE_ROWS: usize = 4_096;
 
+/// Messages read ahead together when a search has to look into them. Of long ones only the ends are.
+const AHEAD_MESSAGES: usize = 64;
+
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -67,7 +70,13 @@ pub async fn run<E: Environment, P: Pace>(
             budget.timed(|| store.account(account, |state| judge_rows(state, view, query, slice.clone())));
         let mut judged = judged.flatten().ok_or(SearchError::MailboxGone)?;
         budget.breathe_if_due().await?;
-        for (index, row) in std::mem::take(&mut judged.undecided) {
+        let undecided = std::mem::take(&mut judged.undecided);
+        for (at, (index, row)) in undecided.iter().enumerate() {
+            if at % AHEAD_MESSAGES == 0 {
+                let ahead = undecided[at..].iter().take(AHEAD_MESSAGES);
+                store.read_ahead(ahead.map(|(_, row)| row)).await;
+            }
+            let (index, row) = (*index, *row);
             match is_match(store, account, query, index, &row, &mut budget).await {
                 Ok(true) => judged.found.push((index, row.mod_seq)),
                 // One damaged message must not make every search fail; the store has reported it.

@@ -18,6 +18,7 @@ use crate::base::network::Network;
 use crate::delivery::Router;
 use crate::directory::Directory;
 use crate::disk::file::FileDisk;
+use crate::mailbox::digests::Digests;
 use crate::proto::pop3::Retention;
 use crate::runtime::Core;
 use crate::store::{Environment, Store};
@@ -25,7 +26,7 @@ use connections::Connections;
 use drain::Drain;
 use logins::Logins;
 use meters::SessionMeters;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -193,6 +194,8 @@ pub struct Node {
     pub meters: Arc<SessionMeters>,
     /// Open connections, by peer.
     pub connections: Connections,
+    /// What IMAP answered of messages lately.
+    pub digests: RefCell<Digests>,
     /// Open sessions, and whether they are asked to end.
     pub drain: Drain,
 }

@@ -3,6 +3,7 @@
 use super::imap::{self, AuthVerdict, Credentials, Moved, Served, Services};
 use crate::auth::Login;
 use crate::base::clock::SystemClock;
+use crate::mailbox::digests::Digests;
 use crate::mailbox::searching::Pace;
 use crate::model::ClientProtocol;
 use crate::net::Conn;
@@ -10,6 +11,7 @@ use crate::node::shutdown::Shutdown;
 use crate::node::{CLOCK, Node, NodeEnvironment, NodeStore};
 use crate::proto::imap::{Config, LoginRefusal};
 use crate::runtime::{self, Core};
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -55,6 +57,10 @@ impl Services for Node {
 
     fn store(&self) -> &NodeStore {
         self.router.store()
+    }
+
+    fn digests(&self) -> &RefCell<Digests> {
+        &self.digests
     }
 
     fn clock(&self) -> &SystemClock {

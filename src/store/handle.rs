@@ -498,6 +498,12 @@ impl<E: Environment> Store<E> {
         self.0.watchers.borrow_mut().entry(account).or_default().waiter()
     }
 
+    /// Reads the messages of these rows ahead, with as few reads as will do, for whoever opens them next. At most a few
+    /// hundred KiB of messages at a time: what is read ahead stays in memory for a short while only.
+    pub async fn read_ahead(&self, rows: impl Iterator<Item = &MessageRow>) {
+        self.0.reader.read_ahead(rows).await;
+    }
+
     /// Reads a message's record.
     ///
     /// # Errors

@@ -14,7 +14,7 @@
 //! | `log`, `group`, `turn`, `writer` | the open group, room in it, writing and syncing, the next segment |
 //! | `apply`, `state` | what a record does; the state sessions look at |
 //! | `body` | bodies: in memory, or chunk by chunk |
-//! | `reader`, `cache` | messages back from the log, checked |
+//! | `reader`, `cache`, `windows` | messages back from the log, checked; many with one read |
 //! | `restore` | accounts put into a new store as they were, numbers and all |
 //! | `tools` | check, stat, dump, salvage: a stopped store under the admin's eyes |
 //! | `checkpointer`, `checkpoint`, `checkpoint_state` | the state of a core in a file, now and then; its bytes |
@@ -52,6 +52,7 @@ mod superblock;
 pub mod tools;
 mod turn;
 mod types;
+mod windows;
 mod writer;
 
 #[cfg(test)]

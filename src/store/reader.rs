@@ -9,10 +9,12 @@ use super::cache::{Cache, RecentGroups};
 use super::frame::{RECORD_HEADER_BYTES, RecordHeader, RecordSeed};
 use super::record::{CHUNK_PREFIX_BYTES, MessageRecord, chunk_prefix, kind};
 use super::segment::{SegmentHeader, segment_name};
+use super::windows::{Span, Windows, merged};
 use super::{ChunkRef, MessageRow, StoreError, StoredMessage};
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
 use crate::model::{AccountId, LogPosition, SegmentId};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -21,11 +23,8 @@ use std::rc::Rc;
 /// Open segment files a core keeps: 16 GiB of mail without reopening, and few descriptors of the process's limit.
 pub const OPEN_SEGMENTS_MAX: usize = 256;
 
-/// How far before a message record its body is looked for in the same read. A short message's only chunk was written
-/// right before its record, so that one read of the disk usually fetches both.
-const READ_BEHIND_BYTES_MAX: u32 = 128 * 1024;
-
 type BufferOf<D> = <<D as Disk>::File as DiskFile>::Buffer;
+type ReadOf<D> = <<D as Disk>::File as DiskFile>::ReadBuffer;
 
 /// Reads records of all logs.
 pub struct LogReader<D: Disk> {
@@ -34,6 +33,7 @@ pub struct LogReader<D: Disk> {
     files: RefCell<OpenSegments<D::File>>,
     cache: RefCell<Cache>,
     recent: RefCell<RecentGroups<BufferOf<D>>>,
+    windows: RefCell<Windows<ReadOf<D>>>,
 }
 
 struct OpenSegments<F> {
@@ -53,6 +53,7 @@ impl<D: Disk> LogReader<D> {
             }),
             cache: RefCell::default(),
             recent: RefCell::default(),
+            windows: RefCell::default(),
         }
     }
 
@@ -122,9 +123,7 @@ impl<D: Disk> LogReader<D> {
             return Ok(payload);
         }
         // Its chunk may end right where it begins.
-        let behind = row.size.saturating_add(256).min(READ_BEHIND_BYTES_MAX);
-        let start = position.offset.saturating_sub(behind).max(BLOCK_BYTES as u32);
-        let end = position.offset + row.record_bytes;
+        let Span { start, end, .. } = Span::of(row);
         let (seed, file) = self.segment(position.segment).await?;
         let read = file.read_at(u64::from(start), (end - start) as usize).await?;
         let bytes = read.as_ref();
@@ -205,16 +204,45 @@ impl<D: Disk> LogReader<D> {
         Ok(payload)
     }
 
+    /// Reads ahead what these rows' messages need, as far as it is not in memory, near ones by one read. What cannot be
+    /// read is passed over: whoever opens the message hears why.
+    pub async fn read_ahead(&self, rows: impl Iterator<Item = &MessageRow>) {
+        let spans = rows.filter(|row| !self.is_in_memory(row.record)).map(Span::of);
+        let spans = spans.filter(|span| !self.windows.borrow().has(span));
+        let reads = merged(spans.collect())
+            .into_iter()
+            .map(|span| self.read_window(span));
+        join_all(reads).await;
+    }
+
+    async fn read_window(&self, span: Span) {
+        let Ok((_, file)) = self.segment(span.segment).await else {
+            return;
+        };
+        let len = (span.end - span.start) as usize;
+        if let Ok(read) = file.read_at(u64::from(span.start), len).await {
+            self.windows.borrow_mut().keep(span.segment, span.start, read);
+        }
+    }
+
+    fn is_in_memory(&self, position: LogPosition) -> bool {
+        self.cache.borrow().find(position).is_some() || self.recent.borrow().find(position).is_some()
+    }
+
     fn payload_in_memory(&self, position: LogPosition, kind: u8) -> Option<Bytes> {
         if let Some(payload) = self.cache.borrow().find(position) {
             return Some(payload);
         }
-        let recent = self.recent.borrow();
-        let record = recent.find(position)?;
         let files = self.files.borrow();
         let seed = files.files.get(&position.segment).map(|(seed, _)| *seed)?;
         // Checked as well: memory is no more to be trusted than the disk, and this is where a bug would show.
-        checked_payload(position, seed, kind, record).ok()
+        let checked = |record: &[u8]| checked_payload(position, seed, kind, record).ok();
+        let recent = self.recent.borrow();
+        if let Some(payload) = recent.find(position).and_then(checked) {
+            return Some(payload);
+        }
+        let windows = self.windows.borrow();
+        windows.find(position).and_then(checked)
     }
 }
 

@@ -16,6 +16,7 @@ use super::changes::{announce_keywords, push_flags_item};
 use super::fetch_content::{self, Warmth, is_of_content};
 use super::link::Link;
 use super::state::{Answered, Session, Stop, expunge_issued, no};
+use crate::mailbox::digests::{Digests, Shape};
 use crate::mailbox::reader::{MessageReader, ReadError};
 use crate::mailbox::view::{View, row_of};
 use crate::model::{Flags, ModSeq, Uid};
@@ -25,6 +26,7 @@ use crate::proto::imap::{Code, Completion};
 use crate::proto::message::structure::Structure;
 use crate::session::pipe::Pipe;
 use crate::store::{Change, MailboxState, MessageRow, Outcome};
+use bytes::Bytes;
 use futures_util::future::join_all;
 use smallvec::SmallVec;
 use std::collections::HashSet;
@@ -38,7 +40,7 @@ const ROWS_SLICE: usize = 512;
 const SEEN_BATCH: usize = 64;
 
 /// Messages whose contents are read at the same time, so that a fetch of many small ones does not wait for each in turn.
-const AHEAD_MESSAGES: usize = 16;
+const AHEAD_MESSAGES: usize = 64;
 
 /// Octets of all messages read at the same time, except that one is always read.
 const AHEAD_BYTES: u64 = 512 * 1024;
@@ -79,6 +81,12 @@ impl Plan {
             plan.add(&FetchItem::ModSeq);
         }
         plan
+    }
+
+    /// Under which the contents' text is kept, if all of it is short and never changes.
+    fn digest_shape(&self, digests: &mut Digests) -> Option<Shape> {
+        let is_digest = self.of_content.iter().all(fetch_content::is_digest);
+        is_digest.then(|| digests.shape(format!("{:?}", self.of_content)))
     }
 
     fn add(&mut self, item: &FetchItem) {
@@ -273,13 +281,26 @@ impl<S: Services> Session<S> {
         trouble: &mut Trouble,
     ) -> Result<(), Stop> {
         let known = self.selected()?.structure.clone();
-        let opening = group.iter().map(|target| {
+        let shape = plan.digest_shape(&mut self.services.digests().borrow_mut());
+        let digest = |target: &Target| self.services.digests().borrow().find(shape?, &target.row);
+        let digests: Vec<Option<Bytes>> = group.iter().map(digest).collect();
+        let unread = || group.iter().zip(&digests).filter(|(_, digest)| digest.is_none());
+        let rows = unread().map(|(target, _)| &target.row);
+        self.services.store().read_ahead(rows).await;
+        let opening = unread().map(|(target, _)| {
             let known = known.as_ref().filter(|(uid, _)| *uid == target.row.uid);
             self.open(plan, &target.row, known.map(|(_, structure)| structure.clone()))
         });
-        let opened = join_all(opening).await;
-        for (target, reader) in group.iter().zip(opened) {
-            let mut reader = match reader {
+        let mut opened = join_all(opening).await.into_iter();
+        for (target, digest) in group.iter().zip(&digests) {
+            if let Some(digest) = digest {
+                self.write_head(link.out(), plan, target)?;
+                link.out().extend_from_slice(digest);
+                message::push_fetch_end(link.out());
+                link.part_done(&*self.services).await?;
+                continue;
+            }
+            let mut reader = match opened.next().expect("what is not known was opened") {
                 Ok(reader) => reader,
                 Err(error) => {
                     trouble.read(error);
@@ -287,10 +308,20 @@ impl<S: Services> Session<S> {
                 }
             };
             self.write_head(link.out(), plan, target)?;
+            let start = link.out().len();
             for item in &plan.of_content {
                 link.out().push(b' ');
                 fetch_content::write(link, &*self.services, &mut reader, item, trouble).await?;
-                link.part_done(&*self.services).await?;
+                if shape.is_none() {
+                    link.part_done(&*self.services).await?;
+                }
+            }
+            if let Some(shape) = shape.filter(|_| trouble.failure.is_none()) {
+                let text = &link.out()[start..];
+                self.services
+                    .digests()
+                    .borrow_mut()
+                    .keep(shape, &target.row, text);
             }
             message::push_fetch_end(link.out());
             link.part_done(&*self.services).await?;

@@ -52,6 +52,21 @@ pub fn is_of_content(item: &FetchItem) -> bool {
     )
 }
 
+/// True when the answer is short, is made from octets that never change, and does not stream: it may be kept.
+pub fn is_digest(item: &FetchItem) -> bool {
+    match item {
+        FetchItem::Envelope | FetchItem::BodyStructure | FetchItem::Body => true,
+        FetchItem::BodySection { section, partial, .. } => {
+            let fields = matches!(
+                section.text,
+                Some(SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_))
+            );
+            fields && section.part.is_empty() && partial.is_none()
+        }
+        _ => false,
+    }
+}
+
 /// What an item needs.
 pub fn warmth(item: &FetchItem) -> Warmth {
     match item {

@@ -41,12 +41,14 @@ mod tests;
 
 pub use driver::{Moved, Served, resume, serve};
 
+use crate::mailbox::digests::Digests;
 use crate::mailbox::searching::Pace;
 use crate::model::Account;
 use crate::node::shutdown::Shutdown;
 use crate::proto::imap::{Config, LoginRefusal};
 use crate::runtime::Core;
 use crate::store::{Environment, Store};
+use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -72,6 +74,8 @@ pub trait Services: Pace + 'static {
     fn is_plaintext_login_allowed(&self, peer: SocketAddr) -> bool;
     /// Are these right? Takes its time when they are not (delays and limits are its own), never blocks the core.
     fn authenticate(&self, credentials: Credentials<'_>) -> impl Future<Output = AuthVerdict>;
+    /// What FETCH answered of this core's messages lately.
+    fn digests(&self) -> &RefCell<Digests>;
     /// Told once, when the server stops.
     fn shutdown(&self) -> &Shutdown;
 }

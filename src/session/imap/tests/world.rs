@@ -2,6 +2,7 @@
 
 use crate::base::buffer::{BufLease, RECEIVE_BUFFER_BYTES};
 use crate::base::clock::{ManualClock, UnixMillis};
+use crate::mailbox::digests::Digests;
 use crate::mailbox::searching::Pace;
 use crate::model::{Account, AccountId, AddrSpec};
 use crate::net::TlsInfo;
@@ -14,7 +15,7 @@ use crate::sim::SimDisk;
 use crate::store::{Environment, Store, recover};
 use futures::executor::{LocalPool, LocalSpawner};
 use futures::task::LocalSpawnExt;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
@@ -58,6 +59,7 @@ pub struct TestServices {
     looked: Cell<Duration>,
     began: Instant,
     pub clock: ManualClock,
+    digests: RefCell<Digests>,
     pub shutdown: Shutdown,
     core: Core,
 }
@@ -75,6 +77,9 @@ impl Services for TestServices {
 
     fn store(&self) -> &Store<TestEnvironment> {
         &self.store
+    }
+    fn digests(&self) -> &RefCell<Digests> {
+        &self.digests
     }
     fn clock(&self) -> &ManualClock {
         &self.clock
@@ -153,6 +158,7 @@ impl World {
             looked: Cell::default(),
             began: Instant::now(),
             clock,
+            digests: RefCell::default(),
             shutdown: Shutdown::default(),
             core,
         });

@@ -1,0 +1,193 @@
+//! Stretches of segments read ahead: many messages that lie near each other come with one read of the disk.
+//!
+//! Owns: which stretches a set of rows needs ([`spans_of`]) and those read lately ([`Windows`]). A stretch is as the disk gave
+//! it: whoever takes a record out of it checks the record.
+//! Limits: [`WINDOW_BYTES_MAX`], [`GAP_BYTES_MAX`] of a read; [`WINDOWS_BYTES_MAX`] kept.
+//! Not here: reading (`reader`).
+
+use super::MessageRow;
+use crate::disk::BLOCK_BYTES;
+use crate::model::{LogPosition, SegmentId};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+/// Bytes of one read ahead: long enough that a disk works at its full rate, short enough to be there in about a millisecond.
+pub const WINDOW_BYTES_MAX: u32 = 512 * 1024;
+
+/// Bytes between two records that are read along rather than asked for apart: what a disk gives in the time of one more request.
+pub const GAP_BYTES_MAX: u32 = 32 * 1024;
+
+/// Bytes of windows a core keeps, for all sessions that read ahead; beside it the one read last.
+pub const WINDOWS_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How far before a message record its body is looked for in the same read. A short message's only chunk was written
+/// right before its record, so that one read of the disk usually fetches both.
+const BEHIND_BYTES_MAX: u32 = 128 * 1024;
+
+/// Room for the headers of the record's chunk and of the record itself, and for a prefix.
+const OVERHEAD_BYTES: u32 = 256;
+
+/// A stretch of one segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// Where.
+    pub segment: SegmentId,
+    /// The first byte.
+    pub start: u32,
+    /// Behind the last.
+    pub end: u32,
+}
+
+impl Span {
+    /// The row's message record, and what lies before it as far as its body is long.
+    pub fn of(row: &MessageRow) -> Self {
+        let LogPosition { segment, offset } = row.record;
+        let behind = row.size.saturating_add(OVERHEAD_BYTES).min(BEHIND_BYTES_MAX);
+        Self {
+            segment,
+            start: offset.saturating_sub(behind).max(BLOCK_BYTES as u32),
+            end: offset.saturating_add(row.record_bytes),
+        }
+    }
+
+    fn can_take_in(&self, next: &Self) -> bool {
+        self.segment == next.segment
+            && next.start <= self.end.saturating_add(GAP_BYTES_MAX)
+            && next.end.max(self.end) - self.start <= WINDOW_BYTES_MAX
+    }
+}
+
+/// The stretches that hold these, each read once.
+pub fn merged(mut spans: Vec<Span>) -> Vec<Span> {
+    spans.sort_unstable();
+    let mut merged: Vec<Span> = Vec::new();
+    for span in spans {
+        match merged.last_mut() {
+            Some(last) if last.can_take_in(&span) => last.end = last.end.max(span.end),
+            _ => merged.push(span),
+        }
+    }
+    merged
+}
+
+/// Stretches read lately, the oldest forgotten first.
+pub struct Windows<B> {
+    by_start: BTreeMap<(SegmentId, u32), Rc<B>>,
+    order: VecDeque<(SegmentId, u32)>,
+    bytes: usize,
+}
+
+impl<B> Default for Windows<B> {
+    fn default() -> Self {
+        Self {
+            by_start: BTreeMap::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl<B: AsRef<[u8]>> Windows<B> {
+    /// Keeps what was read from `start` on; the oldest go.
+    pub fn keep(&mut self, segment: SegmentId, start: u32, bytes: B) {
+        let key = (segment, start);
+        self.bytes += bytes.as_ref().len();
+        match self.by_start.insert(key, Rc::new(bytes)) {
+            Some(before) => self.bytes -= (*before).as_ref().len(),
+            None => self.order.push_back(key),
+        }
+        while self.bytes > WINDOWS_BYTES_MAX && self.order.len() > 1 {
+            let oldest = self.order.pop_front().expect("there are some");
+            let gone = self.by_start.remove(&oldest);
+            self.bytes -= gone.map_or(0, |gone| (*gone).as_ref().len());
+        }
+    }
+
+    /// The bytes from `position` to the end of its window; none may be left.
+    pub fn find(&self, position: LogPosition) -> Option<&[u8]> {
+        let key = (position.segment, position.offset);
+        let ((segment, start), window) = self.by_start.range(..=key).next_back()?;
+        let offset = position.offset.checked_sub(*start)? as usize;
+        let bytes = (*segment == position.segment).then(|| (**window).as_ref())?;
+        bytes.get(offset..).filter(|rest| !rest.is_empty())
+    }
+
+    /// Is all of it there?
+    pub fn has(&self, span: &Span) -> bool {
+        let position = LogPosition {
+            segment: span.segment,
+            offset: span.start,
+        };
+        self.find(position)
+            .is_some_and(|rest| rest.len() >= (span.end - span.start) as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn span(segment: u32, start: u32, end: u32) -> Span {
+        Span {
+            segment: SegmentId(segment),
+            start,
+            end,
+        }
+    }
+
+    #[test]
+    fn near_records_come_with_one_read_and_far_ones_with_their_own() {
+        let spans = vec![
+            span(1, 90_000, 95_000),
+            span(1, 5_000, 10_000),
+            span(1, 12_000, 60_000),
+            span(2, 60_000, 61_000),
+        ];
+        let merged = merged(spans);
+        assert_eq!(merged, [span(1, 5_000, 95_000), span(2, 60_000, 61_000)]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn every_span_lies_in_a_merged_one_and_none_is_too_long(
+            spans in proptest::collection::vec((0..3_u32, 4_096..4_000_000_u32, 1..60_000_u32), 0..60)
+        ) {
+            let spans: Vec<Span> = spans.into_iter().map(|(s, start, len)| span(s, start, start + len)).collect();
+            let merged = merged(spans.clone());
+            for span in &spans {
+                prop_assert!(merged.iter().any(|m| m.segment == span.segment && m.start <= span.start && m.end >= span.end));
+            }
+            prop_assert!(merged.iter().all(|m| m.end - m.start <= WINDOW_BYTES_MAX));
+        }
+
+        #[test]
+        fn what_is_found_is_what_was_kept_and_the_total_is_bounded(
+            windows in proptest::collection::vec((0..3_u32, 0..40_u32, 1..2_000_000_usize), 1..20)
+        ) {
+            let byte = |segment: u32, at: u32| (segment as u8) ^ (at >> 16) as u8;
+            let mut kept = Windows::default();
+            for (segment, block, len) in windows {
+                let start = block << 16;
+                // Every byte of a stretch of 64 KiB is the same, which is quick to make.
+                let mut bytes = vec![0; len];
+                for (stretch, part) in (block..).zip(bytes.chunks_mut(1 << 16)) {
+                    part.fill(byte(segment, stretch << 16));
+                }
+                kept.keep(SegmentId(segment), start, bytes);
+                prop_assert!(kept.bytes <= WINDOWS_BYTES_MAX || kept.order.len() == 1);
+                prop_assert_eq!(kept.order.len(), kept.by_start.len());
+            }
+            for segment in 0..3 {
+                for block in 0..40_u32 {
+                    let position = LogPosition { segment: SegmentId(segment), offset: (block << 16) + 7 };
+                    if let Some(found) = kept.find(position) {
+                        prop_assert_eq!(found[0], byte(segment, position.offset));
+                    }
+                }
+            }
+        }
+    }
+}
