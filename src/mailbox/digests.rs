@@ -70,6 +70,13 @@ impl Digests {
         *self.shapes.entry(items).or_insert(next)
     }
 
+    /// Texts kept.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)] // nobody asks whether there are none
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
     /// What was kept for this row.
     #[must_use]
     pub fn find(&self, shape: Shape, row: &MessageRow) -> Option<Bytes> {

@@ -1,6 +1,7 @@
 //! FETCH of what is in messages.
 
 use super::world::World;
+use crate::session::imap::Services;
 
 const MIME: &str = "From: a@example.org\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMIME-Version: 1.0\r\n\
     Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\none\r\n--b\r\n\
@@ -48,6 +49,48 @@ fn body_sets_seen_and_shows_it_and_peek_does_not() {
     assert_eq!(
         a.ok(&mut world, "FETCH 2 FLAGS").lines(),
         ["* 2 FETCH (FLAGS ())"]
+    );
+}
+
+#[test]
+fn what_is_kept_for_the_next_time_is_of_the_message_and_the_items_asked_for() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.append(&mut world, "INBOX", "", MIME);
+    a.fill(&mut world, "INBOX", 2);
+    let asked = [
+        "FETCH 1:3 (FLAGS ENVELOPE)",
+        "FETCH 1:3 (ENVELOPE BODYSTRUCTURE)",
+        "FETCH 1:3 BODY.PEEK[HEADER.FIELDS (Subject)]",
+        "FETCH 1:3 BODY.PEEK[HEADER.FIELDS.NOT (Subject)]",
+        "FETCH 1:3 (UID BODY.PEEK[HEADER.FIELDS (Subject)] ENVELOPE)",
+    ];
+    let first: Vec<String> = asked.iter().map(|ask| a.ok(&mut world, ask).untagged).collect();
+    let again: Vec<String> = asked.iter().map(|ask| a.ok(&mut world, ask).untagged).collect();
+    assert_eq!(first, again);
+    assert!(
+        world.services.digests().borrow().len() == 3 * asked.len(),
+        "each was kept"
+    );
+
+    a.ok(&mut world, "STORE 2 +FLAGS.SILENT (\\Flagged)");
+    a.ok(&mut world, "COPY 1 INBOX");
+    a.ok(&mut world, "STORE 1 +FLAGS.SILENT (\\Deleted)");
+    a.ok(&mut world, "EXPUNGE");
+    let now = a.ok(&mut world, asked[0]).untagged;
+    assert!(
+        now.contains("* 1 FETCH (FLAGS (\\Flagged) ENVELOPE (NIL \"1\""),
+        "{now}"
+    );
+    let envelope = first[0]
+        .lines()
+        .next()
+        .and_then(|line| line.split_once("ENVELOPE"));
+    let (_, envelope) = envelope.expect("the first message had one");
+    assert!(
+        now.lines()
+            .any(|line| line.starts_with("* 3 ") && line.ends_with(envelope)),
+        "{now}"
     );
 }
 
