@@ -85,6 +85,7 @@ impl Session {
                     drop(self.core.take_envelope());
                     Event::Answer(Answer::Committed(Ok(TestReceipt)))
                 }
+                Some(Question::Authenticate) => unreachable!("nobody logs in"),
                 None if synchronise => Event::Quiet,
                 None => return,
             };

@@ -23,6 +23,7 @@ use crate::node::drain::Drain;
 use crate::node::logins::Logins;
 use crate::node::meters::SessionMeters;
 use crate::node::peers::Peers;
+use crate::node::submitters::Submitters;
 use crate::node::{Node, NodeEnvironment, Settings};
 use crate::proto::smtp::Role;
 use crate::runtime::{self, Control, Core, Endpoint};
@@ -83,6 +84,7 @@ struct Shared {
     settings: Settings,
     smtp: Arc<crate::proto::smtp::Config>,
     lmtp: Arc<crate::proto::smtp::Config>,
+    submission: Arc<crate::proto::smtp::Config>,
     imap: Arc<crate::proto::imap::Config>,
     pop3: Arc<crate::proto::pop3::Config>,
     decoys: Decoys,
@@ -141,6 +143,7 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         tls: plan.tls,
         smtp: Arc::new(session::smtp::config(&plan.settings, Role::Mta)),
         lmtp: Arc::new(session::smtp::config(&plan.settings, Role::Lmtp)),
+        submission: Arc::new(session::smtp::config(&plan.settings, Role::Submission)),
         pop3: Arc::new(session::pop3::config(&plan.settings)),
         decoys: Decoys::new().map_err(|cause| BootError::System {
             what: "entropy",
@@ -276,6 +279,8 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
         pop3: shared.pop3.clone(),
         pop3_logins: Logins::default(),
         decoys: shared.decoys.clone(),
+        submission: shared.submission.clone(),
+        submitters: Submitters::default(),
         sessions: Cell::new(0),
         meters: Arc::new(SessionMeters::default()),
         settings: shared.settings.clone(),

@@ -12,6 +12,7 @@ use crate::disk::SUPERBLOCK_NAME;
 use crate::disk::lock::{DirectoryLock, LOCK_NAME};
 use crate::model::{Account, Domain};
 use crate::net::Backend;
+use crate::node::submitters::SubmissionLimits;
 use crate::node::{DiscardPermit, Settings};
 use crate::proto::pop3::Retention;
 use crate::proto::smtp::limits::MESSAGE_BYTES_MAX;
@@ -79,6 +80,7 @@ pub fn directory(arguments: &DemoArguments) -> Result<directory::Backend, BootEr
     let mut hashes = vec![scheme::hash(PASSWORD.as_bytes()).map_err(system("password hash"))?];
     hashes.extend(scram::hashes(PASSWORD).map_err(system("password verifiers"))?);
     let shape = |account: &mut Account| {
+        account.quota_bytes = arguments.quota;
         account.pop3_deletion = arguments.pop3_deletion;
         account.retention_days = arguments.pop3_retention_days.map(NonZeroU16::get);
     };
@@ -111,6 +113,11 @@ pub fn settings(arguments: &DemoArguments) -> Settings {
                 .pop3_retention_days
                 .map_or(Retention::Forever, |days| Retention::Days(days.get().into())),
         ),
+        submission: SubmissionLimits {
+            messages_per_hour: arguments.submission_messages_per_hour,
+            recipients_per_day: arguments.submission_recipients_per_day,
+        },
+        relays_later: false,
         pop3_login_delay_seconds: arguments.pop3_login_delay,
         limit_peers: false,
         trusted_proxies: arguments.proxy_from.clone(),
@@ -239,6 +246,12 @@ impl Greeting {
             "  read      curl -s -u alice@{DOMAIN}:{PASSWORD} 'imap://127.0.0.1:{imap}/INBOX;MAILINDEX=1'"
         );
         println!("            curl -s -u alice@{DOMAIN}:{PASSWORD} pop3://127.0.0.1:{pop3}/1");
+        println!(
+            "  submit    127.0.0.1:{} and {} (STARTTLS), {} (TLS), as an account; to {DOMAIN} only",
+            port("submission"),
+            port("submission-2525"),
+            port("submissions")
+        );
         println!(
             "  LMTP      127.0.0.1:{}, for an MTA that delivers here",
             port("lmtp")

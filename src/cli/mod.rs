@@ -79,6 +79,9 @@ pub struct DemoArguments {
     /// Peers in this network may say by XCLIENT for whom they speak SMTP or LMTP. May be given more than once.
     #[arg(long, value_name = "CIDR")]
     pub xclient_from: Vec<Network>,
+    /// Octets of mail that each account may keep. Default: no limit.
+    #[arg(long, value_name = "OCTETS")]
+    pub quota: Option<u64>,
     /// What becomes of messages that a POP3 client deletes.
     #[arg(long, value_name = "delete|trash|ignore", default_value = "delete", value_parser = pop3_deletion)]
     pub pop3_deletion: Pop3Deletion,
@@ -88,6 +91,12 @@ pub struct DemoArguments {
     /// Refuse a POP3 login within so many seconds of the account's last one.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub pop3_login_delay: u32,
+    /// Messages that one account may submit in an hour.
+    #[arg(long, value_name = "N", default_value_t = u32::MAX)]
+    pub submission_messages_per_hour: u32,
+    /// Recipients that one account may submit mail to in a day.
+    #[arg(long, value_name = "N", default_value_t = u32::MAX)]
+    pub submission_recipients_per_day: u32,
     /// Accept mail by SMTP and throw it away. For measuring what the protocol alone costs; nothing is stored.
     #[arg(long)]
     pub discard: bool,

@@ -198,7 +198,11 @@ impl<E: Environment> Router<E> {
         Ok(receipt)
     }
 
-    async fn check_room(&self, account: &Account, bytes: u64) -> Result<(), StoreError> {
+    /// Whether an account has room for `bytes` more, as of now.
+    ///
+    /// # Errors
+    /// [`StoreError::OverQuota`]; [`StoreError::Failed`] when its core has gone.
+    pub async fn check_room(&self, account: &Account, bytes: u64) -> Result<(), StoreError> {
         let Some(quota_bytes) = account.quota_bytes else {
             return Ok(());
         };

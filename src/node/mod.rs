@@ -10,6 +10,7 @@ pub mod logins;
 pub mod meters;
 pub mod peers;
 pub mod shutdown;
+pub mod submitters;
 
 use crate::auth::Authenticator;
 use crate::auth::scram::Decoys;
@@ -29,6 +30,7 @@ use meters::SessionMeters;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::sync::Arc;
+use submitters::{SubmissionLimits, Submitters};
 
 /// Production's environment: files through io_uring, the system's clock and entropy.
 #[derive(Clone, Debug)]
@@ -86,6 +88,10 @@ pub struct Settings {
     pub retention: Option<Retention>,
     /// Seconds between two POP3 logins of one account; 0: none are asked for.
     pub pop3_login_delay_seconds: u32,
+    /// What one account may submit.
+    pub submission: SubmissionLimits,
+    /// Submitted mail for other sites is refused for now (451) rather than for good (550).
+    pub relays_later: bool,
     /// Limits per peer that make no sense on loopback (harvesting, failures) are on.
     pub limit_peers: bool,
     /// Whoever connects from here is a proxy: its connections begin with a PROXY header, and those without one are closed.
@@ -188,6 +194,10 @@ pub struct Node {
     pub decoys: Decoys,
     /// The same as the IMAP protocol needs it.
     pub imap: Arc<crate::proto::imap::Config>,
+    /// The same for submission.
+    pub submission: Arc<crate::proto::smtp::Config>,
+    /// How much accounts of this core have submitted.
+    pub submitters: Submitters,
     /// Numbers sessions, see [`SessionId`].
     pub sessions: Cell<u64>,
     /// What sessions did, for metrics.

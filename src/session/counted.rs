@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// See the module head. It stays on the core that accepted it, as SMTP sessions do.
+/// See the module head. What moves to another core is counted there by another.
 pub struct Counted<P> {
     pipe: P,
     meters: Arc<SessionMeters>,
@@ -22,6 +22,13 @@ impl<P> Counted<P> {
     /// Counts what goes through `pipe`.
     pub fn new(pipe: P, meters: Arc<SessionMeters>) -> Self {
         Self { pipe, meters }
+    }
+}
+
+impl<P> Counted<P> {
+    /// The connection, to be counted on another core.
+    pub fn into_inner(self) -> P {
+        self.pipe
     }
 }
 

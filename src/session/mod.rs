@@ -19,6 +19,7 @@ pub mod pop3;
 mod proxied;
 pub mod service;
 pub mod smtp;
+pub mod submission;
 
 pub use service::Service;
 
@@ -44,6 +45,8 @@ enum MovedSession {
     Imap(Box<imap::Moved<Conn>>),
     /// After PASS or AUTH.
     Pop3(Box<pop3::Moved>),
+    /// After AUTH.
+    Smtp(Box<smtp::Moved<Conn>>),
 }
 
 /// The way to the core that owns an account.
@@ -76,8 +79,17 @@ pub fn start(service: Service, conn: Conn, node: &Rc<Node>, moves: &Moves) {
         drop(opening);
         let serving = InGauge::of(&node, service, |meters| &meters.serving);
         let session = match service {
-            Service::Smtp => return smtp::serve(conn, id, node.smtp.clone(), node, &admission).await,
-            Service::Lmtp => return smtp::serve(conn, id, node.lmtp.clone(), node, &admission).await,
+            Service::Smtp => smtp::serve(conn, id, node.smtp.clone(), node, &admission)
+                .await
+                .map(MovedSession::Smtp),
+            Service::Lmtp => smtp::serve(conn, id, node.lmtp.clone(), node, &admission)
+                .await
+                .map(MovedSession::Smtp),
+            Service::Submission | Service::Submission2525 | Service::Submissions => {
+                smtp::serve(conn, id, node.submission.clone(), node, &admission)
+                    .await
+                    .map(MovedSession::Smtp)
+            }
             Service::Pop3 | Service::Pop3s => pop3::serve(conn, node).await.map(MovedSession::Pop3),
             Service::Imap | Service::Imaps => imap_services::serve(conn, node).await.map(MovedSession::Imap),
         };
@@ -91,16 +103,23 @@ pub fn adopt(node: &Rc<Node>, moves: &Moves, moved: Moved) {
     let (node, moves, seat) = (node.clone(), moves.clone(), node.drain.seat());
     runtime::spawn_detached("moved session", async move {
         let _seat = seat;
-        let admission = node.connections.adopt(moved.place);
+        let mut admission = node.connections.adopt(moved.place);
         let service = match &moved.session {
             MovedSession::Imap(_) => Service::Imap,
             MovedSession::Pop3(_) => Service::Pop3,
+            MovedSession::Smtp(_) => Service::Submission,
         };
         let in_gauge = InGauge::of(&node, service, |meters| &meters.moved);
         let session = match moved.session {
             MovedSession::Imap(moved) => imap_services::resume(*moved, node).await.map(MovedSession::Imap),
             MovedSession::Pop3(moved) => {
                 pop3::resume(*moved, node).await;
+                None
+            }
+            MovedSession::Smtp(moved) => {
+                // Its peer is known, and limited by its account from here on.
+                let _ = admission.identify(None, moved.peer.ip(), 0);
+                smtp::resume(*moved, node, &admission).await;
                 None
             }
         };
@@ -115,6 +134,7 @@ async fn move_on(session: Option<MovedSession>, admission: Admission, moves: &Mo
     let core = match &session {
         MovedSession::Imap(moved) => moved.core,
         MovedSession::Pop3(moved) => moved.core,
+        MovedSession::Smtp(moved) => moved.core,
     };
     let place = admission.into_place();
     // The other core has ended only when the whole process is stopping; then the connection simply closes.

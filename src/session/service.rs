@@ -10,6 +10,12 @@ pub enum Service {
     /// RFC 2033. It has no port of its own; 24 is IANA's for "any private mail system", and what Dovecot, Cyrus and
     /// Postfix use in their examples.
     Lmtp,
+    /// RFC 6409, port 587: STARTTLS, then AUTH.
+    Submission,
+    /// The same on port 2525, for users whose networks let nothing else out.
+    Submission2525,
+    /// RFC 8314 §3.3, port 465: TLS from the first octet.
+    Submissions,
     /// RFC 1939, port 110.
     Pop3,
     /// RFC 8314 §3.3, port 995.
@@ -22,9 +28,12 @@ pub enum Service {
 
 impl Service {
     /// Every service of the demo.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Smtp,
         Self::Lmtp,
+        Self::Submission,
+        Self::Submission2525,
+        Self::Submissions,
         Self::Pop3,
         Self::Pop3s,
         Self::Imap,
@@ -37,6 +46,9 @@ impl Service {
         match self {
             Self::Smtp => 25,
             Self::Lmtp => 24,
+            Self::Submission => 587,
+            Self::Submission2525 => 2525,
+            Self::Submissions => 465,
             Self::Pop3 => 110,
             Self::Pop3s => 995,
             Self::Imap => 143,
@@ -50,6 +62,9 @@ impl Service {
         match self {
             Self::Smtp => "smtp",
             Self::Lmtp => "lmtp",
+            Self::Submission => "submission",
+            Self::Submission2525 => "submission-2525",
+            Self::Submissions => "submissions",
             Self::Pop3 => "pop3",
             Self::Pop3s => "pop3s",
             Self::Imap => "imap",
@@ -67,6 +82,7 @@ impl Service {
         match self {
             Self::Smtp => limits(50, 500),
             Self::Lmtp => None,
+            Self::Submission | Self::Submission2525 | Self::Submissions => limits(100, 1_000),
             Self::Pop3 | Self::Pop3s | Self::Imap | Self::Imaps => limits(500, 5_000),
         }
     }
@@ -75,10 +91,12 @@ impl Service {
     #[must_use]
     pub fn too_busy(self) -> &'static [u8] {
         match self {
-            Self::Smtp | Self::Lmtp => b"421 4.3.2 Too busy, try again later\r\n",
+            Self::Smtp | Self::Lmtp | Self::Submission | Self::Submission2525 => {
+                b"421 4.3.2 Too busy, try again later\r\n"
+            }
             Self::Pop3 => b"-ERR [SYS/TEMP] Too busy, try again later\r\n",
             Self::Imap => b"* BYE [UNAVAILABLE] Too busy, try again later\r\n",
-            Self::Pop3s | Self::Imaps => b"",
+            Self::Submissions | Self::Pop3s | Self::Imaps => b"",
         }
     }
 
@@ -86,16 +104,18 @@ impl Service {
     #[must_use]
     pub fn too_many_connections(self) -> &'static [u8] {
         match self {
-            Self::Smtp | Self::Lmtp => b"421 4.7.0 Too many connections from your address\r\n",
+            Self::Smtp | Self::Lmtp | Self::Submission | Self::Submission2525 => {
+                b"421 4.7.0 Too many connections from your address\r\n"
+            }
             Self::Pop3 => b"-ERR [SYS/TEMP] Too many connections from your address\r\n",
             Self::Imap => b"* BYE [UNAVAILABLE] Too many connections from your address\r\n",
-            Self::Pop3s | Self::Imaps => b"",
+            Self::Submissions | Self::Pop3s | Self::Imaps => b"",
         }
     }
 
     /// True when TLS comes before the greeting.
     #[must_use]
     pub fn is_implicit_tls(self) -> bool {
-        matches!(self, Self::Pop3s | Self::Imaps)
+        matches!(self, Self::Submissions | Self::Pop3s | Self::Imaps)
     }
 }

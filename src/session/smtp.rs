@@ -12,16 +12,20 @@
 use super::counted::Counted;
 use super::dialogue::{Dialogue, Step};
 use super::head::Head;
+use super::input::Input;
+use super::login::{self, Judgement};
 use super::pipe::Pipe;
+use super::submission::{self, Ownership};
 use crate::delivery::{AcceptedMessage, Recipient};
 use crate::directory::{Targets, Verdict};
-use crate::model::{Account, AccountId, Envelope, ForwardPath};
+use crate::model::{Account, AccountId, ClientProtocol, Envelope, ForwardPath};
 use crate::node::connections::{Admission, MessageMemory, Share};
 use crate::node::meters::MailMeters;
 use crate::node::{DiscardPermit, Node, NodeEnvironment, SessionId, Settings, TransactionId};
 use crate::proto::imap::types::InternalDate;
 use crate::proto::message::trace::{self, Hops, Received, Transport};
-use crate::proto::smtp::reply::{BeginRefusal, CommitRefusal, RecipientRefusal};
+use crate::proto::sasl::Mechanisms;
+use crate::proto::smtp::reply::{AuthRefusal, BeginRefusal, CommitRefusal, RecipientRefusal};
 use crate::proto::smtp::{self, Answer, BeginVerdict, Config, Question, RecipientVerdict, Role, Smtp};
 use crate::proto::{Receipt, ReceiptId};
 use crate::store::{BODY_IN_MEMORY_BYTES_MAX, Body, BodyWriter, CommitReceipt, StoreError};
@@ -29,6 +33,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use std::collections::HashSet;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -87,6 +92,8 @@ struct Session<P> {
     id: SessionId,
     role: Role,
     dialogue: Dialogue<Counted<P>, Smtp<Acceptance>>,
+    /// Who is logged in, for submission.
+    submitter: Option<Arc<Account>>,
     transaction: Transaction,
     /// What the peer's network may take of this core.
     share: Option<Rc<Share>>,
@@ -96,36 +103,70 @@ struct Session<P> {
     began: Instant,
 }
 
-/// Runs a session until it ends.
+/// A session on its way to the core that owns its submitter's account. `Send`.
+pub struct Moved<P: Pipe> {
+    /// Where to.
+    pub core: usize,
+    /// Who is at the other end.
+    pub peer: SocketAddr,
+    id: SessionId,
+    connection: P::Detached,
+    carry: Vec<u8>,
+    protocol: Smtp<Acceptance>,
+    submitter: Arc<Account>,
+}
+
+/// How a session's stay on this core ended.
+enum End {
+    Closed,
+    SubmitterElsewhere(Arc<Account>),
+}
+
+/// Runs a session until it ends or wants to move.
 pub async fn serve<P: Pipe>(
     pipe: P,
     id: SessionId,
     config: Arc<Config>,
     node: Rc<Node>,
     admission: &Admission,
-) {
+) -> Option<Box<Moved<P>>> {
     let pipe = Counted::new(pipe, node.meters.clone());
     let role = config.role;
-    let mut core = Smtp::new(config);
+    let mut core = Smtp::new(config).with_plaintext(node.allows_plaintext(pipe.peer().ip()));
     if node.settings.may_xclient(pipe.peer().ip()) {
         core = core.with_xclient();
     }
     let dialogue = Dialogue::open(pipe, core, node.tls.clone(), node.drain.shutdown());
     // In one allocation, and not once in each future that it is handed through.
-    let mut session = Box::new(Session {
+    let session = Box::new(Session::new(node, id, role, dialogue, admission));
+    session.run_and_close().await
+}
+
+/// Goes on with a session on the core that owns its submitter's account.
+pub async fn resume<P: Pipe>(moved: Moved<P>, node: Rc<Node>, admission: &Admission) {
+    let Ok(pipe) = P::attach(moved.connection) else {
+        return;
+    };
+    let pipe = Counted::new(pipe, node.meters.clone());
+    let input = Input::with_carry(moved.carry);
+    let dialogue = Dialogue::resume(
+        pipe,
+        moved.protocol,
+        input,
+        node.tls.clone(),
+        node.drain.shutdown(),
+    );
+    let mut session = Box::new(Session::new(
         node,
-        id,
-        role,
+        moved.id,
+        Role::Submission,
         dialogue,
-        transaction: Transaction::new(),
-        share: admission.share().cloned(),
-        transactions: 0,
-        began: Instant::now(),
-    });
-    if let Err(error) = session.run().await {
-        tracing::debug!(%id, peer = %session.dialogue.pipe.peer(), %error, "SMTP connection lost");
-    }
-    session.dialogue.into_parts().0.close().await;
+        admission,
+    ));
+    session.submitter = Some(moved.submitter);
+    session.dialogue.answer(Answer::Authenticated);
+    // It is where its account is; nothing makes it move again.
+    let _ = session.run_and_close().await;
 }
 
 /// What the operator's settings mean for the protocol.
@@ -135,8 +176,12 @@ pub fn config(settings: &Settings, role: Role) -> Config {
     config.role = role;
     config.message_bytes_max = settings.message_bytes_max;
     config.tls_available = true;
+    if settings.offers_scram {
+        config.mechanisms = config.mechanisms.and(Mechanisms::SCRAM);
+    }
     // Over LMTP come this site's own MTAs: they ask for whatever the world asked them for.
-    if !settings.limit_peers || role == Role::Lmtp {
+    // For submission it is known who they are, and their mail is limited by their account.
+    if !settings.limit_peers || role != Role::Mta {
         config.unknown_recipients_max = None;
         config.idle_commands_max = None;
     }
@@ -144,15 +189,80 @@ pub fn config(settings: &Settings, role: Role) -> Config {
 }
 
 impl<P: Pipe> Session<P> {
-    async fn run(&mut self) -> io::Result<()> {
+    fn new(
+        node: Rc<Node>,
+        id: SessionId,
+        role: Role,
+        dialogue: Dialogue<Counted<P>, Smtp<Acceptance>>,
+        admission: &Admission,
+    ) -> Self {
+        Self {
+            node,
+            id,
+            role,
+            dialogue,
+            submitter: None,
+            transaction: Transaction::new(),
+            share: admission.share().cloned(),
+            transactions: 0,
+            began: Instant::now(),
+        }
+    }
+
+    async fn run_and_close(mut self: Box<Self>) -> Option<Box<Moved<P>>> {
+        match self.run().await {
+            Ok(End::SubmitterElsewhere(submitter)) => return self.into_moved(submitter).await,
+            Ok(End::Closed) => {}
+            Err(error) => {
+                tracing::debug!(id = %self.id, peer = %self.dialogue.pipe.peer(), %error, "SMTP connection lost");
+            }
+        }
+        self.dialogue.into_parts().0.close().await;
+        None
+    }
+
+    async fn into_moved(mut self: Box<Self>, submitter: Arc<Account>) -> Option<Box<Moved<P>>> {
+        // Replies to what was pipelined before AUTH leave from here.
+        self.dialogue.flush().await.ok()?;
+        let (pipe, protocol, carry) = self.dialogue.into_parts();
+        let pipe = pipe.into_inner();
+        Some(Box::new(Moved {
+            core: self.node.router.owner_of(submitter.id),
+            peer: pipe.peer(),
+            id: self.id,
+            connection: pipe.detach(),
+            carry,
+            protocol,
+            submitter,
+        }))
+    }
+
+    async fn run(&mut self) -> io::Result<End> {
         loop {
             match self.dialogue.next().await? {
                 Step::Body(pieces) => self.take_body(pieces).await,
+                Step::Ask(Question::Authenticate) => {
+                    let answer = match Box::pin(self.judge()).await {
+                        Judgement::Account(account)
+                            if self.node.router.owner_of(account.id) != self.node.core.id =>
+                        {
+                            return Ok(End::SubmitterElsewhere(account));
+                        }
+                        Judgement::Account(account) => {
+                            self.submitter = Some(account);
+                            Answer::Authenticated
+                        }
+                        Judgement::Verifier(verifier, nonce) => Answer::Verifier(verifier, nonce),
+                        Judgement::Refused => Answer::AuthRefused(AuthRefusal::Credentials),
+                        Judgement::Unavailable => Answer::AuthRefused(AuthRefusal::Temporary),
+                    };
+                    self.dialogue.answer(answer);
+                }
                 Step::Ask(question) => {
                     let answer = self.answer(question).await;
                     self.dialogue.answer(answer);
                 }
-                Step::Ended => return Ok(()),
+                Step::Ended => return Ok(End::Closed),
             }
         }
     }
@@ -178,8 +288,9 @@ impl<P: Pipe> Session<P> {
             Question::MayBegin { declared_size } => {
                 self.transaction = Transaction::new();
                 self.began = Instant::now();
-                Answer::Begin(self.may_begin(declared_size.unwrap_or(0)))
+                Answer::Begin(self.may_begin(declared_size.unwrap_or(0)).await)
             }
+            Question::Authenticate => Answer::AuthRefused(AuthRefusal::Temporary),
             Question::MayReceive => Answer::Recipient(self.receive().await),
             // On the heap: it is by far the largest part of a session, and an idle one does not need it.
             Question::Commit => {
@@ -191,7 +302,39 @@ impl<P: Pipe> Session<P> {
         }
     }
 
-    fn may_begin(&self, bytes: u64) -> BeginVerdict {
+    async fn judge(&mut self) -> Judgement {
+        match self.dialogue.core.take_request() {
+            Some(request) => login::judge(&self.node, &request, ClientProtocol::Submission).await,
+            None => Judgement::Unavailable,
+        }
+    }
+
+    /// Whether the submitter, where there is one, may send from this reverse-path, and now.
+    async fn may_submit(&self) -> BeginVerdict {
+        let Some(submitter) = &self.submitter else {
+            return Ok(());
+        };
+        let limits = self.node.settings.submission;
+        if !self.node.submitters.may_begin(submitter.id, limits, self.began) {
+            return Err(BeginRefusal::TooMany);
+        }
+        let envelope = self.dialogue.core.envelope();
+        // The null reverse-path is nobody's: notifications to be read by programs have it (RFC 8098 §3).
+        let Some(address) = envelope.and_then(|envelope| envelope.reverse_path.0.as_ref()) else {
+            return Ok(());
+        };
+        match submission::ownership(&self.node, submitter, address).await {
+            Ownership::Own => Ok(()),
+            Ownership::Foreign => Err(BeginRefusal::NotOwned),
+            Ownership::Unknown => Err(BeginRefusal::Failed),
+        }
+    }
+
+    async fn may_begin(&self, bytes: u64) -> BeginVerdict {
+        if self.submitter.is_some() {
+            // On the heap: it is rare, and every session would hold room for it.
+            Box::pin(self.may_submit()).await?;
+        }
         let wanted = usize::try_from(bytes).map_or(BODY_IN_MEMORY_BYTES_MAX, |bytes| {
             bytes.min(BODY_IN_MEMORY_BYTES_MAX)
         });
@@ -237,12 +380,46 @@ impl<P: Pipe> Session<P> {
             .core
             .candidate()
             .ok_or(RecipientRefusal::Temporary)?;
-        match self.node.directory.resolve(path).await {
-            Verdict::Local(targets) => self.transaction.add(targets),
+        let verdict = self.node.directory.resolve(path).await;
+        if let (Some(submitter), Verdict::Local(_)) = (&self.submitter, &verdict) {
+            let limits = self.node.settings.submission;
+            if !self
+                .node
+                .submitters
+                .note_recipient(submitter.id, limits, self.began)
+            {
+                return Err(RecipientRefusal::TooMany);
+            }
+        }
+        match verdict {
+            Verdict::Local(targets) => {
+                self.check_quota(&targets).await?;
+                self.transaction.add(targets)
+            }
             Verdict::UnknownUser => Err(RecipientRefusal::UnknownUser),
             Verdict::Disabled => Err(RecipientRefusal::Disabled),
-            Verdict::NotLocal => Err(RecipientRefusal::RelayDenied),
+            Verdict::NotLocal => Err(match (&self.submitter, self.node.settings.relays_later) {
+                (None, _) => RecipientRefusal::RelayDenied,
+                (Some(_), false) => RecipientRefusal::NotSentOn,
+                (Some(_), true) => RecipientRefusal::NotSentOnYet,
+            }),
             Verdict::Temporary => Err(RecipientRefusal::Temporary),
+        }
+    }
+
+    /// Whether an account by itself has room for what is to come. An alias is not refused because one of many is full.
+    async fn check_quota(&self, targets: &Targets) -> Result<(), RecipientRefusal> {
+        let [account] = &targets[..] else { return Ok(()) };
+        if account.quota_bytes.is_none() {
+            return Ok(());
+        }
+        let envelope = self.dialogue.core.envelope();
+        // Of a size that is not told, the least there can be.
+        let bytes = envelope.and_then(|envelope| envelope.declared_size).unwrap_or(1);
+        match Box::pin(self.node.router.check_room(account, bytes)).await {
+            Ok(()) => Ok(()),
+            Err(StoreError::OverQuota) => Err(RecipientRefusal::OverQuota),
+            Err(_) => Err(RecipientRefusal::Temporary),
         }
     }
 
@@ -257,12 +434,24 @@ impl<P: Pipe> Session<P> {
             Ok(hops) => hops,
             Err(refusal) => return Answer::Committed(Err(refusal)),
         };
+        let mut fields = Vec::new();
+        if let Some(submitter) = &self.submitter {
+            self.node.submitters.note_message(submitter.id, self.began);
+            let head = transaction.head.bytes();
+            match submission::complete(&self.node, submitter, head, self.transaction_id()).await {
+                Ok(missing) => fields = missing,
+                Err(refusal) => return Answer::Committed(Err(refusal)),
+            }
+        }
         if let Some(permit) = self.node.settings.discard {
             return Answer::Committed(Ok(Acceptance::Discarded(permit)));
         }
-        match (self.accepted(&envelope, transaction, &hops).await, self.role) {
+        match (
+            self.accepted(&envelope, transaction, &hops, &fields).await,
+            self.role,
+        ) {
             (Err(refusal), _) => Answer::Committed(Err(refusal)),
-            (Ok((message, _)), Role::Mta) => {
+            (Ok((message, _)), Role::Mta | Role::Submission) => {
                 let mail = self.told(&envelope, &message);
                 let outcome = self.store(message).await;
                 self.tell(mail, std::slice::from_ref(&outcome));
@@ -283,13 +472,14 @@ impl<P: Pipe> Session<P> {
         envelope: &Envelope,
         transaction: Transaction,
         hops: &Hops,
+        fields: &[u8],
     ) -> Result<(AcceptedMessage, SmallVec<[Target; 1]>), CommitRefusal> {
         let targets = targets(envelope, transaction.targets, hops);
-        if self.role == Role::Mta && targets.contains(&None) {
+        if self.role != Role::Lmtp && targets.contains(&None) {
             // One reply for all: whoever sends it on into the circle hears of it rather than that a copy is dropped.
             return Err(CommitRefusal::Loop);
         }
-        let recipients = self.recipients(envelope, &targets);
+        let recipients = self.recipients(envelope, &targets, fields);
         let body = match transaction.body {
             Some(writer) => writer.finish().await.map_err(|e| commit_refusal(&e))?,
             None => Body::from_memory(SmallVec::new()),
@@ -372,8 +562,8 @@ impl<P: Pipe> Session<P> {
         );
     }
 
-    /// Each account once, with the trace fields of its copy.
-    fn recipients(&self, envelope: &Envelope, targets: &[Target]) -> Vec<Recipient> {
+    /// Each account once, with the trace fields of its copy, and `fields` that the message lacks.
+    fn recipients(&self, envelope: &Envelope, targets: &[Target], fields: &[u8]) -> Vec<Recipient> {
         let mut recipients: Vec<Recipient> = Vec::with_capacity(targets.len());
         let mut seen = HashSet::with_capacity(targets.len());
         let received = self.received(envelope);
@@ -386,6 +576,7 @@ impl<P: Pipe> Session<P> {
                 trace::write_return_path(&envelope.reverse_path, &mut prefix);
                 trace::write_delivered_to(delivered_to(path, account), &mut prefix);
                 prefix.extend_from_slice(&received);
+                prefix.extend_from_slice(fields);
                 recipients.push(Recipient {
                     account: account.clone(),
                     prefix,
@@ -409,6 +600,7 @@ impl<P: Pipe> Session<P> {
                 is_encrypted: core.is_tls(),
                 is_utf8: envelope.is_utf8,
                 is_lmtp: self.role == Role::Lmtp,
+                is_authenticated: self.submitter.is_some(),
                 ..Transport::default()
             },
             id: format_args!("{id}"),

@@ -310,9 +310,18 @@ pub fn run_python(name: &str, server: &Server) {
         .join(format!("{name}.py"));
     let mut command = Command::new("python3");
     command.arg("-B").arg(script).env("PYTHONIOENCODING", "utf-8");
-    for service in ["smtp", "pop3", "pop3s", "imap", "imaps"] {
+    for service in [
+        "smtp",
+        "submission",
+        "submission-2525",
+        "submissions",
+        "pop3",
+        "pop3s",
+        "imap",
+        "imaps",
+    ] {
         command.env(
-            format!("RINGPOST_{}", service.to_uppercase()),
+            format!("RINGPOST_{}", service.to_uppercase().replace('-', "_")),
             server.port(service).to_string(),
         );
     }

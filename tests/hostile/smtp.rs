@@ -545,3 +545,32 @@ fn what_a_sender_asks_for_is_kept_with_every_copy() {
         assert_eq!(copies, if n == 1 { 2 } else { 1 }, "{n}: {text}");
     }
 }
+
+#[test]
+fn whoever_has_no_room_is_refused_at_rcpt_and_others_get_their_mail() {
+    let server = Server::with_arguments(&["--quota", "20000", "--cores", "2"]);
+    let text = format!(
+        "Subject: x\r\n\r\n{}",
+        "0123456789012345678901234567890123456789\r\n".repeat(450)
+    );
+    for user in 1..=4 {
+        Smtp::hello(&server).deliver(&format!("user{user}@example.org"), &text);
+    }
+    let mut smtp = Smtp::hello(&server);
+    assert_code(&smtp.command("MAIL FROM:<a@example.net> SIZE=5000"), "250");
+    for user in 1..=4 {
+        assert_code(
+            &smtp.command(&format!("RCPT TO:<user{user}@example.org>")),
+            "452 4.2.2",
+        );
+    }
+    assert_code(&smtp.command("RCPT TO:<user5@example.org>"), "250");
+    assert_code(&smtp.command("RCPT TO:<postmaster>"), "250");
+    assert_code(&smtp.command("RSET"), "250");
+    // More than it said: refused at the end.
+    smtp.envelope("user1@example.org");
+    assert_code(&smtp.command("DATA"), "354");
+    smtp.wire.send(format!("{text}.\r\n"));
+    assert_code(&smtp.reply(), "452 4.2.2");
+    assert_eq!(inbox_count(&server, "user1"), 1);
+}

@@ -72,6 +72,12 @@ pub struct Verifier {
     pub server_key: Vec<u8>,
 }
 
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Verifier")
+    }
+}
+
 impl Verifier {
     /// Of a password. Slow on purpose: not on a data core. `None`: the password has characters that SASLprep forbids
     /// (RFC 4013).

@@ -27,7 +27,7 @@ pub fn write(envelope: &Envelope, index: usize) -> Vec<u8> {
 pub fn parse(text: &[u8]) -> Option<(MailParameters, RecipientDsn)> {
     let end = memchr::memmem::find(text, b"\r\n");
     let (mail, rcpt) = end.map_or((text, &b""[..]), |end| (&text[..end], &text[end + 2..]));
-    let mail = parse_mail(mail, true).ok()?;
+    let mail = parse_mail(mail, true, false).ok()?;
     // The addresses of unitext are written as they are, whatever the transaction agreed on.
     Some((mail, parse_rcpt(rcpt, true).ok()?))
 }

@@ -80,6 +80,7 @@ impl<R: Receipt> Smtp<R> {
         } else if self.config.tls_available {
             self.say(b"250-STARTTLS\r\n", out);
         }
+        self.offer_auth(out);
         if self.takes_xclient {
             self.say(xclient::OFFER, out);
         }
@@ -115,6 +116,7 @@ impl<R: Receipt> Smtp<R> {
             return;
         }
         self.is_tls = true;
+        self.is_authenticated = false;
         self.reset();
         self.hello = None;
         self.pipelining_was_offered = false;

@@ -21,6 +21,13 @@ pub const UNKNOWN_RECIPIENTS_MAX: u32 = 10;
 /// that was taken, then `421`. An MTA sends one or two a message; Postfix, too, allows a hundred.
 pub const IDLE_COMMANDS_MAX: u32 = 100;
 
+/// Time to log in for submission, from the greeting or the last failed attempt on: a peer without an account costs as much
+/// as one with.
+pub const LOGIN_SECONDS: u32 = 60;
+
+/// Failed logins of one connection before it is closed: room for typing errors, none for guessing.
+pub const LOGIN_FAILURES_MAX: u32 = 5;
+
 /// Longest EHLO or HELO name, octets (RFC 5321 §4.5.3.1.2).
 pub const HELLO_BYTES_MAX: usize = 255;
 

@@ -43,11 +43,12 @@ pub enum ParameterError {
     Value,
 }
 
-/// Reads what follows the path of MAIL. REQUIRETLS is offered, and so known, under TLS only.
+/// Reads what follows the path of MAIL. REQUIRETLS is offered, and so known, under TLS only, AUTH where there is the command.
 ///
 /// # Errors
 /// See [`ParameterError`].
-pub fn parse_mail(text: &[u8], is_tls: bool) -> Result<MailParameters, ParameterError> {
+pub fn parse_mail(text: &[u8], is_tls: bool, has_auth: bool) -> Result<MailParameters, ParameterError> {
+    let mut is_vouched_for = false;
     let mut parameters = MailParameters::default();
     for (keyword, value) in words(text) {
         let is_keyword = |name: &[u8]| keyword.eq_ignore_ascii_case(name);
@@ -67,6 +68,12 @@ pub fn parse_mail(text: &[u8], is_tls: bool) -> Result<MailParameters, Parameter
         } else if is_keyword(b"ENVID") {
             let id = parse_envelope_id(text)?;
             once(parameters.envelope_id.replace(id).is_none())?;
+        } else if is_keyword(b"AUTH") && has_auth {
+            // Whom the peer says the message is from (RFC 4954 §5). It is believed what AUTH has proven, and no more.
+            once(!std::mem::replace(&mut is_vouched_for, true))?;
+            xtext::decode(text, false)
+                .filter(|name| !name.is_empty() && !name.iter().any(u8::is_ascii_control))
+                .ok_or(ParameterError::Value)?;
         } else {
             return Err(ParameterError::Unknown);
         }
@@ -202,7 +209,7 @@ mod tests {
     #[test]
     fn known_parameters_are_read_in_any_order_and_case() {
         assert_eq!(
-            parse_mail(b" body=8bitmime  SIZE=12 SMTPUTF8", false),
+            parse_mail(b" body=8bitmime  SIZE=12 SMTPUTF8", false, false),
             Ok(MailParameters {
                 size: Some(12),
                 body: Some(BodyType::EightBitMime),
@@ -210,9 +217,20 @@ mod tests {
                 ..MailParameters::default()
             })
         );
-        assert_eq!(parse_mail(b"", false), Ok(MailParameters::default()));
-        let huge = parse_mail(b" SIZE=99999999999999999999", false).map(|parameters| parameters.size);
+        assert_eq!(parse_mail(b"", false, false), Ok(MailParameters::default()));
+        let huge = parse_mail(b" SIZE=99999999999999999999", false, false).map(|parameters| parameters.size);
         assert_eq!(huge, Ok(Some(u64::MAX)));
+    }
+
+    #[test]
+    fn auth_is_known_where_there_is_the_command() {
+        for text in [" AUTH=<>", " AUTH=e+3Dmc2@example.com SIZE=1"] {
+            assert!(parse_mail(text.as_bytes(), true, true).is_ok(), "{text}");
+        }
+        for text in [" AUTH", " AUTH=", " AUTH=a+0D+0Ab", " AUTH=a AUTH=a", " AUTH=a+"] {
+            let found = parse_mail(text.as_bytes(), true, true);
+            assert_eq!(found, Err(ParameterError::Value), "{text}");
+        }
     }
 
     #[test]
@@ -240,21 +258,25 @@ mod tests {
             (" MT-PRIORITY=3", ParameterError::Unknown),
             (" SMTPUTF8=yes", ParameterError::Value),
         ] {
-            assert_eq!(parse_mail(text.as_bytes(), false), Err(error), "{text}");
+            assert_eq!(parse_mail(text.as_bytes(), false, false), Err(error), "{text}");
         }
     }
 
     #[test]
     fn what_a_sender_wants_to_be_told_is_read() {
-        let parameters = parse_mail(b" RET=hdrs ENVID=QQ+20+2B1 BODY=BINARYMIME REQUIRETLS", true);
+        let parameters = parse_mail(
+            b" RET=hdrs ENVID=QQ+20+2B1 BODY=BINARYMIME REQUIRETLS",
+            true,
+            false,
+        );
         let parameters = parameters.expect("all are offered");
         assert_eq!(parameters.dsn_return, Some(DsnReturn::Headers));
         assert_eq!(parameters.envelope_id, EnvelopeId::new("QQ +1"));
         assert_eq!(parameters.body, Some(BodyType::BinaryMime));
         assert!(parameters.requires_tls);
         let long = format!(" ENVID={}", "a".repeat(ENVELOPE_ID_BYTES_MAX));
-        assert!(parse_mail(long.as_bytes(), false).is_ok());
-        assert!(parse_mail(format!("{long}a").as_bytes(), false).is_err());
+        assert!(parse_mail(long.as_bytes(), false, false).is_ok());
+        assert!(parse_mail(format!("{long}a").as_bytes(), false, false).is_err());
     }
 
     #[test]

@@ -49,6 +49,16 @@ pub(super) const TOO_MANY_RECIPIENTS: Reply = b"452 4.5.3 Too many recipients\r\
 pub(super) const BARE_LINE_END: Reply = b"550 5.5.2 Message holds a bare CR or bare LF\r\n";
 pub(super) const TEXT_LINE_TOO_LONG: Reply = b"500 5.5.2 Message line too long\r\n";
 
+pub(super) const AUTHENTICATED: Reply = b"235 2.7.0 Authentication successful\r\n";
+pub(super) const AUTH_FIRST: Reply = b"530 5.7.0 Authentication required\r\n";
+pub(super) const STARTTLS_FIRST: Reply = b"530 5.7.0 Must issue a STARTTLS command first\r\n";
+pub(super) const AUTH_NEEDS_TLS: Reply = b"538 5.7.11 Encryption required for this mechanism\r\n";
+pub(super) const AUTH_NOT_NOW: Reply = b"503 5.5.1 AUTH is not allowed now\r\n";
+pub(super) const NO_MECHANISM: Reply = b"504 5.5.4 Mechanism not offered\r\n";
+pub(super) const BAD_RESPONSE: Reply = b"501 5.5.2 Bad SASL response\r\n";
+pub(super) const AUTH_CANCELLED: Reply = b"501 5.7.0 Authentication cancelled\r\n";
+pub(super) const TOO_MANY_FAILURES: Reply = b"421 4.7.0 Too many failed logins\r\n";
+
 pub(super) const XCLIENT_DENIED: Reply = b"550 5.7.0 XCLIENT is not for you\r\n";
 
 pub(super) const TALKED_EARLY: Reply = b"554 5.5.1 Protocol error: input before it was asked for\r\n";
@@ -61,6 +71,15 @@ pub(super) const TIMED_OUT: Reply = b"421 4.4.2 Timeout\r\n";
 pub(super) const SHUTTING_DOWN: Reply = b"421 4.3.2 Service shutting down\r\n";
 pub(super) const CONFUSED: Reply = b"421 4.3.0 Internal error\r\n";
 
+/// Why a submitter is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthRefusal {
+    /// Wrong name, wrong password, or not for this protocol: told alike.
+    Credentials,
+    /// It cannot be known now.
+    Temporary,
+}
+
 /// Why a message may not even begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BeginRefusal {
@@ -68,6 +87,10 @@ pub enum BeginRefusal {
     NoSpace,
     /// The store takes no commits at present.
     Failed,
+    /// The reverse-path is not the submitter's.
+    NotOwned,
+    /// The submitter has sent as many messages as it may for now.
+    TooMany,
 }
 
 /// Why a forward-path is not accepted.
@@ -83,6 +106,12 @@ pub enum RecipientRefusal {
     OverQuota,
     /// It cannot be known now.
     Temporary,
+    /// The domain is not ours, and mail for others is not sent on from here.
+    NotSentOn,
+    /// The same, and it may be later.
+    NotSentOnYet,
+    /// The submitter has had as many recipients as it may for now.
+    TooMany,
 }
 
 /// Why a message whose end was reached is not taken.
@@ -109,11 +138,22 @@ pub enum CommitRefusal {
     },
 }
 
+impl AuthRefusal {
+    pub(super) fn reply(self) -> Reply {
+        match self {
+            Self::Credentials => b"535 5.7.8 Authentication credentials invalid\r\n",
+            Self::Temporary => b"454 4.7.0 Temporary authentication failure\r\n",
+        }
+    }
+}
+
 impl BeginRefusal {
     pub(super) fn reply(self) -> Reply {
         match self {
             Self::NoSpace => NO_SPACE,
             Self::Failed => FAILED,
+            Self::NotOwned => b"550 5.7.1 Sender address is not yours\r\n",
+            Self::TooMany => TOO_MANY_FOR_NOW,
         }
     }
 }
@@ -126,6 +166,9 @@ impl RecipientRefusal {
             Self::Disabled => b"550 5.2.1 Mailbox disabled\r\n",
             Self::OverQuota => OVER_QUOTA,
             Self::Temporary => FAILED,
+            Self::NotSentOn => b"550 5.7.1 Mail for other sites is not sent from here\r\n",
+            Self::NotSentOnYet => b"451 4.7.1 Mail for other sites is not sent from here yet\r\n",
+            Self::TooMany => TOO_MANY_FOR_NOW,
         }
     }
 }
@@ -144,6 +187,7 @@ impl CommitRefusal {
     }
 }
 
+const TOO_MANY_FOR_NOW: Reply = b"450 4.7.1 Too much mail from this account, try again later\r\n";
 const NO_SPACE: Reply = b"452 4.3.1 Insufficient system storage\r\n";
 const FAILED: Reply = b"451 4.3.0 Temporary failure, try again later\r\n";
 const OVER_QUOTA: Reply = b"452 4.2.2 Mailbox full\r\n";

@@ -6,10 +6,12 @@
 use super::chunking::{Chunk, Chunked};
 use super::command::{Command, SyntaxError};
 use super::hello::Hello;
-use super::reply::{self, BeginRefusal, CommitRefusal, RecipientRefusal, Reply};
+use super::reply::{self, AuthRefusal, BeginRefusal, CommitRefusal, RecipientRefusal, Reply};
 use super::{data, limits};
 use crate::model::{Envelope, ForwardPath, RecipientDsn};
 use crate::proto::line::{Line, LineReader};
+use crate::proto::sasl::scram::Verifier;
+use crate::proto::sasl::{Exchange, Mechanisms, RESPONSE_BYTES_MAX, Request};
 use crate::proto::session::{self, Cause, Ending, LineProtocol, Moment};
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol, Receipt};
 use std::marker::PhantomData;
@@ -19,12 +21,14 @@ use std::sync::Arc;
 /// What the service does on this port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// Receives from other MTAs (port 25). AUTH is not offered here (RFC 8314 §3.3); a role for submission follows.
+    /// Receives from other MTAs (port 25). AUTH is not offered here (RFC 8314 §3.3).
     #[default]
     Mta,
     /// Receives for final delivery from this site's own MTAs (LMTP, RFC 2033): LHLO instead of EHLO and HELO, and behind
     /// the end of data one reply for each accepted recipient.
     Lmtp,
+    /// Receives from this site's users (RFC 6409, ports 587 and 465), who say by AUTH who they are.
+    Submission,
 }
 
 /// What the operator decides. One per listener, shared by its sessions.
@@ -46,6 +50,8 @@ pub struct Config {
     pub unknown_recipients_max: Option<u32>,
     /// Commands that bring no mail further before the session ends with 421. `None`: no limit, for peers that are known.
     pub idle_commands_max: Option<u32>,
+    /// SASL mechanisms for submission. Each connection is offered those that suit it.
+    pub mechanisms: Mechanisms,
 }
 
 impl Config {
@@ -61,6 +67,7 @@ impl Config {
             errors_max: limits::ERRORS_MAX,
             unknown_recipients_max: Some(limits::UNKNOWN_RECIPIENTS_MAX),
             idle_commands_max: Some(limits::IDLE_COMMANDS_MAX),
+            mechanisms: Mechanisms::PASSWORDS,
         }
     }
 }
@@ -75,6 +82,9 @@ pub enum Question {
     },
     /// Is [`Smtp::candidate`] acceptable as a recipient of [`Smtp::envelope`]? Answered with [`Answer::Recipient`].
     MayReceive,
+    /// What about [`Smtp::take_request`]? Answered with [`Answer::Authenticated`], [`Answer::AuthRefused`] or, to
+    /// [`Request::Verifier`], [`Answer::Verifier`].
+    Authenticate,
     /// The end of data was reached and the body is whole: commit it for [`Smtp::envelope`] (or
     /// [`Smtp::take_envelope`]). Answered with [`Answer::Committed`]; by [`Role::Lmtp`] also with
     /// [`Answer::CommittedEach`].
@@ -94,6 +104,12 @@ pub enum Answer<R> {
     Begin(BeginVerdict),
     /// To [`Question::MayReceive`].
     Recipient(RecipientVerdict),
+    /// To [`Question::Authenticate`]: who it is, is known now.
+    Authenticated,
+    /// To [`Question::Authenticate`].
+    AuthRefused(AuthRefusal),
+    /// To [`Question::Authenticate`]: what is kept of the password, and this side's nonce.
+    Verifier(Box<Verifier>, String),
     /// To [`Question::Commit`]: proof, or why there is none. For all recipients.
     Committed(Result<R, CommitRefusal>),
     /// To [`Question::Commit`] of [`Role::Lmtp`]: the same for each accepted forward-path, in their order.
@@ -114,6 +130,10 @@ pub(super) enum State {
     Begin,
     /// [`Question::MayReceive`] is open.
     Recipient,
+    /// AUTH was answered 334: the next line is a SASL response.
+    Sasl(Exchange),
+    /// [`Question::Authenticate`] is open.
+    Authenticate(Exchange),
     /// DATA was read; its synchronisation point.
     DataSync,
     /// Between 354 and the end of data.
@@ -137,11 +157,20 @@ pub(super) enum State {
 pub struct Smtp<R> {
     pub(super) config: Arc<Config>,
     pub(super) state: State,
-    lines: LineReader,
+    pub(super) lines: LineReader,
     pub(super) hello: Option<Hello>,
     /// Whether this side of the last TLS handshake has told the peer that it may pipeline.
     pub(super) pipelining_was_offered: bool,
     pub(super) is_tls: bool,
+    /// See [`Smtp::with_plaintext`].
+    pub(super) allows_plaintext: bool,
+    /// The name of the TLS channel.
+    pub(super) binding: Option<Box<[u8]>>,
+    pub(super) has_certificate: bool,
+    pub(super) is_authenticated: bool,
+    /// What [`Question::Authenticate`] is about.
+    pub(super) request: Option<Request>,
+    pub(super) login_failures: u32,
     /// See [`Smtp::with_xclient`].
     pub(super) takes_xclient: bool,
     /// Who the peer speaks for, by XCLIENT.
@@ -171,6 +200,12 @@ impl<R: Receipt> Smtp<R> {
             hello: None,
             pipelining_was_offered: false,
             is_tls: false,
+            allows_plaintext: false,
+            binding: None,
+            has_certificate: false,
+            is_authenticated: false,
+            request: None,
+            login_failures: 0,
             takes_xclient: false,
             client: None,
             transaction: None,
@@ -188,6 +223,13 @@ impl<R: Receipt> Smtp<R> {
     #[must_use]
     pub fn with_xclient(mut self) -> Self {
         self.takes_xclient = true;
+        self
+    }
+
+    /// The same session, which takes passwords without TLS. Only where the network is trusted (RFC 8314 §3).
+    #[must_use]
+    pub fn with_plaintext(mut self, is_allowed: bool) -> Self {
+        self.allows_plaintext = is_allowed;
         self
     }
 
@@ -244,12 +286,18 @@ impl<R: Receipt> Smtp<R> {
     }
 
     fn take_line(&mut self, rest: &[u8], out: &mut Actions<Question>) -> usize {
-        let (taken, command) = match self.lines.next(rest, limits::COMMAND_LINE_BYTES_MAX) {
+        // A token makes a long initial response.
+        let bytes_max = if self.is_submission() && !self.is_authenticated {
+            RESPONSE_BYTES_MAX
+        } else {
+            limits::COMMAND_LINE_BYTES_MAX
+        };
+        let (taken, command) = match self.lines.next(rest, bytes_max) {
             Line::Partial { taken } => return taken,
             Line::TooLong { taken } => (taken, None),
             Line::Whole { content, taken } => (taken, Some(Command::parse(content))),
         };
-        out.deadline = Some(Deadline::Seconds(limits::COMMAND_SECONDS));
+        self.renew_deadline(out);
         match command {
             None => self.refuse(reply::LINE_TOO_LONG, out),
             Some(Ok(command)) => self.run(command, out),
@@ -289,6 +337,7 @@ impl<R: Receipt> Smtp<R> {
             Command::Vrfy(_) => self.say(reply::CANNOT_VERIFY, out),
             Command::Expn => self.refuse(reply::NOT_IMPLEMENTED, out),
             Command::Help => self.say(reply::HELP, out),
+            Command::Auth(argument) => self.auth(argument, out),
             Command::XClient(argument) => self.xclient(argument, out),
             Command::StartTls => self.start_tls(out),
             Command::Http => self.close_with(reply::NO_HTTP, out),
@@ -303,6 +352,13 @@ impl<R: Receipt> Smtp<R> {
             SyntaxError::Arguments => self.refuse(reply::BAD_ARGUMENTS, out),
             SyntaxError::ChunkSize => self.close_with(reply::BAD_CHUNK_SIZE, out),
             SyntaxError::ChunkArguments { bytes } => self.skip_chunk(bytes, 1, reply::BAD_ARGUMENTS, out),
+        }
+    }
+
+    /// A peer has its time from command to command; one that has to log in first has it once.
+    fn renew_deadline(&self, out: &mut Actions<Question>) {
+        if !self.is_submission() || self.is_authenticated {
+            out.deadline = Some(Deadline::Seconds(limits::COMMAND_SECONDS));
         }
     }
 
@@ -381,6 +437,11 @@ impl<R: Receipt> Protocol for Smtp<R> {
     fn handle(&mut self, event: Event<'_, Answer<R>>, out: &mut Actions<Question>) -> Consumed {
         session::handle(self, event, out)
     }
+
+    fn name_channel(&mut self, binding: Option<&[u8]>, has_certificate: bool) {
+        self.binding = binding.map(Into::into);
+        self.has_certificate = has_certificate;
+    }
 }
 
 impl<R: Receipt> LineProtocol for Smtp<R> {
@@ -394,7 +455,7 @@ impl<R: Receipt> LineProtocol for Smtp<R> {
     fn moment(&self) -> Moment {
         match self.state {
             State::Closed => Moment::Closed,
-            State::Command => Moment::Boundary,
+            State::Command | State::Sasl(_) => Moment::Boundary,
             // Answered first: a message already handed over is not called back.
             State::Begin | State::Recipient | State::Commit { .. } => Moment::Committing,
             _ => Moment::Elsewhere,
@@ -413,6 +474,7 @@ impl<R: Receipt> LineProtocol for Smtp<R> {
             let rest = &input[at..];
             let taken = match self.state {
                 State::Command => self.take_line(rest, out),
+                State::Sasl(_) => self.take_response(rest, out),
                 State::Data(_) => self.take_data(rest, at, out),
                 State::Chunk(_) => self.take_chunk(rest, at, out),
                 _ => 0,
@@ -434,7 +496,10 @@ impl<R: Receipt> LineProtocol for Smtp<R> {
             // Said twice, or never asked for: nothing hangs on it.
             return;
         }
-        out.deadline = Some(Deadline::Seconds(limits::COMMAND_SECONDS));
+        self.renew_deadline(out);
+        if matches!(self.state, State::Greeting) && self.is_submission() {
+            out.deadline = Some(Deadline::Seconds(limits::LOGIN_SECONDS));
+        }
         if self.ending.is_shutting_down() {
             return self.close_with(reply::SHUTTING_DOWN, out);
         }
@@ -449,7 +514,17 @@ impl<R: Receipt> LineProtocol for Smtp<R> {
     }
 
     fn answer(&mut self, answer: Answer<R>, out: &mut Actions<Question>) {
-        out.deadline = Some(Deadline::Seconds(limits::COMMAND_SECONDS));
+        self.renew_deadline(out);
+        if matches!(self.state, State::Authenticate(_))
+            && let State::Authenticate(exchange) = std::mem::replace(&mut self.state, State::Command)
+        {
+            return match answer {
+                Answer::Authenticated => self.authenticated(out),
+                Answer::AuthRefused(refusal) => self.auth_refused(exchange, refusal, out),
+                Answer::Verifier(verifier, nonce) => self.go_on_with(exchange, *verifier, &nonce, out),
+                _ => self.close_with(reply::CONFUSED, out),
+            };
+        }
         match (&self.state, answer) {
             (State::Begin, Answer::Begin(verdict)) => self.begin(verdict, out),
             (State::Recipient, Answer::Recipient(verdict)) => self.recipient(verdict, out),

@@ -27,11 +27,13 @@ impl<R: Receipt> Smtp<R> {
         if self.hello.is_none() {
             return Err(self.hello_first());
         }
+        self.check_submitter()?;
         if self.transaction.is_some() {
             return Err(reply::NESTED_MAIL);
         }
         let (path, rest) = Path::split(argument).ok_or(reply::BAD_SENDER)?;
-        let parameters = parameters::parse_mail(rest, self.is_tls).map_err(parameter_reply)?;
+        let parameters =
+            parameters::parse_mail(rest, self.is_tls, self.is_submission()).map_err(parameter_reply)?;
         let reverse_path = path.reverse(parameters.is_utf8).map_err(|error| match error {
             AddressError::NeedsUtf8 => reply::NEEDS_SMTPUTF8,
             AddressError::Syntax | AddressError::TooLong => reply::BAD_SENDER,
@@ -79,6 +81,7 @@ impl<R: Receipt> Smtp<R> {
 
     fn parse_rcpt(&self, argument: &[u8]) -> Result<(ForwardPath, RecipientDsn), Reply> {
         let Some(envelope) = &self.transaction else {
+            self.check_submitter()?;
             return Err(if self.hello.is_none() {
                 self.hello_first()
             } else {
@@ -111,7 +114,9 @@ impl<R: Receipt> Smtp<R> {
                 self.say(reply::RECIPIENT_OK, out);
             }
             Err(RecipientRefusal::UnknownUser) => self.refuse_unknown(out),
-            Err(refusal @ RecipientRefusal::RelayDenied) => self.refuse(refusal.reply(), out),
+            Err(refusal @ (RecipientRefusal::RelayDenied | RecipientRefusal::NotSentOn)) => {
+                self.refuse(refusal.reply(), out)
+            }
             Err(refusal) => self.say(refusal.reply(), out),
         }
     }

@@ -2,11 +2,13 @@
 
 mod laws;
 mod lmtp;
+mod submission;
 mod transcripts;
 
-use super::reply::{CommitRefusal, RecipientRefusal};
+use super::reply::{AuthRefusal, CommitRefusal, RecipientRefusal};
 use super::{Answer, Config, Question, Role, Smtp};
 use crate::model::{Envelope, ForwardPath};
+use crate::proto::sasl::Request;
 use crate::proto::testing::{self, TestReceipt};
 use std::sync::Arc;
 
@@ -39,6 +41,7 @@ impl testing::Table<Core> for Table {
     ) -> Answer<TestReceipt> {
         match question {
             Question::MayBegin { .. } => Answer::Begin(Ok(())),
+            Question::Authenticate => authenticate(core.take_request()),
             Question::MayReceive => Answer::Recipient(may_receive(core.candidate())),
             Question::Commit if self.answers_each => self.commit_each(core, body),
             Question::Commit => Answer::Committed(match self.commit_refusal.clone() {
@@ -75,6 +78,21 @@ impl Table {
             body: body.to_vec(),
         });
         Answer::CommittedEach(results)
+    }
+}
+
+fn authenticate(request: Option<Request>) -> Answer<TestReceipt> {
+    let is_tim = match request {
+        Some(Request::Password(credentials)) => {
+            &*credentials.login == "tim@x.test" && credentials.secret.expose() == b"pass word"
+        }
+        Some(Request::Token(token)) => token.token.expose() == b"good",
+        _ => false,
+    };
+    if is_tim {
+        Answer::Authenticated
+    } else {
+        Answer::AuthRefused(AuthRefusal::Credentials)
     }
 }
 
