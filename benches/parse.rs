@@ -108,7 +108,7 @@ fn parse_mail(line: &[u8]) -> Option<(ReversePath, MailParameters)> {
         return None;
     };
     let (path, rest) = Path::split(argument)?;
-    let parameters = parameters::parse_mail(rest, false).ok()?;
+    let parameters = parameters::parse_mail(rest, false, false).ok()?;
     Some((path.reverse(parameters.is_utf8).ok()?, parameters))
 }
 
@@ -117,7 +117,7 @@ fn borrow_mail(line: &[u8]) -> Option<(Path<'_>, MailParameters)> {
         return None;
     };
     let (path, rest) = Path::split(argument)?;
-    Some((path, parameters::parse_mail(rest, false).ok()?))
+    Some((path, parameters::parse_mail(rest, false, false).ok()?))
 }
 
 fn decode(mail: &[u8]) -> (usize, bool, usize) {

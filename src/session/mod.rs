@@ -20,6 +20,7 @@ mod proxied;
 pub mod service;
 pub mod smtp;
 pub mod submission;
+mod transaction;
 
 pub use service::Service;
 

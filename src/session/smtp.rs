@@ -3,7 +3,7 @@
 //! Invariants: a message is acknowledged with the store's receipt; a recipient list and the body it goes with belong to
 //! one mail transaction; an account named twice gets one copy; in LMTP what keeps one recipient from getting the message
 //! keeps no other.
-//! Limits: those of `proto::smtp::limits`; a message beyond [`HOPS_MAX`] trace fields is a loop (RFC 5321 §6.3), and so
+//! Limits: those of `proto::smtp::limits` and `transaction`; a message beyond its `HOPS_MAX` trace fields is a loop (RFC 5321 §6.3), and so
 //! is one that says it was delivered to a recipient before (RFC 9228 §4).
 //! Failure: what kept the body from being stored is remembered and answered at the end of data, because the dialogue
 //! has no earlier place for it.
@@ -11,24 +11,24 @@
 
 use super::counted::Counted;
 use super::dialogue::{Dialogue, Step};
-use super::head::Head;
 use super::input::Input;
 use super::login::{self, Judgement};
 use super::pipe::Pipe;
 use super::submission::{self, Ownership};
+use super::transaction::{Target, Transaction, begin_refusal, commit_refusal, delivered_to, targets};
 use crate::delivery::{AcceptedMessage, Recipient};
 use crate::directory::{Targets, Verdict};
-use crate::model::{Account, AccountId, ClientProtocol, Envelope, ForwardPath};
-use crate::node::connections::{Admission, MessageMemory, Share};
+use crate::model::{Account, AccountId, ClientProtocol, Envelope};
+use crate::node::connections::{Admission, Share};
 use crate::node::meters::MailMeters;
-use crate::node::{DiscardPermit, Node, NodeEnvironment, SessionId, Settings, TransactionId};
+use crate::node::{DiscardPermit, Node, SessionId, Settings, TransactionId};
 use crate::proto::imap::types::InternalDate;
 use crate::proto::message::trace::{self, Hops, Received, Transport};
 use crate::proto::sasl::Mechanisms;
 use crate::proto::smtp::reply::{AuthRefusal, BeginRefusal, CommitRefusal, RecipientRefusal};
 use crate::proto::smtp::{self, Answer, BeginVerdict, Config, Question, RecipientVerdict, Role, Smtp};
 use crate::proto::{Receipt, ReceiptId};
-use crate::store::{BODY_IN_MEMORY_BYTES_MAX, Body, BodyWriter, CommitReceipt, StoreError};
+use crate::store::{BODY_IN_MEMORY_BYTES_MAX, Body, CommitReceipt, StoreError};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::collections::HashSet;
@@ -37,9 +37,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Received fields a message may bring along. RFC 5321 §6.3 asks for at least 100.
-pub const HOPS_MAX: usize = 100;
 
 /// Why the peer may be told 250.
 #[derive(Clone, Copy, Debug)]
@@ -58,23 +55,6 @@ impl Receipt for Acceptance {
         }
     }
 }
-
-/// The recipients and the body of the mail transaction under way.
-struct Transaction {
-    /// Who gets it: one entry for each accepted forward-path, in order.
-    targets: SmallVec<[Targets; 1]>,
-    body: Option<BodyWriter<NodeEnvironment>>,
-    head: Head,
-    /// Taken while the body comes, and kept until the commit is over.
-    memory: Option<MessageMemory>,
-    failure: Option<CommitRefusal>,
-}
-
-/// Accounts that one mail transaction may reach by all its aliases. More is a list for a list server.
-pub const ACCOUNTS_MAX: usize = 10_000;
-
-/// The accounts of an accepted forward-path; `None` when the message says that it was delivered there before.
-type Target = Option<Targets>;
 
 /// Target of the log's lines about single messages, so that they can be had without others, or not at all.
 pub const MAIL_LOG: &str = "mail";
@@ -601,7 +581,6 @@ impl<P: Pipe> Session<P> {
                 is_utf8: envelope.is_utf8,
                 is_lmtp: self.role == Role::Lmtp,
                 is_authenticated: self.submitter.is_some(),
-                ..Transport::default()
             },
             id: format_args!("{id}"),
             sole_recipient: match &envelope.forward_paths[..] {
@@ -612,109 +591,5 @@ impl<P: Pipe> Session<P> {
         };
         trace::write_received(&facts, &mut received);
         received
-    }
-}
-
-impl Transaction {
-    fn new() -> Self {
-        Self {
-            targets: SmallVec::new(),
-            body: None,
-            head: Head::default(),
-            memory: None,
-            failure: None,
-        }
-    }
-
-    fn add(&mut self, targets: Targets) -> RecipientVerdict {
-        let before: usize = self.targets.iter().map(|targets| targets.len()).sum();
-        if before + targets.len() > ACCOUNTS_MAX {
-            return Err(RecipientRefusal::Temporary);
-        }
-        self.targets.push(targets);
-        Ok(())
-    }
-
-    /// The way the message has gone, or what is wrong with it whoever it is for.
-    fn check(&self, role: Role) -> Result<Hops, CommitRefusal> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.clone());
-        }
-        let hops = trace::hops(self.head.bytes());
-        if hops.received > HOPS_MAX {
-            return Err(CommitRefusal::Loop);
-        }
-        // This site's own MTAs have taken the message from somebody already: it is too late to refuse it.
-        if hops.from > 1 && role != Role::Lmtp {
-            return Err(CommitRefusal::ManyFrom);
-        }
-        Ok(hops)
-    }
-
-    fn drop_body(&mut self) {
-        self.body = None;
-        self.head = Head::default();
-        self.memory = None;
-    }
-
-    fn fail(&mut self, failure: CommitRefusal) {
-        self.drop_body();
-        self.failure.get_or_insert(failure);
-    }
-
-    /// Whether there is memory for `bytes` more. A long message is written while it comes and needs no more than the
-    /// longest that is kept whole.
-    fn has_memory(&mut self, bytes: usize, share: Option<&Rc<Share>>) -> bool {
-        let Some(share) = share.filter(|_| self.failure.is_none()) else {
-            return true;
-        };
-        let before = self.body.as_ref().map_or(0, BodyWriter::len);
-        let before = usize::try_from(before).unwrap_or(usize::MAX);
-        let all = before.saturating_add(bytes).min(BODY_IN_MEMORY_BYTES_MAX);
-        self.memory
-            .get_or_insert_with(|| share.message_memory())
-            .grow_to(all)
-    }
-
-    async fn push(&mut self, piece: Bytes, begin: impl FnOnce() -> BodyWriter<NodeEnvironment>) {
-        if self.failure.is_some() {
-            return;
-        }
-        self.head.push(&piece);
-        if let Err(failure) = self.body.get_or_insert_with(begin).push(piece).await {
-            self.fail(commit_refusal(&failure));
-        }
-    }
-}
-
-fn targets(envelope: &Envelope, targets: SmallVec<[Targets; 1]>, hops: &Hops) -> SmallVec<[Target; 1]> {
-    let target = |(mut accounts, path): (Targets, &ForwardPath)| {
-        accounts.retain(|account| !hops.was_delivered_to(delivered_to(path, account)));
-        (!accounts.is_empty()).then_some(accounts)
-    };
-    let paths = envelope.forward_paths.iter();
-    targets.into_iter().zip(paths).map(target).collect()
-}
-
-/// What Delivered-To says: the address the peer used, or the account's own for a bare `<postmaster>`.
-fn delivered_to<'a>(path: &'a ForwardPath, account: &'a Account) -> &'a crate::model::AddrSpec {
-    match path {
-        ForwardPath::Address(address) => address,
-        ForwardPath::Postmaster => &account.address,
-    }
-}
-
-fn begin_refusal(error: StoreError) -> BeginRefusal {
-    match error {
-        StoreError::NoSpace(_) => BeginRefusal::NoSpace,
-        _ => BeginRefusal::Failed,
-    }
-}
-
-fn commit_refusal(error: &StoreError) -> CommitRefusal {
-    match error {
-        StoreError::NoSpace(_) => CommitRefusal::NoSpace,
-        StoreError::OverQuota => CommitRefusal::OverQuota,
-        _ => CommitRefusal::Failed,
     }
 }
