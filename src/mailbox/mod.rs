@@ -7,6 +7,7 @@
 
 pub mod budget;
 pub mod digests;
+pub mod fuzzy;
 pub mod list;
 pub mod pattern;
 pub mod reader;

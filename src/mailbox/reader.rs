@@ -4,7 +4,7 @@
 //! when a header is asked for, all of it only when its MIME structure must be scanned, and a body streams through in
 //! pieces.
 //! Invariants: every octet handed out was checked against its CRC by the store; nothing is read twice while it is kept.
-//! Limits: [`READ_BYTES_MAX`] a read, [`HEADER_BYTES_MAX`] of a header, [`PARSE_BYTES_MAX`] of a message to be scanned.
+//! Limits: [`WHOLE_BYTES_MAX`] a core for messages held whole; [`READ_BYTES_MAX`] a read, [`HEADER_BYTES_MAX`] of a header, [`PARSE_BYTES_MAX`] of a message to be scanned.
 //! Failure: the store's ([`StoreError`]); a message too long to be scanned is [`ReadError::TooLong`], its octets stream.
 //! Not here: what a section is (`proto::message`), which message is meant (`view`).
 
@@ -12,6 +12,7 @@ use crate::model::AccountId;
 use crate::proto::message::structure::{self, Structure};
 use crate::store::{Environment, MessageRow, Store, StoreError, StoredMessage};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -27,6 +28,41 @@ pub const HEADER_BYTES_MAX: u64 = 1024 * 1024;
 /// Longest message whose MIME structure is scanned; above the largest message accepted by default (50 MiB).
 pub const PARSE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Octets of messages held whole on one core, all sessions together; those up to [`READ_BYTES_MAX`] are not counted. Four
+/// of the longest, or some hundred of the size of a photograph.
+pub const WHOLE_BYTES_MAX: u64 = 4 * PARSE_BYTES_MAX;
+
+thread_local! {
+    /// What is held of [`WHOLE_BYTES_MAX`]: one executor is one thread.
+    static WHOLE_BYTES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A share of [`WHOLE_BYTES_MAX`].
+#[derive(Debug, Default)]
+struct Share(u64);
+
+impl Share {
+    /// Grows to `bytes`.
+    fn grow(&mut self, bytes: u64) -> Result<(), ReadError> {
+        if bytes <= READ_BYTES_MAX.max(self.0) {
+            return Ok(());
+        }
+        let held = WHOLE_BYTES.get() - self.0 + bytes;
+        if held > WHOLE_BYTES_MAX {
+            return Err(ReadError::Busy);
+        }
+        WHOLE_BYTES.set(held);
+        self.0 = bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        WHOLE_BYTES.set(WHOLE_BYTES.get() - self.0);
+    }
+}
+
 /// Why octets cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
@@ -35,6 +71,9 @@ pub enum ReadError {
     /// Beyond [`PARSE_BYTES_MAX`].
     #[error("the message is too long to be taken apart")]
     TooLong,
+    /// Beyond [`WHOLE_BYTES_MAX`] with the others of this core: try again.
+    #[error("too many long messages are taken apart at once")]
+    Busy,
 }
 
 /// An opened message and what has been read of it.
@@ -43,6 +82,7 @@ pub struct MessageReader<E: Environment> {
     stored: StoredMessage,
     /// The message from its start on.
     start: Vec<u8>,
+    share: Share,
     header_bytes: Option<u64>,
     structure: Option<Rc<Structure>>,
 }
@@ -58,6 +98,7 @@ impl<E: Environment> MessageReader<E> {
             store: store.clone(),
             stored,
             start: Vec::new(),
+            share: Share::default(),
             header_bytes: None,
             structure: None,
         })
@@ -101,13 +142,22 @@ impl<E: Environment> MessageReader<E> {
     /// The whole message in memory.
     ///
     /// # Errors
-    /// The store's, or [`ReadError::TooLong`].
+    /// The store's, [`ReadError::TooLong`] or [`ReadError::Busy`].
     pub async fn whole(&mut self) -> Result<&[u8], ReadError> {
         if self.size() > PARSE_BYTES_MAX {
             return Err(ReadError::TooLong);
         }
+        self.share.grow(self.size())?;
         self.fill(self.size()).await?;
         Ok(&self.start)
+    }
+
+    /// Forgets the octets of a long message, so that nobody holds one while he waits for a peer that does not read.
+    pub fn forget_whole(&mut self) {
+        if self.start.len() as u64 > HEADER_BYTES_MAX {
+            self.start = Vec::new();
+            self.share = Share::default();
+        }
     }
 
     /// The message's MIME structure; scanned once.
@@ -258,6 +308,21 @@ mod tests {
     use super::*;
     use crate::proto::message::header;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_is_held_on_a_core_is_bounded_and_given_back() {
+        let mut shares: Vec<Share> = (0..5).map(|_| Share::default()).collect();
+        for share in &mut shares[..4] {
+            share.grow(PARSE_BYTES_MAX).expect("there is room for four");
+            share.grow(PARSE_BYTES_MAX).expect("it has it already");
+        }
+        assert_eq!(shares[4].grow(READ_BYTES_MAX + 1), Err(ReadError::Busy));
+        assert_eq!(shares[4].grow(READ_BYTES_MAX), Ok(()));
+        shares.remove(0);
+        assert_eq!(shares[3].grow(PARSE_BYTES_MAX), Ok(()));
+        drop(shares);
+        assert_eq!(WHOLE_BYTES.get(), 0);
+    }
 
     proptest! {
         #[test]

@@ -70,11 +70,9 @@ impl TextKey {
     }
 }
 
-/// Why a SEARCH cannot be compiled. Both are the peer's fault.
+/// Why a SEARCH cannot be compiled: the peer's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CompileError {
-    /// A sequence number that no message has. BAD.
-    BeyondView,
     /// `NO [BADCHARSET]`
     BadCharset,
 }
@@ -245,8 +243,8 @@ impl Compiler<'_> {
                 let text = self.matcher(text)?;
                 self.text(TextKey::Text(text))
             }
-            SearchKey::Sequence(set) => self.indexes(set, false)?,
-            SearchKey::Uid(set) => self.indexes(set, true)?,
+            SearchKey::Sequence(set) => self.indexes(set, false),
+            SearchKey::Uid(set) => self.indexes(set, true),
             SearchKey::ModSeq(mod_seq) => {
                 self.has_mod_seq = true;
                 Criterion::ModSeq(*mod_seq)
@@ -261,6 +259,8 @@ impl Compiler<'_> {
             SearchKey::SavedOn(day) => Criterion::SavedOn(*day),
             SearchKey::SavedSince(day) => Criterion::SavedSince(*day),
             SearchKey::SaveDateSupported => Criterion::Constant(true),
+            // Taken apart before by `fuzzy`; what is left of it means what it says.
+            SearchKey::Fuzzy(key) => self.one(key)?,
             SearchKey::Not(key) => not(self.one(key)?),
             SearchKey::Or(a, b) => {
                 let mut sides = [self.one(a)?, self.one(b)?];
@@ -304,12 +304,10 @@ impl Compiler<'_> {
         }
     }
 
-    fn indexes(&self, set: &SequenceSet, by_uid: bool) -> Result<Criterion, CompileError> {
+    /// A number that no message has matches none, as any other criterion that nothing meets.
+    fn indexes(&self, set: &SequenceSet, by_uid: bool) -> Criterion {
         let resolved = set.resolve(self.context.view.uids(), self.context.saved, by_uid);
-        match resolved.first_invalid {
-            Some(_) => Err(CompileError::BeyondView),
-            None => Ok(Criterion::Indexes(resolved.ranges)),
-        }
+        Criterion::Indexes(resolved.ranges)
     }
 }
 

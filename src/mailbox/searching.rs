@@ -14,6 +14,7 @@ use super::view::View;
 use crate::model::{AccountId, ModSeq, Uid};
 use crate::proto::message::search::{MessageSearch, Progress, Scope};
 use crate::store::{AccountState, Environment, MessageRow, Store, StoreError};
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// Rows looked at before others may get a turn; some hundred microseconds with a handful of keys.
@@ -40,6 +41,8 @@ pub struct Found {
 pub enum SearchError {
     #[error("the search takes too long")]
     BudgetSpent,
+    #[error("too many long messages are searched at once")]
+    Busy,
     #[error("the mailbox is gone")]
     MailboxGone,
     #[error(transparent)]
@@ -52,50 +55,111 @@ impl From<Spent> for SearchError {
     }
 }
 
-/// Runs `query`, compiled against `view`, over the messages of `view`.
-///
-/// # Errors
-/// See [`SearchError`].
-pub async fn run<E: Environment, P: Pace>(
-    store: &Store<E>,
+/// A search through the messages of a view. Make it, and take steps until the last.
+pub struct Run<'a, E: Environment, P> {
+    store: &'a Store<E>,
     account: AccountId,
-    view: &View,
-    query: &Query,
-    pace: &P,
-) -> Result<Found, SearchError> {
-    let mut budget = Budget::new(pace);
-    let mut found = Found::default();
-    for slice in slices(view.len()) {
-        let judged =
-            budget.timed(|| store.account(account, |state| judge_rows(state, view, query, slice.clone())));
-        let mut judged = judged.flatten().ok_or(SearchError::MailboxGone)?;
-        budget.breathe_if_due().await?;
-        let undecided = std::mem::take(&mut judged.undecided);
-        for (at, (index, row)) in undecided.iter().enumerate() {
-            if at % AHEAD_MESSAGES == 0 {
-                let ahead = undecided[at..].iter().take(AHEAD_MESSAGES);
-                store.read_ahead(ahead.map(|(_, row)| row)).await;
-            }
-            let (index, row) = (*index, *row);
-            match is_match(store, account, query, index, &row, &mut budget).await {
-                Ok(true) => judged.found.push((index, row.mod_seq)),
+    view: &'a View,
+    query: &'a Query,
+    budget: Budget<'a, P>,
+    found: Found,
+    slices: VecDeque<Range<usize>>,
+    /// Of the slice in work: what must be read yet.
+    undecided: VecDeque<(usize, MessageRow)>,
+    matched: Vec<(usize, ModSeq)>,
+}
+
+impl<'a, E: Environment, P: Pace> Run<'a, E, P> {
+    /// A run of `query`, compiled against `view`, over its messages.
+    pub fn new(
+        store: &'a Store<E>,
+        account: AccountId,
+        view: &'a View,
+        query: &'a Query,
+        pace: &'a P,
+    ) -> Self {
+        Self {
+            store,
+            account,
+            view,
+            query,
+            budget: Budget::new(pace),
+            found: Found::default(),
+            slices: slices(view.len()).collect(),
+            undecided: VecDeque::new(),
+            matched: Vec::new(),
+        }
+    }
+
+    /// Messages judged so far.
+    #[must_use]
+    pub fn done(&self) -> usize {
+        let rest = self.slices.front().map_or(self.view.len(), |slice| slice.start);
+        rest - self.undecided.len()
+    }
+
+    /// What was found, after the last step.
+    #[must_use]
+    pub fn into_found(self) -> Found {
+        self.found
+    }
+
+    /// Takes a step; false after the last.
+    ///
+    /// # Errors
+    /// See [`SearchError`].
+    pub async fn step(&mut self) -> Result<bool, SearchError> {
+        if self.undecided.is_empty() {
+            let Some(slice) = self.slices.pop_front() else {
+                return Ok(false);
+            };
+            self.judge(slice)?;
+        }
+        self.budget.breathe_if_due().await?;
+        let step = self.undecided.len().min(AHEAD_MESSAGES);
+        if step > 0 {
+            let ahead = self.undecided.iter().take(step);
+            self.store.read_ahead(ahead.map(|(_, row)| row)).await;
+        }
+        for (index, row) in self.undecided.drain(..step) {
+            match is_match(self.store, self.account, self.query, index, &row, &mut self.budget).await {
+                Ok(true) => self.matched.push((index, row.mod_seq)),
                 // One damaged message must not make every search fail; the store has reported it.
                 Ok(false) | Err(SearchError::Store(StoreError::Damaged { .. })) => {}
                 Err(error) => return Err(error),
             }
         }
-        judged.found.sort_unstable_by_key(|(index, _)| *index);
-        found.has_gone |= judged.has_gone;
-        for (index, mod_seq) in judged.found {
-            if found.indexes.is_empty() {
-                found.mod_seq_of_ends.0 = mod_seq;
+        if self.undecided.is_empty() {
+            self.slice_done();
+        }
+        Ok(true)
+    }
+
+    fn judge(&mut self, slice: Range<usize>) -> Result<(), SearchError> {
+        let Self {
+            store, view, query, ..
+        } = self;
+        let judged = self
+            .budget
+            .timed(|| store.account(self.account, |state| judge_rows(state, view, query, slice)));
+        let judged = judged.flatten().ok_or(SearchError::MailboxGone)?;
+        self.found.has_gone |= judged.has_gone;
+        self.matched = judged.found;
+        self.undecided = judged.undecided.into();
+        Ok(())
+    }
+
+    fn slice_done(&mut self) {
+        self.matched.sort_unstable_by_key(|(index, _)| *index);
+        for (index, mod_seq) in self.matched.drain(..) {
+            if self.found.indexes.is_empty() {
+                self.found.mod_seq_of_ends.0 = mod_seq;
             }
-            found.indexes.push(index);
-            found.mod_seq = found.mod_seq.max(mod_seq);
-            found.mod_seq_of_ends.1 = mod_seq;
+            self.found.indexes.push(index);
+            self.found.mod_seq = self.found.mod_seq.max(mod_seq);
+            self.found.mod_seq_of_ends.1 = mod_seq;
         }
     }
-    Ok(found)
 }
 
 fn slices(len: usize) -> impl Iterator<Item = Range<usize>> {
@@ -174,11 +238,13 @@ async fn decide<E: Environment, P: Pace>(
     let structure = match reader.structure().await {
         Ok(structure) => structure,
         Err(ReadError::TooLong) => return Ok(false),
+        Err(ReadError::Busy) => return Err(SearchError::Busy),
         Err(ReadError::Store(error)) => return Err(error.into()),
     };
     let message = match reader.whole().await {
         Ok(message) => message,
         Err(ReadError::TooLong) => return Ok(false),
+        Err(ReadError::Busy) => return Err(SearchError::Busy),
         Err(ReadError::Store(error)) => return Err(error.into()),
     };
     let mut search = MessageSearch::new(&structure, message, scope, matcher);

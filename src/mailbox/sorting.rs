@@ -8,6 +8,7 @@
 //! Not here: base subjects (`proto::message::subject`), the response (`session::imap`).
 
 use super::budget::{Budget, Pace};
+use super::fuzzy::Scores;
 use super::reader::MessageReader;
 use super::searching::{SEARCH_SLICE_ROWS, SearchError};
 use super::view::{View, row_of};
@@ -36,6 +37,14 @@ struct Entry {
     values: SmallVec<[Value; 2]>,
 }
 
+/// What messages are sorted by.
+#[derive(Clone, Copy)]
+pub struct Order<'a> {
+    pub criteria: &'a [SortCriterion],
+    /// For RELEVANCY.
+    pub scores: &'a Scores,
+}
+
 /// The messages of `indexes` that are still there, sorted.
 ///
 /// # Errors
@@ -44,10 +53,11 @@ pub async fn sort<E: Environment, P: Pace>(
     store: &Store<E>,
     account: AccountId,
     view: &View,
-    criteria: &[SortCriterion],
+    order: Order<'_>,
     indexes: &[usize],
     pace: &P,
 ) -> Result<Vec<usize>, SearchError> {
+    let Order { criteria, scores } = order;
     let mut budget = Budget::new(pace);
     let needs_header = criteria.iter().any(|criterion| needs_header(criterion.key));
     let mut entries = Vec::with_capacity(indexes.len());
@@ -61,7 +71,14 @@ pub async fn sort<E: Environment, P: Pace>(
             } else {
                 Vec::new()
             };
-            let values = budget.timed(|| criteria.iter().map(|c| value(c.key, &row, &header)).collect());
+            let values = budget.timed(|| {
+                let value = |by: &SortCriterion| match by.key {
+                    // RFC 6203 §5: the most relevant first.
+                    SortKey::Relevancy => Value::Number(-i64::from(scores.of(index))),
+                    key => value(key, &row, &header),
+                };
+                criteria.iter().map(value).collect()
+            });
             entries.push(Entry { index, values });
             budget.breathe_if_due().await?;
         }
@@ -104,7 +121,7 @@ pub(super) async fn header_of<E: Environment>(
 }
 
 fn needs_header(key: SortKey) -> bool {
-    !matches!(key, SortKey::Arrival | SortKey::Size)
+    !matches!(key, SortKey::Arrival | SortKey::Size | SortKey::Relevancy)
 }
 
 fn value(key: SortKey, row: &MessageRow, header: &[u8]) -> Value {
@@ -125,6 +142,8 @@ fn value(key: SortKey, row: &MessageRow, header: &[u8]) -> Value {
         SortKey::Cc => text(&first_mailbox(header, "cc")),
         SortKey::DisplayFrom => text(&first_display(header, "from")),
         SortKey::DisplayTo => text(&first_display(header, "to")),
+        // Not in the message: see the caller.
+        SortKey::Relevancy => Value::Number(0),
     }
 }
 

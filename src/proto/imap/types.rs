@@ -323,6 +323,28 @@ pub enum SequenceSet {
     Saved,
 }
 
+impl SequenceSet {
+    /// The set of `uids`, which ascend.
+    #[must_use]
+    pub fn of(uids: impl IntoIterator<Item = crate::model::Uid>) -> Self {
+        let mut ranges: SmallVec<[SequenceRange; 4]> = SmallVec::new();
+        for uid in uids {
+            let number = SequenceNumber::Number(uid.0);
+            match ranges.last_mut() {
+                Some(SequenceRange {
+                    last: SequenceNumber::Number(last),
+                    ..
+                }) if last.get().checked_add(1) == Some(uid.value()) => *last = uid.0,
+                _ => ranges.push(SequenceRange {
+                    first: number,
+                    last: number,
+                }),
+            }
+        }
+        Self::Ranges(ranges)
+    }
+}
+
 /// `a:b`; either end may be `*`. A single number is `a:a`. The ends may be in either order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SequenceRange {
@@ -368,6 +390,10 @@ pub enum FetchItem {
     EmailId,
     ThreadId,
     SaveDate,
+    /// RFC 8970.
+    Preview {
+        is_lazy: bool,
+    },
     /// `BODY[…]<…>` and `BODY.PEEK[…]<…>`
     BodySection {
         section: Section,
@@ -451,6 +477,8 @@ pub enum SortKey {
     DisplayFrom,
     DisplayTo,
     From,
+    /// RFC 6203 §5.
+    Relevancy,
     Size,
     Subject,
     To,
@@ -494,6 +522,34 @@ pub struct ReturnOptions {
     pub all: bool,
     pub count: bool,
     pub save: bool,
+    /// RFC 6203 §4.
+    pub relevancy: bool,
+    /// RFC 9394 §3.1.
+    pub partial: Option<PartialRange>,
+}
+
+/// A part of a result: the `first`th to the `last`th, in either order, counted from its end if `is_from_end` (RFC 9394
+/// §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartialRange {
+    pub first: std::num::NonZeroU32,
+    pub last: std::num::NonZeroU32,
+    pub is_from_end: bool,
+}
+
+impl PartialRange {
+    /// Which of `count` results are meant.
+    #[must_use]
+    pub fn of(self, count: usize) -> std::ops::Range<usize> {
+        let least = self.first.min(self.last).get() as usize - 1;
+        let most = (self.first.max(self.last).get() as usize).min(count);
+        let range = least.min(most)..most;
+        if self.is_from_end {
+            count - range.end..count - range.start
+        } else {
+            range
+        }
+    }
 }
 
 /// SEARCH criteria (RFC 9051 §6.4.4, RFC 3501's OLD/NEW/RECENT, RFC 5032, RFC 7162, RFC 8474). Texts are octets in the
@@ -543,6 +599,8 @@ pub enum SearchKey {
     SavedSince(i32),
     /// RFC 8514: all messages where the mailbox keeps save dates.
     SaveDateSupported,
+    /// RFC 6203: what the key says, or nearly.
+    Fuzzy(Box<SearchKey>),
     Not(Box<SearchKey>),
     Or(Box<SearchKey>, Box<SearchKey>),
     And(Vec<SearchKey>),
@@ -554,7 +612,7 @@ impl SearchKey {
     pub fn names_numbers(&self) -> bool {
         match self {
             Self::Sequence(set) => *set != SequenceSet::Saved,
-            Self::Not(key) => key.names_numbers(),
+            Self::Not(key) | Self::Fuzzy(key) => key.names_numbers(),
             Self::Or(a, b) => a.names_numbers() || b.names_numbers(),
             Self::And(keys) => keys.iter().any(Self::names_numbers),
             _ => false,

@@ -25,6 +25,7 @@ pub mod envelope;
 pub mod header;
 pub mod mime;
 pub mod nstring;
+pub mod preview;
 pub mod references;
 pub mod search;
 pub mod section;

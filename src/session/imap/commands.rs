@@ -64,7 +64,7 @@ impl<S: Services> Session<S> {
             CommandBody::GetQuotaRoot(mailbox) => self.quota_root(&mailbox, link.out()),
             CommandBody::Expunge { uids } => self.expunge(uids).await,
             CommandBody::Search(search) => self.search(link, &tag, search).await,
-            CommandBody::Thread { algorithm, search } => self.thread(link, algorithm, search).await,
+            CommandBody::Thread { algorithm, search } => self.thread(link, &tag, algorithm, search).await,
             CommandBody::Fetch(fetch) => self.fetch(link, fetch).await,
             CommandBody::Store(store) => self.store(link, store).await,
             CommandBody::Copy { set, mailbox, by_uid } => self.copy(set, mailbox, by_uid).await,

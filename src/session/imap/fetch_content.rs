@@ -11,12 +11,12 @@
 use super::Services;
 use super::fetch::Trouble;
 use super::link::{Link, Lost};
-use crate::mailbox::reader::{MessageReader, READ_BYTES_MAX, ReadError};
+use crate::mailbox::reader::{FIRST_READ_BYTES, MessageReader, READ_BYTES_MAX, ReadError};
 use crate::mailbox::search::email_id_text;
-use crate::proto::imap::encode::{message, push_literal_head, push_literal8_head};
+use crate::proto::imap::encode::{message, push_literal_head, push_literal8_head, push_string};
 use crate::proto::imap::types::{FetchItem, Partial, Section, SectionText};
 use crate::proto::message::section::{self, SectionBytes};
-use crate::proto::message::{binary, bodystructure, envelope};
+use crate::proto::message::{binary, bodystructure, envelope, preview};
 use crate::session::pipe::Pipe;
 use crate::store::Environment;
 use memchr::memchr;
@@ -81,6 +81,7 @@ pub fn warmth(item: &FetchItem) -> Warmth {
             (Some(SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_)), false) => Warmth::Whole,
             (_, false) => Warmth::Structure,
         },
+        FetchItem::Preview { .. } => Warmth::Start,
         _ => Warmth::Record,
     }
 }
@@ -104,6 +105,35 @@ pub async fn warm<E: Environment>(reader: &mut MessageReader<E>, warmth: Warmth)
     Ok(())
 }
 
+/// RFC 8970 §3.1: a preview is made by reading the message, so a lazy client gets that of a short one only, NIL of others.
+async fn write_preview<E: Environment>(
+    out: &mut Vec<u8>,
+    reader: &mut MessageReader<E>,
+    is_lazy: bool,
+    trouble: &mut Trouble,
+) {
+    out.extend_from_slice(b"PREVIEW ");
+    if is_lazy && reader.size() > FIRST_READ_BYTES {
+        return out.extend_from_slice(b"NIL");
+    }
+    let structure = match reader.structure().await {
+        Ok(structure) => structure,
+        // Too long to be taken apart: no preview, and no failure (RFC 8970 §3.2).
+        Err(ReadError::TooLong) => return out.extend_from_slice(b"NIL"),
+        Err(error) => {
+            trouble.read(error);
+            return out.extend_from_slice(b"NIL");
+        }
+    };
+    match reader.whole().await {
+        Ok(message) => push_string(preview::of(&structure, message).as_bytes(), out),
+        Err(error) => {
+            trouble.read(error);
+            out.extend_from_slice(b"NIL");
+        }
+    }
+}
+
 /// What an item's value is.
 enum Value {
     Nil,
@@ -122,10 +152,16 @@ pub async fn write<P: Pipe, S: Services>(
     match item {
         FetchItem::Envelope | FetchItem::BodyStructure | FetchItem::Body => {
             write_digest(link.out(), reader, item, trouble).await;
+            reader.forget_whole();
             return Ok(());
         }
         FetchItem::EmailId => {
             message::push_email_id(&email_id_text(reader.email_id()), link.out());
+            return Ok(());
+        }
+        FetchItem::Preview { is_lazy } => {
+            write_preview(link.out(), reader, *is_lazy, trouble).await;
+            reader.forget_whole();
             return Ok(());
         }
         FetchItem::BinarySize { part } => {
@@ -150,6 +186,11 @@ pub async fn write<P: Pipe, S: Services>(
             }
         },
     };
+    // What is sent from here on is read again, piece by piece. A decoded part is sent whole, and its message's share of
+    // the core's memory is kept as long.
+    if !matches!(value, Value::Owned(_)) {
+        reader.forget_whole();
+    }
     match cut(value, partial_of(item)) {
         Value::Nil => link.out().extend_from_slice(b"NIL"),
         Value::Owned(bytes) => Form::of(item).push_whole(&bytes, link.out()),

@@ -8,16 +8,21 @@ use super::changes::count;
 use super::link::Link;
 use super::state::{Answered, Session, Stop, mailbox_gone, no};
 use crate::base::clock::Clock;
+use crate::mailbox::fuzzy::{self, Reading, Scores};
 use crate::mailbox::search::{CompileError, Context, Query};
-use crate::mailbox::searching::{self, Found, SearchError};
+use crate::mailbox::searching::{Found, Run, SearchError};
 use crate::mailbox::sorting;
 use crate::mailbox::view::row_of;
 use crate::model::{ModSeq, SeqNum, Uid};
+use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::encode::mailbox::{ExtendedSearch, push_extended_search_line};
 use crate::proto::imap::encode::push_number;
-use crate::proto::imap::types::{ReturnOptions, Search, SortCriterion, Tag};
+use crate::proto::imap::types::{
+    ReturnOptions, Search, SearchKey, SequenceSet, SortCriterion, SortKey, Tag,
+};
 use crate::proto::imap::{Code, Completion, Status};
 use crate::session::pipe::Pipe;
+use std::time::Duration;
 
 /// Numbers written between two looks at the send buffer.
 const NUMBERS_SLICE: usize = 4_096;
@@ -25,33 +30,30 @@ const NUMBERS_SLICE: usize = 4_096;
 /// Charsets named in BADCHARSET; mail's others are known too.
 const CHARSETS: &[&str] = &["UTF-8", "US-ASCII", "ISO-8859-1", "ISO-8859-15", "WINDOWS-1252"];
 
+/// Between two reports of how far a search is (RFC 9585 §3 advises against more than one in some ten seconds).
+const PROGRESS_TIME: Duration = Duration::from_secs(10);
+
 impl<S: Services> Session<S> {
     pub async fn search<P: Pipe>(&mut self, link: &mut Link<P>, tag: &Tag, search: Search) -> Answered {
+        check_relevancy(&search)?;
         let saves = search.return_options.is_some_and(|options| options.save);
-        let query = match self.compile(&search) {
-            Ok(query) => query,
-            Err(stop) => {
-                // RFC 5182 §2.1: NO empties the saved result, BAD leaves it.
-                if saves && matches!(&stop, Stop::Ended(c) if c.status == Status::No) {
-                    self.selected_mut()?.saved.clear();
-                }
-                return Err(stop);
-            }
-        };
-        if query.has_mod_seq() {
-            self.enable_condstore(link.out());
-        }
-        let found = self.find(&query).await;
-        if saves && found.is_err() {
+        let matching = self.matching(link, tag, &search, Reading::Stems).await;
+        // RFC 5182 §2.1: NO empties the saved result, BAD leaves it.
+        if saves && matches!(&matching, Err(Stop::Ended(c)) if c.status == Status::No) {
             self.selected_mut()?.saved.clear();
         }
-        let mut found = found?;
+        let (mut found, has_mod_seq) = matching?;
+        let scores = if wants_relevancy(&search) {
+            self.scores(link, tag, &search, &found).await?
+        } else {
+            Scores::default()
+        };
         if !search.sort.is_empty() {
-            self.sort(&mut found, &search.sort).await?;
+            self.sort(&mut found, &search.sort, &scores).await?;
         }
-        let gives_mod_seq = query.has_mod_seq() && !found.indexes.is_empty();
-        let mod_seq = gives_mod_seq.then(|| mod_seq_of(&found, search.return_options));
         let mut options = search.return_options;
+        let gives_mod_seq = has_mod_seq && !found.indexes.is_empty();
+        let mod_seq = gives_mod_seq.then(|| mod_seq_of(&found, options));
         if self.is_rev2 && search.sort.is_empty() {
             // RFC 9051 §6.4.4: without RETURN it is RETURN (ALL).
             options.get_or_insert_default();
@@ -62,7 +64,17 @@ impl<S: Services> Session<S> {
                 self.write_numbers(link, word, &found, search.by_uid, mod_seq)
                     .await?;
             }
-            Some(options) => self.answer_extended(link, tag, &found, search.by_uid, options, mod_seq)?,
+            Some(options) => {
+                let result = Answer {
+                    tag,
+                    found: &found,
+                    scores: &scores,
+                    by_uid: search.by_uid,
+                    options,
+                    mod_seq,
+                };
+                self.answer_extended(link, &result)?;
+            }
         }
         let done = Completion::ok("SEARCH completed");
         // RFC 9051 §7.1. A UID SEARCH is followed by the EXPUNGE responses themselves.
@@ -73,40 +85,94 @@ impl<S: Services> Session<S> {
         })
     }
 
-    pub(super) fn compile(&self, search: &Search) -> Result<Query, Stop> {
+    /// What matches, and whether MODSEQ is among the keys.
+    pub(super) async fn matching<P: Pipe>(
+        &mut self,
+        link: &mut Link<P>,
+        tag: &Tag,
+        search: &Search,
+        reading: Reading,
+    ) -> Result<(Found, bool), Stop> {
+        let query = self.compile(&fuzzy::read(&search.keys, reading), search.charset.as_deref())?;
+        if query.has_mod_seq() {
+            self.enable_condstore(link.out());
+        }
+        let found = self.find(link, tag, &query).await?;
+        Ok((found, query.has_mod_seq()))
+    }
+
+    fn compile(&self, keys: &[SearchKey], charset: Option<&str>) -> Result<Query, Stop> {
         let now = self.services.clock().now();
         let compiled = self.with_selected(|state, selected| {
             let context = Context {
                 view: &selected.view,
                 saved: &selected.saved,
                 keywords: &state.keywords,
-                charset: search.charset.as_deref(),
+                charset,
                 now,
             };
-            Query::compile(&search.keys, context)
+            Query::compile(keys, context)
         })?;
-        compiled.map_err(|error| match error {
-            CompileError::BeyondView => Completion::bad("There is no message of that number").into(),
-            CompileError::BadCharset => no(Code::BadCharset(CHARSETS), "Unknown charset").into(),
-        })
+        compiled.map_err(|CompileError::BadCharset| no(Code::BadCharset(CHARSETS), "Unknown charset").into())
     }
 
-    pub(super) async fn find(&self, query: &Query) -> Result<Found, Stop> {
+    async fn find<P: Pipe>(&self, link: &mut Link<P>, tag: &Tag, query: &Query) -> Result<Found, Stop> {
         let view = &self.selected()?.view;
         let services = &*self.services;
-        let found = searching::run(services.store(), self.account.id, view, query, services).await;
-        found.map_err(stop_of)
+        let mut run = Run::new(services.store(), self.account.id, view, query, services);
+        let mut told = services.now();
+        while run.step().await.map_err(stop_of)? {
+            let now = services.now();
+            if now.saturating_duration_since(told) < PROGRESS_TIME {
+                continue;
+            }
+            told = now;
+            let progress = Code::InProgress {
+                tag: tag.to_vec(),
+                done: count(run.done()),
+                goal: count(view.len()),
+            };
+            push_status_line(b"*", Status::Ok, Some(&progress), "Searching", link.out());
+            link.flush(now).await?;
+        }
+        Ok(run.into_found())
+    }
+
+    /// How well each message found matches: by which reading it is found first.
+    async fn scores<P: Pipe>(
+        &mut self,
+        link: &mut Link<P>,
+        tag: &Tag,
+        search: &Search,
+        found: &Found,
+    ) -> Result<Scores, Stop> {
+        let uids = self.selected()?.view.uids();
+        let found_uids = found.indexes.iter().map(|index| uids[*index]);
+        let mut scores = Scores::new(&found.indexes);
+        let mut narrowed = search.clone();
+        narrowed.keys.insert(0, SearchKey::Uid(SequenceSet::of(found_uids)));
+        for reading in [Reading::Words, Reading::Exact] {
+            let (better, _) = self.matching(link, tag, &narrowed, reading).await?;
+            scores.raise(&better.indexes, reading);
+        }
+        Ok(scores)
     }
 
     /// Puts what was found in order; MIN and MAX then are the first and the last (RFC 5267 §3).
-    async fn sort(&self, found: &mut Found, criteria: &[SortCriterion]) -> Result<(), Stop> {
+    async fn sort(
+        &self,
+        found: &mut Found,
+        criteria: &[SortCriterion],
+        scores: &Scores,
+    ) -> Result<(), Stop> {
         let view = &self.selected()?.view;
         let services = &*self.services;
+        let order = sorting::Order { criteria, scores };
         let sorted = sorting::sort(
             services.store(),
             self.account.id,
             view,
-            criteria,
+            order,
             &found.indexes,
             services,
         );
@@ -150,50 +216,86 @@ impl<S: Services> Session<S> {
         Ok(())
     }
 
-    fn answer_extended<P: Pipe>(
-        &mut self,
-        link: &mut Link<P>,
-        tag: &Tag,
-        found: &Found,
-        by_uid: bool,
-        options: ReturnOptions,
-        mod_seq: Option<ModSeq>,
-    ) -> Result<(), Stop> {
+    fn answer_extended<P: Pipe>(&mut self, link: &mut Link<P>, answer: &Answer<'_>) -> Result<(), Stop> {
+        let Answer { found, options, .. } = *answer;
+        let partial = options.partial.map(|partial| partial.of(found.indexes.len()));
+        let shown = &found.indexes[partial.clone().unwrap_or(0..found.indexes.len())];
+        let mod_seq = match partial {
+            Some(_) if answer.mod_seq.is_some() => self.highest_of(shown)?,
+            _ => answer.mod_seq,
+        };
         let selected = self.selected_mut()?;
         let uids = selected.view.uids();
-        let names_all = options == ReturnOptions::default() || options.all;
-        if options.min || options.max || options.count || names_all {
-            let end = |index: Option<&usize>| index.map(|index| number(uids, *index, by_uid));
-            let all: Vec<u32> = if names_all {
-                found
-                    .indexes
-                    .iter()
-                    .map(|index| number(uids, *index, by_uid))
-                    .collect()
+        let asks_nothing = ReturnOptions {
+            relevancy: false,
+            ..options
+        } == ReturnOptions::default();
+        let names_all = asks_nothing || options.all;
+        if options.min || options.max || options.count || options.partial.is_some() || names_all {
+            let number = |index: &usize| number(uids, *index, answer.by_uid);
+            let names_shown = names_all || options.partial.is_some();
+            let numbers: Vec<u32> = shown.iter().filter(|_| names_shown).map(number).collect();
+            let relevancy: Vec<u8> = if options.relevancy && names_shown {
+                shown.iter().map(|index| answer.scores.of(*index)).collect()
             } else {
                 Vec::new()
             };
             let result = ExtendedSearch {
-                tag,
-                by_uid,
-                min: options.min.then(|| end(found.indexes.first())).flatten(),
-                max: options.max.then(|| end(found.indexes.last())).flatten(),
+                tag: answer.tag,
+                by_uid: answer.by_uid,
+                min: options.min.then(|| found.indexes.first().map(number)).flatten(),
+                max: options.max.then(|| found.indexes.last().map(number)).flatten(),
                 count: options.count.then(|| count(found.indexes.len())),
-                all: Some(&all),
+                all: Some(&numbers[..]).filter(|_| names_all),
+                partial: options.partial.map(|range| (range, &numbers[..])),
+                relevancy: &relevancy,
                 mod_seq,
             };
             push_extended_search_line(&result, link.out());
         }
         if options.save {
-            selected.saved = saved(uids, &found.indexes, options);
+            // RFC 9394 §3.1: of PARTIAL what it shows.
+            selected.saved = saved(uids, shown, options);
         }
         Ok(())
     }
+
+    fn highest_of(&self, indexes: &[usize]) -> Result<Option<ModSeq>, Stop> {
+        self.with_selected(|state, selected| {
+            let uids = selected.view.uids();
+            let rows = indexes.iter().filter_map(|index| row_of(&state.rows, uids[*index]));
+            rows.map(|row| row.mod_seq).max()
+        })
+    }
+}
+
+/// What an ESEARCH response is made from.
+struct Answer<'a> {
+    tag: &'a Tag,
+    found: &'a Found,
+    scores: &'a Scores,
+    by_uid: bool,
+    options: ReturnOptions,
+    mod_seq: Option<ModSeq>,
+}
+
+fn wants_relevancy(search: &Search) -> bool {
+    let is_returned = search.return_options.is_some_and(|options| options.relevancy);
+    is_returned || search.sort.iter().any(|by| by.key == SortKey::Relevancy)
+}
+
+/// RFC 6203 §4, §5: only FUZZY gives scores.
+fn check_relevancy(search: &Search) -> Result<(), Stop> {
+    if wants_relevancy(search) && !fuzzy::is_fuzzy(&search.keys) {
+        return Err(Completion::bad("RELEVANCY without FUZZY").into());
+    }
+    Ok(())
 }
 
 pub(super) fn stop_of(error: SearchError) -> Stop {
     match error {
         SearchError::BudgetSpent => no(Code::Limit, "The search takes too long, narrow it down").into(),
+        SearchError::Busy => no(Code::Unavailable, "Too many long messages at once, try again").into(),
         SearchError::MailboxGone => mailbox_gone().into(),
         SearchError::Store(error) => error.into(),
     }
@@ -201,7 +303,7 @@ pub(super) fn stop_of(error: SearchError) -> Stop {
 
 /// MIN or MAX are asked for, and neither ALL nor COUNT: the messages between do not matter.
 fn is_of_ends(options: ReturnOptions) -> bool {
-    (options.min || options.max) && !options.all && !options.count
+    (options.min || options.max) && !options.all && !options.count && options.partial.is_none()
 }
 
 /// RFC 4731 §3.2: the MODSEQ of what is returned.

@@ -117,6 +117,7 @@ impl From<ReadError> for Stop {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Store(error) => error.into(),
+            ReadError::Busy => no(Code::Unavailable, "Too many long messages at once, try again").into(),
             ReadError::TooLong => no(Code::Limit, "The message is too long to be taken apart").into(),
         }
     }

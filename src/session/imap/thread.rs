@@ -7,9 +7,10 @@ use super::Services;
 use super::link::Link;
 use super::search::{number, stop_of};
 use super::state::{Answered, Session};
+use crate::mailbox::fuzzy::Reading;
 use crate::mailbox::threading::{self, Part};
 use crate::proto::imap::encode::push_number;
-use crate::proto::imap::types::{Search, ThreadAlgorithm};
+use crate::proto::imap::types::{Search, Tag, ThreadAlgorithm};
 use crate::proto::imap::{Code, Completion};
 use crate::session::pipe::Pipe;
 
@@ -20,14 +21,11 @@ impl<S: Services> Session<S> {
     pub async fn thread<P: Pipe>(
         &mut self,
         link: &mut Link<P>,
+        tag: &Tag,
         algorithm: ThreadAlgorithm,
         search: Search,
     ) -> Answered {
-        let query = self.compile(&search)?;
-        if query.has_mod_seq() {
-            self.enable_condstore(link.out());
-        }
-        let found = self.find(&query).await?;
+        let (found, _) = self.matching(link, tag, &search, Reading::Stems).await?;
         let view = &self.selected()?.view;
         let services = &*self.services;
         let threads = threading::thread(

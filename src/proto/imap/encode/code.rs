@@ -39,6 +39,12 @@ pub enum Code {
     ExpungeIssued,
     HasChildren,
     HighestModSeq(ModSeq),
+    /// RFC 9585: how many of how many are done, for the command of this tag.
+    InProgress {
+        tag: Vec<u8>,
+        done: u32,
+        goal: u32,
+    },
     InUse,
     Limit,
     MailboxId(MailboxId),
@@ -107,6 +113,15 @@ pub fn push_code(code: &Code, out: &mut Vec<u8>) {
         }
         Code::Capability(list) => out.extend_from_slice(list),
         Code::HighestModSeq(mod_seq) => push_named_number(b"HIGHESTMODSEQ", mod_seq.0, out),
+        Code::InProgress { tag, done, goal } => {
+            out.extend_from_slice(b"INPROGRESS (");
+            super::push_string(tag, out);
+            out.push(b' ');
+            push_number(u64::from(*done), out);
+            out.push(b' ');
+            push_number(u64::from(*goal), out);
+            out.push(b')');
+        }
         Code::MailboxId(id) => {
             out.extend_from_slice(b"MAILBOXID (");
             super::mailbox::push_mailbox_id(*id, out);
@@ -180,6 +195,7 @@ fn plain_name(code: &Code) -> &'static str {
         | Code::Capability(_)
         | Code::CopyUid { .. }
         | Code::HighestModSeq(_)
+        | Code::InProgress { .. }
         | Code::MailboxId(_)
         | Code::Modified(_)
         | Code::PermanentFlags { .. }

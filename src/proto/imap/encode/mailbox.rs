@@ -4,7 +4,7 @@
 
 use super::{push_mailbox, push_number, push_number_set, push_spaced, push_string};
 use crate::model::{Flags, Keyword, MailboxId, MailboxName, ModSeq};
-use crate::proto::imap::types::{NameForm, StatusItem};
+use crate::proto::imap::types::{NameForm, PartialRange, StatusItem};
 
 /// Appends a mailbox's object id: `M` and its number (RFC 8474 §7 wants a letter first, where ids are counters).
 pub fn push_mailbox_id(id: MailboxId, out: &mut Vec<u8>) {
@@ -123,6 +123,10 @@ pub struct ExtendedSearch<'a> {
     pub all: Option<&'a [u32]>,
     /// RFC 7162 §3.1.10.
     pub mod_seq: Option<ModSeq>,
+    /// What was asked for, and what of the result that is (RFC 9394 §3.1).
+    pub partial: Option<(PartialRange, &'a [u32])>,
+    /// Scores of the messages shown, in the same order (RFC 6203 §4).
+    pub relevancy: &'a [u8],
 }
 
 /// Appends `* ESEARCH (TAG "…") …` CRLF.
@@ -147,11 +151,36 @@ pub fn push_extended_search_line(result: &ExtendedSearch<'_>, out: &mut Vec<u8>)
         out.extend_from_slice(b" ALL ");
         push_number_set(all.iter().copied(), out);
     }
+    if let Some((range, numbers)) = result.partial {
+        push_partial(range, numbers, out);
+    }
+    if !result.relevancy.is_empty() {
+        out.extend_from_slice(b" RELEVANCY (");
+        push_spaced(result.relevancy, out, |score, out| push_number(u64::from(*score), out));
+        out.push(b')');
+    }
     if let Some(mod_seq) = result.mod_seq {
         out.extend_from_slice(b" MODSEQ ");
         push_number(mod_seq.0, out);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends ` PARTIAL (range set)`, NIL for an empty set.
+fn push_partial(range: PartialRange, numbers: &[u32], out: &mut Vec<u8>) {
+    let sign: &[u8] = if range.is_from_end { b"-" } else { b"" };
+    out.extend_from_slice(b" PARTIAL (");
+    out.extend_from_slice(sign);
+    push_number(u64::from(range.first.get()), out);
+    out.push(b':');
+    out.extend_from_slice(sign);
+    push_number(u64::from(range.last.get()), out);
+    out.push(b' ');
+    if numbers.is_empty() {
+        out.extend_from_slice(b"NIL");
+    }
+    push_number_set(numbers.iter().copied(), out);
+    out.push(b')');
 }
 
 /// Appends `* NAMESPACE (("" "/")) NIL NIL` CRLF: one personal namespace, without a prefix.

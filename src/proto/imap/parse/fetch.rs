@@ -108,6 +108,7 @@ fn item(word: &Upper, cursor: &mut Cursor<'_>) -> Parsed<FetchItem> {
         b"EMAILID" => FetchItem::EmailId,
         b"THREADID" => FetchItem::ThreadId,
         b"SAVEDATE" => FetchItem::SaveDate,
+        b"PREVIEW" => preview(cursor)?,
         _ => return Err(Fault::Expected("a known FETCH item")),
     })
 }
@@ -120,6 +121,16 @@ fn body_section(cursor: &mut Cursor<'_>, peek: bool) -> Parsed<FetchItem> {
         partial,
         peek,
     })
+}
+
+/// `PREVIEW` or `PREVIEW (LAZY)` (RFC 8970 §6). In a list a space before `(` cannot belong to another item.
+fn preview(cursor: &mut Cursor<'_>) -> Parsed<FetchItem> {
+    let is_lazy = cursor.rest().len() >= 7 && cursor.rest()[..7].eq_ignore_ascii_case(b" (LAZY)");
+    if is_lazy {
+        cursor.space()?;
+        cursor.list(1, false, |cursor| cursor.atom("LAZY").map(|_| ()))?;
+    }
+    Ok(FetchItem::Preview { is_lazy })
 }
 
 fn binary(cursor: &mut Cursor<'_>, peek: bool) -> Parsed<FetchItem> {

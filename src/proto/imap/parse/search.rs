@@ -2,14 +2,14 @@
 //!
 //! Invariants: keys nest at most [`DEPTH_MAX`] deep, so neither reading nor dropping them can exhaust a stack.
 //! Limits: [`SEARCH_KEYS_MAX`], [`SORT_CRITERIA_MAX`].
-//! Standards: RFC 9051 §6.4.4, RFC 3501 (NEW, OLD, RECENT), RFC 4731, 5182, 5256, 5267 (ESORT), 5957, 5032, 7162 §3.1.5, 8474 §4.3, 8514.
+//! Standards: RFC 9051 §6.4.4, RFC 3501 (NEW, OLD, RECENT), RFC 4731, 5182, 5256, 5267 (ESORT), 5957, 5032, 6203, 9394, 7162 §3.1.5, 8474 §4.3, 8514.
 
 use super::cursor::{Cursor, Parsed};
 use super::{DEPTH_MAX, Fault, mailbox, sets};
 use crate::model::{Flags, ModSeq};
 use crate::proto::imap::dates;
 use crate::proto::imap::types::{
-    CommandBody, ReturnOptions, Search, SearchKey, SortCriterion, SortKey, ThreadAlgorithm,
+    CommandBody, PartialRange, ReturnOptions, Search, SearchKey, SortCriterion, SortKey, ThreadAlgorithm,
 };
 use smallvec::SmallVec;
 
@@ -70,6 +70,7 @@ fn sort_key(word: &[u8]) -> Parsed<SortKey> {
         b"DISPLAYFROM" => SortKey::DisplayFrom,
         b"DISPLAYTO" => SortKey::DisplayTo,
         b"FROM" => SortKey::From,
+        b"RELEVANCY" => SortKey::Relevancy,
         b"SIZE" => SortKey::Size,
         b"SUBJECT" => SortKey::Subject,
         b"TO" => SortKey::To,
@@ -124,11 +125,36 @@ fn return_options(cursor: &mut Cursor<'_>) -> Parsed<ReturnOptions> {
             b"ALL" => options.all = true,
             b"COUNT" => options.count = true,
             b"SAVE" => options.save = true,
-            _ => return Err(Fault::Expected("MIN, MAX, ALL, COUNT or SAVE")),
+            b"RELEVANCY" => options.relevancy = true,
+            b"PARTIAL" => {
+                cursor.space()?;
+                options.partial = Some(partial_range(cursor)?);
+            }
+            _ => return Err(Fault::Expected("MIN, MAX, ALL, COUNT, SAVE, RELEVANCY or PARTIAL")),
         }
         Ok(())
     })?;
+    // RFC 9394 §3.1.
+    if options.all && options.partial.is_some() {
+        return Err(Fault::Expected("one of ALL and PARTIAL"));
+    }
     Ok(options)
+}
+
+/// `1:100`, or `-1:-100` from the end.
+pub(super) fn partial_range(cursor: &mut Cursor<'_>) -> Parsed<PartialRange> {
+    let is_from_end = cursor.eat(b'-');
+    let first = cursor.nz_number()?;
+    cursor.expect(b':', "':'")?;
+    if cursor.eat(b'-') != is_from_end {
+        return Err(Fault::Expected("both ends counted from the same side"));
+    }
+    let last = cursor.nz_number()?;
+    Ok(PartialRange {
+        first,
+        last,
+        is_from_end,
+    })
 }
 
 struct Keys<'c, 'a> {
@@ -160,6 +186,10 @@ impl Keys<'_, '_> {
             b"NOT" => {
                 self.cursor.space()?;
                 Ok(SearchKey::Not(Box::new(self.key(depth + 1)?)))
+            }
+            b"FUZZY" => {
+                self.cursor.space()?;
+                Ok(SearchKey::Fuzzy(Box::new(self.key(depth + 1)?)))
             }
             b"OR" => {
                 self.cursor.space()?;

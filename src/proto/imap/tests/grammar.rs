@@ -207,12 +207,23 @@ fn body() -> impl Strategy<Value = CommandBody> {
         StoreOperation::Remove,
     ]);
     let roles: Vec<SpecialUse> = SpecialUse::STANDARD.iter().map(|(role, _)| *role).collect();
-    let return_options = any::<[bool; 5]>().prop_map(|[min, max, all, count, save]| ReturnOptions {
-        min,
-        max,
-        all,
-        count,
-        save,
+    let partial = proptest::option::of((any::<(NonZeroU32, NonZeroU32, bool)>()).prop_map(
+        |(first, last, is_from_end)| PartialRange {
+            first,
+            last,
+            is_from_end,
+        },
+    ));
+    let return_options = (any::<[bool; 6]>(), partial).prop_map(|([min, max, all, count, save, relevancy], partial)| {
+        ReturnOptions {
+            min,
+            max,
+            all,
+            count,
+            save,
+            relevancy,
+            partial: partial.filter(|_| !all),
+        }
     });
     prop_oneof![
         (mailbox(), prop::sample::subsequence(roles, 0..=2))

@@ -221,6 +221,7 @@ fn fetch_item(item: &FetchItem, out: &mut Vec<u8>) {
         FetchItem::EmailId => text(out, "EMAILID"),
         FetchItem::ThreadId => text(out, "THREADID"),
         FetchItem::SaveDate => text(out, "SAVEDATE"),
+        FetchItem::Preview { is_lazy } => text(out, if *is_lazy { "PREVIEW (LAZY)" } else { "PREVIEW" }),
         FetchItem::Rfc822 => text(out, "RFC822"),
         FetchItem::Rfc822Header => text(out, "RFC822.HEADER"),
         FetchItem::Rfc822Text => text(out, "RFC822.TEXT"),
@@ -236,12 +237,14 @@ fn print_search(search: &Search, out: &mut Vec<u8>) {
             (options.all, "ALL"),
             (options.count, "COUNT"),
             (options.save, "SAVE"),
+            (options.relevancy, "RELEVANCY"),
         ];
-        let names: Vec<_> = names
-            .iter()
-            .filter(|(is_chosen, _)| *is_chosen)
-            .map(|(_, name)| *name)
-            .collect();
+        let chosen = names.iter().filter(|(is_chosen, _)| *is_chosen);
+        let mut names: Vec<String> = chosen.map(|(_, name)| (*name).to_owned()).collect();
+        names.extend(options.partial.map(|range| {
+            let sign = if range.is_from_end { "-" } else { "" };
+            format!("PARTIAL {sign}{}:{sign}{}", range.first, range.last)
+        }));
         text(out, &format!(" RETURN ({})", names.join(" ")));
     }
     if let Some(charset) = &search.charset {
@@ -285,6 +288,10 @@ fn search_key(key: &SearchKey, out: &mut Vec<u8>) {
         SearchKey::Uid(set) => {
             text(out, "UID ");
             push_sequence_set(set, out);
+        }
+        SearchKey::Fuzzy(key) => {
+            text(out, "FUZZY ");
+            search_key(key, out);
         }
         SearchKey::Not(key) => {
             text(out, "NOT ");

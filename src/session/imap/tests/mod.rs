@@ -3,6 +3,7 @@
 mod changes;
 mod content;
 mod failures;
+mod finding;
 mod mailboxes;
 mod notify;
 mod resync;

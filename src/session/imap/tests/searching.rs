@@ -127,7 +127,6 @@ fn refusals() {
         a.tagged(&mut world, "SEARCH CHARSET x-none ALL")
             .starts_with("NO [BADCHARSET (UTF-8")
     );
-    assert!(a.tagged(&mut world, "SEARCH 7").starts_with("BAD"));
     a.ok(&mut world, "SEARCH RETURN (SAVE) ALL");
     assert!(
         a.tagged(&mut world, "SEARCH RETURN (SAVE) CHARSET x-none ALL")

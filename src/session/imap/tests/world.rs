@@ -56,6 +56,8 @@ pub struct TestServices {
     store: Store<TestEnvironment>,
     /// Every look at the monotonic clock takes this long.
     pub look: Cell<Duration>,
+    /// What a breath takes.
+    pub wait_of_breath: Cell<Duration>,
     looked: Cell<Duration>,
     began: Instant,
     pub clock: ManualClock,
@@ -69,7 +71,9 @@ impl Pace for TestServices {
         self.looked.set(self.looked.get() + self.look.get());
         self.began + self.looked.get()
     }
-    async fn breathe(&self) {}
+    async fn breathe(&self) {
+        self.looked.set(self.looked.get() + self.wait_of_breath.get());
+    }
 }
 
 impl Services for TestServices {
@@ -155,6 +159,7 @@ impl World {
         let services = Rc::new(TestServices {
             store,
             look: Cell::default(),
+            wait_of_breath: Cell::default(),
             looked: Cell::default(),
             began: Instant::now(),
             clock,
