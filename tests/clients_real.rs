@@ -5,7 +5,7 @@
 mod common;
 
 use common::talk::{self, inbox_count};
-use common::{PASSWORD, Server, assert_body, has_client, run_python, succeed};
+use common::{PASSWORD, Server, assert_body, has_client, has_python_module, run_python, succeed};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,6 +28,27 @@ fn imaplib_finds_every_command_working() {
 #[test]
 fn two_clients_see_each_others_changes_and_idle_is_told_of_mail() {
     run_python("imap_two_clients", &Server::start());
+}
+
+#[test]
+fn imapclient_does_a_days_work() {
+    if has_python_module("imapclient") {
+        run_python("imapclient_job", &Server::start());
+    }
+}
+
+#[test]
+fn aioimaplib_is_pushed_new_mail() {
+    if has_python_module("aioimaplib") {
+        run_python("aioimaplib_job", &Server::start());
+    }
+}
+
+#[test]
+fn offlineimap_keeps_a_maildir_in_step_both_ways() {
+    if has_client("offlineimap") {
+        run_python("offlineimap", &Server::start());
+    }
 }
 
 #[test]

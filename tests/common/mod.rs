@@ -300,6 +300,24 @@ pub fn has_client(name: &str) -> bool {
     false
 }
 
+/// Is there a python3 with this module? As [`has_client`].
+pub fn has_python_module(name: &str) -> bool {
+    if !has_client("python3") {
+        return false;
+    }
+    let import = Command::new("python3").args(["-c", &format!("import {name}")]).output();
+    if import.is_ok_and(|output| output.status.success()) {
+        return true;
+    }
+    let is_required = std::env::var_os("RINGPOST_REQUIRE_CLIENTS").is_some_and(|value| value == "1");
+    assert!(
+        !is_required,
+        "python3 has no {name}, and RINGPOST_REQUIRE_CLIENTS=1 asks for it (.ci/install)"
+    );
+    println!("SKIPPED: python3 has no {name} (.ci/install installs it)");
+    false
+}
+
 /// Runs `tests/clients/NAME.py` against the server.
 pub fn run_python(name: &str, server: &Server) {
     if !has_client("python3") {
