@@ -169,8 +169,14 @@ mod tests {
         ];
         for (reading, first) in [
             (Reading::Exact, subject("Cooking, apples")),
-            (Reading::Words, SearchKey::And(vec![subject("Cooking"), subject("apples")])),
-            (Reading::Stems, SearchKey::And(vec![subject("Cooki"), subject("appl")])),
+            (
+                Reading::Words,
+                SearchKey::And(vec![subject("Cooking"), subject("apples")]),
+            ),
+            (
+                Reading::Stems,
+                SearchKey::And(vec![subject("Cooki"), subject("appl")]),
+            ),
         ] {
             let read = read(&keys, reading);
             assert_eq!(read[0], first);

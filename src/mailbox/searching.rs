@@ -122,7 +122,16 @@ impl<'a, E: Environment, P: Pace> Run<'a, E, P> {
             self.store.read_ahead(ahead.map(|(_, row)| row)).await;
         }
         for (index, row) in self.undecided.drain(..step) {
-            match is_match(self.store, self.account, self.query, index, &row, &mut self.budget).await {
+            match is_match(
+                self.store,
+                self.account,
+                self.query,
+                index,
+                &row,
+                &mut self.budget,
+            )
+            .await
+            {
                 Ok(true) => self.matched.push((index, row.mod_seq)),
                 // One damaged message must not make every search fail; the store has reported it.
                 Ok(false) | Err(SearchError::Store(StoreError::Damaged { .. })) => {}

@@ -305,7 +305,9 @@ pub fn has_python_module(name: &str) -> bool {
     if !has_client("python3") {
         return false;
     }
-    let import = Command::new("python3").args(["-c", &format!("import {name}")]).output();
+    let import = Command::new("python3")
+        .args(["-c", &format!("import {name}")])
+        .output();
     if import.is_ok_and(|output| output.status.success()) {
         return true;
     }

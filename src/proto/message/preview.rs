@@ -111,7 +111,10 @@ fn hidden_end(html: &str) -> Option<&str> {
         return Some(html.split_once("-->").map_or("", |(_, rest)| rest));
     }
     for name in ["style", "script", "head", "title"] {
-        let Some(tag) = html.get(1..=name.len()).filter(|tag| tag.eq_ignore_ascii_case(name)) else {
+        let Some(tag) = html
+            .get(1..=name.len())
+            .filter(|tag| tag.eq_ignore_ascii_case(name))
+        else {
             continue;
         };
         let behind = html[1 + tag.len()..].chars().next();
@@ -127,7 +130,9 @@ fn behind_end_tag<'a>(html: &'a str, name: &str) -> &'a str {
     let mut rest = html;
     while let Some(at) = rest.find("</") {
         rest = &rest[at + 2..];
-        let is_it = rest.get(..name.len()).is_some_and(|tag| tag.eq_ignore_ascii_case(name));
+        let is_it = rest
+            .get(..name.len())
+            .is_some_and(|tag| tag.eq_ignore_ascii_case(name));
         if is_it {
             return rest.find('>').map_or("", |end| &rest[end + 1..]);
         }
@@ -168,7 +173,10 @@ mod tests {
 
     #[test]
     fn the_first_words_are_shown() {
-        assert_eq!(preview("Subject: x\r\n\r\n> quoted\r\n\r\nHello,\r\n  you!\t\x07\r\n"), "Hello, you!");
+        assert_eq!(
+            preview("Subject: x\r\n\r\n> quoted\r\n\r\nHello,\r\n  you!\t\x07\r\n"),
+            "Hello, you!"
+        );
         assert_eq!(preview("Subject: x\r\n\r\n"), "");
         let long = format!("\r\n{}", "word ".repeat(100));
         assert_eq!(preview(&long).chars().count(), 199);

@@ -136,7 +136,11 @@ impl Trouble {
         match self.failure {
             Some(failure) => failure,
             None if by_uid || !self.has_gone => Completion::ok("FETCH completed"),
-            None => expunge_issued("FETCH completed", self.has_present),
+            None => expunge_issued(
+                "FETCH completed",
+                "The messages have been expunged",
+                self.has_present,
+            ),
         }
     }
 }

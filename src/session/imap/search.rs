@@ -17,9 +17,7 @@ use crate::model::{ModSeq, SeqNum, Uid};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::encode::mailbox::{ExtendedSearch, push_extended_search_line};
 use crate::proto::imap::encode::push_number;
-use crate::proto::imap::types::{
-    ReturnOptions, Search, SearchKey, SequenceSet, SortCriterion, SortKey, Tag,
-};
+use crate::proto::imap::types::{ReturnOptions, Search, SearchKey, SequenceSet, SortCriterion, SortKey, Tag};
 use crate::proto::imap::{Code, Completion, Status};
 use crate::session::pipe::Pipe;
 use std::time::Duration;
@@ -150,7 +148,9 @@ impl<S: Services> Session<S> {
         let found_uids = found.indexes.iter().map(|index| uids[*index]);
         let mut scores = Scores::new(&found.indexes);
         let mut narrowed = search.clone();
-        narrowed.keys.insert(0, SearchKey::Uid(SequenceSet::of(found_uids)));
+        narrowed
+            .keys
+            .insert(0, SearchKey::Uid(SequenceSet::of(found_uids)));
         for reading in [Reading::Words, Reading::Exact] {
             let (better, _) = self.matching(link, tag, &narrowed, reading).await?;
             scores.raise(&better.indexes, reading);
@@ -159,12 +159,7 @@ impl<S: Services> Session<S> {
     }
 
     /// Puts what was found in order; MIN and MAX then are the first and the last (RFC 5267 §3).
-    async fn sort(
-        &self,
-        found: &mut Found,
-        criteria: &[SortCriterion],
-        scores: &Scores,
-    ) -> Result<(), Stop> {
+    async fn sort(&self, found: &mut Found, criteria: &[SortCriterion], scores: &Scores) -> Result<(), Stop> {
         let view = &self.selected()?.view;
         let services = &*self.services;
         let order = sorting::Order { criteria, scores };
@@ -263,7 +258,9 @@ impl<S: Services> Session<S> {
     fn highest_of(&self, indexes: &[usize]) -> Result<Option<ModSeq>, Stop> {
         self.with_selected(|state, selected| {
             let uids = selected.view.uids();
-            let rows = indexes.iter().filter_map(|index| row_of(&state.rows, uids[*index]));
+            let rows = indexes
+                .iter()
+                .filter_map(|index| row_of(&state.rows, uids[*index]));
             rows.map(|row| row.mod_seq).max()
         })
     }

@@ -129,11 +129,11 @@ pub fn no(code: Code, text: impl Into<Cow<'static, str>>) -> Completion {
 }
 
 /// The end of a command by number that names expunged messages: done for the others, if there are any.
-pub fn expunge_issued(done: &'static str, has_present: bool) -> Completion {
+pub fn expunge_issued(done: &'static str, gone: &'static str, has_present: bool) -> Completion {
     if has_present {
         Completion::ok(done).with_code(Code::ExpungeIssued)
     } else {
-        no(Code::ExpungeIssued, "The messages are expunged")
+        no(Code::ExpungeIssued, gone)
     }
 }
 

@@ -156,7 +156,9 @@ pub fn push_extended_search_line(result: &ExtendedSearch<'_>, out: &mut Vec<u8>)
     }
     if !result.relevancy.is_empty() {
         out.extend_from_slice(b" RELEVANCY (");
-        push_spaced(result.relevancy, out, |score, out| push_number(u64::from(*score), out));
+        push_spaced(result.relevancy, out, |score, out| {
+            push_number(u64::from(*score), out)
+        });
         out.push(b')');
     }
     if let Some(mod_seq) = result.mod_seq {

@@ -130,7 +130,11 @@ fn return_options(cursor: &mut Cursor<'_>) -> Parsed<ReturnOptions> {
                 cursor.space()?;
                 options.partial = Some(partial_range(cursor)?);
             }
-            _ => return Err(Fault::Expected("MIN, MAX, ALL, COUNT, SAVE, RELEVANCY or PARTIAL")),
+            _ => {
+                return Err(Fault::Expected(
+                    "MIN, MAX, ALL, COUNT, SAVE, RELEVANCY or PARTIAL",
+                ));
+            }
         }
         Ok(())
     })?;

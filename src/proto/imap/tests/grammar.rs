@@ -214,17 +214,18 @@ fn body() -> impl Strategy<Value = CommandBody> {
             is_from_end,
         },
     ));
-    let return_options = (any::<[bool; 6]>(), partial).prop_map(|([min, max, all, count, save, relevancy], partial)| {
-        ReturnOptions {
-            min,
-            max,
-            all,
-            count,
-            save,
-            relevancy,
-            partial: partial.filter(|_| !all),
-        }
-    });
+    let return_options =
+        (any::<[bool; 6]>(), partial).prop_map(|([min, max, all, count, save, relevancy], partial)| {
+            ReturnOptions {
+                min,
+                max,
+                all,
+                count,
+                save,
+                relevancy,
+                partial: partial.filter(|_| !all),
+            }
+        });
     prop_oneof![
         (mailbox(), prop::sample::subsequence(roles, 0..=2))
             .prop_map(|(mailbox, special_use)| CommandBody::Create { mailbox, special_use }),

@@ -22,19 +22,41 @@ fn a_part_of_a_result_is_counted_from_either_end() {
     a.ok(&mut world, "STORE 3 +FLAGS (\\Flagged)");
     for (command, line) in [
         // RFC 9394 §3.1.
-        ("UID SEARCH RETURN (PARTIAL 1:3) UNFLAGGED", "* ESEARCH UID PARTIAL (1:3 1:2,4)"),
-        ("UID SEARCH RETURN (PARTIAL -1:-3) UNFLAGGED", "* ESEARCH UID PARTIAL (-1:-3 7:9)"),
-        ("SEARCH RETURN (PARTIAL 8:6) UNFLAGGED", "* ESEARCH PARTIAL (8:6 7:9)"),
-        ("SEARCH RETURN (PARTIAL 9:12) UNFLAGGED", "* ESEARCH PARTIAL (9:12 NIL)"),
-        ("SEARCH RETURN (COUNT PARTIAL 1:1) ALL", "* ESEARCH COUNT 9 PARTIAL (1:1 1)"),
-        ("SORT RETURN (PARTIAL 1:2) (REVERSE SIZE REVERSE SUBJECT) UTF-8 ALL", "* ESEARCH PARTIAL (1:2 9,8)"),
+        (
+            "UID SEARCH RETURN (PARTIAL 1:3) UNFLAGGED",
+            "* ESEARCH UID PARTIAL (1:3 1:2,4)",
+        ),
+        (
+            "UID SEARCH RETURN (PARTIAL -1:-3) UNFLAGGED",
+            "* ESEARCH UID PARTIAL (-1:-3 7:9)",
+        ),
+        (
+            "SEARCH RETURN (PARTIAL 8:6) UNFLAGGED",
+            "* ESEARCH PARTIAL (8:6 7:9)",
+        ),
+        (
+            "SEARCH RETURN (PARTIAL 9:12) UNFLAGGED",
+            "* ESEARCH PARTIAL (9:12 NIL)",
+        ),
+        (
+            "SEARCH RETURN (COUNT PARTIAL 1:1) ALL",
+            "* ESEARCH COUNT 9 PARTIAL (1:1 1)",
+        ),
+        (
+            "SORT RETURN (PARTIAL 1:2) (REVERSE SIZE REVERSE SUBJECT) UTF-8 ALL",
+            "* ESEARCH PARTIAL (1:2 9,8)",
+        ),
     ] {
         let reply = a.ok(&mut world, command);
         assert_eq!(lines(&reply.untagged), [line], "{command}");
     }
     a.ok(&mut world, "SEARCH RETURN (SAVE PARTIAL -1:-2) ALL");
     assert_eq!(a.ok(&mut world, "SEARCH $").lines(), ["* SEARCH 8 9"]);
-    for bad in ["RETURN (PARTIAL 1:2 ALL)", "RETURN (PARTIAL 1:-2)", "RETURN (PARTIAL 0:2)"] {
+    for bad in [
+        "RETURN (PARTIAL 1:2 ALL)",
+        "RETURN (PARTIAL 1:-2)",
+        "RETURN (PARTIAL 0:2)",
+    ] {
         let tagged = a.tagged(&mut world, &format!("SEARCH {bad} ALL"));
         assert!(tagged.starts_with("BAD"), "{bad}: {tagged}");
     }
@@ -55,7 +77,12 @@ fn what_nearly_matches_is_found_and_scored() {
     let mut world = World::new();
     let mut a = world.selected(1);
     for subject in ["cooked apple", "apples, cooked", "cooking an apple pie", "pears"] {
-        a.append(&mut world, "INBOX", "", &format!("Subject: {subject}\r\n\r\nx\r\n"));
+        a.append(
+            &mut world,
+            "INBOX",
+            "",
+            &format!("Subject: {subject}\r\n\r\nx\r\n"),
+        );
     }
     for (command, line) in [
         ("SEARCH SUBJECT \"cooked apple\"", "* SEARCH 1"),
@@ -66,8 +93,14 @@ fn what_nearly_matches_is_found_and_scored() {
             "* ESEARCH ALL 1:3 RELEVANCY (100 70 40)",
         ),
         // §5
-        ("SORT (RELEVANCY) UTF-8 FUZZY SUBJECT \"apples cooked\"", "* SORT 2 1 3"),
-        ("SORT (REVERSE RELEVANCY) UTF-8 FUZZY SUBJECT \"cooked apple\"", "* SORT 3 2 1"),
+        (
+            "SORT (RELEVANCY) UTF-8 FUZZY SUBJECT \"apples cooked\"",
+            "* SORT 2 1 3",
+        ),
+        (
+            "SORT (REVERSE RELEVANCY) UTF-8 FUZZY SUBJECT \"cooked apple\"",
+            "* SORT 3 2 1",
+        ),
     ] {
         let reply = a.ok(&mut world, command);
         assert_eq!(lines(&reply.untagged), [line], "{command}");
@@ -99,7 +132,12 @@ fn a_long_search_tells_how_far_it_is() {
 fn a_preview_is_the_first_words() {
     let mut world = World::new();
     let mut a = world.selected(1);
-    a.append(&mut world, "INBOX", "", "Subject: x\r\n\r\n> old\r\nHello\r\n there.\r\n");
+    a.append(
+        &mut world,
+        "INBOX",
+        "",
+        "Subject: x\r\n\r\n> old\r\nHello\r\n there.\r\n",
+    );
     a.append(&mut world, "INBOX", "", "Subject: nothing\r\n\r\n");
     let long = format!("Subject: long\r\n\r\nFirst words.\r\n{}", "x".repeat(70_000));
     a.append(&mut world, "INBOX", "", &long);
