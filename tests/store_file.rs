@@ -110,6 +110,7 @@ async fn session(env: RealEnvironment, expected_before: usize) {
 }
 
 async fn check(store: &Store<RealEnvironment>, account: AccountId, count: usize) {
+    let _pin = store.load(account).await.expect("it is read");
     let rows = store
         .account(account, |a| a.mailboxes[&INBOX_ID].rows.clone())
         .expect("it exists");

@@ -271,7 +271,7 @@ fn local_recipient(recipient: Recipient) -> LocalRecipient {
 }
 
 fn has_room<E: Environment>(store: &Store<E>, account: AccountId, bytes: u64, quota_bytes: u64) -> bool {
-    let used = store.account(account, |state| state.bytes_used).unwrap_or(0);
+    let used = store.bytes_used(account);
     used.saturating_add(bytes) <= quota_bytes
 }
 

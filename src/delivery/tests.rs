@@ -64,9 +64,7 @@ impl World {
 
     fn bytes_used(&self, account: u64) -> u64 {
         let store = self.router.store();
-        store
-            .account(AccountId(account), |state| state.bytes_used)
-            .unwrap_or(0)
+        store.bytes_used(AccountId(account))
     }
 }
 

@@ -333,6 +333,7 @@ impl Criterion {
         answers: &[Option<bool>],
         wanted: &mut Wanted,
     ) -> Option<bool> {
+        let arrived = row.internal_date.at;
         Some(match self {
             Self::Constant(value) => *value,
             Self::Flag(flags) => row.flags.contains(*flags),
@@ -346,8 +347,8 @@ impl Criterion {
             Self::Since(day) => day_of(row.internal_date) >= *day,
             Self::Larger(size) => u64::from(row.size) > *size,
             Self::Smaller(size) => u64::from(row.size) < *size,
-            Self::Younger(since) => row.internal_date.at >= *since,
-            Self::Older(until) => row.internal_date.at <= *until,
+            Self::Younger(since) => arrived >= *since,
+            Self::Older(until) => arrived <= *until,
             Self::ModSeq(mod_seq) => row.mod_seq >= *mod_seq,
             Self::Text(text, cost) => {
                 let answer = answers.get(*text).copied().flatten();

@@ -25,7 +25,7 @@ use crate::proto::pop3::{
 };
 use crate::proto::sasl::Mechanisms;
 use crate::store::{
-    AccountState, Change, CommitReceipt, MailboxState, MessageRow, Store, StoreError, StoredMessage,
+    AccountState, Change, CommitReceipt, MailboxState, MessageRow, Pin, Store, StoreError, StoredMessage,
 };
 use std::io;
 use std::rc::Rc;
@@ -66,6 +66,8 @@ struct OpenMaildrop {
     account: AccountId,
     inbox: MailboxId,
     deletion: Pop3Deletion,
+    /// Keeps the account's state in memory, where every command looks at it.
+    _pin: Pin,
 }
 
 /// How a session's stay on this core ended.
@@ -199,6 +201,13 @@ impl Session {
             return Answer::LoginRefused(LoginRefusal::TooSoon);
         }
         let store = node.store();
+        let pin = match store.load(account.id).await {
+            Ok(pin) => pin,
+            Err(error) => {
+                tracing::warn!(account = %account.id, %error, "no maildrop: the store cannot serve the account");
+                return Answer::LoginRefused(LoginRefusal::Temporary);
+            }
+        };
         if store.ensure_account(account.id).await.is_err() || self.expire(account).await.is_err() {
             return Answer::LoginRefused(LoginRefusal::Temporary);
         }
@@ -213,6 +222,7 @@ impl Session {
                     account: account.id,
                     inbox,
                     deletion: account.pop3_deletion,
+                    _pin: pin,
                 });
                 Answer::Opened(maildrop.with_retention(retention(account)))
             }

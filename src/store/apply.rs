@@ -8,6 +8,7 @@
 //! Not here: whether a change is allowed (`plan`).
 
 use super::codec::{Malformed, UidSet};
+use super::cold::Cold;
 use super::record::{MessageRecord, MovedRecord, Record, body_bytes};
 use super::state::{AccountState, BuriedMailbox, CoreState, Grave, INBOX_ID, MailboxState, MessageRow};
 use super::{AccountChange, Body, LocalRecipient, MailboxChange, Outcome, SpoolEntry, SpoolKey};
@@ -31,13 +32,18 @@ pub struct Place {
 
 /// Applies one record. An error leaves the state half changed: nobody may use it any more.
 pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Outcome, Malformed> {
+    if !matches!(record, Record::Message(_) | Record::AccountRestated { .. })
+        && let Some(account) = record.account()
+    {
+        state.note_changed(account);
+    }
     match record {
         Record::AccountCreated {
             account,
             uid_validity,
         } => {
             let new = AccountState::new(*account, *uid_validity);
-            if state.accounts.insert(*account, new).is_some() {
+            if state.cold.contains_key(account) || state.accounts.insert(*account, new).is_some() {
                 return Err(Malformed("an account is created twice"));
             }
             Ok(Outcome::Done)
@@ -214,10 +220,9 @@ pub fn spool_entry(key: SpoolKey, record: &Record) -> Option<SpoolEntry> {
 }
 
 fn account_of(state: &mut CoreState, id: AccountId) -> Result<&mut AccountState, Malformed> {
-    state
-        .accounts
-        .get_mut(&id)
-        .ok_or(Malformed("an account that was never created"))
+    state.accounts.get_mut(&id).ok_or(Malformed(
+        "an account that was never created, or is not in memory",
+    ))
 }
 
 fn mailbox_of(account: &mut AccountState, id: MailboxId) -> Result<&mut MailboxState, Malformed> {
@@ -391,17 +396,11 @@ fn add_message(state: &mut CoreState, place: Place, message: &MessageRecord) -> 
     if message.chunks.is_empty() || body_bytes(&message.chunks) > u64::from(u32::MAX) {
         return Err(Malformed("a message without a body"));
     }
-    let account = account_of(state, message.account)?;
-    raise(&mut account.highest_mod_seq, message.mod_seq);
-    account.bytes_used += u64::from(size);
-    let mailbox = mailbox_of(account, message.mailbox)?;
-    let keywords = mailbox
-        .keyword_bits(&message.keywords)
-        .ok_or(Malformed("too many keywords"))?;
-    let row = MessageRow {
+    let goes_to_delta = Cold::takes(message.mailbox, !message.keywords.is_empty());
+    let mut row = MessageRow {
         uid: message.uid,
         flags: message.flags,
-        keywords,
+        keywords: 0,
         size,
         internal_date: message.internal_date,
         save_date: message.save_date,
@@ -410,14 +409,30 @@ fn add_message(state: &mut CoreState, place: Place, message: &MessageRecord) -> 
         record_bytes: place.bytes,
         line_end_octets: message.line_end_octets,
     };
+    let uids = vec![message.uid];
+    if goes_to_delta && let Some(cold) = state.cold.get_mut(&message.account) {
+        let uid_validity = cold.deliver(row)?;
+        return Ok(Outcome::Appended { uid_validity, uids });
+    }
+    if goes_to_delta {
+        state.note_appended(message.account);
+    } else {
+        state.note_changed(message.account);
+    }
+    let account = account_of(state, message.account)?;
+    raise(&mut account.highest_mod_seq, message.mod_seq);
+    account.bytes_used += u64::from(size);
+    let mailbox = mailbox_of(account, message.mailbox)?;
+    row.keywords = mailbox
+        .keyword_bits(&message.keywords)
+        .ok_or(Malformed("too many keywords"))?;
     append_row(mailbox, row)?;
-    Ok(Outcome::Appended {
-        uid_validity: mailbox.uid_validity,
-        uids: vec![message.uid],
-    })
+    let uid_validity = mailbox.uid_validity;
+    Ok(Outcome::Appended { uid_validity, uids })
 }
 
-fn append_row(mailbox: &mut MailboxState, row: MessageRow) -> Result<(), Malformed> {
+/// A message comes into a mailbox.
+pub fn append_row(mailbox: &mut MailboxState, row: MessageRow) -> Result<(), Malformed> {
     if row.uid.value() < mailbox.uid_next {
         return Err(Malformed("a UID is given twice"));
     }

@@ -3,8 +3,8 @@
 //! Invariants: derived data, every byte of it under a checksum: a file that is not whole is ignored and the log read
 //! instead; a file is written once, under a name never used before, and its header block is right only if all slices
 //! in front of its sync were.
-//! Limits: `options` says what is encoded at once. LIMITATION: one account is encoded at once however many messages
-//! it has (60 bytes each); the other tasks of the core wait for that long.
+//! Limits: `options` says what is encoded at once. LIMITATION: one account's snapshot is encoded at once however many
+//! messages it has (64 bytes each); the other tasks of the core wait for that long.
 //! Not here: when one is written (`checkpointer`), what recovery makes of it (`checkpoint_load`), payloads
 //! (`checkpoint_state`). FORMAT.md has the fields.
 
@@ -15,7 +15,7 @@ use crate::disk::BLOCK_BYTES;
 use crate::model::{LogPosition, SegmentId};
 
 /// Version of checkpoint files. One of another version is ignored: the log says the same.
-pub const CHECKPOINT_VERSION: u32 = 2;
+pub const CHECKPOINT_VERSION: u32 = 4;
 
 /// Bytes of a slice's header.
 pub const SLICE_HEADER_BYTES: usize = 32;
@@ -160,8 +160,8 @@ pub mod slice_kind {
     pub const SPOOL: u8 = 3;
     /// Recipients served from spool entries.
     pub const SERVED: u8 = 4;
-    /// Accounts with everything in them.
-    pub const ACCOUNTS: u8 = 5;
+    /// Heads of accounts, and where their snapshots lie. (5 was accounts with everything in them, up to version 3.)
+    pub const HEADS: u8 = 6;
 }
 
 /// What stands before a slice's payload.

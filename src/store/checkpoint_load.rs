@@ -6,9 +6,10 @@
 //! Not here: the log behind them, segments they name and that are not there (`recovery`).
 
 use super::checkpoint::{CheckpointHeader, CheckpointName, SLICE_HEADER_BYTES, SliceHeader, slice_kind};
-use super::checkpoint_state::{CoveredSegment, account, segment, served, spool};
+use super::checkpoint_state::{CoveredSegment, segment, served, spool};
 use super::codec::{Malformed, Reader};
 use super::scan::{LogName, Window};
+use super::snapshot::{SnapshotName, head};
 use super::state::CoreState;
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
 use crate::model::{AccountId, LogPosition, PARTITIONS, Partition, SPOOL_PARTITIONS, SegmentId};
@@ -45,6 +46,8 @@ pub struct Loaded {
     pub base: Option<Base>,
     /// Their files.
     pub used: Vec<String>,
+    /// Snapshot files that these need, with their lengths.
+    pub snapshots: BTreeMap<SnapshotName, u64>,
     /// All other checkpoint files.
     pub junk: Vec<String>,
     /// The highest incarnation of any whole header.
@@ -71,6 +74,10 @@ impl From<Malformed> for Unusable {
 /// Reads the newest whole set of checkpoints among `files`.
 pub async fn load<D: Disk>(disk: &D, store_id: u64, files: &[(String, u64)]) -> Loaded {
     let mut loaded = Loaded::default();
+    let there: HashMap<SnapshotName, u64> = files
+        .iter()
+        .filter_map(|(name, len)| Some((SnapshotName::of_file(name)?, *len)))
+        .collect();
     let mut sets: BTreeMap<u32, Vec<CheckpointHeader>> = BTreeMap::new();
     let mut names: Vec<CheckpointName> = files
         .iter()
@@ -87,18 +94,33 @@ pub async fn load<D: Disk>(disk: &D, store_id: u64, files: &[(String, u64)]) -> 
         }
     }
     for (incarnation, headers) in sets.into_iter().rev() {
-        if let Some(base) = loaded.set(disk, store_id, incarnation, &headers).await {
+        if let Some(base) = loaded.set(disk, store_id, incarnation, &headers, &there).await {
             loaded.used = base.headers.iter().map(|header| header.name.file()).collect();
+            let blobs = base.state.cold.values().flat_map(|cold| &cold.chain);
+            let needed = blobs.filter_map(|blob| Some((blob.file, *there.get(&blob.file)?)));
+            loaded.snapshots = needed.collect();
             loaded.base = Some(base);
             break;
         }
     }
     let junk = names.iter().map(CheckpointName::file);
     loaded.junk = junk.filter(|name| !loaded.used.contains(name)).collect();
+    let unused = there.keys().filter(|name| !loaded.snapshots.contains_key(name));
+    loaded.junk.extend(unused.map(SnapshotName::file));
+    // In one order for every start: the files of a hash map have none.
+    loaded.junk.sort_unstable();
     loaded
 }
 
 impl Loaded {
+    /// Nothing of them is to be used.
+    pub fn give_up(&mut self) {
+        self.base = None;
+        self.junk.append(&mut self.used);
+        let snapshots = std::mem::take(&mut self.snapshots);
+        self.junk.extend(snapshots.keys().map(SnapshotName::file));
+    }
+
     fn pass_over(&mut self, name: &CheckpointName, why: &Unusable) {
         self.bad += 1;
         tracing::warn!(file = name.file(), %why, "a checkpoint is not usable: the log is read instead");
@@ -111,6 +133,7 @@ impl Loaded {
         store_id: u64,
         incarnation: u32,
         headers: &[CheckpointHeader],
+        there: &HashMap<SnapshotName, u64>,
     ) -> Option<Base> {
         let cores = headers.first()?.cores;
         let mut base = Base {
@@ -129,7 +152,7 @@ impl Loaded {
             let mut part = None;
             // They ascend by number.
             for header in headers.iter().rev().filter(|header| header.name.core == core) {
-                match Part::read(disk, store_id, header).await {
+                match Part::read(disk, store_id, header, there).await {
                     Ok(read) => {
                         part = Some((header, read));
                         break;
@@ -169,7 +192,12 @@ struct Part {
 }
 
 impl Part {
-    async fn read<D: Disk>(disk: &D, store_id: u64, header: &CheckpointHeader) -> Result<Self, Unusable> {
+    async fn read<D: Disk>(
+        disk: &D,
+        store_id: u64,
+        header: &CheckpointHeader,
+        there: &HashMap<SnapshotName, u64>,
+    ) -> Result<Self, Unusable> {
         let file = disk.open(&header.name.file()).await?;
         let mut window = Window::empty();
         let mut part = Self::default();
@@ -188,6 +216,10 @@ impl Part {
         }
         if offset != u64::from(header.blocks) * BLOCK_BYTES as u64 {
             return Err(Unusable::Malformed("slices are missing"));
+        }
+        let mut blobs = part.state.cold.values().flat_map(|cold| &cold.chain);
+        if blobs.any(|blob| there.get(&blob.file).is_none_or(|len| *len < blob.end())) {
+            return Err(Unusable::Malformed("a snapshot file is missing, or too short"));
         }
         Ok(part)
     }
@@ -211,13 +243,13 @@ impl Part {
                     let (key, entries) = served(&mut input)?;
                     self.state.served.insert(key, entries);
                 }
-                slice_kind::ACCOUNTS => {
-                    let account = account(&mut input)?;
-                    check_owner(header, account.id.partition())?;
+                slice_kind::HEADS => {
+                    let (id, cold) = head(&mut input)?;
+                    check_owner(header, id.partition())?;
                     if slice.as_of > header.position {
-                        self.ahead.push((account.id, slice.as_of));
+                        self.ahead.push((id, slice.as_of));
                     }
-                    self.state.accounts.insert(account.id, account);
+                    self.state.cold.insert(id, cold);
                 }
                 _ => return Err(Malformed("an unknown kind of slice")),
             }
@@ -240,10 +272,10 @@ impl Part {
     }
 
     fn join(self, base: &mut Base) {
-        if base.state.accounts.is_empty() {
-            base.state.accounts = self.state.accounts;
+        if base.state.cold.is_empty() {
+            base.state.cold = self.state.cold;
         } else {
-            base.state.accounts.extend(self.state.accounts);
+            base.state.cold.extend(self.state.cold);
         }
         base.state.spool.extend(self.state.spool);
         for (key, entries) in self.state.served {

@@ -183,6 +183,37 @@ fn graves(input: &mut Reader<'_>) -> Result<Vec<Grave>, Malformed> {
     Ok(graves)
 }
 
+/// Appends rows, which ascend by UID.
+pub fn put_rows(out: &mut Vec<u8>, rows: &[MessageRow]) {
+    put_u32(
+        out,
+        u32::try_from(rows.len()).expect("a row has a UID of its own"),
+    );
+    out.reserve(rows.len() * ROW_BYTES);
+    for row in rows {
+        out.extend_from_slice(&row_bytes(row));
+    }
+}
+
+/// See [`put_rows`].
+pub fn rows(input: &mut Reader<'_>) -> Result<Vec<MessageRow>, Malformed> {
+    let count = input.u32()? as usize;
+    let bytes = input.take(count.saturating_mul(ROW_BYTES))?;
+    let (chunks, rest) = bytes.as_chunks::<ROW_BYTES>();
+    assert!(rest.is_empty(), "whole rows were taken");
+    let mut rows = Vec::with_capacity(count);
+    let mut last = 0;
+    for bytes in chunks {
+        let row = row(bytes).ok_or(Malformed("UID 0"))?;
+        if row.uid.value() <= last {
+            return Err(Malformed("rows that do not ascend"));
+        }
+        last = row.uid.value();
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
 fn put_mailbox(out: &mut Vec<u8>, name: &MailboxName, mailbox: &MailboxState) {
     put_u32(out, mailbox.id.0);
     put_u32(out, mailbox.uid_validity.0);
@@ -191,14 +222,7 @@ fn put_mailbox(out: &mut Vec<u8>, name: &MailboxName, mailbox: &MailboxState) {
     put_u64(out, mailbox.highest_mod_seq.0);
     put_bytes(out, name.as_str().as_bytes());
     put_keywords(out, &mailbox.keywords);
-    put_u32(
-        out,
-        u32::try_from(mailbox.rows.len()).expect("a row has a UID of its own"),
-    );
-    out.reserve(mailbox.rows.len() * ROW_BYTES);
-    for row in &mailbox.rows {
-        out.extend_from_slice(&row_bytes(row));
-    }
+    put_rows(out, &mailbox.rows);
     put_u64(out, mailbox.graves_from.0);
     put_graves(out, &mailbox.graves);
 }
@@ -248,19 +272,9 @@ fn mailbox(input: &mut Reader<'_>) -> Result<MailboxState, Malformed> {
     if mailbox.keywords.len() > KEYWORDS_MAX {
         return Err(Malformed("too many keywords"));
     }
-    let rows = input.u32()? as usize;
-    let bytes = input.take(rows.saturating_mul(ROW_BYTES))?;
-    let (rows, rest) = bytes.as_chunks::<ROW_BYTES>();
-    assert!(rest.is_empty(), "whole rows were taken");
-    mailbox.rows.reserve_exact(rows.len());
-    let mut last = 0;
-    for bytes in rows {
-        let row = row(bytes).ok_or(Malformed("UID 0"))?;
-        if row.uid.value() <= last || row.uid.value() >= uid_next {
-            return Err(Malformed("rows that do not ascend to UIDNEXT"));
-        }
-        last = row.uid.value();
-        mailbox.rows.push(row);
+    mailbox.rows = rows(input)?;
+    if mailbox.rows.last().is_some_and(|row| row.uid.value() >= uid_next) {
+        return Err(Malformed("rows beyond UIDNEXT"));
     }
     mailbox.graves_from = ModSeq(input.u64()?);
     mailbox.graves = graves(input)?;

@@ -1,40 +1,40 @@
 //! Checkpoints of one core, written while it serves and when it has sealed its log.
 //!
 //! Invariants: a checkpoint is derived from what is durable and applied, never from the pending view; the current one is
-//! never written to, and goes only when its successor and the successor's name are durable; those of earlier starts go
-//! when every core has one of this start, because only together they are a whole store.
+//! never written to, and goes only when its successor and the successor's name are durable; so do snapshot files, when no
+//! account of it lies in them any more; those of earlier starts go when every core has one of this start and none needs
+//! them, because only together they are a whole store.
 //! While the core serves, the state is encoded slice by slice and commits go on in between. Each slice of accounts says
 //! the position as of which it was taken; a start replays the log from the position as of which the *first* slice was
 //! taken and passes over what an account's slice has already.
 //! Failure: a checkpoint that cannot be written is a warning: the one before, or the log, says the same. The next
-//! attempt comes when as much was logged again.
-//! Not here: bytes (`checkpoint`, `checkpoint_state`), reading (`checkpoint_load`).
+//! attempt comes when as much was logged again. Void ones (`paging`) have no successor before the next start.
+//! Not here: bytes (`checkpoint`, `checkpoint_state`, `snapshot`), accounts (`checkpoint_accounts`), reading
+//! (`checkpoint_load`).
 
 use super::Environment;
+use super::StoreError;
 use super::checkpoint::{CheckpointHeader, CheckpointName, SliceHeader, slice_kind};
-use super::checkpoint_state::{
-    CoveredSegment, account_bytes, put_account, put_segment, put_served, put_spool,
-};
+use super::checkpoint_accounts::{Accounts, FILES_MAX, Mark};
+use super::checkpoint_state::{CoveredSegment, put_segment, put_served, put_spool};
 use super::codec::{put_u16, put_u64};
 use super::group::Batch;
 use super::handle::Inner;
-use super::options::CHECKPOINT_LOG_FACTOR;
 use super::recovery::StoreSeed;
+use super::snapshot::SnapshotName;
 use crate::base::clock::Clock;
 use crate::base::wait::Notify;
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile, WriteBuffer};
-use crate::model::{AccountId, LogPosition};
+use crate::model::LogPosition;
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-
-/// Accounts measured before other tasks get a turn.
-const MEASURED_AT_ONCE: usize = 1_000;
 
 /// Attempts at one checkpoint while the state outgrows the file made for it.
 const ATTEMPTS_MAX: u32 = 4;
@@ -45,15 +45,29 @@ pub struct CheckpointBoard {
     missing: AtomicUsize,
     /// Files of earlier starts, to be removed when nobody is missing.
     old: Mutex<Vec<String>>,
+    /// Snapshot files of earlier starts, and how many cores may still need each.
+    snapshots: Mutex<HashMap<SnapshotName, usize>>,
 }
 
 impl CheckpointBoard {
     /// For a start with this many cores that found these files.
-    pub fn new(cores: usize, old: Vec<String>) -> Self {
+    pub fn new(cores: usize, old: Vec<String>, snapshots: impl Iterator<Item = SnapshotName>) -> Self {
         Self {
             missing: AtomicUsize::new(cores),
             old: Mutex::new(old),
+            snapshots: Mutex::new(snapshots.map(|name| (name, cores)).collect()),
         }
+    }
+
+    /// A core needs it no more. True: nobody does, and the checkpoints that did are not needed either, because a core says
+    /// this only when it has one of this start.
+    fn release(&self, name: SnapshotName) -> bool {
+        let mut snapshots = self.snapshots.lock();
+        let Some(users) = snapshots.get_mut(&name) else {
+            return false;
+        };
+        *users -= 1;
+        *users == 0
     }
 }
 
@@ -71,8 +85,16 @@ pub struct Checkpoints {
     logged_bytes: Cell<u64>,
     due_at_bytes: Cell<u64>,
     log_bytes: u64,
-    /// The current one, and the length of its file.
+    /// When the newest one was begun.
+    begun_at_bytes: Cell<u64>,
+    /// The current one.
     current: RefCell<Option<String>>,
+    /// Snapshot files that the current one may need, and what of each is this core's.
+    snapshots: RefCell<BTreeMap<SnapshotName, Share>>,
+    /// What counts when the one being written is durable.
+    marks: RefCell<Vec<Mark>>,
+    /// A snapshot is damaged: there are none, and there will be none before the next start.
+    is_void: Cell<bool>,
     /// Files of this start that are not needed any more, and one that may be half written.
     garbage: RefCell<Vec<String>>,
 }
@@ -95,6 +117,15 @@ impl Checkpoints {
             logged_bytes: Cell::new(0),
             due_at_bytes: Cell::new(0),
             log_bytes: seed.options.checkpoint_log_bytes,
+            begun_at_bytes: Cell::new(0),
+            snapshots: RefCell::new(
+                seed.snapshots
+                    .iter()
+                    .map(|(name, bytes)| (*name, Share::inherited(*bytes)))
+                    .collect(),
+            ),
+            marks: RefCell::default(),
+            is_void: Cell::new(false),
             current: RefCell::new(None),
             garbage: RefCell::default(),
         }
@@ -116,8 +147,61 @@ impl Checkpoints {
         }
     }
 
+    /// What checksums of snapshots start from.
+    pub fn store_id(&self) -> u64 {
+        self.store_id
+    }
+
+    /// Notes what counts when the checkpoint being written is durable.
+    pub fn mark(&self, mark: Mark) {
+        self.marks.borrow_mut().push(mark);
+    }
+
+    /// A file that is garbage until a checkpoint with it is durable.
+    pub fn note_half_written(&self, file_name: &str) {
+        self.garbage.borrow_mut().push(file_name.to_owned());
+    }
+
+    /// From now on there are no checkpoints. False: that was so.
+    pub fn set_void(&self) -> bool {
+        !self.is_void.replace(true)
+    }
+
+    /// Asks for one as soon as `bytes` were logged since the last one.
+    pub fn want_early(&self, bytes: u64) {
+        let due = self
+            .begun_at_bytes
+            .get()
+            .saturating_add(bytes.min(self.log_bytes));
+        if due < self.due_at_bytes.get() {
+            self.due_at_bytes.set(due);
+            self.wanted.notify_all();
+        }
+    }
+
+    /// Files of which this core should leave nothing: less than half of its share is live, or they are too many.
+    fn snapshots_to_empty(&self, live: &BTreeMap<SnapshotName, u64>) -> BTreeSet<SnapshotName> {
+        let shares = self.snapshots.borrow();
+        let is_wasteful =
+            |name: &SnapshotName, live: u64| shares.get(name).is_none_or(|share| 2 * live < share.bytes);
+        let mut emptied: BTreeSet<SnapshotName> = live
+            .iter()
+            .filter(|(name, live)| is_wasteful(name, **live))
+            .map(|(name, _)| *name)
+            .collect();
+        let mut kept: Vec<(u64, SnapshotName)> = live
+            .iter()
+            .filter(|(name, _)| !emptied.contains(name))
+            .map(|(name, live)| (*live, *name))
+            .collect();
+        kept.sort_unstable();
+        let surplus = kept.len().saturating_sub(FILES_MAX);
+        emptied.extend(kept[..surplus].iter().map(|(_, name)| *name));
+        emptied
+    }
+
     fn is_due(&self) -> bool {
-        self.logged_bytes.get() >= self.due_at_bytes.get()
+        !self.is_void.get() && self.logged_bytes.get() >= self.due_at_bytes.get()
     }
 
     fn next_name(&self) -> CheckpointName {
@@ -128,11 +212,31 @@ impl Checkpoints {
     }
 }
 
+/// What of a snapshot file is one core's.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    bytes: u64,
+    /// Other cores may need the file as well.
+    is_inherited: bool,
+}
+
+impl Share {
+    fn inherited(bytes: u64) -> Self {
+        Self {
+            bytes,
+            is_inherited: true,
+        }
+    }
+}
+
 /// Why there is no new checkpoint.
-enum Failure {
+#[derive(Debug)]
+pub enum Failure {
     /// The state outgrew the file.
     Outgrown,
     Disk(DiskError),
+    /// A snapshot that had to be copied cannot be read.
+    Store(StoreError),
 }
 
 impl From<DiskError> for Failure {
@@ -142,7 +246,7 @@ impl From<DiskError> for Failure {
 }
 
 /// One checkpoint on its way into its file.
-struct Draft<F: DiskFile> {
+pub struct Draft<F: DiskFile> {
     file: F,
     store_id: u64,
     name: CheckpointName,
@@ -152,7 +256,8 @@ struct Draft<F: DiskFile> {
 }
 
 impl<F: DiskFile> Draft<F> {
-    async fn put(&mut self, slice: Slice) -> Result<(), Failure> {
+    /// Writes the next slice.
+    pub async fn put(&mut self, slice: Slice) -> Result<(), Failure> {
         let header = SliceHeader {
             payload_bytes: u32::try_from(slice.payload.len()).map_err(|_| Failure::Outgrown)?,
             kind: slice.kind,
@@ -174,15 +279,21 @@ impl<F: DiskFile> Draft<F> {
 }
 
 /// Encoded, not written yet.
-struct Slice {
+pub struct Slice {
     kind: u8,
     as_of: LogPosition,
-    items: u32,
-    payload: Vec<u8>,
+    pub items: u32,
+    pub payload: Vec<u8>,
 }
 
 impl Slice {
-    fn new(kind: u8, as_of: LogPosition) -> Self {
+    /// As of which position it is encoded.
+    pub fn as_of(&self) -> LogPosition {
+        self.as_of
+    }
+
+    /// Nothing yet.
+    pub fn new(kind: u8, as_of: LogPosition) -> Self {
         Self {
             kind,
             as_of,
@@ -191,7 +302,8 @@ impl Slice {
         }
     }
 
-    fn add(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+    /// One more item.
+    pub fn add(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
         put(&mut self.payload);
         self.items += 1;
     }
@@ -220,46 +332,65 @@ impl<E: Environment> Inner<E> {
 
     /// Writes one and makes it the current one, or says why not.
     pub async fn checkpoint(&self) {
+        if self.checkpoints.is_void.get() {
+            return self.remove_void().await;
+        }
         let logged = self.checkpoints.logged_bytes.get();
+        self.checkpoints.begun_at_bytes.set(logged);
         let put_off = |bytes: u64| {
             let wait = self
                 .checkpoints
                 .log_bytes
-                .max(bytes.saturating_mul(CHECKPOINT_LOG_FACTOR));
-            self.checkpoints.due_at_bytes.set(logged + wait);
+                .max(bytes.saturating_mul(self.options.checkpoint_log_factor));
+            self.checkpoints.due_at_bytes.set(logged.saturating_add(wait));
         };
         put_off(0);
         for attempt in 0..ATTEMPTS_MAX {
-            match self.write_checkpoint(attempt).await {
-                Ok(bytes) => return put_off(bytes),
+            let written = self.write_checkpoint(attempt).await;
+            let marks = self.checkpoints.marks.take();
+            self.undo_marks(marks);
+            match written {
+                Ok(bytes) => {
+                    put_off(bytes);
+                    return self.evict();
+                }
                 Err(Failure::Outgrown) => {}
                 Err(Failure::Disk(error)) => {
                     tracing::warn!(core = self.core, %error, "no checkpoint: a start would read more of the log");
+                    return;
+                }
+                Err(Failure::Store(error)) => {
+                    tracing::warn!(core = self.core, %error, "no checkpoint: a snapshot cannot be read");
                     return;
                 }
             }
         }
     }
 
-    /// Gives the bytes of the file.
+    /// Gives the bytes of its files.
     async fn write_checkpoint(&self, attempt: u32) -> Result<u64, Failure> {
+        // Of one that was given up in the middle.
+        let marks = self.checkpoints.marks.take();
+        self.undo_marks(marks);
         self.remove_garbage().await;
-        let mut accounts: Vec<AccountId> = self.state.borrow().accounts.keys().copied().collect();
-        accounts.sort_unstable();
-        let account_bytes = self.measure(&accounts).await;
+        let emptied = self.checkpoints.snapshots_to_empty(&self.live_snapshots());
+        let (snapshot_bytes, head_bytes) = self.measure_accounts(&emptied).await;
+        // Listed and encoded in one step: an account that comes later is behind the position, and will be replayed.
+        let ids = self.state.borrow().account_ids();
         let head = self.encode_head();
-        let head_bytes: usize = head
+        let beside: usize = head
             .slices
             .iter()
             .map(|slice| slice.payload.len() + 2 * BLOCK_BYTES)
             .sum();
-        // An eighth more, because mail comes in meanwhile.
-        let slack = (account_bytes / 8 + 16 * BLOCK_BYTES) << attempt;
-        let len = (BLOCK_BYTES + head_bytes + account_bytes + slack).next_multiple_of(BLOCK_BYTES);
         let name = self.checkpoints.next_name();
+        let snapshot = self
+            .begin_snapshot(snapshot_name(&name), roomy(snapshot_bytes, attempt))
+            .await?;
+        let len = roomy(BLOCK_BYTES + beside + head_bytes, attempt).next_multiple_of(BLOCK_BYTES);
         let file_name = name.file();
         // Until it is the current one, it is garbage whatever happens to this task.
-        self.checkpoints.garbage.borrow_mut().push(file_name.clone());
+        self.checkpoints.note_half_written(&file_name);
         let disk = self.env.disk();
         let mut draft = Draft {
             file: disk.create(&file_name, len as u64).await?,
@@ -273,11 +404,8 @@ impl<E: Environment> Inner<E> {
         for slice in head.slices {
             draft.put(slice).await?;
         }
-        let mut rest = &accounts[..];
-        while !rest.is_empty() {
-            let slice = self.encode_accounts(&mut rest);
-            draft.put(slice).await?;
-        }
+        let mut accounts = Accounts::new(snapshot, emptied, position);
+        let written = self.write_accounts(&ids, &mut accounts, &mut draft).await?;
         let header = CheckpointHeader {
             store_id: self.checkpoints.store_id,
             name,
@@ -288,36 +416,30 @@ impl<E: Environment> Inner<E> {
             slices: draft.slices,
             blocks: u32::try_from(draft.at / BLOCK_BYTES as u64).map_err(|_| Failure::Outgrown)?,
         };
+        // Without a header the file is none. Voided later, it goes with the others.
+        if self.checkpoints.is_void.get() {
+            return Ok(0);
+        }
         let mut block = draft.file.buffer(BLOCK_BYTES);
         block.bytes_mut().copy_from_slice(&header.encode());
         draft.file.write_at(Rc::new(block), 0).await?;
         draft.file.sync().await?;
         disk.shrink(&file_name, draft.at).await?;
         disk.sync_directory().await?;
-        self.switch_to(file_name);
+        if self.checkpoints.is_void.get() {
+            // Meanwhile: it must not be found by the next start.
+            self.remove_garbage().await;
+            disk.sync_directory().await?;
+            return Ok(0);
+        }
+        self.switch_to(file_name, written);
+        let bytes = draft.at + written.map_or(0, |(_, len)| len);
         self.meters.checkpoints.add(1);
-        self.meters.checkpoint_bytes.set(draft.at as i64);
+        self.meters.checkpoint_bytes.set(bytes as i64);
+        self.meters.checkpoint_bytes_total.add(bytes);
         self.meters.checkpoint_at_ms.set(self.env.clock().now().0);
         self.remove_garbage().await;
-        Ok(draft.at)
-    }
-
-    /// Bytes that the accounts will need, measured with pauses.
-    async fn measure(&self, accounts: &[AccountId]) -> usize {
-        let mut bytes = 0;
-        for accounts in accounts.chunks(MEASURED_AT_ONCE) {
-            {
-                let state = self.state.borrow();
-                bytes += accounts
-                    .iter()
-                    .filter_map(|id| state.accounts.get(id))
-                    .map(account_bytes)
-                    .sum::<usize>();
-            }
-            Pause(false).await;
-        }
-        // Each slice has a header and is padded to a block.
-        bytes + (bytes / self.options.checkpoint_slice_bytes + 1) * 2 * BLOCK_BYTES
+        Ok(bytes)
     }
 
     /// Everything but the accounts, as of now.
@@ -356,33 +478,39 @@ impl<E: Environment> Inner<E> {
         }
     }
 
-    /// The next accounts, as of now, until a slice is full.
-    fn encode_accounts(&self, rest: &mut &[AccountId]) -> Slice {
-        let state = self.state.borrow();
-        let mut slice = Slice::new(slice_kind::ACCOUNTS, self.log.borrow().durable_to);
-        while let Some((first, others)) = rest.split_first()
-            && slice.payload.len() < self.options.checkpoint_slice_bytes
-        {
-            let account = state.accounts.get(first).expect("an account is never removed");
-            slice.add(|out| put_account(out, account));
-            *rest = others;
-        }
-        slice
-    }
-
-    /// The new file is durable.
-    fn switch_to(&self, file_name: String) {
+    /// The new one is durable, with the snapshot file that it came with.
+    fn switch_to(&self, file_name: String, snapshot: Option<(SnapshotName, u64)>) {
+        let marks = self.checkpoints.marks.take();
+        self.settle_marks(marks);
         let mut garbage = self.checkpoints.garbage.borrow_mut();
         garbage.retain(|name| *name != file_name);
+        let mut snapshots = self.checkpoints.snapshots.borrow_mut();
+        if let Some((name, bytes)) = snapshot {
+            garbage.retain(|garbage| *garbage != name.file());
+            let share = Share {
+                bytes,
+                is_inherited: false,
+            };
+            snapshots.insert(name, share);
+        }
+        let board = &self.checkpoints.board;
         match self.checkpoints.current.replace(Some(file_name)) {
             Some(before) => garbage.push(before),
             None => {
-                let board = &self.checkpoints.board;
                 if board.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
                     garbage.append(&mut board.old.lock());
                 }
             }
         }
+        let live = self.live_snapshots();
+        snapshots.retain(|name, share| {
+            let is_live = live.contains_key(name);
+            if !is_live && (!share.is_inherited || board.release(*name)) {
+                garbage.push(name.file());
+                self.meters.snapshot_files_removed.add(1);
+            }
+            is_live
+        });
     }
 
     /// What cannot be removed is left to the next attempt, or the next start.
@@ -399,8 +527,32 @@ impl<E: Environment> Inner<E> {
     }
 }
 
+/// The snapshot file of a checkpoint.
+fn snapshot_name(name: &CheckpointName) -> SnapshotName {
+    SnapshotName {
+        incarnation: name.incarnation,
+        number: name.number,
+        core: name.core,
+    }
+}
+
+/// An eighth more, because mail comes in meanwhile.
+fn roomy(bytes: usize, attempt: u32) -> usize {
+    if bytes == 0 && attempt == 0 {
+        return 0;
+    }
+    bytes + ((bytes / 8 + 16 * BLOCK_BYTES) << attempt)
+}
+
 /// Lets other tasks run once.
-struct Pause(bool);
+pub struct Pause(bool);
+
+impl Pause {
+    /// To be awaited.
+    pub fn new() -> Self {
+        Self(false)
+    }
+}
 
 impl Future for Pause {
     type Output = ();

@@ -12,6 +12,7 @@ use super::log::{Log, LogStart, Next, Room, bodies_bytes};
 use super::meters::StoreMeters;
 use super::options::{FREE_BYTES_AGE_MS, SMALL_SEGMENT_BYTES};
 use super::pending::Pending;
+use super::pins::{Pin, Pins};
 use super::plan::{Chunks, Plan, PlannedBody, Planner, change_bytes_max};
 use super::reader::LogReader;
 use super::record::Record;
@@ -55,6 +56,7 @@ pub(super) struct Inner<E: Environment> {
     pub next_segment: Arc<AtomicU32>,
     pub state: RefCell<CoreState>,
     pub pending: RefCell<Pending>,
+    pub pins: Pins,
     pub log: RefCell<Log<FileOf<E>>>,
     pub reader: LogReader<E::Disk>,
     /// Callers in the order they came.
@@ -196,6 +198,18 @@ impl<E: Environment> Inner<E> {
         Ok(())
     }
 
+    /// Those of the recipients whose copy does not go to INBOX, by which alone no account is loaded.
+    async fn load_for(&self, recipients: &[LocalRecipient]) -> Result<Vec<Pin>, StoreError> {
+        let mut pins = Vec::new();
+        for recipient in recipients
+            .iter()
+            .filter(|recipient| !recipient.mailbox.is_inbox())
+        {
+            pins.push(self.load(recipient.account).await?);
+        }
+        Ok(pins)
+    }
+
     pub fn notify_watchers(&self, accounts: &BTreeSet<AccountId>) {
         let mut watchers = self.watchers.borrow_mut();
         for account in accounts {
@@ -241,13 +255,11 @@ impl<E: Environment> Store<E> {
         let free_bytes = env.disk().free_bytes().await?;
         let reader = LogReader::new(env.disk().clone(), store_id);
         reader.know(segment.id, segment.record_seed(), segment.file.clone());
-        let unfinished = seed.state.spool.values().cloned().collect();
-        let accounts = seed.state.accounts.values();
-        for mailbox in accounts.flat_map(|account| account.mailboxes.values()) {
-            mailbox.recent_from.set(mailbox.uid_next);
-        }
-        let free_bytes_at_ms = env.clock().now().0;
         let checkpoints = Checkpoints::new(&seed);
+        let mut state = seed.state;
+        begin(&mut state);
+        let unfinished = state.spool.values().cloned().collect();
+        let free_bytes_at_ms = env.clock().now().0;
         let log = Log::new(LogStart {
             number,
             incarnation,
@@ -261,8 +273,9 @@ impl<E: Environment> Store<E> {
             options: seed.options,
             core: seed.core,
             next_segment: seed.next_segment,
-            state: RefCell::new(seed.state),
+            state: RefCell::new(state),
             pending: RefCell::default(),
+            pins: Pins::default(),
             log: RefCell::new(log),
             reader,
             line: Line::default(),
@@ -350,6 +363,7 @@ impl<E: Environment> Store<E> {
         let line_end_octets = body.line_end_octets();
         let bodies = self.0.ready_bodies(vec![body]).await?;
         let bytes = recipients_bytes(&recipients, bodies.first());
+        let _pins = self.0.load_for(&recipients).await?;
         let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], _| {
             let body = PlannedBody {
                 chunks: &chunks[0],
@@ -459,6 +473,7 @@ impl<E: Environment> Store<E> {
         mut change: Change,
     ) -> Result<(CommitReceipt, Outcome), StoreError> {
         let bodies = self.bodies_of(&change).await?;
+        let _pin = self.load(account).await?;
         let uids = super::codec::UidSet::new(take_uids(&mut change));
         let bytes = change_bytes_max(&change, &uids) + stored_refs_bytes(&bodies);
         let plan =
@@ -480,16 +495,22 @@ impl<E: Environment> Store<E> {
     /// # Errors
     /// As for every commit.
     pub async fn ensure_account(&self, account: AccountId) -> Result<(), StoreError> {
-        if self.0.state.borrow().accounts.contains_key(&account) {
+        if self.0.state.borrow().durable(account).is_some() {
             return Ok(());
         }
         let plan = |planner: &mut Planner<'_>, _: &[Chunks], _| Ok(planner.ensure_account(account));
         self.0.commit(RECIPIENT_BYTES_MAX, &[], plan).await.map(|_| ())
     }
 
-    /// Looks at the durable state; `f` must not wait. `None`: the account was never touched.
+    /// Looks at the durable state, for holders of a pin ([`Self::load`]); `f` must not wait. `None`: the account was
+    /// never touched.
     pub fn account<R>(&self, account: AccountId, f: impl FnOnce(&AccountState) -> R) -> Option<R> {
-        self.0.state.borrow().accounts.get(&account).map(f)
+        let state = self.0.state.borrow();
+        debug_assert!(
+            !state.cold.contains_key(&account),
+            "who looks at an account has loaded it"
+        );
+        state.accounts.get(&account).map(f)
     }
 
     /// Signalled after every durable change of the account.
@@ -527,6 +548,23 @@ impl<E: Environment> Store<E> {
         range: Range<u64>,
     ) -> Result<Vec<Bytes>, StoreError> {
         self.0.reader.read_message(message, range).await
+    }
+}
+
+/// Nothing that was there before the start is recent; all that is in memory is counted.
+fn begin(state: &mut CoreState) {
+    let accounts = state.accounts.values();
+    for mailbox in accounts.flat_map(|account| account.mailboxes.values()) {
+        mailbox.recent_from.set(mailbox.uid_next);
+    }
+    for cold in state.cold.values_mut() {
+        cold.head.recent_from = cold.head.uid_next;
+    }
+    state.kept.values_mut().for_each(|kept| kept.bytes = 0);
+    state.loaded_bytes = 0;
+    let loaded: Vec<AccountId> = state.accounts.keys().copied().collect();
+    for id in loaded {
+        state.measure(id);
     }
 }
 

@@ -15,6 +15,14 @@ pub struct StoreMeters {
     pub segments_made: Counter,
     /// Accounts that were ever touched.
     pub accounts: Gauge,
+    /// Of these, accounts in memory.
+    pub loaded_accounts: Gauge,
+    /// Accounts read into memory since the start.
+    pub account_loads: Counter,
+    /// Accounts that had to make room since the start.
+    pub account_evictions: Counter,
+    /// Messages delivered to accounts that were not in memory.
+    pub cold_deliveries: Counter,
     /// Free bytes of the file system when they were last asked for.
     pub free_bytes: Gauge,
     /// 1 after a write or sync has failed: commits are refused until a restart.
@@ -23,6 +31,10 @@ pub struct StoreMeters {
     pub checkpoints: Counter,
     /// Bytes of the newest one.
     pub checkpoint_bytes: Gauge,
+    /// Bytes of all of this start, with their snapshots.
+    pub checkpoint_bytes_total: Counter,
+    /// Snapshot files that were not needed any more.
+    pub snapshot_files_removed: Counter,
     /// When it became the current one, Unix time in milliseconds; 0: none of this start yet.
     pub checkpoint_at_ms: Gauge,
 }

@@ -13,11 +13,13 @@
 //! | `record`, `frame`, `segment`, `codec` | bytes; FORMAT.md describes them |
 //! | `log`, `group`, `turn`, `writer` | the open group, room in it, writing and syncing, the next segment |
 //! | `apply`, `state` | what a record does; the state sessions look at |
+//! | `paging`, `pins`, `cold` | which accounts are in memory, and what is known of the others |
 //! | `body` | bodies: in memory, or chunk by chunk |
 //! | `reader`, `cache`, `windows` | messages back from the log, checked; many with one read |
 //! | `restore` | accounts put into a new store as they were, numbers and all |
 //! | `tools` | check, stat, dump, salvage: a stopped store under the admin's eyes |
 //! | `checkpointer`, `checkpoint`, `checkpoint_state` | the state of a core in a file, now and then; its bytes |
+//! | `checkpoint_accounts`, `snapshot` | the accounts in it: what changed, in snapshot files |
 //! | `recovery`, `checkpoint_load`, `scan` | from a directory to states; the cut; damage |
 //!
 //! Failure: the first failed write or sync ends commits for good ([`StoreError::Failed`]); reading goes on; recovery at
@@ -28,17 +30,21 @@ mod apply;
 mod body;
 mod cache;
 mod checkpoint;
+mod checkpoint_accounts;
 mod checkpoint_load;
 mod checkpoint_state;
 mod checkpointer;
 mod codec;
+mod cold;
 mod frame;
 mod group;
 mod handle;
 mod log;
 pub mod meters;
 mod options;
+mod paging;
 mod pending;
+mod pins;
 mod plan;
 mod plan_account;
 mod reader;
@@ -47,6 +53,7 @@ mod recovery;
 mod restore;
 mod scan;
 mod segment;
+mod snapshot;
 mod state;
 mod superblock;
 pub mod tools;
@@ -61,6 +68,7 @@ mod tests;
 pub use body::{Body, BodyWriter};
 pub use handle::Store;
 pub use options::{BODY_IN_MEMORY_BYTES_MAX, CHUNK_BYTES_MAX, RESERVE_BYTES, SEGMENT_BYTES, StoreOptions};
+pub use pins::Pin;
 pub use plan::{MAILBOXES_MAX, SUBSCRIPTIONS_MAX};
 pub use recovery::{OpenError, Recovered, RecoveryReport, StoreSeed, recover, recover_with};
 pub use restore::{AccountImage, MailboxImage, MessageImage, RestoreError, Restorer};

@@ -48,6 +48,10 @@ pub const CHECKPOINT_SLICE_BYTES: usize = 256 * 1024;
 /// does not write mostly checkpoints.
 pub const CHECKPOINT_LOG_FACTOR: u64 = 4;
 
+/// Bytes of accounts a core keeps in memory beside those in use: some 500,000 messages, or the accounts of thousands of
+/// users who come and go. A load of 100,000 messages from disk takes milliseconds, so more buys little.
+pub const LOADED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// How old the known number of free bytes may be before a delivery asks again.
 pub const FREE_BYTES_AGE_MS: i64 = 1_000;
 
@@ -66,8 +70,12 @@ pub struct StoreOptions {
     pub reserve_bytes: u64,
     /// See `CHECKPOINT_LOG_BYTES`.
     pub checkpoint_log_bytes: u64,
+    /// See `CHECKPOINT_LOG_FACTOR`.
+    pub checkpoint_log_factor: u64,
     /// See `CHECKPOINT_SLICE_BYTES`.
     pub checkpoint_slice_bytes: usize,
+    /// See `LOADED_BYTES_MAX`.
+    pub loaded_bytes_max: usize,
 }
 
 impl Default for StoreOptions {
@@ -79,7 +87,9 @@ impl Default for StoreOptions {
             body_in_memory_bytes_max: BODY_IN_MEMORY_BYTES_MAX,
             reserve_bytes: RESERVE_BYTES,
             checkpoint_log_bytes: CHECKPOINT_LOG_BYTES,
+            checkpoint_log_factor: CHECKPOINT_LOG_FACTOR,
             checkpoint_slice_bytes: CHECKPOINT_SLICE_BYTES,
+            loaded_bytes_max: LOADED_BYTES_MAX,
         }
     }
 }

@@ -5,7 +5,8 @@
 //! failed group stay burnt, because a failed log takes no more commits.
 //! Not here: what a change is made into (`plan`).
 
-use super::state::{AccountState, KEYWORDS_MAX, MailboxState};
+use super::cold::{Cold, Durable};
+use super::state::{AccountState, INBOX_ID, KEYWORDS_MAX, MailboxState};
 use super::{SpoolKey, StoreError};
 use crate::model::{AccountId, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidValidity};
 use smallvec::SmallVec;
@@ -53,9 +54,22 @@ impl Pending {
             .or_insert_with(|| PendingAccount::of(durable))
     }
 
+    /// As [`Self::account`], for one that is not in memory: only INBOX is known.
+    pub fn cold_account(&mut self, id: AccountId, cold: &Cold) -> &mut PendingAccount {
+        self.accounts
+            .entry(id)
+            .or_insert_with(|| PendingAccount::of_cold(cold))
+    }
+
     /// Also accounts that are not durable yet.
     pub fn get(&mut self, id: AccountId) -> Option<&mut PendingAccount> {
         self.accounts.get_mut(&id)
+    }
+
+    /// Is nothing of the account in flight?
+    #[must_use]
+    pub fn is_idle(&self, id: AccountId) -> bool {
+        !self.accounts.contains_key(&id)
     }
 
     /// Starts an account that does not exist yet.
@@ -78,7 +92,7 @@ impl Pending {
     }
 
     /// The batch is applied.
-    pub fn end(&mut self, id: AccountId, bytes: u64, durable: &AccountState) {
+    pub fn end(&mut self, id: AccountId, bytes: u64, durable: Durable<'_>) {
         let account = self
             .accounts
             .get_mut(&id)
@@ -117,18 +131,54 @@ impl PendingAccount {
         }
     }
 
-    fn check_settled(&self, durable: &AccountState) {
+    fn of_cold(cold: &Cold) -> Self {
+        let head = &cold.head;
+        let inbox = PendingMailbox {
+            id: INBOX_ID,
+            uid_validity: UidValidity(head.uid_validity),
+            uid_next: head.uid_next,
+            keywords: None,
+        };
+        Self {
+            in_flight: 0,
+            bytes_added: 0,
+            next_mod_seq: head.highest_mod_seq.0 + 1,
+            next_mailbox: head.next_mailbox,
+            next_uid_validity: head.next_uid_validity,
+            names: None,
+            deleted: Vec::new(),
+            mailboxes: smallvec::smallvec![inbox],
+        }
+    }
+
+    fn check_settled(&self, durable: Durable<'_>) {
         assert_eq!(self.bytes_added, 0, "no bytes are in flight");
-        assert_eq!(
-            self.next_mod_seq,
-            durable.highest_mod_seq.0 + 1,
-            "MODSEQs have met"
-        );
-        assert_eq!(self.next_mailbox, durable.next_mailbox, "mailbox ids have met");
-        assert_eq!(
-            self.next_uid_validity, durable.next_uid_validity,
-            "UIDVALIDITYs have met"
-        );
+        let (mod_seq, next_mailbox, next_uid_validity) = match durable {
+            Durable::Loaded(account) => (
+                account.highest_mod_seq,
+                account.next_mailbox,
+                account.next_uid_validity,
+            ),
+            Durable::Cold(Cold { head, .. }) => {
+                (head.highest_mod_seq, head.next_mailbox, head.next_uid_validity)
+            }
+        };
+        assert_eq!(self.next_mod_seq, mod_seq.0 + 1, "MODSEQs have met");
+        assert_eq!(self.next_mailbox, next_mailbox, "mailbox ids have met");
+        assert_eq!(self.next_uid_validity, next_uid_validity, "UIDVALIDITYs have met");
+        let durable = match durable {
+            Durable::Loaded(account) => account,
+            Durable::Cold(Cold { head, .. }) => {
+                let [inbox] = &self.mailboxes[..] else {
+                    panic!("what concerns more than INBOX loads the account");
+                };
+                return assert_eq!(
+                    (inbox.id, inbox.uid_next),
+                    (INBOX_ID, head.uid_next),
+                    "UIDs have met"
+                );
+            }
+        };
         for mailbox in self.mailboxes.iter().filter(|m| !self.deleted.contains(&m.id)) {
             let durable = durable
                 .mailboxes
@@ -143,7 +193,7 @@ impl PendingAccount {
         match (&self.names, durable) {
             (Some(names), _) => names,
             (None, Some(durable)) => &durable.names,
-            (None, None) => unreachable!("a new account has its own names"),
+            (None, None) => unreachable!("a new account has its own names, a cold one is loaded for them"),
         }
     }
 

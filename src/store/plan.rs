@@ -7,6 +7,7 @@
 //! Not here: room in the group (`log`), what records do (`apply`).
 
 use super::codec::UidSet;
+use super::cold::Durable;
 use super::pending::{Pending, PendingAccount};
 use super::plan_account::Scope;
 use super::record::{MessageRecord, Record, SpoolRecipient, body_bytes};
@@ -89,11 +90,13 @@ pub struct PlannedBody<'a> {
 }
 
 impl Planner<'_> {
-    /// Makes sure the account exists in the pending view; gives the record to write if it does not yet.
+    /// Makes sure the account exists in the pending view; gives the record to write if it does not yet. Without its state
+    /// it may be cold: then only INBOX is known, and only a delivery there is planned.
     fn account(&mut self, id: AccountId) -> (&mut PendingAccount, Option<&AccountState>, Option<Record>) {
-        let durable = self.durable.accounts.get(&id);
-        if let Some(durable) = durable {
-            return (self.pending.account(durable), Some(durable), None);
+        match self.durable.durable(id) {
+            Some(Durable::Loaded(durable)) => return (self.pending.account(durable), Some(durable), None),
+            Some(Durable::Cold(cold)) => return (self.pending.cold_account(id, cold), None, None),
+            None => {}
         }
         let is_new = self.pending.get(id).is_none();
         let uid_validity = u32::try_from(self.now.seconds()).unwrap_or(1).max(1);
@@ -211,7 +214,7 @@ impl Planner<'_> {
 
     fn check_quota(&mut self, id: AccountId, added: u64, quota: Option<u64>) -> Result<(), StoreError> {
         let Some(quota) = quota else { return Ok(()) };
-        let durable = self.durable.accounts.get(&id).map_or(0, |a| a.bytes_used);
+        let durable = self.durable.durable(id).map_or(0, Durable::bytes_used);
         let in_flight = self.pending.get(id).map_or(0, |a| a.bytes_added);
         if durable + in_flight + added > quota {
             Err(StoreError::OverQuota)
@@ -394,6 +397,9 @@ impl Planner<'_> {
 
 /// Where a delivery goes. A mailbox that is gone by then gives way to INBOX: the message must go somewhere.
 fn target_of(account: &PendingAccount, durable: Option<&AccountState>, name: &MailboxName) -> MailboxId {
+    if name.is_inbox() {
+        return INBOX_ID;
+    }
     account.names(durable).get(name).copied().unwrap_or(INBOX_ID)
 }
 

@@ -14,15 +14,17 @@ use super::checkpoint_load::{Base, load};
 use super::checkpoint_state::CoveredSegment;
 use super::checkpointer::CheckpointBoard;
 use super::codec::Malformed;
+use super::cold::Cold;
 use super::frame::{GroupHeader, RecordHeader};
 use super::group::{Segment, seal_at_cut};
 use super::options::StoreOptions;
 use super::record::Record;
 use super::scan::{LogEnd, LogName, ScanFrom, ScanSegment, has_groups, scan_log};
 use super::segment::{SegmentHeader, segment_name, segment_of_name};
+use super::snapshot::{SnapshotName, read_cold};
 use super::state::CoreState;
 use super::superblock::open_superblock;
-use super::{Environment, MessageRow};
+use super::{Environment, MessageRow, StoreError};
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
 use crate::model::{AccountId, LogPosition, PARTITIONS, Partition, SPOOL_PARTITIONS, SegmentId};
 use std::collections::{BTreeMap, HashMap};
@@ -51,6 +53,8 @@ pub struct StoreSeed {
     /// Segments of older logs that have something in them.
     pub(super) covered: Arc<Vec<CoveredSegment>>,
     pub(super) board: Arc<CheckpointBoard>,
+    /// Snapshot files of earlier starts that some core needs, and what of each is this core's.
+    pub(super) snapshots: BTreeMap<SnapshotName, u64>,
     pub(super) state: CoreState,
     /// The last sequence of every partition.
     pub(super) sequences: Vec<u64>,
@@ -129,11 +133,60 @@ pub async fn recover_with<E: Environment>(
     if cores == 0 || cores > CORES_MAX {
         return Err(OpenError::TooManyCores(cores));
     }
+    match attempt(env, cores, options, true).await {
+        Err(Unopened::Snapshot(why)) => {
+            tracing::error!(%why, "a snapshot is damaged: checkpoints are void, the whole log is read");
+            match attempt(env, cores, options, false).await {
+                Err(Unopened::Snapshot(why)) => {
+                    unreachable!("without checkpoints there is no snapshot: {why}")
+                }
+                Err(Unopened::Open(error)) => Err(error),
+                Ok(mut recovered) => {
+                    recovered.report.ignored_checkpoints += 1;
+                    Ok(recovered)
+                }
+            }
+        }
+        Err(Unopened::Open(error)) => Err(error),
+        Ok(recovered) => Ok(recovered),
+    }
+}
+
+/// Why an attempt did not come to states.
+enum Unopened {
+    /// For good.
+    Open(OpenError),
+    /// A checkpoint's snapshot is not as it was written: without checkpoints it may be better.
+    Snapshot(StoreError),
+}
+
+impl From<OpenError> for Unopened {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
+}
+
+impl From<DiskError> for Unopened {
+    fn from(error: DiskError) -> Self {
+        Self::Open(error.into())
+    }
+}
+
+/// One recovery. Nothing on disk is changed before it is certain to succeed.
+async fn attempt<E: Environment>(
+    env: &E,
+    cores: usize,
+    options: StoreOptions,
+    uses_checkpoints: bool,
+) -> Result<Recovered, Unopened> {
     let files = env.disk().list().await?;
     let superblock = open_superblock(env, &files).await?;
     let mut found = find_segments(env, superblock.store_id, &files).await?;
     let mut loaded = load(env.disk(), superblock.store_id, &files).await;
     found.incarnation = found.incarnation.max(loaded.incarnation);
+    if !uses_checkpoints {
+        loaded.give_up();
+    }
     let base = loaded.base.take();
     let mut covered = BTreeMap::new();
     if let Some(base) = &base {
@@ -150,6 +203,7 @@ pub async fn recover_with<E: Environment>(
         check_sealed(*name, &end, found.incarnation)?;
         ends.push(end);
     }
+    replay.load_deferred(env.disk(), superblock.store_id).await?;
     let incarnation = found.incarnation + 1;
     found.useless.append(&mut loaded.junk);
     make_durable(env, superblock.store_id, &found, &ends, incarnation).await?;
@@ -158,8 +212,10 @@ pub async fn recover_with<E: Environment>(
     }
     replay.report.segments = covered.len() as u64;
     let covered = Arc::new(covered.into_values().collect());
-    let board = Arc::new(CheckpointBoard::new(cores, loaded.used));
+    let snapshots = loaded.snapshots.keys().copied();
+    let board = Arc::new(CheckpointBoard::new(cores, loaded.used, snapshots));
     let next_segment = Arc::new(AtomicU32::new(found.last_segment + 1));
+    let shares = Shares::new(&replay.state, cores, &loaded.snapshots);
     let mut recovered = replay.finish(cores, |core, state, sequences| StoreSeed {
         core,
         cores,
@@ -168,6 +224,7 @@ pub async fn recover_with<E: Environment>(
         next_segment: next_segment.clone(),
         covered: Arc::clone(&covered),
         board: board.clone(),
+        snapshots: shares.of(core),
         state,
         sequences,
         options,
@@ -417,8 +474,47 @@ async fn write_seal<F: DiskFile>(
     segment.file.sync().await
 }
 
+/// What of each snapshot file is whose: its own live bytes, and an equal part of what is dead.
+struct Shares {
+    cores: usize,
+    live: Vec<BTreeMap<SnapshotName, u64>>,
+    dead: BTreeMap<SnapshotName, u64>,
+}
+
+impl Shares {
+    fn new(state: &CoreState, cores: usize, files: &BTreeMap<SnapshotName, u64>) -> Self {
+        let mut this = Self {
+            cores,
+            live: (0..cores).map(|_| BTreeMap::new()).collect(),
+            dead: files.clone(),
+        };
+        let cold = state.cold.iter().map(|(id, cold)| (id, &cold.chain));
+        let kept = state.kept.iter().map(|(id, kept)| (id, &kept.chain));
+        for (id, blob) in cold
+            .chain(kept)
+            .flat_map(|(id, chain)| chain.iter().map(move |blob| (id, blob)))
+        {
+            *this.live[id.partition().core(cores)]
+                .entry(blob.file)
+                .or_default() += blob.space();
+            if let Some(dead) = this.dead.get_mut(&blob.file) {
+                *dead = dead.saturating_sub(blob.space());
+            }
+        }
+        this
+    }
+
+    fn of(&self, core: usize) -> BTreeMap<SnapshotName, u64> {
+        let own = |name: &SnapshotName| self.live[core].get(name).copied().unwrap_or(0);
+        let share = |(name, dead): (&SnapshotName, &u64)| (*name, own(name) + dead / self.cores as u64);
+        self.dead.iter().map(share).collect()
+    }
+}
+
 /// The state while records come in.
 struct Replay {
+    /// Records of accounts that have to be read first, which waits until the log is read.
+    deferred: HashMap<AccountId, Vec<(Place, Record)>>,
     state: CoreState,
     sequences: Vec<u64>,
     report: RecoveryReport,
@@ -441,6 +537,7 @@ impl Replay {
             segments: BTreeMap::new(),
         });
         Self {
+            deferred: HashMap::new(),
             state: base.state,
             sequences: base.sequences,
             report: RecoveryReport {
@@ -510,10 +607,44 @@ impl Replay {
         let as_of = record.account().and_then(|account| self.ahead.get(&account));
         if as_of.is_some_and(|as_of| position < *as_of) {
             apply_beside_account(&mut self.state, &record);
+        } else if let Some(account) = self.waits_for_account(&record) {
+            apply_beside_account(&mut self.state, &record);
+            self.deferred.entry(account).or_default().push((place, record));
         } else {
             apply(&mut self.state, place, &record)?;
         }
         self.report.records += 1;
+        Ok(())
+    }
+
+    /// The account that `record` needs in memory, if it is not.
+    fn waits_for_account(&self, record: &Record) -> Option<AccountId> {
+        let account = record
+            .account()
+            .filter(|account| self.state.cold.contains_key(account))?;
+        let is_plain = match record {
+            Record::Message(message) => Cold::takes(message.mailbox, !message.keywords.is_empty()),
+            Record::AccountRestated { .. } => return None,
+            _ => false,
+        };
+        (!is_plain || self.deferred.contains_key(&account)).then_some(account)
+    }
+
+    /// Reads the accounts that records of the tail need, and applies these.
+    async fn load_deferred<D: Disk>(&mut self, disk: &D, store_id: u64) -> Result<(), Unopened> {
+        let mut ids: Vec<AccountId> = self.deferred.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            let read = read_cold(disk, store_id, id, &self.state.cold[&id]).await;
+            self.state.admit(read.map_err(Unopened::Snapshot)?);
+            for (place, record) in self.deferred.remove(&id).expect("it was listed") {
+                // What it does beside its account was done in its turn, and is not done twice.
+                apply(&mut self.state, place, &record).map_err(|why| OpenError::Damaged {
+                    position: place.position,
+                    what: why.0.to_owned(),
+                })?;
+            }
+        }
         Ok(())
     }
 
@@ -525,7 +656,14 @@ impl Replay {
                 mailbox.changes.forget();
                 self.report.messages += mailbox.rows.len() as u64;
             }
-            states[id.partition().core(cores)].accounts.insert(id, account);
+            let state = &mut states[id.partition().core(cores)];
+            let kept = self.state.kept.remove(&id);
+            state.kept.insert(id, kept.unwrap_or_default());
+            state.accounts.insert(id, account);
+        }
+        for (id, cold) in std::mem::take(&mut self.state.cold) {
+            self.report.messages += u64::from(cold.head.messages);
+            states[id.partition().core(cores)].cold.insert(id, cold);
         }
         for (key, served) in std::mem::take(&mut self.state.served) {
             // An entry that is done is never fanned out again: its keys have served.
@@ -563,4 +701,4 @@ impl Replay {
 }
 
 /// Rows are what most of a recovered state is made of.
-const _: () = assert!(size_of::<MessageRow>() <= 72);
+const _: () = assert!(size_of::<MessageRow>() <= 64);

@@ -11,6 +11,7 @@
 use super::codec::UidSet;
 use super::frame::RECORD_HEADER_BYTES;
 use super::handle::Store;
+use super::pins::Pin;
 use super::plan::{Chunks, Plan, Planner};
 use super::record::{MessageRecord, Record};
 use super::state::{AccountState, INBOX_ID};
@@ -248,6 +249,8 @@ pub struct Restorer<E: Environment> {
     shared: HashMap<u64, (Chunks, u32)>,
     batch: Vec<Waiting>,
     batch_bytes: usize,
+    /// Of the account being restored.
+    pin: Option<Pin>,
 }
 
 struct Waiting {
@@ -265,6 +268,7 @@ impl<E: Environment> Restorer<E> {
             shared: HashMap::new(),
             batch: Vec::new(),
             batch_bytes: 0,
+            pin: None,
         }
     }
 
@@ -275,6 +279,7 @@ impl<E: Environment> Restorer<E> {
     /// See [`RestoreError`].
     pub async fn begin_account(&mut self, image: &AccountImage) -> Result<(), RestoreError> {
         image.check()?;
+        self.pin = Some(self.store.load(image.id).await?);
         if self.store.account(image.id, |_| ()).is_some() {
             return Err(RestoreError::Exists(image.id));
         }
@@ -332,6 +337,7 @@ impl<E: Environment> Restorer<E> {
         for records in records.unwrap_or_default().chunks(64) {
             self.write(records.to_vec()).await?;
         }
+        self.pin = None;
         Ok(())
     }
 

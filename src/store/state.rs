@@ -5,6 +5,7 @@
 //! Graves rise by MODSEQ; of what left a mailbox above `graves_from`, none is missing.
 //! Not here: numbers given to changes that are not durable yet (`pending`).
 
+use super::cold::{Cold, Kept};
 use super::{AccountChange, MailboxChange, SpoolEntry, SpoolKey};
 use crate::base::clock::UnixMillis;
 use crate::model::{
@@ -328,8 +329,16 @@ impl<C> ChangeLog<C> {
 /// Everything one core (or, during recovery, the whole store) knows durably.
 #[derive(Debug, Default)]
 pub struct CoreState {
-    /// Accounts that were ever touched.
+    /// Accounts in memory.
     pub accounts: HashMap<AccountId, AccountState>,
+    /// All others that were ever touched.
+    pub cold: HashMap<AccountId, Cold>,
+    /// What is known of the snapshots of those in memory. One that is not here has none.
+    pub kept: HashMap<AccountId, Kept>,
+    /// About as many bytes are those in memory.
+    pub loaded_bytes: usize,
+    /// How often one was asked for: what [`Kept::last_used`] counts in.
+    pub loads: u64,
     /// Spool entries not done yet.
     pub spool: BTreeMap<SpoolKey, SpoolEntry>,
     /// Recipients served from a spool entry: partition of the account and index in the entry.

@@ -148,12 +148,18 @@ impl<E: Environment> Inner<E> {
             answers.push((batch.waiter, self.receipt(batch.commit), outcome));
         }
         self.meters.commits.add(answers.len() as u64);
-        let accounts = self.state.borrow().accounts.len();
-        self.meters.accounts.set(accounts as i64);
+        self.meter_accounts();
         self.notify_watchers(&touched);
         for (waiter, receipt, outcome) in answers {
             waiter.send(Ok((receipt, outcome)));
         }
+    }
+
+    fn meter_accounts(&self) {
+        let state = self.state.borrow();
+        let loaded = state.accounts.len();
+        self.meters.accounts.set((loaded + state.cold.len()) as i64);
+        self.meters.loaded_accounts.set(loaded as i64);
     }
 
     fn apply_batch(&self, batch: &Batch) -> Outcome {
@@ -171,16 +177,18 @@ impl<E: Environment> Inner<E> {
         }
         let mut pending = self.pending.borrow_mut();
         for entry in &batch.entries {
-            if let Record::Message(message) = &entry.record
-                && let Some(key) = message.key
-            {
+            let Record::Message(message) = &entry.record else {
+                continue;
+            };
+            if let Some(key) = message.key {
                 pending.serving.remove(&key);
             }
+            let is_cold = state.cold.contains_key(&message.account);
+            self.meters.cold_deliveries.add(u64::from(is_cold));
         }
         for (account, bytes) in &batch.touched {
             let durable = state
-                .accounts
-                .get(account)
+                .durable(*account)
                 .expect("a touched account is durable by now");
             pending.end(*account, *bytes, durable);
         }

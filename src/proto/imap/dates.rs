@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn the_rfc_example_is_read_and_shown() {
         let date = parse_date_time(b"17-Jul-1996 02:44:25 -0700").expect("valid");
-        assert_eq!(date.at, UnixMillis(837_596_665_000));
+        assert_eq!({ date.at }, UnixMillis(837_596_665_000));
         assert_eq!(date.zone_minutes, -420);
         assert_eq!(shown(date), "\"17-Jul-1996 02:44:25 -0700\"");
         let early = parse_date_time(b" 1-jan-1970 00:00:00 +0000").expect("valid");

@@ -290,12 +290,20 @@ impl<P: Pipe, S: Services> Driver<P, S> {
 
     /// Makes the session of an account this core owns.
     async fn begin_session(&mut self, account: Account) -> Answer<CommitReceipt> {
-        match self.services.store().ensure_account(account.id).await {
-            Ok(()) => {
-                self.session = Some(Session::new(self.services.clone(), account));
+        let store = self.services.store();
+        let pinned = match store.load(account.id).await {
+            Ok(pin) => store.ensure_account(account.id).await.map(|()| pin),
+            Err(error) => Err(error),
+        };
+        match pinned {
+            Ok(pin) => {
+                self.session = Some(Session::new(self.services.clone(), account, pin));
                 Answer::Authenticated
             }
-            Err(_) => Answer::Refused(LoginRefusal::Unavailable),
+            Err(error) => {
+                tracing::warn!(account = %account.id, %error, "no IMAP session: the store cannot serve the account");
+                Answer::Refused(LoginRefusal::Unavailable)
+            }
         }
     }
 

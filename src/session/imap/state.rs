@@ -12,7 +12,7 @@ use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::types::{NameForm, SequenceNumber, SequenceSet};
 use crate::proto::imap::{Code, Completion, Status};
 use crate::proto::message::structure::Structure;
-use crate::store::{AccountState, Change, MailboxState, Outcome, StoreError};
+use crate::store::{AccountState, Change, MailboxState, Outcome, Pin, StoreError};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -22,6 +22,8 @@ use std::rc::Rc;
 pub struct Session<S: Services> {
     pub services: Rc<S>,
     pub account: Account,
+    /// Keeps the account's state in memory, where every command looks at it.
+    _pin: Pin,
     pub selected: Option<Selected>,
     /// The selected mailbox was deleted by another session: the end of this command ends the session.
     pub has_lost_mailbox: bool,
@@ -166,10 +168,11 @@ pub fn mailbox_gone() -> Completion {
 }
 
 impl<S: Services> Session<S> {
-    pub fn new(services: Rc<S>, account: Account) -> Self {
+    pub fn new(services: Rc<S>, account: Account, pin: Pin) -> Self {
         Self {
             services,
             account,
+            _pin: pin,
             selected: None,
             has_lost_mailbox: false,
             is_condstore: false,

@@ -12,7 +12,9 @@ const ALICE: AccountId = AccountId(1);
 const BOB: AccountId = AccountId(2);
 
 fn open(disk: &SimDisk) -> World {
-    World::open(disk, 1, small_options()).expect("it opens")
+    World::open(disk, 1, small_options())
+        .expect("it opens")
+        .load_all()
 }
 
 fn uid(value: u32) -> Uid {
@@ -331,7 +333,9 @@ fn a_spooled_message_is_fanned_out_once_however_often_it_is_tried() {
     world.run(store.deliver(fan_out(&entry))).expect("it commits");
     world.run(store.deliver(fan_out(&entry))).expect("nothing to do");
     world.close();
-    let mut world = World::open(&disk, 3, small_options()).expect("it opens");
+    let mut world = World::open(&disk, 3, small_options())
+        .expect("it opens")
+        .load_all();
     let found: Vec<SpoolEntry> = world.stores.iter().flat_map(Store::unfinished_spool).collect();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].key, entry.key);
@@ -351,7 +355,9 @@ fn a_spooled_message_is_fanned_out_once_however_often_it_is_tried() {
         world.run(store.spool_forget(entry.key)).expect("it commits");
     }
     world.close();
-    let world = World::open(&disk, 1, small_options()).expect("it opens");
+    let world = World::open(&disk, 1, small_options())
+        .expect("it opens")
+        .load_all();
     assert!(world.stores[0].unfinished_spool().is_empty());
 }
 
@@ -360,7 +366,9 @@ fn a_store_of_two_cores_opens_with_one_and_with_four() {
     let disk = SimDisk::new(1);
     let accounts: Vec<AccountId> = (1..20).map(AccountId).collect();
     for (round, cores) in [2, 1, 4, 2].into_iter().enumerate() {
-        let mut world = World::open(&disk, cores, small_options()).expect("it opens");
+        let mut world = World::open(&disk, cores, small_options())
+            .expect("it opens")
+            .load_all();
         for id in &accounts {
             let store = world.of(*id);
             world

@@ -16,6 +16,27 @@ thread_local! {
     /// Starts that began with a checkpoint, and those of them that had log to read behind it.
     static FROM_CHECKPOINT: Cell<u64> = const { Cell::new(0) };
     static WITH_TAIL: Cell<u64> = const { Cell::new(0) };
+    /// What the stores of scenarios did with accounts that were not in memory.
+    static PAGED: Cell<Paged> = const { Cell::new(Paged { loads: 0, evictions: 0, cold: 0, removed: 0 }) };
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Paged {
+    loads: u64,
+    evictions: u64,
+    cold: u64,
+    removed: u64,
+}
+
+fn note_paged(stores: &[Store<SimEnvironment>]) {
+    let mut all = PAGED.get();
+    for meters in stores.iter().map(Store::meters) {
+        all.loads += meters.account_loads.value();
+        all.evictions += meters.account_evictions.value();
+        all.cold += meters.cold_deliveries.value();
+        all.removed += meters.snapshot_files_removed.value();
+    }
+    PAGED.set(all);
 }
 
 /// What one account was told.
@@ -57,7 +78,11 @@ async fn run_script(store: Store<SimEnvironment>, id: AccountId, script: Vec<Op>
         mod_seq: 0,
     };
     journal.accounts.borrow_mut().insert(id, start);
-    for op in script {
+    for (n, op) in script.into_iter().enumerate() {
+        // Idle for as long as a checkpoint takes: then it has to make room.
+        if n % 6 == 5 {
+            another_checkpoint(&store).await;
+        }
         {
             let mut accounts = journal.accounts.borrow_mut();
             let told = accounts.get_mut(&id).expect("it was just put there");
@@ -71,9 +96,7 @@ async fn run_script(store: Store<SimEnvironment>, id: AccountId, script: Vec<Op>
         let mut accounts = journal.accounts.borrow_mut();
         let told = accounts.get_mut(&id).expect("it was just put there");
         told.acknowledged += 1;
-        told.mod_seq = store
-            .account(id, |a| a.highest_mod_seq.0)
-            .expect("it was just changed");
+        told.mod_seq = mod_seq(&store, id);
     }
 }
 
@@ -119,7 +142,7 @@ async fn run_spool(stores: Vec<Store<SimEnvironment>>, journal: Rc<Journal>) {
 /// Runs the whole scenario on `disk` until it is done or everything has failed.
 fn run_scenario(disk: &SimDisk, scripts: [Vec<Op>; 2]) -> Rc<Journal> {
     let journal = Rc::new(Journal::default());
-    let Ok(mut world) = World::open(disk, CORES, small_options()) else {
+    let Ok(mut world) = World::open(disk, CORES, crowded_options()) else {
         return journal;
     };
     let stores = world.stores.clone();
@@ -136,6 +159,7 @@ fn run_scenario(disk: &SimDisk, scripts: [Vec<Op>; 2]) -> Rc<Journal> {
         }
     };
     world.run(all);
+    note_paged(&stores);
     journal
 }
 
@@ -145,7 +169,7 @@ fn check(disk: &SimDisk, cores: usize, journal: &Journal) -> Result<(), String> 
     FROM_CHECKPOINT.set(FROM_CHECKPOINT.get() + u64::from(report.checkpoint > 0));
     WITH_TAIL.set(WITH_TAIL.get() + u64::from(report.checkpoint > 0 && report.records > 0));
     let mut world =
-        World::open(disk, cores, small_options()).map_err(|e| format!("it does not open: {e}"))?;
+        World::open(disk, cores, crowded_options()).map_err(|e| format!("it does not open: {e}"))?;
     for (id, told) in journal.accounts.borrow().iter() {
         let store = world.of(*id);
         let found = world
@@ -159,10 +183,10 @@ fn check(disk: &SimDisk, cores: usize, journal: &Journal) -> Result<(), String> 
                 difference(allowed, &found)
             ));
         }
-        let mod_seq = store.account(*id, |a| a.highest_mod_seq.0).unwrap_or(0);
-        if mod_seq < told.mod_seq {
+        let found = mod_seq(&store, *id);
+        if found < told.mod_seq {
             return Err(format!(
-                "{id}: HIGHESTMODSEQ went back from {} to {mod_seq}",
+                "{id}: HIGHESTMODSEQ went back from {} to {found}",
                 told.mod_seq
             ));
         }
@@ -290,6 +314,9 @@ fn a_cut_after_any_operation_loses_nothing_acknowledged() {
         starts > 500 && with_tail > 300,
         "{starts} starts, {with_tail} with a tail"
     );
+    let paged = PAGED.get();
+    let counts = [paged.loads, paged.evictions, paged.cold, paged.removed];
+    assert!(counts.iter().all(|count| *count > 100), "{paged:?}");
 }
 
 #[test]
@@ -314,7 +341,7 @@ fn a_second_cut_at_any_operation_of_the_recovery_loses_nothing_acknowledged() {
         for second in 1.. {
             let during = disk.crash(cut);
             during.inject(Fault::CutAfter(second));
-            let opened = World::open(&during, CORES, small_options()).is_ok();
+            let opened = World::open(&during, CORES, crowded_options()).is_ok();
             let after = during.crash(second << 16 | cut);
             cuts_in_recovery.set(cuts_in_recovery.get() + 1);
             if let Err(why) = check(&after, CORES, &journal) {

@@ -10,7 +10,9 @@ use smallvec::smallvec;
 const ALICE: AccountId = AccountId(1);
 
 fn filled(disk: &SimDisk) {
-    let mut world = World::open(disk, 1, small_options()).expect("it opens");
+    let mut world = World::open(disk, 1, small_options())
+        .expect("it opens")
+        .load_all();
     let store = world.of(ALICE);
     for n in 0..30 {
         let body = memory(long_text(&n.to_string(), 3_000));
@@ -26,7 +28,9 @@ fn filled(disk: &SimDisk) {
 fn a_flipped_bit_is_reported_and_never_served() {
     let disk = SimDisk::new(3);
     filled(&disk);
-    let mut world = World::open(&disk.crash(0), 1, small_options()).expect("it opens");
+    let mut world = World::open(&disk.crash(0), 1, small_options())
+        .expect("it opens")
+        .load_all();
     let store = world.of(ALICE);
     let right = world.run(messages(&store, ALICE, INBOX_ID)).expect("it reads");
     let mut chance = Chance::new(5);
@@ -56,7 +60,9 @@ fn a_flipped_bit_is_reported_and_never_served() {
 fn damage_that_comes_while_the_server_runs_is_not_served_and_the_rest_is() {
     let disk = SimDisk::new(3);
     filled(&disk);
-    let mut world = World::open(&disk, 1, small_options()).expect("it opens");
+    let mut world = World::open(&disk, 1, small_options())
+        .expect("it opens")
+        .load_all();
     let store = world.of(ALICE);
     let rows = store
         .account(ALICE, |a| a.mailboxes[&INBOX_ID].rows.clone())
@@ -64,7 +70,9 @@ fn damage_that_comes_while_the_server_runs_is_not_served_and_the_rest_is() {
     let message = world.run(store.open_message(ALICE, &rows[0])).expect("it reads");
     // Another store has nothing of it in memory.
     world.close();
-    let mut world = World::open(&disk, 1, small_options()).expect("it opens");
+    let mut world = World::open(&disk, 1, small_options())
+        .expect("it opens")
+        .load_all();
     let store = world.of(ALICE);
     let chunk = message.chunks[0];
     let name = format!("segments/{:08x}.seg", chunk.position.segment.0);
@@ -83,7 +91,9 @@ fn damage_that_comes_while_the_server_runs_is_not_served_and_the_rest_is() {
 #[test]
 fn a_failed_sync_ends_commits_and_not_reading() {
     let disk = SimDisk::new(3);
-    let mut world = World::open(&disk, 1, small_options()).expect("it opens");
+    let mut world = World::open(&disk, 1, small_options())
+        .expect("it opens")
+        .load_all();
     let store = world.of(ALICE);
     world
         .run(store.deliver(delivery(&[ALICE], memory("kept"))))
@@ -116,7 +126,9 @@ fn a_failed_sync_ends_commits_and_not_reading() {
 #[test]
 fn a_full_disk_refuses_mail_keeps_flags_and_recovers_by_itself() {
     let disk = SimDisk::new(3);
-    let mut world = World::open(&disk, 1, small_options()).expect("it opens");
+    let mut world = World::open(&disk, 1, small_options())
+        .expect("it opens")
+        .load_all();
     let store = world.of(ALICE);
     disk.set_capacity(4096 + 2 * 64 * 1024);
     let mut delivered = 0;
@@ -145,7 +157,9 @@ fn a_full_disk_refuses_mail_keeps_flags_and_recovers_by_itself() {
         .run(store.deliver(delivery(&[ALICE], memory("again"))))
         .expect("there is room again");
     world.close();
-    let mut world = World::open(&disk, 1, small_options()).expect("it opens");
+    let mut world = World::open(&disk, 1, small_options())
+        .expect("it opens")
+        .load_all();
     let store = world.of(ALICE);
     assert_eq!(
         world
@@ -213,7 +227,9 @@ fn foreign_and_newer_directories_are_told_apart() {
 
 #[test]
 fn a_delivery_to_a_mailbox_that_is_gone_goes_to_inbox() {
-    let mut world = World::open(&SimDisk::new(3), 1, small_options()).expect("it opens");
+    let mut world = World::open(&SimDisk::new(3), 1, small_options())
+        .expect("it opens")
+        .load_all();
     let store = world.of(ALICE);
     let mut to_nowhere = delivery(&[ALICE], memory("lost?"));
     to_nowhere.recipients[0].mailbox = name("Nowhere");
@@ -229,7 +245,9 @@ fn a_delivery_to_a_mailbox_that_is_gone_goes_to_inbox() {
 
 #[test]
 fn keywords_beyond_64_are_refused_before_anything_is_written() {
-    let mut world = World::open(&SimDisk::new(3), 1, small_options()).expect("it opens");
+    let mut world = World::open(&SimDisk::new(3), 1, small_options())
+        .expect("it opens")
+        .load_all();
     let store = world.of(ALICE);
     world
         .run(store.deliver(delivery(&[ALICE], memory("x"))))

@@ -39,7 +39,9 @@ fn script(world: &mut World, ops: Vec<Op>) {
 fn what_left_a_mailbox_since_a_modseq_is_known_also_after_restarts() {
     let disk = SimDisk::new(1);
     let s = str::to_owned;
-    let mut world = World::open(&disk, 1, small_options()).expect("it opens");
+    let mut world = World::open(&disk, 1, small_options())
+        .expect("it opens")
+        .load_all();
     script(
         &mut world,
         (0..6).map(|n| Op::Deliver(vec![b'a' + n; 50])).collect(),
@@ -73,7 +75,9 @@ fn what_left_a_mailbox_since_a_modseq_is_known_also_after_restarts() {
         if without_checkpoints {
             remove_checkpoints(&disk);
         }
-        let world = World::open(&disk, 1, small_options()).expect("it opens");
+        let world = World::open(&disk, 1, small_options())
+            .expect("it opens")
+            .load_all();
         check(&world.of(ALICE));
         world.close();
     }
@@ -83,7 +87,9 @@ fn what_left_a_mailbox_since_a_modseq_is_known_also_after_restarts() {
 fn a_renamed_inbox_and_a_deleted_mailbox_leave_graves() {
     let disk = SimDisk::new(2);
     let s = str::to_owned;
-    let mut world = World::open(&disk, 1, small_options()).expect("it opens");
+    let mut world = World::open(&disk, 1, small_options())
+        .expect("it opens")
+        .load_all();
     script(
         &mut world,
         vec![
@@ -98,7 +104,9 @@ fn a_renamed_inbox_and_a_deleted_mailbox_leave_graves() {
     assert_eq!(expunged(&world.of(ALICE), "INBOX", 0), uids(&[1, 2]));
     world.close();
     remove_checkpoints(&disk);
-    let world = World::open(&disk, 1, small_options()).expect("it opens");
+    let world = World::open(&disk, 1, small_options())
+        .expect("it opens")
+        .load_all();
     let store = world.of(ALICE);
     let buried = store.account(ALICE, |a| a.buried.clone()).expect("it is there");
     let [old] = buried.as_slice() else {

@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod graves;
 mod model;
+mod paging;
 mod records;
 mod tools;
 pub mod world;

@@ -165,6 +165,10 @@ impl Model {
 
 /// Does it to the store; the answer is an acknowledgement.
 pub async fn execute(store: &Store<SimEnvironment>, id: AccountId, op: &Op) -> Result<(), StoreError> {
+    let _pin = match op {
+        Op::Deliver(_) | Op::DeliverLong(_) => None,
+        _ => Some(store.load(id).await?),
+    };
     let mailbox = |text: &str| -> MailboxId {
         let found = store.account(id, |a| a.names.get(&name(text)).copied()).flatten();
         found.expect("the script knows its mailboxes")
@@ -239,6 +243,7 @@ pub async fn execute(store: &Store<SimEnvironment>, id: AccountId, op: &Op) -> R
 /// The account as a session sees it, every octet read.
 pub async fn snapshot(store: &Store<SimEnvironment>, id: AccountId) -> Result<Model, StoreError> {
     let mut model = Model::default();
+    let _pin = store.load(id).await?;
     let ids = store.account(id, |a| a.names.clone()).unwrap_or_default();
     for (name, mailbox) in ids {
         let octets = messages(store, id, mailbox).await?;

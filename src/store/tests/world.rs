@@ -50,7 +50,19 @@ pub fn small_options() -> StoreOptions {
         body_in_memory_bytes_max: 8 * 1024,
         reserve_bytes: 0,
         checkpoint_log_bytes: 32 * 1024,
+        checkpoint_log_factor: 4,
         checkpoint_slice_bytes: 1024,
+        loaded_bytes_max: 1024 * 1024,
+    }
+}
+
+/// No account stays in memory that nobody uses and that a checkpoint has.
+pub fn crowded_options() -> StoreOptions {
+    StoreOptions {
+        loaded_bytes_max: 0,
+        checkpoint_log_bytes: 16 * 1024,
+        checkpoint_log_factor: 0,
+        ..small_options()
     }
 }
 
@@ -87,6 +99,28 @@ impl World {
         self.pool.run_until(task)
     }
 
+    /// Every account in memory, for those who look at accounts without pins; small limits evict none. What a damaged
+    /// snapshot makes unavailable is there after another start.
+    pub fn load_all(mut self) -> Self {
+        if self.try_load_all().is_ok() {
+            return self;
+        }
+        let (disk, cores) = (self.env.disk.clone(), self.stores.len());
+        self.close();
+        let mut again = Self::open(&disk, cores, small_options()).expect("it opens again");
+        again.try_load_all().expect("the log says the same");
+        again
+    }
+
+    fn try_load_all(&mut self) -> Result<(), StoreError> {
+        for store in self.stores.clone() {
+            for id in store.account_ids() {
+                let _pin = self.run(store.load(id))?;
+            }
+        }
+        Ok(())
+    }
+
     pub fn of(&self, account: AccountId) -> Store<SimEnvironment> {
         self.stores[account.partition().core(self.stores.len())].clone()
     }
@@ -102,8 +136,59 @@ impl World {
 pub fn states(disk: &SimDisk, cores: usize) -> Result<(Vec<StoreSeed>, RecoveryReport), OpenError> {
     let mut pool = LocalPool::new();
     let env = SimEnvironment::new(disk.clone());
-    let recovered = pool.run_until(recover_with(&env, cores, small_options()))?;
+    let mut recovered = pool.run_until(recover_with(&env, cores, small_options()))?;
+    for seed in &mut recovered.seeds {
+        pool.run_until(load_all(disk, seed));
+    }
     Ok((recovered.seeds, recovered.report))
+}
+
+/// Brings every account into memory. Nothing is recent, as for sessions after a start.
+async fn load_all(disk: &SimDisk, seed: &mut StoreSeed) {
+    let ids: Vec<AccountId> = seed.state.cold.keys().copied().collect();
+    for id in ids {
+        let read = super::super::snapshot::read_cold(disk, seed.store_id, id, &seed.state.cold[&id]).await;
+        seed.state
+            .admit(read.expect("snapshots are as they were written"));
+    }
+    for mailbox in seed
+        .state
+        .accounts
+        .values()
+        .flat_map(|account| account.mailboxes.values())
+    {
+        mailbox.recent_from.set(mailbox.uid_next);
+    }
+}
+
+/// Waits for another checkpoint, for as long as one can be expected: on a broken disk there is none.
+pub async fn another_checkpoint(store: &Store<SimEnvironment>) {
+    let checkpoints = || store.meters().checkpoints.value();
+    let before = checkpoints();
+    store.inner().checkpoints.want_early(0);
+    for _ in 0..100 {
+        if checkpoints() > before {
+            return;
+        }
+        super::super::checkpointer::Pause::new().await;
+    }
+}
+
+/// The account's highest MODSEQ, without loading it.
+pub fn mod_seq(store: &Store<SimEnvironment>, id: AccountId) -> u64 {
+    use super::super::cold::Durable;
+    let state = store.inner().state.borrow();
+    match state.durable(id) {
+        None => 0,
+        Some(Durable::Loaded(account)) => account.highest_mod_seq.0,
+        Some(Durable::Cold(cold)) => cold.head.highest_mod_seq.0,
+    }
+}
+
+/// Names of the snapshot files on the disk.
+pub fn snapshots(disk: &SimDisk) -> Vec<String> {
+    let names = disk.names().into_iter().map(|(name, _)| name);
+    names.filter(|name| name.ends_with(".snp")).collect()
 }
 
 /// Names of the checkpoints on the disk.
@@ -113,7 +198,7 @@ pub fn checkpoints(disk: &SimDisk) -> Vec<String> {
 }
 
 pub fn remove_checkpoints(disk: &SimDisk) {
-    for name in checkpoints(disk) {
+    for name in checkpoints(disk).into_iter().chain(snapshots(disk)) {
         futures::executor::block_on(disk.remove(&name)).expect("it is there");
     }
 }
@@ -197,6 +282,7 @@ pub async fn messages(
     account: AccountId,
     mailbox: MailboxId,
 ) -> Result<Vec<(u32, Vec<u8>)>, StoreError> {
+    let _pin = store.load(account).await?;
     let rows = store.account(account, |a| a.mailboxes.get(&mailbox).map(|m| m.rows.clone()));
     let mut found = Vec::new();
     for row in rows.flatten().unwrap_or_default() {

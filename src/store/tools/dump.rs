@@ -130,7 +130,7 @@ fn describe_message(message: &MessageRecord, text: &mut String) {
         message.prefix.len(),
         flags.join(" "),
         message.keywords,
-        message.internal_date.at.0,
+        { message.internal_date.at.0 },
         message.save_date.0,
     );
     if let Some((key, index)) = message.key {

@@ -1,0 +1,218 @@
+//! Which accounts are in memory: loaded when somebody touches them, evicted when too much is loaded.
+//!
+//! Invariants: an account is loaded or cold, never both; it is evicted only when its snapshot is durable and says all of
+//! it, nothing of it is in flight and nobody has pinned it; what was delivered while it was cold is there when it is loaded.
+//! Limits: `StoreOptions::loaded_bytes_max`, beyond which the least recently asked for goes. What is pinned or not in a
+//! snapshot yet may exceed it; in the second case a checkpoint is made early ([`EARLY_CHECKPOINT_LOG_BYTES`]).
+//! Failure: a damaged snapshot voids all checkpoints: the account cannot be served until the next start, which reads the
+//! whole log instead; other accounts go on, and what is delivered to this one is kept. Nothing wrong is served.
+//! \Recent of an evicted account is remembered for INBOX only.
+//! Not here: what keeps an account in memory (`pins`), files (`snapshot`), making snapshots (`checkpoint_accounts`).
+
+use super::checkpoint_state::account_bytes;
+use super::cold::{Chain, Cold, Durable, Head, Kept};
+use super::handle::{Inner, Store};
+use super::pins::Pin;
+use super::snapshot::{damaged, read_chain};
+use super::state::{AccountState, CoreState};
+use super::{Environment, StoreError};
+use crate::disk::{Disk, DiskError};
+use crate::model::AccountId;
+
+/// Bytes of log before a checkpoint is made only because what is loaded and not in a snapshot needs too much memory: it
+/// bounds what such checkpoints write by what the heads of all accounts need.
+pub const EARLY_CHECKPOINT_LOG_BYTES: u64 = 4 * 1024 * 1024;
+
+impl<E: Environment> Store<E> {
+    /// Brings an account's state into memory and keeps it there until the pin is dropped. Everything but a delivery to
+    /// INBOX needs that first: [`Store::account`] finds only what is in memory. An account that was never touched is
+    /// none the less pinned: it stays in memory when it comes to be.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Disk`]: the account cannot be served now.
+    pub async fn load(&self, account: AccountId) -> Result<Pin, StoreError> {
+        self.inner().load(account).await
+    }
+
+    /// Every account of this core, ascending, in memory or not.
+    #[must_use]
+    pub fn account_ids(&self) -> Vec<AccountId> {
+        self.inner().state.borrow().account_ids()
+    }
+
+    /// Octets of mail the account has, in memory or not. 0: also one that was never touched.
+    #[must_use]
+    pub fn bytes_used(&self, account: AccountId) -> u64 {
+        let state = self.inner().state.borrow();
+        state.durable(account).map_or(0, Durable::bytes_used)
+    }
+}
+
+impl CoreState {
+    /// See [`Store::account_ids`].
+    pub fn account_ids(&self) -> Vec<AccountId> {
+        let mut ids: Vec<AccountId> = self.accounts.keys().chain(self.cold.keys()).copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// The account's numbers. `None`: it was never touched.
+    pub fn durable(&self, id: AccountId) -> Option<Durable<'_>> {
+        let loaded = self.accounts.get(&id).map(Durable::Loaded);
+        loaded.or_else(|| self.cold.get(&id).map(Durable::Cold))
+    }
+
+    /// INBOX of an account in memory has one row more.
+    pub fn note_appended(&mut self, id: AccountId) {
+        let kept = self.kept.entry(id).or_default();
+        kept.appended += 1;
+        kept.bytes += size_of::<super::MessageRow>();
+        self.loaded_bytes += size_of::<super::MessageRow>();
+    }
+
+    /// Something else of an account in memory changed.
+    pub fn note_changed(&mut self, id: AccountId) {
+        self.kept.entry(id).or_default().is_changed = true;
+    }
+
+    /// A cold account is in memory from now on.
+    pub fn admit(&mut self, account: AccountState) {
+        let id = account.id;
+        let cold = self.cold.remove(&id).expect("it was cold until now");
+        let bytes = account_bytes(&account);
+        let kept = Kept {
+            chain: cold.chain,
+            appended: u32::try_from(cold.delta.len()).expect("a row has a UID of its own"),
+            bytes,
+            ..Kept::default()
+        };
+        self.loaded_bytes += bytes;
+        self.kept.insert(id, kept);
+        self.accounts.insert(id, account);
+    }
+
+    fn evict(&mut self, id: AccountId) {
+        let account = self.accounts.remove(&id).expect("what is kept is loaded");
+        let kept = self.kept.remove(&id).expect("the caller has looked");
+        self.loaded_bytes -= kept.bytes;
+        let cold = Cold {
+            head: Head::of(&account),
+            chain: kept.chain,
+            delta: Vec::new(),
+        };
+        self.cold.insert(id, cold);
+    }
+
+    /// Measures an account in memory anew.
+    pub fn measure(&mut self, id: AccountId) {
+        let Some(account) = self.accounts.get(&id) else {
+            return;
+        };
+        let bytes = account_bytes(account);
+        let kept = self.kept.entry(id).or_default();
+        self.loaded_bytes = self.loaded_bytes - kept.bytes + bytes;
+        kept.bytes = bytes;
+    }
+}
+
+impl<E: Environment> Inner<E> {
+    /// See [`Store::load`].
+    pub async fn load(&self, id: AccountId) -> Result<Pin, StoreError> {
+        let pin = self.pins.pin(id);
+        while let Some(chain) = self.chain_of_cold(id) {
+            let read = read_chain(self.env.disk(), self.checkpoints.store_id(), id, &chain).await;
+            if let Err(error) = self.admit(id, &chain, read) {
+                self.void_if_damaged(id, &error).await;
+                return Err(error);
+            }
+        }
+        self.evict();
+        Ok(pin)
+    }
+
+    /// `None`: it need not be read. It was asked for now.
+    fn chain_of_cold(&self, id: AccountId) -> Option<Chain> {
+        let mut state = self.state.borrow_mut();
+        if let Some(cold) = state.cold.get(&id) {
+            return Some(cold.chain.clone());
+        }
+        state.loads += 1;
+        let now = state.loads;
+        if let Some(kept) = state.kept.get_mut(&id) {
+            kept.last_used = now;
+        }
+        None
+    }
+
+    /// Takes in what was read, unless somebody was faster or a checkpoint has put it elsewhere meanwhile.
+    fn admit(
+        &self,
+        id: AccountId,
+        chain: &Chain,
+        read: Result<AccountState, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state.borrow_mut();
+        let Some(cold) = state.cold.get(&id).filter(|cold| cold.chain == *chain) else {
+            return Ok(());
+        };
+        let last = chain.last().expect("a cold account has a snapshot");
+        let account = cold.bring_up(read?).map_err(|why| damaged(id, last, &why))?;
+        state.admit(account);
+        self.meters.account_loads.add(1);
+        Ok(())
+    }
+
+    /// What is not as it was written must not be relied on at the next start either.
+    pub async fn void_if_damaged(&self, id: AccountId, error: &StoreError) {
+        let is_gone = matches!(error, StoreError::Disk(DiskError::NotFound { .. }));
+        if !(is_gone || matches!(error, StoreError::Damaged { .. })) || !self.checkpoints.set_void() {
+            return;
+        }
+        tracing::error!(
+            core = self.core,
+            account = %id,
+            %error,
+            "a snapshot is damaged: the account is unavailable until the next start, which reads the whole log"
+        );
+        self.remove_void().await;
+    }
+
+    /// Takes away what a start would rely on. Done again at the end: whoever did it first may have been stopped.
+    pub async fn remove_void(&self) {
+        let disk = self.env.disk();
+        let Ok(files) = disk.list().await else { return };
+        for (name, _) in files.iter().filter(|(name, _)| name.ends_with(".ckp")) {
+            // What stays is found out again when it is used.
+            let _ = disk.remove(name).await;
+        }
+        let _ = disk.sync_directory().await;
+    }
+
+    /// Makes room, if more is loaded than should be and some of it can go.
+    pub fn evict(&self) {
+        let budget = self.options.loaded_bytes_max;
+        let mut state = self.state.borrow_mut();
+        if state.loaded_bytes <= budget {
+            return;
+        }
+        let pending = self.pending.borrow();
+        let may_go = |id: &AccountId, kept: &Kept| {
+            kept.is_clean() && !self.pins.is_pinned(*id) && pending.is_idle(*id)
+        };
+        let evictable = state.kept.iter().filter(|(id, kept)| may_go(id, kept));
+        let mut evictable: Vec<(u64, AccountId)> =
+            evictable.map(|(id, kept)| (kept.last_used, *id)).collect();
+        evictable.sort_unstable();
+        // A little below, so that the next load does not have to look at all of them again.
+        for (_, id) in evictable {
+            if state.loaded_bytes <= budget - budget / 8 {
+                break;
+            }
+            state.evict(id);
+            self.meters.account_evictions.add(1);
+        }
+        if state.loaded_bytes > budget && state.kept.values().any(|kept| !kept.is_clean()) {
+            self.checkpoints.want_early(EARLY_CHECKPOINT_LOG_BYTES);
+        }
+    }
+}
