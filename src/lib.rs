@@ -19,6 +19,7 @@
 //! | [`node`] | what all sessions of one core share |
 //! | [`session`] | one protocol, one connection and the services, joined |
 //! | [`admin`] | HTTP: health, metrics |
+//! | [`doctor`] | what this machine is like, and what is advised |
 //! | [`cli`], [`boot`] | the command line; start and ordered stop |
 //!
 //! glommio is named in `runtime`, `net` and `disk::file` only.
@@ -32,6 +33,7 @@ pub mod delivery;
 pub mod directory;
 pub mod discovery;
 pub mod disk;
+pub mod doctor;
 pub mod mailbox;
 pub mod model;
 pub mod net;

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Demo(demo) => ringpost::boot::demo::run(&demo).map(|()| ExitCode::SUCCESS),
         Command::Store(store) => ringpost::boot::store::run(&store),
+        Command::Doctor(doctor) => Ok(ringpost::doctor::run(&doctor.data, doctor.json)),
     };
     match result {
         Ok(code) => code,

@@ -3,7 +3,9 @@
 mod common;
 
 use common::talk::{Imap, Smtp, Wire, deliver};
-use common::{PATIENCE, Server, demo, signal};
+use common::{PATIENCE, Server, binary, demo, run, signal};
+use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 /// Status line and body.
@@ -137,4 +139,32 @@ fn one_id_leads_from_the_connection_to_the_mailbox() {
         connection.is_some_and(|event| event["service"] == "smtp"),
         "{session} in\n{log}"
     );
+}
+
+#[test]
+fn doctor_and_check_say_the_same_of_the_kernel_and_leave_nothing_behind() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut doctor = Command::new(binary());
+    doctor.args(["doctor", "--json", "--data"]).arg(directory.path());
+    let doctor = run(&mut doctor);
+    // Where the tests pass, the server starts; but a temporary directory may be in memory.
+    assert!(matches!(doctor.status.code(), Some(0..=2)), "{:?}", doctor.status);
+    let findings: serde_json::Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
+    let finding = |what: &str| {
+        let findings = findings.as_array().expect("an array");
+        let found = findings.iter().find(|finding| finding["what"] == what);
+        found.unwrap_or_else(|| panic!("nothing of {what}")).clone()
+    };
+    assert_eq!(finding("io_uring")["verdict"], "good");
+    assert!(finding("sync of 4 KiB")["found"].is_string());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/check.sh");
+    let check = run(Command::new("sh").arg(script).arg(directory.path()));
+    assert!(
+        matches!(check.status.code(), Some(0..=2)) && check.stderr.is_empty(),
+        "{check:?}"
+    );
+    let kernel = finding("kernel")["found"].as_str().expect("text").to_owned();
+    assert!(String::from_utf8_lossy(&check.stdout).contains(&kernel));
+    let left = std::fs::read_dir(directory.path()).expect("it is there").count();
+    assert_eq!(left, 0);
 }

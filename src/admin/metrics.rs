@@ -210,11 +210,6 @@ impl Page<'_> {
 
     fn mesh(&mut self) {
         self.core_counters(
-            "ringpost_deliveries_own_total",
-            "Deliveries to accounts of the core that received them.",
-            |core| &core.deliveries.own_calls,
-        );
-        self.core_counters(
             "ringpost_deliveries_sent_total",
             "Delivery requests to other cores.",
             |core| &core.deliveries.calls,

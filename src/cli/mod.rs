@@ -55,6 +55,19 @@ pub enum Command {
     /// Look at a store, verify it, get the mail out of it. No server may run on it.
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Look at this machine: kernel, io_uring, limits, disk, clock; say what is advised and why. Changes nothing.
+    Doctor(DoctorArguments),
+}
+
+/// Arguments of `ringpost doctor`.
+#[derive(Debug, clap::Args)]
+pub struct DoctorArguments {
+    /// Where the mail is or will be: its disk is looked at and timed.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub data: PathBuf,
+    /// A JSON array of findings instead of text.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `ringpost demo`.

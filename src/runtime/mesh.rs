@@ -111,8 +111,6 @@ struct Envelope<Req, Rep> {
 /// What went through one core's endpoint, for metrics; see `base::meter`.
 #[derive(Debug, Default)]
 pub struct MeshMeters {
-    /// Requests of this core to itself: calls, not messages.
-    pub own_calls: Counter,
     /// Requests of this core to others.
     pub calls: Counter,
     /// How long requests of others waited for this core, from the moment they had room.
@@ -245,7 +243,6 @@ impl<Req: Send + 'static, Rep: Send + 'static> Endpoint<Req, Rep> {
             if inbox.is_closed.load(Ordering::Relaxed) {
                 return Err(CoreGone);
             }
-            self.meters.own_calls.add(1);
             return OwnCall {
                 reply: Some(serve(request)),
             }
