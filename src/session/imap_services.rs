@@ -1,7 +1,7 @@
 //! What IMAP sessions need of the node, and their move to the account's core.
 
-use super::imap::{self, AuthVerdict, Credentials, Moved, Served, Services};
-use crate::auth::Login;
+use super::imap::{self, AuthVerdict, Moved, Served, Services};
+use super::login::{self, Judgement};
 use crate::base::clock::SystemClock;
 use crate::mailbox::digests::Digests;
 use crate::mailbox::searching::Pace;
@@ -10,6 +10,7 @@ use crate::net::Conn;
 use crate::node::shutdown::Shutdown;
 use crate::node::{CLOCK, Node, NodeEnvironment, NodeStore};
 use crate::proto::imap::{Config, LoginRefusal};
+use crate::proto::sasl::Request;
 use crate::runtime::{self, Core};
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -83,22 +84,16 @@ impl Services for Node {
         self.allows_plaintext(peer.ip())
     }
 
-    async fn authenticate(&self, credentials: Credentials<'_>) -> AuthVerdict {
-        let acts_as_another = credentials
-            .authorization
-            .is_some_and(|wanted| wanted != credentials.login);
+    async fn authenticate(&self, request: &Request) -> AuthVerdict {
         // Acting for somebody else is a right that nobody has been given.
-        if acts_as_another {
+        if matches!(request, Request::Password(credentials) if credentials.authorization.is_some()) {
             return AuthVerdict::Refused(LoginRefusal::AuthorizationFailed);
         }
-        match self
-            .authenticator
-            .verify(credentials.login, credentials.password, ClientProtocol::Imap)
-            .await
-        {
-            Login::Authenticated(proof) => AuthVerdict::Account(proof.account().as_ref().clone()),
-            Login::Refused => AuthVerdict::Refused(LoginRefusal::AuthenticationFailed),
-            Login::Unavailable => AuthVerdict::Refused(LoginRefusal::Unavailable),
+        match login::judge(self, request, ClientProtocol::Imap).await {
+            Judgement::Account(account) => AuthVerdict::Account(account.as_ref().clone()),
+            Judgement::Verifier(verifier, nonce) => AuthVerdict::Verifier(verifier, nonce),
+            Judgement::Refused => AuthVerdict::Refused(LoginRefusal::AuthenticationFailed),
+            Judgement::Unavailable => AuthVerdict::Refused(LoginRefusal::Unavailable),
         }
     }
 

@@ -6,9 +6,9 @@
 
 use crate::auth::{self, Login};
 use crate::model::{Account, ClientProtocol};
-use crate::node::Node;
-use crate::proto::sasl::Request;
+use crate::node::{Node, Settings};
 use crate::proto::sasl::scram::Verifier;
+use crate::proto::sasl::{Mechanisms, Request};
 use std::sync::Arc;
 
 /// What came of a request.
@@ -21,6 +21,16 @@ pub enum Judgement {
     Refused,
     /// Nobody can say just now.
     Unavailable,
+}
+
+/// The mechanisms that every service for clients has, as the operator's settings have it.
+#[must_use]
+pub fn mechanisms(settings: &Settings) -> Mechanisms {
+    if settings.offers_scram {
+        Mechanisms::PASSWORDS.and(Mechanisms::SCRAM)
+    } else {
+        Mechanisms::PASSWORDS
+    }
 }
 
 /// Judges a request. Takes its time when the answer is no.

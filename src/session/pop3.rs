@@ -23,7 +23,6 @@ use crate::proto::pop3::{
     Answer, CommitRefusal, Config, DotStuffer, LoginRefusal, Maildrop, MaildropEntry, Pop3, Question,
     Retention, RetrieveRefusal,
 };
-use crate::proto::sasl::Mechanisms;
 use crate::store::{
     AccountState, Change, CommitReceipt, MailboxState, MessageRow, Pin, Store, StoreError, StoredMessage,
 };
@@ -92,14 +91,9 @@ pub async fn serve(conn: Conn, node: Rc<Node>) -> Option<Box<Moved>> {
 /// What the operator's settings mean for the protocol.
 #[must_use]
 pub fn config(settings: &Settings) -> Config {
-    let mechanisms = Mechanisms::PASSWORDS;
     Config {
         tls_available: true,
-        mechanisms: if settings.offers_scram {
-            mechanisms.and(Mechanisms::SCRAM)
-        } else {
-            mechanisms
-        },
+        mechanisms: login::mechanisms(settings),
         retention: settings.retention,
         login_delay_seconds: settings.pop3_login_delay_seconds,
         ..Config::default()

@@ -24,7 +24,6 @@ use crate::node::meters::MailMeters;
 use crate::node::{DiscardPermit, Node, SessionId, Settings, TransactionId};
 use crate::proto::imap::types::InternalDate;
 use crate::proto::message::trace::{self, Hops, Received, Transport};
-use crate::proto::sasl::Mechanisms;
 use crate::proto::smtp::reply::{AuthRefusal, BeginRefusal, CommitRefusal, RecipientRefusal};
 use crate::proto::smtp::{self, Answer, BeginVerdict, Config, Question, RecipientVerdict, Role, Smtp};
 use crate::proto::{Receipt, ReceiptId};
@@ -156,9 +155,7 @@ pub fn config(settings: &Settings, role: Role) -> Config {
     config.role = role;
     config.message_bytes_max = settings.message_bytes_max;
     config.tls_available = true;
-    if settings.offers_scram {
-        config.mechanisms = config.mechanisms.and(Mechanisms::SCRAM);
-    }
+    config.mechanisms = login::mechanisms(settings);
     // Over LMTP come this site's own MTAs: they ask for whatever the world asked them for.
     // For submission it is known who they are, and their mail is limited by their account.
     if !settings.limit_peers || role != Role::Mta {

@@ -5,8 +5,10 @@
 //! Not here: the wire form of a completion ([`super::encode::code`]).
 
 use super::encode::code::Code;
-use super::types::{Append, AppendMessage, Command, Secret};
+use super::types::{Append, AppendMessage, Command};
 use crate::model::{Uid, UidValidity};
+use crate::proto::sasl::scram::Verifier;
+use crate::proto::sasl::{Mechanisms, Request};
 use std::borrow::Cow;
 
 /// Largest message APPEND accepts unless configured otherwise, in octets: what large providers take, and what
@@ -20,6 +22,8 @@ pub struct Config {
     pub message_bytes_max: u64,
     /// Offer STARTTLS on connections without TLS.
     pub is_starttls_offered: bool,
+    /// SASL mechanisms; PLAIN also stands for LOGIN. Each connection is offered those that suit it.
+    pub mechanisms: Mechanisms,
     /// Capabilities not to announce, by name, in any case: for clients that a capability breaks. Hiding does not
     /// disable the command.
     pub hidden_capabilities: Vec<String>,
@@ -30,6 +34,7 @@ impl Default for Config {
         Self {
             message_bytes_max: MESSAGE_BYTES_MAX_DEFAULT,
             is_starttls_offered: true,
+            mechanisms: Mechanisms::PASSWORDS,
             hidden_capabilities: Vec::new(),
         }
     }
@@ -51,15 +56,9 @@ pub struct Channel {
     reason = "one lives at a time, and commands are nearly all of them"
 )]
 pub enum Question {
-    /// Are these right? Answered by [`Answer::Authenticated`] or [`Answer::Refused`].
-    Authenticate {
-        /// Authentication identity, as sent.
-        login: Vec<u8>,
-        /// The password.
-        secret: Secret,
-        /// Authorization identity, if one was given.
-        authorization: Option<Vec<u8>>,
-    },
+    /// Who is this? Answered by [`Answer::Authenticated`] or [`Answer::Refused`], [`Request::Verifier`] by
+    /// [`Answer::Verifier`].
+    Authenticate(Request),
     /// Execute this; write its untagged responses; then [`Answer::Done`].
     Command(Command),
     /// Start pushing mailbox changes: [`Answer::Idling`] (the core then sends `+ idling`), or [`Answer::Done`] to refuse.
@@ -85,6 +84,8 @@ pub enum Answer<R> {
     Authenticated,
     /// To [`Question::Authenticate`].
     Refused(LoginRefusal),
+    /// To [`Question::Authenticate`]: what is kept of the password, and this side's nonce.
+    Verifier(Box<Verifier>, String),
     /// To [`Question::Command`], [`Question::Idle`], [`Question::IdleDone`].
     Done(Completion),
     /// To [`Question::Idle`].

@@ -4,6 +4,7 @@
 //! are not offered where a password would travel in clear (RFC 8314, RFC 9051 §6.1.1).
 
 use super::api::Config;
+use crate::proto::sasl;
 
 /// When a capability is announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,9 @@ const fn row(name: &'static str, when: When, is_implemented: bool) -> Capability
     }
 }
 
+/// Stands for one capability of each mechanism that the connection may use.
+const AUTH: &str = "AUTH=";
+
 /// In the order they are announced. `APPENDLIMIT` gets its number when it is written.
 pub const TABLE: &[Capability] = &[
     row("IMAP4rev2", When::Always, true),
@@ -49,8 +53,7 @@ pub const TABLE: &[Capability] = &[
     row("ENABLE", When::Always, true),
     row("STARTTLS", When::BeforeTls, true),
     row("LOGINDISABLED", When::LoginDisabled, true),
-    row("AUTH=PLAIN", When::LoginEnabled, true),
-    row("AUTH=LOGIN", When::LoginEnabled, true),
+    row(AUTH, When::LoginEnabled, true),
     row("IDLE", When::Authenticated, true),
     row("NOTIFY", When::Authenticated, true),
     row("NAMESPACE", When::Authenticated, true),
@@ -96,6 +99,8 @@ pub struct Situation {
     pub is_tls: bool,
     /// A password may be sent now.
     pub is_login_allowed: bool,
+    /// What the connection has to offer SASL.
+    pub sasl: sasl::Channel,
     /// Logged in.
     pub is_authenticated: bool,
 }
@@ -116,12 +121,25 @@ impl When {
 /// Appends `CAPABILITY IMAP4rev1 …`, without brackets or line end.
 pub fn push(config: &Config, situation: Situation, out: &mut Vec<u8>) {
     out.extend_from_slice(b"CAPABILITY");
+    let is_hidden = |name: &str| {
+        let mut hidden = config.hidden_capabilities.iter();
+        hidden.any(|hidden| hidden.eq_ignore_ascii_case(name))
+    };
     for capability in TABLE {
-        let is_hidden = config
-            .hidden_capabilities
-            .iter()
-            .any(|hidden| hidden.eq_ignore_ascii_case(capability.name));
-        if is_hidden || !capability.is_implemented || !capability.when.holds(config, situation) {
+        if is_hidden(capability.name)
+            || !capability.is_implemented
+            || !capability.when.holds(config, situation)
+        {
+            continue;
+        }
+        if capability.name == AUTH {
+            for mechanism in config.mechanisms.on(situation.sasl) {
+                let name = format!("{AUTH}{}", mechanism.name());
+                if !is_hidden(&name) {
+                    out.push(b' ');
+                    out.extend_from_slice(name.as_bytes());
+                }
+            }
             continue;
         }
         out.push(b' ');

@@ -14,12 +14,12 @@
 
 use super::api::{Answer, Channel, Config, Question, Status};
 use super::append::{Abandoned, Tail};
-use super::authenticate::Exchange;
 use super::capability::{self, Situation};
 use super::encode::code::{Code, push_bye_line, push_status_line};
 use super::framing::{Announced, Framer};
 use super::parse::{self, ParseError};
 use super::types::{NameForm, Tag};
+use crate::proto::sasl::Exchange;
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol, Receipt};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -76,8 +76,10 @@ pub(super) enum Doing {
     Idling {
         tag: Tag,
     },
+    /// For LOGIN, or for an exchange.
     AskedLogin {
         tag: Tag,
+        exchange: Option<Exchange>,
     },
     AskedCommand {
         tag: Tag,
@@ -418,6 +420,7 @@ impl Core {
         Situation {
             is_tls: self.channel.is_tls,
             is_login_allowed: self.is_login_allowed(),
+            sasl: self.sasl_channel(),
             is_authenticated: self.state != State::NotAuthenticated,
         }
     }

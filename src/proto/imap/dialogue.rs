@@ -13,6 +13,7 @@ use super::input::IDLE_LINE_BYTES_MAX;
 use super::parse::ParseError;
 use super::types::{Command, CommandBody, Tag};
 use crate::proto::Actions;
+use crate::proto::sasl::Step;
 
 impl Core {
     pub(super) fn command(&mut self, parsed: Result<Command, ParseError>, out: &mut Actions<Question>) {
@@ -47,11 +48,11 @@ impl Core {
                 self.close(out);
             }
             CommandBody::StartTls => self.start_tls(tag, out),
-            CommandBody::Login { login, password } => self.login(tag, login, password, out),
+            CommandBody::Login { login, password } => self.login(tag, &login, &password, out),
             CommandBody::Authenticate {
                 mechanism,
                 initial_response,
-            } => self.authenticate(tag, &mechanism, initial_response, out),
+            } => self.authenticate(tag, &mechanism, initial_response.as_deref(), out),
             CommandBody::Idle => {
                 out.question = Some(Question::Idle);
                 self.doing = Doing::AskedIdle { tag };
@@ -99,14 +100,29 @@ impl Core {
 
     pub(super) fn answer<R>(&mut self, answer: Answer<R>, out: &mut Actions<Question>) {
         match (std::mem::replace(&mut self.doing, Doing::Ready), answer) {
-            (Doing::AskedLogin { tag }, Answer::Authenticated) => {
+            (Doing::AskedLogin { tag, .. }, Answer::Authenticated) => {
                 self.state = State::Authenticated;
                 self.errors = 0;
                 let code = self.capability_code();
                 self.push_tagged(&tag, Status::Ok, Some(&code), "Logged in", out);
                 self.command_ended(out);
             }
-            (Doing::AskedLogin { tag }, Answer::Refused(refusal)) => {
+            (
+                Doing::AskedLogin {
+                    tag,
+                    exchange: Some(mut exchange),
+                },
+                Answer::Verifier(verifier, nonce),
+            ) => {
+                let step = exchange.verifier(*verifier, &nonce);
+                self.sasl_step(tag, exchange, step, out);
+            }
+            (Doing::AskedLogin { tag, exchange }, Answer::Refused(refusal)) => {
+                if let Some(mut exchange) = exchange
+                    && let Some(challenge) = exchange.refused()
+                {
+                    return self.sasl_step(tag, exchange, Step::Challenge(challenge), out);
+                }
                 let (code, text) = super::login::login_refusal(refusal);
                 self.push_tagged(&tag, Status::No, Some(&code), text, out);
                 self.count_error(out);

@@ -3,15 +3,17 @@
 //! Invariants: a password that would travel in clear is refused before it is asked about; a failed exchange leaves the
 //! connection as it was, one error older.
 //! Standards: RFC 9051 §6.2, RFC 8314, RFC 4959, RFC 5530.
-//! Not here: the messages of a mechanism (`authenticate`).
+//! Not here: the messages of a mechanism (`proto::sasl`).
 
 use super::api::{LoginRefusal, Question, Status};
-use super::authenticate::{Credentials, Exchange, SASL_RESPONSE_BYTES_MAX, Step};
 use super::core::{Core, Doing};
 use super::encode::code::Code;
 use super::framing::{Frame, Limits};
 use super::types::{Secret, Tag};
 use crate::proto::Actions;
+use crate::proto::sasl::{self, Credentials, Exchange, Request, SaslError, Step};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 impl Core {
     pub(super) fn start_tls(&mut self, tag: Tag, out: &mut Actions<Question>) {
@@ -43,72 +45,95 @@ impl Core {
         self.count_error(out);
     }
 
-    pub(super) fn login(&mut self, tag: Tag, login: Vec<u8>, password: Secret, out: &mut Actions<Question>) {
+    /// What the connection has to offer SASL.
+    pub(super) fn sasl_channel(&self) -> sasl::Channel {
+        sasl::Channel {
+            is_private: self.is_login_allowed(),
+            ..sasl::Channel::default()
+        }
+    }
+
+    pub(super) fn login(&mut self, tag: Tag, login: &[u8], password: &Secret, out: &mut Actions<Question>) {
         if !self.is_login_allowed() {
             return self.refuse_plaintext(&tag, out);
         }
         let credentials = Credentials {
-            login,
-            secret: password,
             authorization: None,
+            // What is no UTF-8 is nobody's name, and takes as long to refuse.
+            login: String::from_utf8_lossy(login).into(),
+            secret: sasl::Secret::new(&password.0),
         };
-        self.ask_login(tag, credentials, out);
+        self.ask_login(tag, None, Request::Password(credentials), out);
     }
 
-    pub(super) fn ask_login(&mut self, tag: Tag, credentials: Credentials, out: &mut Actions<Question>) {
-        out.question = Some(Question::Authenticate {
-            login: credentials.login,
-            secret: credentials.secret,
-            authorization: credentials.authorization,
-        });
-        self.doing = Doing::AskedLogin { tag };
+    fn ask_login(
+        &mut self,
+        tag: Tag,
+        exchange: Option<Exchange>,
+        request: Request,
+        out: &mut Actions<Question>,
+    ) {
+        out.question = Some(Question::Authenticate(request));
+        self.doing = Doing::AskedLogin { tag, exchange };
     }
 
     pub(super) fn authenticate(
         &mut self,
         tag: Tag,
         mechanism: &str,
-        initial_response: Option<Vec<u8>>,
+        initial_response: Option<&[u8]>,
         out: &mut Actions<Question>,
     ) {
-        if !self.is_login_allowed() {
-            return self.refuse_plaintext(&tag, out);
-        }
-        let Some(exchange) = Exchange::new(mechanism) else {
+        let (offered, channel) = (self.config.mechanisms, self.sasl_channel());
+        let Some(mechanism) = offered.find(mechanism.as_bytes(), channel) else {
+            if !channel.is_private {
+                return self.refuse_plaintext(&tag, out);
+            }
             self.push_tagged(&tag, Status::No, Some(&Code::Cannot), "No such mechanism", out);
             return self.count_error(out);
         };
-        match initial_response {
-            Some(response) => self.sasl_step(tag, exchange.initial(&response), out),
-            None => self.sasl_step(tag, Step::Challenge(exchange), out),
-        }
+        let (exchange, step) = Exchange::begin(mechanism, initial_response, None);
+        self.sasl_step(tag, exchange, step, out);
     }
 
-    pub(super) fn sasl_step(&mut self, tag: Tag, step: Step, out: &mut Actions<Question>) {
-        match step {
-            Step::Challenge(exchange) => {
+    pub(super) fn sasl_step(
+        &mut self,
+        tag: Tag,
+        exchange: Exchange,
+        step: Step,
+        out: &mut Actions<Question>,
+    ) {
+        let text = match step {
+            Step::Challenge(challenge) => {
                 out.wire.extend_from_slice(b"+ ");
-                out.wire.extend_from_slice(exchange.challenge().as_bytes());
+                out.wire.extend_from_slice(STANDARD.encode(challenge).as_bytes());
                 out.wire.extend_from_slice(b"\r\n");
                 self.doing = Doing::Sasl { tag, exchange };
+                return;
             }
-            Step::Complete(credentials) => self.ask_login(tag, credentials, out),
-            Step::Failed(text) => {
-                self.push_tagged(&tag, Status::Bad, None, text, out);
-                self.count_error(out);
+            Step::Ask(request) => return self.ask_login(tag, Some(exchange), request, out),
+            Step::Failed(SaslError::Refused | SaslError::Binding) => {
+                let (code, text) = login_refusal(LoginRefusal::AuthenticationFailed);
+                self.push_tagged(&tag, Status::No, Some(&code), text, out);
+                return self.count_error(out);
             }
-        }
+            Step::Failed(SaslError::Cancelled) => "Authentication cancelled",
+            Step::Failed(SaslError::Base64) => "Not base64",
+            Step::Failed(SaslError::Syntax) => "Not a message of this mechanism",
+        };
+        self.push_tagged(&tag, Status::Bad, None, text, out);
+        self.count_error(out);
     }
 
     pub(super) fn sasl_line(
         &mut self,
         tag: Tag,
-        exchange: Exchange,
+        mut exchange: Exchange,
         input: &[u8],
         out: &mut Actions<Question>,
     ) -> usize {
         let limits = Limits {
-            text_bytes: SASL_RESPONSE_BYTES_MAX,
+            text_bytes: sasl::RESPONSE_BYTES_MAX,
             has_literals: false,
         };
         let (taken, frame) = self.framer.advance(input, limits);
@@ -116,7 +141,8 @@ impl Core {
             Frame::Command(line) => exchange.respond(line),
             Frame::TooLong(_) => {
                 self.framer.release();
-                self.sasl_step(tag, Step::Failed("The response is too long"), out);
+                self.push_tagged(&tag, Status::Bad, None, "The response is too long", out);
+                self.count_error(out);
                 return taken;
             }
             _ => {
@@ -125,7 +151,7 @@ impl Core {
             }
         };
         self.framer.finish();
-        self.sasl_step(tag, step, out);
+        self.sasl_step(tag, exchange, step, out);
         taken
     }
 }

@@ -22,7 +22,6 @@
 
 pub mod api;
 mod append;
-pub mod authenticate;
 pub mod capability;
 pub mod core;
 pub mod dates;

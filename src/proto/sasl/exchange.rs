@@ -34,6 +34,12 @@ pub enum Request {
     Scram(ScramOutcome),
 }
 
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Request")
+    }
+}
+
 /// How an exchange of SCRAM came out. Made here and nowhere else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScramOutcome {

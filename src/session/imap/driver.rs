@@ -8,7 +8,7 @@ use super::changes::{Occasion, Standing};
 use super::commands::with_standing;
 use super::link::{Link, Lost, Woken};
 use super::state::Session;
-use super::{AuthVerdict, Credentials, Services};
+use super::{AuthVerdict, Services};
 use crate::base::wait::Waiter;
 use crate::model::Account;
 use crate::proto::imap::encode::code::push_bye_line;
@@ -234,25 +234,12 @@ impl<P: Pipe, S: Services> Driver<P, S> {
     /// Boxed where it is called: what a command needs while it runs must not be part of every idle session.
     async fn answer(&mut self, question: Question) -> Result<Next, Lost> {
         let answer = match question {
-            Question::Authenticate {
-                login,
-                secret,
-                authorization,
-            } => {
-                let credentials = Credentials {
-                    login: &login,
-                    password: &secret.0,
-                    authorization: authorization.as_deref(),
-                    peer: self.link.pipe.peer(),
-                };
-                match self.services.authenticate(credentials).await {
-                    AuthVerdict::Refused(refusal) => Answer::Refused(refusal),
-                    AuthVerdict::Account(account) if self.is_local(&account) => {
-                        self.begin_session(account).await
-                    }
-                    AuthVerdict::Account(account) => return Ok(Next::Move(account)),
-                }
-            }
+            Question::Authenticate(request) => match self.services.authenticate(&request).await {
+                AuthVerdict::Refused(refusal) => Answer::Refused(refusal),
+                AuthVerdict::Verifier(verifier, nonce) => Answer::Verifier(verifier, nonce),
+                AuthVerdict::Account(account) if self.is_local(&account) => self.begin_session(account).await,
+                AuthVerdict::Account(account) => return Ok(Next::Move(account)),
+            },
             question => self.answer_in_session(question).await?,
         };
         self.imap.handle(Event::Answer(answer), &mut self.link.actions);
@@ -266,7 +253,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             return Ok(Answer::Done(Completion::bad("Not logged in")));
         };
         Ok(match question {
-            Question::Authenticate { .. } => Answer::Refused(LoginRefusal::Unavailable),
+            Question::Authenticate(_) => Answer::Refused(LoginRefusal::Unavailable),
             Question::Command(command) => Answer::Done(session.command(link, command).await?),
             Question::Idle => Answer::Idling,
             Question::IdleDone => {

@@ -46,6 +46,8 @@ use crate::mailbox::searching::Pace;
 use crate::model::Account;
 use crate::node::shutdown::Shutdown;
 use crate::proto::imap::{Config, LoginRefusal};
+use crate::proto::sasl::Request;
+use crate::proto::sasl::scram::Verifier;
 use crate::runtime::Core;
 use crate::store::{Environment, Store};
 use std::cell::RefCell;
@@ -73,27 +75,18 @@ pub trait Services: Pace + 'static {
     /// May this peer send its password in clear?
     fn is_plaintext_login_allowed(&self, peer: SocketAddr) -> bool;
     /// Are these right? Takes its time when they are not (delays and limits are its own), never blocks the core.
-    fn authenticate(&self, credentials: Credentials<'_>) -> impl Future<Output = AuthVerdict>;
+    fn authenticate(&self, request: &Request) -> impl Future<Output = AuthVerdict>;
     /// What FETCH answered of this core's messages lately.
     fn digests(&self) -> &RefCell<Digests>;
     /// Told once, when the server stops.
     fn shutdown(&self) -> &Shutdown;
 }
 
-/// What a peer says of itself.
-#[derive(Clone, Copy)]
-pub struct Credentials<'a> {
-    /// Authentication identity, octets as sent.
-    pub login: &'a [u8],
-    pub password: &'a [u8],
-    /// Whose mail it wants to see, if not its own.
-    pub authorization: Option<&'a [u8]>,
-    pub peer: SocketAddr,
-}
-
 /// What the directory says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthVerdict {
     Account(Account),
+    /// The exchange goes on with what is kept of the password, and this nonce.
+    Verifier(Box<Verifier>, String),
     Refused(LoginRefusal),
 }

@@ -16,7 +16,10 @@ use super::encode::code::Code;
 use super::types::{Command, CommandBody};
 use super::{Imap, core::State};
 use crate::model::{Uid, UidValidity};
+use crate::proto::sasl::scram::Verifier;
+use crate::proto::sasl::{Mechanisms, Request};
 use crate::proto::{Actions, Event, Protocol, Receipt, ReceiptId};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// Proof for tests.
@@ -84,6 +87,21 @@ impl Table {
         table
     }
 
+    /// Behind the greeting of a server that has these mechanisms, over TLS.
+    pub fn with_mechanisms(mechanisms: Mechanisms) -> Self {
+        let config = Config {
+            mechanisms,
+            ..Config::default()
+        };
+        let channel = Channel {
+            is_tls: true,
+            is_plaintext_login_allowed: false,
+        };
+        let mut table = Self::unopened(channel, config);
+        table.event(Event::Opened, false);
+        table
+    }
+
     pub fn secure() -> Self {
         let mut table = Self::new(Channel {
             is_tls: true,
@@ -148,8 +166,18 @@ impl Table {
 
     fn answer(&mut self, question: Question) -> Answer<TestReceipt> {
         match question {
-            Question::Authenticate { login, secret, .. } => {
-                if login == b"alice" && secret.0 == b"secret" {
+            Question::Authenticate(Request::Verifier { hash, .. }) => {
+                // Of RFC 5802 §5.
+                let salt = b"A%\xc2G\xe4:\xb1\xe9<m\xffv".to_vec();
+                let iterations = NonZeroU32::new(4096).expect("not 0");
+                let verifier = Verifier::of_password(hash, "pencil", salt, iterations).expect("letters");
+                Answer::Verifier(Box::new(verifier), "3rfcNHYJY1ZVvWVs7j".to_owned())
+            }
+            Question::Authenticate(Request::Scram(outcome)) if outcome.is_proven() => Answer::Authenticated,
+            Question::Authenticate(request) => {
+                let is_alice = matches!(&request, Request::Password(credentials)
+                    if &*credentials.login == "alice" && credentials.secret.expose() == b"secret");
+                if is_alice {
                     Answer::Authenticated
                 } else {
                     Answer::Refused(LoginRefusal::AuthenticationFailed)

@@ -84,13 +84,53 @@ fn authenticate_can_be_cancelled_and_bad_base64_is_bad() {
     );
     assert_eq!(
         table.exchange(b"c AUTHENTICATE PLAIN =\r\n"),
-        "c BAD Not a PLAIN message\r\n"
+        "c BAD Not a message of this mechanism\r\n"
     );
     assert_eq!(
         table.exchange(b"d AUTHENTICATE NTLM\r\n"),
         "d NO [CANNOT] No such mechanism\r\n"
     );
     assert_eq!(table.imap.state(), State::NotAuthenticated);
+}
+
+#[test]
+fn mechanisms_are_offered_as_the_operator_says_and_scram_is_an_exchange() {
+    let all = Mechanisms::PASSWORDS
+        .and(Mechanisms::SCRAM)
+        .and(Mechanisms::TOKENS);
+    let mut table = Table::with_mechanisms(all);
+    let offered = table.exchange(b"a CAPABILITY\r\n");
+    assert!(
+        offered.contains(
+            " AUTH=SCRAM-SHA-256 AUTH=SCRAM-SHA-1 AUTH=OAUTHBEARER AUTH=XOAUTH2 AUTH=PLAIN AUTH=LOGIN"
+        ),
+        "{offered}"
+    );
+    // RFC 5802 §5, with the empty message by which the client acknowledges the server's proof.
+    assert_eq!(
+        table.exchange(b"b AUTHENTICATE SCRAM-SHA-1 biwsbj11c2VyLHI9ZnlrbytkMmxiYkZnT05Sdjlxa3hkYXdM\r\n"),
+        "+ cj1meWtvK2QybGJiRmdPTlJ2OXFreGRhd0wzcmZjTkhZSlkxWlZ2V1ZzN2oscz1RU1hDUitRNnNlazhiZjkyLGk9NDA5Ng==\r\n"
+    );
+    assert_eq!(
+        table.exchange(
+            b"Yz1iaXdzLHI9ZnlrbytkMmxiYkZnT05Sdjlxa3hkYXdMM3JmY05IWUpZMVpWdldWczdqLHA9djBYOHYzQnoyVDBDSkdiSlF5RjBYK0hJNFRzPQ==\r\n"
+        ),
+        "+ dj1ybUY5cHFWOFM3c3VBb1pXamE0ZEpSa0ZzS1E9\r\n"
+    );
+    assert!(table.exchange(b"\r\n").starts_with("b OK "));
+}
+
+#[test]
+fn a_refused_token_is_acknowledged() {
+    let mut table = Table::with_mechanisms(Mechanisms::TOKENS);
+    assert_eq!(
+        table.exchange(b"a AUTHENTICATE XOAUTH2 dXNlcj10aW1AeC50ZXN0AWF1dGg9QmVhcmVyIGJhZAEB\r\n"),
+        "+ eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIiwic2NoZW1lcyI6ImJlYXJlciJ9\r\n"
+    );
+    assert_eq!(
+        table.exchange(b"AQ==\r\n"),
+        "a NO [AUTHENTICATIONFAILED] Authentication failed\r\n"
+    );
 }
 
 #[test]

@@ -8,8 +8,9 @@ use crate::model::{Account, AccountId, AddrSpec};
 use crate::net::TlsInfo;
 use crate::node::shutdown::Shutdown;
 use crate::proto::imap::{Config, LoginRefusal};
+use crate::proto::sasl::Request;
 use crate::runtime::Core;
-use crate::session::imap::{AuthVerdict, Credentials, Served, Services, resume, serve};
+use crate::session::imap::{AuthVerdict, Served, Services, resume, serve};
 use crate::session::pipe::Pipe;
 use crate::sim::SimDisk;
 use crate::store::{Environment, Store, recover};
@@ -100,12 +101,16 @@ impl Services for TestServices {
     fn is_plaintext_login_allowed(&self, _peer: SocketAddr) -> bool {
         true
     }
-    async fn authenticate(&self, credentials: Credentials<'_>) -> AuthVerdict {
-        let login = std::str::from_utf8(credentials.login).unwrap_or_default();
-        match (login.parse(), credentials.password) {
-            (Ok(id), b"secret") => AuthVerdict::Account(account(id)),
-            _ => AuthVerdict::Refused(LoginRefusal::AuthenticationFailed),
-        }
+    async fn authenticate(&self, request: &Request) -> AuthVerdict {
+        let id = match request {
+            Request::Password(credentials) if credentials.secret.expose() == b"secret" => {
+                credentials.login.parse().ok()
+            }
+            _ => None,
+        };
+        id.map_or(AuthVerdict::Refused(LoginRefusal::AuthenticationFailed), |id| {
+            AuthVerdict::Account(account(id))
+        })
     }
     fn shutdown(&self) -> &Shutdown {
         &self.shutdown
