@@ -7,12 +7,18 @@
 //! *store*: N producers, each delivering one message to an account of its own and waiting for its receipt before the
 //! next. *plain*: one thread that appends a batch of N records to a growing file with one `pwrite` and one `fdatasync`,
 //! which is what a simple group commit of N waiting producers would do. Figures of one run compare with each other only.
+//! *fio* (if it is installed): what the disk gives one writer with O_DIRECT, one write and one fdatasync at a time, in
+//! blocks as long as the store's groups were on average in the same round, into a file that is only allocated
+//! (*fallocated*, what the store's segments are) and into one that was written before (*written*). Its rate is that of the
+//! octets it wrote, so the ratio has the store's headers and padding against it. For one producer the time of a commit is
+//! put beside that of a bare write and fdatasync of 4 KiB, too (`--bs=4k`).
 
 use bytes::Bytes;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use hdrhistogram::Histogram;
 use ringpost::base::clock::{SystemClock, UnixMillis};
 use ringpost::disk::file::FileDisk;
+use ringpost::disk::meters::DiskMeters;
 use ringpost::model::{AccountId, MailboxName};
 use ringpost::proto::imap::types::InternalDate;
 use ringpost::store::{Body, Delivery, Environment, LocalRecipient, Store, StoreOptions, recover_with};
@@ -20,6 +26,7 @@ use smallvec::smallvec;
 use std::cell::RefCell;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +55,9 @@ struct Figures {
     commits: u64,
     seconds: f64,
     latency_us: Histogram<u64>,
+    /// Written to the disk by groups, and in how many syncs.
+    written_bytes: u64,
+    syncs: u64,
 }
 
 impl Figures {
@@ -57,6 +67,8 @@ impl Figures {
             commits: 0,
             seconds: 0.0,
             latency_us,
+            written_bytes: 0,
+            syncs: 0,
         }
     }
 
@@ -134,6 +146,8 @@ async fn store_round(path: PathBuf, producers: usize, octets: usize, length: Dur
     }
     let figures = Rc::new(RefCell::new(Figures::new()));
     let body = Bytes::from(vec![b'x'; octets]);
+    let meters = DiskMeters::of_this_core();
+    let before = (meters.written_bytes.value(), meters.sync_time.count());
     let began = Instant::now();
     let tasks: Vec<_> = (0..producers as u64)
         .map(|account| {
@@ -150,7 +164,12 @@ async fn store_round(path: PathBuf, producers: usize, octets: usize, length: Dur
     for task in tasks {
         task.await;
     }
-    figures.borrow_mut().seconds = began.elapsed().as_secs_f64();
+    {
+        let mut figures = figures.borrow_mut();
+        figures.seconds = began.elapsed().as_secs_f64();
+        figures.written_bytes = meters.written_bytes.value() - before.0;
+        figures.syncs = meters.sync_time.count() - before.1;
+    }
     store.shutdown().await;
     writer.await;
     figures.replace(Figures::new())
@@ -195,7 +214,103 @@ fn run_plain(path: &Path, producers: usize, octets: usize, length: Duration) -> 
 fn add(sum: &mut Figures, round: &Figures) {
     sum.commits += round.commits;
     sum.seconds += round.seconds;
+    sum.written_bytes += round.written_bytes;
+    sum.syncs += round.syncs;
     sum.latency_us.add(&round.latency_us).expect("the same bounds");
+}
+
+/// Bytes of the files that fio writes: it stops at the end of an allocated one, and begins again in a written one.
+const FIO_FILE_MIB: u32 = 1024;
+
+/// What fio measured: bytes a second, and the mean time of one write and sync.
+#[derive(Clone, Copy, Default)]
+struct Fio {
+    bytes_per_second: f64,
+    operation_us: f64,
+}
+
+/// One writer, `block` bytes a write, an fdatasync after each.
+fn run_fio(directory: &Path, block: u64, is_written_before: bool, length: Duration) -> Option<Fio> {
+    let mut command = Command::new("fio");
+    command.args([
+        "--name=log",
+        "--rw=write",
+        "--direct=1",
+        "--fdatasync=1",
+        "--ioengine=io_uring",
+        "--iodepth=1",
+    ]);
+    command.args(["--output-format=json", "--unlink=1", "--thread"]);
+    command.arg(format!("--bs={block}"));
+    command.arg(format!("--size={FIO_FILE_MIB}m"));
+    command.arg(format!("--runtime={}ms", length.as_millis()));
+    command.arg(format!("--directory={}", directory.display()));
+    if is_written_before {
+        command.args(["--overwrite=1", "--time_based=1"]);
+    } else {
+        command.args(["--fallocate=posix"]);
+    }
+    let output = command.output().ok()?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+    let write = &report["jobs"][0]["write"];
+    let (bytes, milliseconds) = (write["io_bytes"].as_f64()?, write["runtime"].as_f64()?);
+    let operations = write["total_ios"].as_f64()?;
+    Some(Fio {
+        bytes_per_second: bytes / milliseconds * 1e3,
+        operation_us: milliseconds * 1e3 / operations,
+    })
+}
+
+/// fio's figures of all rounds of a row, beside the store's.
+#[derive(Default)]
+struct FioRow {
+    fallocated: Vec<Fio>,
+    written: Vec<Fio>,
+    bare: Vec<Fio>,
+}
+
+impl FioRow {
+    fn round(&mut self, place: &Path, store: &Figures, producers: usize, length: Duration) {
+        const BLOCK: u64 = 4096;
+        let block = (store.written_bytes / store.syncs.max(1))
+            .next_multiple_of(BLOCK)
+            .max(BLOCK);
+        self.fallocated.extend(run_fio(place, block, false, length));
+        self.written.extend(run_fio(place, block, true, length));
+        if producers == 1 {
+            self.bare.extend(run_fio(place, BLOCK, false, length));
+        }
+    }
+
+    fn print(&self, store: &Figures, octets: usize) {
+        let mean = |runs: &[Fio], of: fn(&Fio) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
+        if self.fallocated.is_empty() {
+            println!(
+                "{:>14} fio   SKIPPED: it is not installed, or does not run here",
+                ""
+            );
+            return;
+        }
+        let rate = store.rate() * octets as f64;
+        for (runs, name) in [(&self.fallocated, "fallocated"), (&self.written, "written")] {
+            let fio = mean(runs, |fio| fio.bytes_per_second);
+            println!(
+                "{:>14} fio   {:>6.0} MB/s in blocks of {} KiB, {name}: ratio {:>6.2}",
+                "",
+                fio / 1e6,
+                store.written_bytes / store.syncs.max(1) / 1024,
+                rate / fio
+            );
+        }
+        if !self.bare.is_empty() {
+            let (commit, bare) = (store.latency_us.mean(), mean(&self.bare, |fio| fio.operation_us));
+            println!(
+                "{:>14} a commit takes {commit:.0} us, a bare write and sync of 4 KiB {bare:.0} us: {:.2}",
+                "",
+                commit / bare
+            );
+        }
+    }
 }
 
 fn from_environment(name: &str, default: u64) -> u64 {
@@ -220,12 +335,12 @@ fn main() {
         let only = from_environment("RINGPOST_BENCH_PRODUCERS", 0) as usize;
         for producers in PRODUCERS.into_iter().filter(|count| only == 0 || *count == only) {
             let (mut store, mut plain) = (Figures::new(), Figures::new());
+            let mut fio = FioRow::default();
             for _ in 0..rounds {
                 let place = tempfile::tempdir_in(&root).expect("a temporary directory");
-                add(
-                    &mut store,
-                    &run_store(&place.path().join("store"), producers, octets, length),
-                );
+                let round = run_store(&place.path().join("store"), producers, octets, length);
+                add(&mut store, &round);
+                fio.round(place.path(), &round, producers, length);
                 add(
                     &mut plain,
                     &run_plain(&place.path().join("plain"), producers, octets, length),
@@ -238,6 +353,7 @@ fn main() {
             );
             println!("{:>14} plain {}", "", plain.print(octets));
             println!("{:>14} ratio {:>6.2}", "", store.rate() / plain.rate());
+            fio.print(&store, octets);
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | [`sim`] | a simulated disk that loses power |
 //! | [`tls`], [`net`] | rustls over our own buffers; connections and listeners |
 //! | [`store`] | the log: segments, records, group commit, durable state, recovery |
+//! | [`exchange`] | one account's mail as Maildir or mbox, out of a store and into one |
 //! | [`mailbox`] | IMAP's meaning on the store: views, searching, listing |
 //! | [`directory`], [`auth`] | who is here; who they say they are |
 //! | [`discovery`] | what mail programs and senders ask a domain: autoconfiguration, MTA-STS |
@@ -34,6 +35,7 @@ pub mod directory;
 pub mod discovery;
 pub mod disk;
 pub mod doctor;
+pub mod exchange;
 pub mod mailbox;
 pub mod model;
 pub mod net;

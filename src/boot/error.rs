@@ -22,6 +22,9 @@ pub enum BootError {
     /// The data directory.
     #[error("data directory {path}: {cause}")]
     DataDirectory { path: String, cause: String },
+    /// A number or address that names no account.
+    #[error("account {0}: give its number, or an address of the demo")]
+    Account(String),
     /// The store in it.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -44,9 +47,11 @@ impl BootError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Probe(_) | Self::Listen { .. } | Self::DataDirectory { .. } | Self::Store(_) => {
-                ExitCode::from(2)
-            }
+            Self::Probe(_)
+            | Self::Listen { .. }
+            | Self::DataDirectory { .. }
+            | Self::Account(_)
+            | Self::Store(_) => ExitCode::from(2),
             Self::Disk(_) | Self::Executor(_) | Self::Restore(_) | Self::System { .. } => ExitCode::FAILURE,
         }
     }

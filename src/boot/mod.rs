@@ -10,6 +10,7 @@
 pub mod cluster;
 pub mod demo;
 pub mod error;
+mod exchange;
 pub mod listeners;
 pub mod log;
 pub mod signal;

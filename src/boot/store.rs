@@ -39,17 +39,19 @@ pub fn run(command: &StoreCommand) -> Result<ExitCode, BootError> {
         StoreCommand::Stat(arguments) => run_stat(arguments),
         StoreCommand::Dump(arguments) => run_dump(arguments),
         StoreCommand::Salvage(arguments) => run_salvage(arguments),
+        StoreCommand::Export(arguments) => super::exchange::run_export(arguments),
+        StoreCommand::Import(arguments) => super::exchange::run_import(arguments),
     }
 }
 
 /// A store that is there, locked.
-struct LockedStore {
-    disk: PlainDisk,
+pub(super) struct LockedStore {
+    pub disk: PlainDisk,
     _lock: DirectoryLock,
 }
 
 impl LockedStore {
-    fn open(data: &Path) -> Result<Self, BootError> {
+    pub fn open(data: &Path) -> Result<Self, BootError> {
         let has = |name: &str| data.join(name).exists();
         if !has(SUPERBLOCK_NAME) && !has(SUBDIRECTORY) {
             // Said before the lock, which would leave a file in somebody else's directory.
@@ -67,7 +69,7 @@ fn lock(data: &Path) -> Result<DirectoryLock, BootError> {
     DirectoryLock::take(data).map_err(|cause| refuse(data, &cause))
 }
 
-fn refuse(data: &Path, cause: &dyn std::fmt::Display) -> BootError {
+pub(super) fn refuse(data: &Path, cause: &dyn std::fmt::Display) -> BootError {
     BootError::DataDirectory {
         path: data.display().to_string(),
         cause: cause.to_string(),
@@ -75,14 +77,14 @@ fn refuse(data: &Path, cause: &dyn std::fmt::Display) -> BootError {
 }
 
 /// A line on a terminal that says how far it is.
-struct ProgressLine {
+pub(super) struct ProgressLine {
     what: &'static str,
     is_shown: bool,
     last: Instant,
 }
 
 impl ProgressLine {
-    fn new(what: &'static str) -> Self {
+    pub fn new(what: &'static str) -> Self {
         Self {
             what,
             is_shown: std::io::stderr().is_terminal(),
@@ -90,13 +92,23 @@ impl ProgressLine {
         }
     }
 
-    fn tell(&mut self, done: u64, total: u64) {
+    pub fn tell(&mut self, done: u64, total: u64) {
         const MIB: u64 = 1024 * 1024;
         if self.is_shown && self.last.elapsed() >= PROGRESS_EVERY {
             self.last = Instant::now();
             let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100);
             let (done, total) = (done / MIB, total / MIB);
             eprint!("\r{}: {done} of {total} MiB, {percent} %\x1b[K", self.what);
+        }
+    }
+}
+
+impl ProgressLine {
+    /// Where nobody knows how many there will be.
+    pub fn tell_count(&mut self, done: u64, of_what: &str) {
+        if self.is_shown && self.last.elapsed() >= PROGRESS_EVERY {
+            self.last = Instant::now();
+            eprint!("\r{}: {done} {of_what}\x1b[K", self.what);
         }
     }
 }
@@ -109,7 +121,7 @@ impl Drop for ProgressLine {
     }
 }
 
-fn code(is_good: bool) -> ExitCode {
+pub(super) fn code(is_good: bool) -> ExitCode {
     if is_good {
         ExitCode::SUCCESS
     } else {
@@ -132,7 +144,7 @@ fn run_check(arguments: &LookArguments) -> Result<ExitCode, BootError> {
 }
 
 /// False when nobody reads any more, which is no error: whoever read has seen enough.
-fn print_line(text: &str) -> bool {
+pub(super) fn print_line(text: &str) -> bool {
     writeln!(std::io::stdout(), "{text}").is_ok()
 }
 
@@ -237,7 +249,7 @@ fn run_dump(arguments: &DumpArguments) -> Result<ExitCode, BootError> {
 
 /// A store's environment outside of executors.
 #[derive(Clone)]
-struct ToolEnvironment {
+pub(super) struct ToolEnvironment {
     disk: PlainDisk,
     clock: SystemClock,
 }
@@ -260,15 +272,15 @@ impl Environment for ToolEnvironment {
 }
 
 /// A store open for writing, with nobody else on it.
-struct OpenStore {
+pub(super) struct OpenStore {
     pool: LocalPool,
-    store: Store<ToolEnvironment>,
+    pub store: Store<ToolEnvironment>,
     _lock: DirectoryLock,
 }
 
 impl OpenStore {
     /// Opens the store in `data`, made if there is none.
-    fn open(data: &Path) -> Result<Self, BootError> {
+    pub fn open(data: &Path) -> Result<Self, BootError> {
         std::fs::create_dir_all(data).map_err(|cause| refuse(data, &cause))?;
         let lock = lock(data)?;
         let disk = PlainDisk::for_writing(data).map_err(|cause| refuse(data, &cause))?;
@@ -292,12 +304,12 @@ impl OpenStore {
         })
     }
 
-    fn run<T>(&mut self, task: impl Future<Output = T>) -> T {
+    pub fn run<T>(&mut self, task: impl Future<Output = T>) -> T {
         self.pool.run_until(task)
     }
 
     /// Commits what is open and seals the log.
-    fn close(mut self) -> Result<(), BootError> {
+    pub fn close(mut self) -> Result<(), BootError> {
         let store = self.store.clone();
         self.run(store.shutdown());
         match store.failure() {

@@ -16,6 +16,52 @@ pub enum StoreCommand {
     /// Copy everything undamaged into a new store. The old one is not changed.
     /// Exit code 0: everything came over; 1: something was damaged.
     Salvage(SalvageArguments),
+    /// Write one account's mail as Maildir or mbox, with flags, dates, UIDs and UIDVALIDITYs, for other programs and for
+    /// `import`. The store is not changed. Exit code 1: some messages are damaged and were left out.
+    Export(ExportArguments),
+    /// Put the mail of a Maildir or of mbox files into a store, as an account that is not there yet.
+    Import(ImportArguments),
+}
+
+/// `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum MailFormat {
+    /// Maildir++ with Dovecot's lists of UIDs and keywords.
+    Maildir,
+    /// One mboxrd file a mailbox, with X-UID, Status and X-Keywords fields.
+    Mbox,
+}
+
+/// Arguments of `ringpost store export`.
+#[derive(Debug, Args)]
+pub struct ExportArguments {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Whose mail: the account's number, or an address of the demo.
+    #[arg(long, value_name = "N|ADDRESS")]
+    pub account: String,
+    /// Where it goes: a directory that is empty or not there yet.
+    #[arg(long, value_name = "PATH")]
+    pub to: PathBuf,
+    /// As what.
+    #[arg(long, value_enum)]
+    pub format: MailFormat,
+}
+
+/// Arguments of `ringpost store import`.
+#[derive(Debug, Args)]
+pub struct ImportArguments {
+    /// The data directory; a store is made if there is none.
+    pub data: PathBuf,
+    /// Whose mail it becomes: the account's number, or an address of the demo. The store must not have it yet.
+    #[arg(long, value_name = "N|ADDRESS")]
+    pub account: String,
+    /// Where it is: a Maildir, or a directory of *.mbox files.
+    #[arg(long, value_name = "PATH")]
+    pub from: PathBuf,
+    /// As what.
+    #[arg(long, value_enum)]
+    pub format: MailFormat,
 }
 
 /// A store to look at.

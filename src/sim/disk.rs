@@ -6,8 +6,7 @@
 //! one may be back, until the directory is synced; the length of a file that was never synced may be 0. An injected
 //! error is returned once or from then on; a failed write leaves any part of itself in the cache; a failed sync leaves
 //! each sector durable or not, and marks all of them clean, as Linux does: a second sync would succeed and lie.
-//! Lying disks: [`SimDisk::ignore_syncs`], [`SimDisk::ignore_directory_syncs`] (planted bugs), [`SimDisk::flip_bit`]
-//! (corruption).
+//! Lying disks: [`Lie`] (planted bugs), [`SimDisk::flip_bit`] (corruption).
 //! Every operation waits for 0 to 3 polls, so that other tasks run meanwhile. Short reads and writes are finished below
 //! this interface and do not exist here; neither do misdirected writes, which a flip of bits stands for.
 
@@ -34,6 +33,26 @@ pub enum Fault {
     ErrorFrom(u64),
     /// This operation fails for lack of space if it could.
     NoSpaceAt(u64),
+    /// This operation and all after it fail for lack of space if they could.
+    NoSpaceFrom(u64),
+}
+
+/// A disk that says yes and does something else: bugs planted between the store and its disk, which the tests of the
+/// store must catch, or they are blind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// Syncs of files do nothing.
+    IgnoreSyncs,
+    /// Syncs of the directory do nothing.
+    IgnoreDirectorySyncs,
+    /// A sync says yes at once, and is done during the operation after it: an acknowledgement before the sync.
+    SyncLate,
+    /// A sync of a file is one of the file that was opened before it.
+    SyncWrongFile,
+    /// A sync that failed says yes.
+    IgnoreSyncErrors,
+    /// A sync that failed is tried again; the second says yes, because the kernel forgot what was dirty.
+    RetrySyncs,
 }
 
 #[derive(Clone, Debug)]
@@ -55,9 +74,15 @@ struct World {
     operations: u64,
     faults: Vec<Fault>,
     capacity: u64,
-    ignores_syncs: bool,
-    ignores_directory_syncs: bool,
+    lie: Option<Lie>,
+    /// Sectors that a late sync still owes.
+    owed: Vec<(Rc<RefCell<SimFile>>, Begun)>,
+    /// In the order in which they were opened.
+    opened: Vec<Rc<RefCell<SimFile>>>,
 }
+
+/// Sectors as they were when a sync began.
+type Begun = Vec<(usize, Vec<u8>)>;
 
 /// The disk. Clones are the same disk.
 #[derive(Clone, Debug)]
@@ -74,8 +99,9 @@ impl SimDisk {
             operations: 0,
             faults: Vec::new(),
             capacity: 1 << 40,
-            ignores_syncs: false,
-            ignores_directory_syncs: false,
+            lie: None,
+            owed: Vec::new(),
+            opened: Vec::new(),
         })))
     }
 
@@ -95,14 +121,9 @@ impl SimDisk {
         self.0.borrow().operations
     }
 
-    /// From now on syncs of files say yes and do nothing.
-    pub fn ignore_syncs(&self) {
-        self.0.borrow_mut().ignores_syncs = true;
-    }
-
-    /// From now on syncs of the directory say yes and do nothing.
-    pub fn ignore_directory_syncs(&self) {
-        self.0.borrow_mut().ignores_directory_syncs = true;
+    /// From now on the disk lies like that.
+    pub fn lie(&self, lie: Lie) {
+        self.0.borrow_mut().lie = Some(lie);
     }
 
     /// Flips one bit of a file, durably.
@@ -197,6 +218,9 @@ impl SimDisk {
                 cause,
             });
         }
+        for (file, begun) in std::mem::take(&mut world.owed) {
+            file.borrow_mut().finish_sync(begun, |_| true);
+        }
         world.operations += 1;
         let now = world.operations;
         let may_lack_space = matches!(operation, "create" | "write");
@@ -204,11 +228,8 @@ impl SimDisk {
             match fault {
                 Fault::ErrorAt(at) if *at == now => {}
                 Fault::ErrorFrom(at) if *at <= now => {}
-                Fault::NoSpaceAt(at) if *at == now && may_lack_space => {
-                    return Err(DiskError::NoSpace {
-                        what: name.to_owned(),
-                    });
-                }
+                Fault::NoSpaceAt(at) if *at == now && may_lack_space => return no_space(name),
+                Fault::NoSpaceFrom(at) if *at <= now && may_lack_space => return no_space(name),
                 _ => continue,
             }
             let cause = "an injected error".to_owned();
@@ -225,6 +246,28 @@ impl SimDisk {
         self.0.borrow().files.get(name).cloned()
     }
 
+    fn handle(&self, name: &str, file: Rc<RefCell<SimFile>>) -> SimFileHandle {
+        self.0.borrow_mut().opened.push(file.clone());
+        SimFileHandle {
+            disk: self.clone(),
+            name: name.into(),
+            file,
+        }
+    }
+
+    /// The file that a sync of `file` is one of.
+    fn synced_for(&self, file: &Rc<RefCell<SimFile>>) -> Rc<RefCell<SimFile>> {
+        let world = self.0.borrow();
+        if world.lie != Some(Lie::SyncWrongFile) {
+            return file.clone();
+        }
+        let at = world.opened.iter().rposition(|other| Rc::ptr_eq(other, file));
+        let before = at
+            .and_then(|at| at.checked_sub(1))
+            .map(|at| world.opened[at].clone());
+        before.unwrap_or_else(|| file.clone())
+    }
+
     fn used_bytes(&self) -> u64 {
         self.0
             .borrow()
@@ -235,7 +278,41 @@ impl SimDisk {
     }
 }
 
+fn no_space(name: &str) -> Result<(), DiskError> {
+    Err(DiskError::NoSpace {
+        what: name.to_owned(),
+    })
+}
+
 impl SimFile {
+    /// What is not durable, as it is now.
+    fn begin_sync(&self) -> Begun {
+        let sector = |s: &usize| {
+            (
+                *s,
+                self.content[s * SECTOR_BYTES..(s + 1) * SECTOR_BYTES].to_vec(),
+            )
+        };
+        self.dirty.iter().map(sector).collect()
+    }
+
+    /// Makes durable what `survives` says of what was written before the sync began; all of it counts as clean.
+    fn finish_sync(&mut self, begun: Begun, mut survives: impl FnMut(usize) -> bool) {
+        for (sector, bytes) in begun {
+            let range = sector * SECTOR_BYTES..(sector + 1) * SECTOR_BYTES;
+            // Shrunk meanwhile.
+            if range.end > self.content.len() {
+                continue;
+            }
+            if survives(sector) {
+                self.durable[range.clone()].copy_from_slice(&bytes);
+            }
+            if self.content[range] == bytes[..] {
+                self.dirty.remove(&sector);
+            }
+        }
+    }
+
     fn after_cut(&self, chance: &mut Chance) -> Self {
         let mut content = self.durable.clone();
         for sector in &self.dirty {
@@ -301,11 +378,7 @@ impl Disk for SimDisk {
             length_before: None,
         }));
         self.0.borrow_mut().files.insert(name.to_owned(), file.clone());
-        Ok(SimFileHandle {
-            disk: self.clone(),
-            name: name.into(),
-            file,
-        })
+        Ok(self.handle(name, file))
     }
 
     async fn open(&self, name: &str) -> Result<SimFileHandle, DiskError> {
@@ -313,11 +386,7 @@ impl Disk for SimDisk {
         let file = self.file(name).ok_or_else(|| DiskError::NotFound {
             name: name.to_owned(),
         })?;
-        Ok(SimFileHandle {
-            disk: self.clone(),
-            name: name.into(),
-            file,
-        })
+        Ok(self.handle(name, file))
     }
 
     async fn list(&self) -> Result<Vec<(String, u64)>, DiskError> {
@@ -360,7 +429,7 @@ impl Disk for SimDisk {
     async fn sync_directory(&self) -> Result<(), DiskError> {
         self.operation("sync directory", "").await?;
         let mut world = self.0.borrow_mut();
-        if !world.ignores_directory_syncs {
+        if world.lie != Some(Lie::IgnoreDirectorySyncs) {
             world.removed.clear();
             for file in world.files.values() {
                 let mut file = file.borrow_mut();
@@ -447,33 +516,32 @@ impl DiskFile for SimFileHandle {
     }
 
     async fn sync(&self) -> Result<(), DiskError> {
-        let begun: Vec<(usize, Vec<u8>)> = {
-            let file = self.file.borrow();
-            let sector = |s: &usize| {
-                (
-                    *s,
-                    file.content[s * SECTOR_BYTES..(s + 1) * SECTOR_BYTES].to_vec(),
-                )
-            };
-            file.dirty.iter().map(sector).collect()
-        };
-        let done = self.disk.operation("sync", &self.name).await;
-        if done.is_ok() && self.disk.0.borrow().ignores_syncs {
+        let target = self.disk.synced_for(&self.file);
+        let begun = target.borrow().begin_sync();
+        let lie = self.disk.0.borrow().lie;
+        if lie == Some(Lie::SyncLate) {
+            self.file.borrow_mut().was_synced = true;
+            self.disk.0.borrow_mut().owed.push((target, begun));
             return Ok(());
         }
-        let mut file = self.file.borrow_mut();
-        file.was_synced |= done.is_ok();
-        for (sector, bytes) in begun {
-            let range = sector * SECTOR_BYTES..(sector + 1) * SECTOR_BYTES;
-            let survives = done.is_ok() || self.disk.0.borrow_mut().chance.below(2) == 0;
-            if survives {
-                file.durable[range.clone()].copy_from_slice(&bytes);
-            }
-            if file.content[range] == bytes[..] {
-                file.dirty.remove(&sector);
-            }
+        let done = self.disk.operation("sync", &self.name).await;
+        if done.is_ok() && lie == Some(Lie::IgnoreSyncs) {
+            return Ok(());
         }
-        done
+        let mut file = target.borrow_mut();
+        file.was_synced |= done.is_ok();
+        let mut world = self.disk.0.borrow_mut();
+        file.finish_sync(begun, |_| done.is_ok() || world.chance.below(2) == 0);
+        match lie {
+            Some(Lie::IgnoreSyncErrors) => Ok(()),
+            // What is dirty for the kernel is what was written since; the rest it believes to be clean.
+            Some(Lie::RetrySyncs) => {
+                let again = file.begin_sync();
+                file.finish_sync(again, |_| true);
+                Ok(())
+            }
+            _ => done,
+        }
     }
 }
 

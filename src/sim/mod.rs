@@ -5,7 +5,7 @@
 
 pub mod disk;
 
-pub use disk::{Fault, SimDisk};
+pub use disk::{Fault, Lie, SimDisk};
 
 /// A small generator of pseudo-random numbers (SplitMix64), so that seeds mean the same for ever.
 #[derive(Clone, Debug)]

@@ -63,7 +63,7 @@ mod windows;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use body::{Body, BodyWriter};
 pub use handle::Store;

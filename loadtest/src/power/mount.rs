@@ -47,7 +47,7 @@ impl Kind {
 }
 
 /// How long an unmount may be refused because a killed process's I/O is not over.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What this machine lacks for real cuts, for people; empty: nothing.
 pub fn missing(kind: Kind) -> Vec<String> {
@@ -74,6 +74,31 @@ pub fn missing(kind: Kind) -> Vec<String> {
     missing
 }
 
+/// Leaves the mounts of others: what this thread and all it starts mount from now on is theirs alone, and gone when they
+/// are. A mount that somebody else's namespace has copied cannot be taken down here.
+pub fn leave_mount_namespace() -> io::Result<()> {
+    // SAFETY: takes no pointer; changes this thread only.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let flags = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: the path ends in a zero byte; for a change of propagation the other pointers may be null (mount(2)).
+    let code = unsafe {
+        libc::mount(
+            std::ptr::null(),
+            c"/".as_ptr(),
+            std::ptr::null(),
+            flags,
+            std::ptr::null(),
+        )
+    };
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// The whole stack.
 pub struct Stack {
     pub disk: SharedDisk,
@@ -81,7 +106,6 @@ pub struct Stack {
     root: PathBuf,
     session: Option<fuser::BackgroundSession>,
     device: Option<String>,
-    is_mounted: bool,
 }
 
 impl Stack {
@@ -95,7 +119,6 @@ impl Stack {
             root,
             session: None,
             device: None,
-            is_mounted: false,
         };
         for directory in [stack.fuse_directory(), stack.directory()] {
             std::fs::create_dir(directory)?;
@@ -135,22 +158,21 @@ impl Stack {
         run(Command::new("mount")
             .args(["-t", self.kind.name(), "-o", "noatime"])
             .arg(device)
-            .arg(self.directory()))?;
-        self.is_mounted = true;
-        Ok(())
+            .arg(self.directory()))
+        .map(drop)
     }
 
     /// Unmounts and detaches: a cut disk comes back as a new device, or the kernel would serve what it remembers.
     pub fn take_down(&mut self) -> io::Result<()> {
-        if self.is_mounted {
-            let until = Instant::now() + BUSY_TIMEOUT;
-            while let Err(error) = run(Command::new("umount").arg(self.directory())) {
+        let until = Instant::now() + BUSY_TIMEOUT;
+        // A mount that failed because the power went may be there all the same.
+        while is_mounted_at(&self.directory())? {
+            if let Err(error) = run(Command::new("umount").arg(self.directory())) {
                 if Instant::now() > until {
                     return Err(error);
                 }
                 std::thread::sleep(Duration::from_millis(2));
             }
-            self.is_mounted = false;
         }
         if let Some(device) = self.device.take() {
             run(Command::new("losetup").arg("--detach").arg(&device))?;
@@ -185,8 +207,13 @@ impl Drop for Stack {
     }
 }
 
-/// Waits until the kernel has let go of a loop device: while another mount namespace still has the file system, an
-/// unmount here succeeds, but XFS refuses to mount its like again.
+fn is_mounted_at(directory: &Path) -> io::Result<bool> {
+    let mounts = std::fs::read_to_string("/proc/thread-self/mounts")?;
+    let place = directory.to_string_lossy();
+    Ok(mounts.lines().any(|line| line.split(' ').nth(1) == Some(&*place)))
+}
+
+/// Waits until the kernel has let go of a loop device: a file system that is still there would make XFS refuse its like.
 fn wait_until_free(device: &str) -> io::Result<()> {
     let name = device.trim_start_matches("/dev/");
     let in_use = PathBuf::from(format!("/sys/block/{name}/loop/backing_file"));

@@ -158,6 +158,21 @@ impl<D: Disk> Survey<D> {
         self.reader.read_message(message, range).await
     }
 
+    /// All of a message, which is checked before it is given.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub async fn octets(&self, account: AccountId, row: &MessageRow) -> Result<Vec<u8>, StoreError> {
+        let message = self.open(account, row).await?;
+        let mut octets = Vec::new();
+        for part in parts(0, message.size) {
+            for piece in self.read_part(&message, part).await? {
+                octets.extend_from_slice(&piece);
+            }
+        }
+        Ok(octets)
+    }
+
     /// Who it is, for people.
     pub(super) fn mail(&self, message: &Message) -> Mail {
         let account = self.state.accounts.get(&message.account);

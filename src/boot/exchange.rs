@@ -1,0 +1,126 @@
+//! `ringpost store export` and `import`: one account of a stopped store as Maildir or mbox, and back.
+//!
+//! Not here: the formats (`exchange`).
+
+use super::BootError;
+use super::demo::DOMAIN;
+use super::store::{LockedStore, OpenStore, ProgressLine, code, print_line, refuse};
+use crate::base::clock::{Clock, SystemClock};
+use crate::cli::store::{ExportArguments, ImportArguments, MailFormat};
+use crate::directory;
+use crate::exchange::export::export;
+use crate::exchange::import::{ImportError, import};
+use crate::exchange::{Sink, Source, maildir, mbox, names};
+use crate::model::AccountId;
+use crate::store::Restorer;
+use crate::store::tools::Survey;
+use futures_executor::block_on;
+use std::path::Path;
+use std::process::ExitCode;
+
+pub(super) fn run_export(arguments: &ExportArguments) -> Result<ExitCode, BootError> {
+    let account = account(&arguments.account)?;
+    let store = LockedStore::open(&arguments.data)?;
+    let root = new_directory(&arguments.to)?;
+    let survey = {
+        let mut line = ProgressLine::new("reading");
+        block_on(Survey::read(store.disk, &mut |done, total| {
+            line.tell(done, total)
+        }))?
+    };
+    let (mut sink, file_of): (Box<dyn Sink>, fn(&str) -> Option<String>) = match arguments.format {
+        MailFormat::Maildir => (Box::new(maildir::Writer::new(root)), names::directory),
+        MailFormat::Mbox => (Box::new(mbox::Writer::new(root)), names::mbox_file),
+    };
+    let report = {
+        let mut line = ProgressLine::new("exporting");
+        let mut progress = |done, total| line.tell(done, total);
+        block_on(export(&survey, account, &mut *sink, root, file_of, &mut progress))
+    };
+    let report = report.map_err(|cause| BootError::System {
+        what: "export",
+        cause: cause.to_string(),
+    })?;
+    for lost in &report.lost {
+        print_line(&format!("damaged, not exported: {lost}"));
+    }
+    print_line(&format!(
+        "{} mailboxes, {} messages ({} bytes) are in {}",
+        report.mailboxes,
+        report.messages,
+        report.bytes,
+        arguments.to.display()
+    ));
+    Ok(code(report.lost.is_empty()))
+}
+
+pub(super) fn run_import(arguments: &ImportArguments) -> Result<ExitCode, BootError> {
+    let account = account(&arguments.account)?;
+    let source: Box<dyn Source> = match arguments.format {
+        MailFormat::Maildir => Box::new(maildir::Reader::new(&arguments.from)),
+        MailFormat::Mbox => Box::new(mbox::Reader::new(&arguments.from)),
+    };
+    let files = |cause: std::io::Error| BootError::System {
+        what: "import",
+        cause: cause.to_string(),
+    };
+    // Said before a store is made for it.
+    source.mailboxes().map_err(files)?;
+    let mut store = OpenStore::open(&arguments.data)?;
+    let mut restorer = Restorer::new(store.store.clone());
+    let report = {
+        let mut line = ProgressLine::new("importing");
+        let mut progress = |messages| line.tell_count(messages, "messages");
+        let now = SystemClock.now();
+        store.run(import(
+            &mut restorer,
+            account,
+            &*source,
+            &arguments.from,
+            now,
+            &mut progress,
+        ))
+    };
+    drop(restorer);
+    store.close()?;
+    let report = report.map_err(|error| match error {
+        ImportError::Files(cause) => files(cause),
+        ImportError::Store(cause) => cause.into(),
+    })?;
+    print_line(&format!(
+        "{} mailboxes, {} messages ({} bytes) came in",
+        report.mailboxes, report.messages, report.bytes
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new_directory(path: &Path) -> Result<&Path, BootError> {
+    std::fs::create_dir_all(path).map_err(|cause| refuse(path, &cause))?;
+    let is_empty = std::fs::read_dir(path)
+        .map_err(|cause| refuse(path, &cause))?
+        .next()
+        .is_none();
+    if is_empty {
+        Ok(path)
+    } else {
+        Err(refuse(path, &"an export needs an empty directory"))
+    }
+}
+
+/// A number, or an address that the demo's directory has.
+fn account(text: &str) -> Result<AccountId, BootError> {
+    if let Ok(number) = text.parse() {
+        return Ok(AccountId(number));
+    }
+    let address = text.to_ascii_lowercase();
+    let numbered = address
+        .strip_prefix("user")
+        .and_then(|rest| rest.split('@').next()?.parse::<u32>().ok());
+    let unknown = || BootError::Account(text.to_owned());
+    let known =
+        directory::demo(DOMAIN, numbered.unwrap_or(0).min(1_000_000), &[], |_| {}).map_err(|_| unknown())?;
+    match block_on(directory::Source::login(&known, &address)) {
+        Ok(Some(found)) => Ok(found.account.id),
+        _ => Err(unknown()),
+    }
+}

@@ -1,0 +1,206 @@
+//! One account into a store, from a [`Source`] and, where there is one, the sidecar.
+//!
+//! Invariants: the account is new; a mailbox's UIDVALIDITY and its messages' UIDs are what the files say, and messages
+//! without a UID come behind all that have one; nothing gets a UID twice.
+//! Failure: an import that fails leaves a part of the account in the store, as its error says.
+
+use super::sidecar::{self, Sidecar};
+use super::{FiledMessage, MailboxHead, Source, invalid};
+use crate::base::clock::UnixMillis;
+use crate::model::{AccountId, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidValidity};
+use crate::store::{
+    AccountImage, AccountState, Body, Environment, MailboxImage, MessageImage, RestoreError, Restorer,
+};
+use bytes::Bytes;
+use smallvec::smallvec;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What came in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImportReport {
+    pub mailboxes: u64,
+    pub messages: u64,
+    pub bytes: u64,
+}
+
+/// Why an account did not come in.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The files.
+    #[error(transparent)]
+    Files(#[from] io::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] RestoreError),
+}
+
+/// A mailbox to come, with its place among the files and what the sidecar knows of its messages.
+struct Planned {
+    id: MailboxId,
+    place: PathBuf,
+    known: BTreeMap<u32, sidecar::Message>,
+}
+
+/// Puts the account that `source` reads in `root` into a store as `id`. `now` dates what has no date. `progress` is told
+/// how many messages there are so far.
+///
+/// # Errors
+/// See [`ImportError`].
+pub async fn import<E: Environment>(
+    restorer: &mut Restorer<E>,
+    id: AccountId,
+    source: &dyn Source,
+    root: &Path,
+    now: UnixMillis,
+    progress: &mut dyn FnMut(u64),
+) -> Result<ImportReport, ImportError> {
+    let (mut image, planned) = plan(id, source, root, now)?;
+    restorer.begin_account(&image).await?;
+    let mut report = ImportReport {
+        mailboxes: image.mailboxes.len() as u64,
+        ..ImportReport::default()
+    };
+    for mailbox in planned {
+        let mut waiting = Vec::new();
+        source.messages(&mailbox.place, &mut |message| {
+            waiting.push(message);
+            Ok(())
+        })?;
+        for message in waiting {
+            report.messages += 1;
+            report.bytes += message.octets.len() as u64;
+            let (message, body) = restored(&mut image, &mailbox, message, now)?;
+            restorer.message(id, message, Some(body)).await?;
+            progress(report.messages);
+        }
+    }
+    restorer.end_account(&image).await?;
+    Ok(report)
+}
+
+/// The account without its messages, and where these are.
+fn plan(
+    id: AccountId,
+    source: &dyn Source,
+    root: &Path,
+    now: UnixMillis,
+) -> io::Result<(AccountImage, Vec<Planned>)> {
+    let sidecar = Sidecar::read(root)?;
+    let mut image = match &sidecar {
+        Some(sidecar) => sidecar.image(id)?,
+        None => {
+            let seconds = u32::try_from(now.seconds()).unwrap_or(1).max(1);
+            AccountImage::of(&AccountState::new(id, seconds))
+        }
+    };
+    let mut planned = Vec::new();
+    for (head, place) in source.mailboxes()? {
+        let file = if place == root {
+            "".as_ref()
+        } else {
+            place.file_name().unwrap_or_default()
+        };
+        let known = sidecar
+            .as_ref()
+            .and_then(|sidecar| sidecar.mailbox(&file.to_string_lossy()));
+        let (mailbox, known) = match known {
+            Some(known) => known,
+            None => (place_mailbox(&mut image, &head)?, BTreeMap::new()),
+        };
+        planned.push(Planned {
+            id: mailbox,
+            place,
+            known,
+        });
+    }
+    planned.sort_unstable_by_key(|planned| planned.id);
+    Ok((image, planned))
+}
+
+/// The mailbox of this name, made if there is none, with the numbers that the files say.
+fn place_mailbox(image: &mut AccountImage, head: &MailboxHead) -> io::Result<MailboxId> {
+    let name = MailboxName::new(&head.name).map_err(|e| invalid(format!("mailbox {:?}: {e}", head.name)))?;
+    let next_validity = image.next_uid_validity;
+    if let Some(found) = image.mailboxes.iter_mut().find(|mailbox| mailbox.name == name) {
+        found.uid_validity = head.uid_validity.unwrap_or(found.uid_validity);
+        found.uid_next = found.uid_next.max(head.uid_next);
+        let id = found.id;
+        image.next_uid_validity = next_validity.max(found.uid_validity.0.saturating_add(1));
+        return Ok(id);
+    }
+    let id = MailboxId(image.next_mailbox);
+    image.next_mailbox += 1;
+    let uid_validity = head.uid_validity.unwrap_or(UidValidity(next_validity));
+    image.next_uid_validity = next_validity.max(uid_validity.0.saturating_add(1));
+    image.subscriptions.insert(name.clone());
+    image.mailboxes.push(MailboxImage {
+        id,
+        name,
+        uid_validity,
+        uid_next: head.uid_next.max(1),
+        special_use: None,
+        highest_mod_seq: ModSeq(1),
+    });
+    Ok(id)
+}
+
+fn restored(
+    image: &mut AccountImage,
+    planned: &Planned,
+    message: FiledMessage,
+    now: UnixMillis,
+) -> io::Result<(MessageImage, Body)> {
+    let next_mod_seq = ModSeq(image.highest_mod_seq.0.max(1));
+    let mailbox = image
+        .mailboxes
+        .iter_mut()
+        .find(|mailbox| mailbox.id == planned.id)
+        .ok_or_else(|| invalid("a mailbox that was not planned"))?;
+    let known = message.uid.and_then(|uid| planned.known.get(&uid));
+    let uid = message.uid.unwrap_or(mailbox.uid_next);
+    mailbox.uid_next = mailbox.uid_next.max(uid.saturating_add(1));
+    let mod_seq = known.map_or(next_mod_seq, |known| ModSeq(known.mod_seq));
+    mailbox.highest_mod_seq = mailbox.highest_mod_seq.max(mod_seq);
+    image.highest_mod_seq = image.highest_mod_seq.max(mod_seq);
+    // The file's date, if another program changed it; it may know seconds only.
+    let internal_date = match known.map(sidecar::Message::internal_date) {
+        Some(date) if date.at.seconds() == message.internal_date.at.seconds() => date,
+        _ => message.internal_date,
+    };
+    let octets = missing_line_end_octets(&message.octets);
+    let body = Body::from_memory(smallvec![Bytes::from(message.octets)]);
+    let image = MessageImage {
+        mailbox: planned.id,
+        uid: Uid::new(uid).ok_or_else(|| invalid(format!("UID {uid}")))?,
+        mod_seq,
+        flags: message.flags,
+        keywords: message
+            .keywords
+            .iter()
+            .filter_map(|text| Keyword::new(text).ok())
+            .collect(),
+        internal_date,
+        save_date: known.map_or(now, |known| UnixMillis(known.save_date_ms)),
+        prefix: Bytes::new(),
+        shared_body: None,
+    };
+    Ok((image, body.with_line_end_octets(octets)))
+}
+
+/// By how much octets grow when every line ends in CRLF.
+fn missing_line_end_octets(octets: &[u8]) -> u32 {
+    let mut missing = 0;
+    let mut before = 0;
+    for byte in octets {
+        missing += u32::from(*byte == b'\n' && before != b'\r');
+        before = *byte;
+    }
+    match before {
+        b'\n' => missing,
+        b'\r' => missing + 1,
+        _ if octets.is_empty() => missing,
+        _ => missing + 2,
+    }
+}

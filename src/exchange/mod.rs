@@ -1,0 +1,82 @@
+//! One account's mail as files that other programs read: Maildir (as Dovecot keeps it) or mbox, out of a store and back.
+//!
+//! What such files have no place for (UIDNEXTs, roles of mailboxes, subscriptions, MODSEQs, the milliseconds and the time
+//! zone of INTERNALDATE, when a message was saved) lies in a file beside them, [`SIDECAR_NAME`]; with it an account comes
+//! back equal. Without it, from somebody else's files, UIDs and UIDVALIDITYs are taken where they are said and given anew
+//! where not.
+//! Invariants: octets are written and read as they are in the store, line ends included; UIDLs are kept because they are
+//! made of UIDVALIDITY and UID; EMAILIDs are new after an import.
+//! Limits: one message in memory.
+//! Not here: reading a store (`store::tools`), writing one (`store::restore`), the commands (`boot::exchange`).
+
+pub mod export;
+pub mod import;
+pub mod maildir;
+pub mod mbox;
+pub mod names;
+pub mod sidecar;
+#[cfg(test)]
+mod tests;
+
+use crate::model::{Flags, UidValidity};
+use crate::proto::imap::types::InternalDate;
+use std::io;
+use std::path::PathBuf;
+
+pub use sidecar::SIDECAR_NAME;
+
+/// A mailbox's numbers as files have them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailboxHead {
+    pub name: String,
+    /// `None`: to be given anew.
+    pub uid_validity: Option<UidValidity>,
+    pub uid_next: u32,
+    pub keywords: Vec<String>,
+}
+
+/// A message as files have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FiledMessage {
+    /// `None`: to be given anew.
+    pub uid: Option<u32>,
+    pub flags: Flags,
+    pub keywords: Vec<String>,
+    pub internal_date: InternalDate,
+    pub octets: Vec<u8>,
+}
+
+/// Takes an account's mail, mailbox by mailbox, ascending by UID.
+pub trait Sink {
+    /// The messages that follow are in this mailbox.
+    fn begin_mailbox(&mut self, head: &MailboxHead) -> io::Result<()>;
+    /// The next message of it.
+    fn message(&mut self, message: &FiledMessage) -> io::Result<()>;
+    /// There are no more messages in it; all of them are written and synced.
+    fn end_mailbox(&mut self) -> io::Result<()>;
+}
+
+/// Gives an account's mail.
+pub trait Source {
+    /// Every mailbox, in any order, with its place.
+    fn mailboxes(&self) -> io::Result<Vec<(MailboxHead, PathBuf)>>;
+    /// Hands over every message of the mailbox at `place`, ascending by UID, those without one last.
+    fn messages(
+        &self,
+        place: &std::path::Path,
+        each: &mut dyn FnMut(FiledMessage) -> io::Result<()>,
+    ) -> io::Result<()>;
+}
+
+/// Which system flags have a letter, in Maildir's names and in mbox's `Status` fields.
+pub(crate) const MAILDIR_FLAGS: [(char, Flags); 5] = [
+    ('D', Flags::DRAFT),
+    ('F', Flags::FLAGGED),
+    ('R', Flags::ANSWERED),
+    ('S', Flags::SEEN),
+    ('T', Flags::DELETED),
+];
+
+pub(crate) fn invalid(text: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text.into())
+}

@@ -1,0 +1,262 @@
+//! An account that was exported and imported is equal: octets, flags, keywords, dates, UIDs, UIDVALIDITYs, UIDNEXTs.
+
+use super::export::export;
+use super::import::{ImportReport, import};
+use super::{Sink, Source, maildir, mbox, names};
+use crate::base::clock::UnixMillis;
+use crate::model::{AccountId, Flags, Keyword, MailboxName, Uid};
+use crate::proto::imap::types::{InternalDate, StoreOperation};
+use crate::sim::SimDisk;
+use crate::store::tests::world::{World, memory, name, small_options};
+use crate::store::tools::Survey;
+use crate::store::{AccountImage, Change, INBOX_ID, NewMessage, Restorer};
+use futures::executor::block_on;
+use smallvec::smallvec;
+use std::path::Path;
+
+const ALICE: AccountId = AccountId(1);
+const NEW: AccountId = AccountId(77);
+
+/// Bodies that are hard for the formats.
+fn bodies() -> Vec<Vec<u8>> {
+    let mut bodies: Vec<Vec<u8>> = [
+        "Subject: plain\r\n\r\nText.\r\n",
+        "",
+        "From the start\r\n",
+        "Subject: quoted\r\n\r\nFrom here\r\n>From there\r\n>>From >From\r\nfrom\r\n",
+        "X-UID: 7\r\nStatus: RO\r\nContent-Length: 3\r\n\r\nabc\r\n\r\nFrom me\r\n",
+        "no line end",
+        "bare\nline ends\n\nFrom x\n",
+        "\r\n",
+        "ends in empty lines\r\n\r\n\r\n",
+    ]
+    .iter()
+    .map(|text| text.as_bytes().to_vec())
+    .collect();
+    bodies.push(
+        (0..=255)
+            .cycle()
+            .skip(1)
+            .take(20_000)
+            .filter(|byte| *byte != 0)
+            .collect(),
+    );
+    bodies
+}
+
+fn filled() -> SimDisk {
+    let disk = SimDisk::new(11);
+    let mut world = World::open(&disk, 1, small_options()).expect("it opens");
+    let store = world.of(ALICE);
+    world.run(store.ensure_account(ALICE)).expect("it commits");
+    let mut change = |change| world.run(store.change(ALICE, change)).expect("it commits");
+    for text in ["Work/2024", "a.b/c", "Entwürfe", "empty"] {
+        change(Change::CreateMailbox {
+            name: name(text),
+            special_use: None,
+        });
+    }
+    for (place, mailbox) in ["INBOX", "Work/2024", "a.b/c", "Entwürfe", "Archive"]
+        .into_iter()
+        .enumerate()
+    {
+        let mailbox = store
+            .account(ALICE, |a| a.names[&name(mailbox)])
+            .expect("it was just made");
+        for (number, body) in bodies().into_iter().enumerate() {
+            let keywords = (0..number % 4)
+                .map(|n| Keyword::new(&format!("k{}-{n}", place * 10 + number)).expect("valid"));
+            change(Change::Append {
+                mailbox,
+                messages: vec![NewMessage {
+                    flags: Flags(((number * 7 + place) % 32) as u8),
+                    keywords: keywords.collect(),
+                    internal_date: InternalDate {
+                        at: UnixMillis(1_600_000_000_123 + 86_400_000 * number as i64),
+                        zone_minutes: 90 - 30 * place as i16,
+                    },
+                    body: memory(body),
+                }],
+                quota_bytes: None,
+            });
+        }
+        change(Change::Expunge {
+            mailbox,
+            uids: vec![Uid::new(3).expect("it is one"), Uid::new(10).expect("it is one")],
+            only_deleted: false,
+        });
+    }
+    change(Change::StoreFlags {
+        mailbox: INBOX_ID,
+        uids: vec![Uid::new(1).expect("it is one")],
+        operation: StoreOperation::Add,
+        flags: Flags::SEEN,
+        keywords: smallvec![Keyword::new("$Forwarded").expect("valid")],
+        unchanged_since: None,
+    });
+    world.close();
+    disk
+}
+
+/// A message: its UID, flags, keywords sorted, INTERNALDATE, SAVEDATE, octets.
+type Row = (u32, u8, Vec<String>, InternalDate, i64, Vec<u8>);
+
+fn outline(disk: &SimDisk, id: AccountId) -> (AccountImage, Vec<(MailboxName, Vec<Row>)>) {
+    let survey = block_on(Survey::read(disk.crash(0), &mut |_, _| {})).expect("it is a store");
+    let account = survey.account(id).expect("it is there");
+    let mut image = AccountImage::of(account);
+    image.id = ALICE;
+    let mut mailboxes = Vec::new();
+    for mailbox in &mut image.mailboxes {
+        let state = &account.mailboxes[&mailbox.id];
+        if state.rows.is_empty() {
+            // Nothing there whose change could raise it (see `restore`).
+            mailbox.highest_mod_seq = crate::model::ModSeq(0);
+        }
+        let row = |row: &crate::store::MessageRow| {
+            let mut keywords: Vec<String> = state
+                .keywords_of(row.keywords)
+                .map(|k| k.as_str().to_owned())
+                .collect();
+            keywords.sort();
+            let octets = block_on(survey.octets(id, row)).expect("it is whole");
+            (
+                row.uid.value(),
+                row.flags.0,
+                keywords,
+                row.internal_date,
+                row.save_date.0,
+                octets,
+            )
+        };
+        mailboxes.push((mailbox.name.clone(), state.rows.iter().map(row).collect()));
+    }
+    (image, mailboxes)
+}
+
+fn out(disk: &SimDisk, sink: &mut dyn Sink, root: &Path, file_of: fn(&str) -> Option<String>) {
+    let survey = block_on(Survey::read(disk.crash(0), &mut |_, _| {})).expect("it is a store");
+    let report =
+        block_on(export(&survey, ALICE, sink, root, file_of, &mut |_, _| {})).expect("it is written");
+    assert_eq!((report.mailboxes, report.lost.len()), (12, 0));
+}
+
+fn back(source: &dyn Source, root: &Path) -> (ImportReport, SimDisk) {
+    let new = SimDisk::new(12);
+    let mut world = World::open(&new, 1, small_options()).expect("it opens");
+    let mut restorer = Restorer::new(world.of(NEW));
+    let now = UnixMillis(1_750_000_000_000);
+    let report = world
+        .run(import(&mut restorer, NEW, source, root, now, &mut |_| {}))
+        .expect("it comes in");
+    drop(restorer);
+    world.close();
+    (report, new)
+}
+
+#[test]
+fn an_account_comes_back_equal_from_a_maildir() {
+    let (disk, root) = (filled(), tempfile::tempdir().expect("a directory"));
+    out(
+        &disk,
+        &mut maildir::Writer::new(root.path()),
+        root.path(),
+        names::directory,
+    );
+    let (report, new) = back(&maildir::Reader::new(root.path()), root.path());
+    assert_eq!(report.messages, 5 * 8);
+    assert_eq!(outline(&new, NEW), outline(&disk, ALICE));
+}
+
+#[test]
+fn an_account_comes_back_equal_from_mbox_files() {
+    let (disk, root) = (filled(), tempfile::tempdir().expect("a directory"));
+    out(
+        &disk,
+        &mut mbox::Writer::new(root.path()),
+        root.path(),
+        names::mbox_file,
+    );
+    let (report, new) = back(&mbox::Reader::new(root.path()), root.path());
+    assert_eq!(report.messages, 5 * 8);
+    assert_eq!(outline(&new, NEW), outline(&disk, ALICE));
+}
+
+/// Without the sidecar only what the formats themselves have a place for: all but roles, MODSEQs, SAVEDATEs, zones.
+#[test]
+fn uids_flags_keywords_and_dates_come_back_from_the_files_alone() {
+    let (disk, root) = (filled(), tempfile::tempdir().expect("a directory"));
+    let other = tempfile::tempdir().expect("a directory");
+    out(
+        &disk,
+        &mut maildir::Writer::new(root.path()),
+        root.path(),
+        names::directory,
+    );
+    out(
+        &disk,
+        &mut mbox::Writer::new(other.path()),
+        other.path(),
+        names::mbox_file,
+    );
+    for directory in [root.path(), other.path()] {
+        std::fs::remove_file(directory.join(super::SIDECAR_NAME)).expect("it was written");
+    }
+    let sources: [(&dyn Source, &Path); 2] = [
+        (&maildir::Reader::new(root.path()), root.path()),
+        (&mbox::Reader::new(other.path()), other.path()),
+    ];
+    let (image, right) = outline(&disk, ALICE);
+    for (source, root) in sources {
+        let (_, new) = back(source, root);
+        let (found_image, mut found) = outline(&new, NEW);
+        let mut right = right.clone();
+        for mailboxes in [&mut found, &mut right] {
+            mailboxes.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
+            for row in mailboxes.iter_mut().flat_map(|(_, rows)| rows) {
+                row.3.zone_minutes = 0;
+                row.4 = 0;
+            }
+        }
+        assert_eq!(found, right);
+        for mailbox in &image.mailboxes {
+            let same = found_image
+                .mailboxes
+                .iter()
+                .find(|other| other.name == mailbox.name);
+            let same = same.expect("it came back");
+            assert_eq!(
+                (same.uid_validity, same.uid_next),
+                (mailbox.uid_validity, mailbox.uid_next)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_foreign_maildir_and_mbox_get_new_numbers() {
+    let root = tempfile::tempdir().expect("a directory");
+    for directory in ["cur", "new", "tmp"] {
+        std::fs::create_dir(root.path().join(directory)).expect("it is new");
+    }
+    std::fs::write(root.path().join("cur/1.a:2,FS"), "Subject: a\n\nA\n").expect("it is new");
+    std::fs::write(root.path().join("new/2.b"), "Subject: b\n\nB\n").expect("it is new");
+    let (report, new) = back(&maildir::Reader::new(root.path()), root.path());
+    assert_eq!(report.messages, 2);
+    let rows = &outline(&new, NEW).1[0].1;
+    assert_eq!(rows[0].0, 1);
+    assert_eq!(rows[0].1, Flags::FLAGGED.with(Flags::SEEN).0);
+    assert_eq!(rows[1].5, b"Subject: b\n\nB\n");
+
+    let root = tempfile::tempdir().expect("a directory");
+    let text = "From a@b Thu Jan  1 00:00:00 1970\nStatus: RO\nSubject: a\n\n>From x\n\nFrom c@d Thu Jan  1 00:00:00 1970\nSubject: b\n\nB\n";
+    std::fs::write(root.path().join("INBOX.mbox"), text).expect("it is new");
+    let (report, new) = back(&mbox::Reader::new(root.path()), root.path());
+    assert_eq!(report.messages, 2);
+    let rows = &outline(&new, NEW).1[0].1;
+    assert_eq!(
+        (rows[0].1, &rows[0].5[..]),
+        (Flags::SEEN.0, &b"Subject: a\n\nFrom x\n"[..])
+    );
+    assert_eq!(rows[1].5, b"Subject: b\n\nB\n");
+}
