@@ -18,6 +18,9 @@ use futures_executor::block_on;
 use std::path::Path;
 use std::process::ExitCode;
 
+/// Names a mailbox's file.
+type FileOf = fn(&str) -> Option<String>;
+
 pub(super) fn run_export(arguments: &ExportArguments) -> Result<ExitCode, BootError> {
     let account = account(&arguments.account)?;
     let store = LockedStore::open(&arguments.data)?;
@@ -28,7 +31,7 @@ pub(super) fn run_export(arguments: &ExportArguments) -> Result<ExitCode, BootEr
             line.tell(done, total)
         }))?
     };
-    let (mut sink, file_of): (Box<dyn Sink>, fn(&str) -> Option<String>) = match arguments.format {
+    let (mut sink, file_of): (Box<dyn Sink>, FileOf) = match arguments.format {
         MailFormat::Maildir => (Box::new(maildir::Writer::new(root)), names::directory),
         MailFormat::Mbox => (Box::new(mbox::Writer::new(root)), names::mbox_file),
     };

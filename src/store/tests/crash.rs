@@ -461,7 +461,7 @@ fn random_changes_equal_the_naive_model() {
         .unwrap_or(8_000);
     for seed in 0..operations.div_ceil(A_RUN) {
         let [alice, bob] = scripted();
-        let script = |number, id| random_script(1 << 40 | 2 * seed + number, id, A_RUN as usize / 2);
+        let script = |number, id| random_script((1 << 40) + 2 * seed + number, id, A_RUN as usize / 2);
         let disk = SimDisk::new(seed);
         let journal = run_scenario(&disk, [script(0, alice), script(1, bob)]);
         for told in journal.accounts.borrow().values() {
