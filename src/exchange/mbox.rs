@@ -70,12 +70,13 @@ impl Sink for Writer {
         let letters = X_STATUS.iter().filter(|(_, flag)| message.flags.contains(*flag));
         let letters: String = letters.map(|(letter, _)| *letter).collect();
         let quoted = quote(&message.octets);
+        let InternalDate { at, zone_minutes } = message.internal_date;
         write!(
             file,
             "X-UID: {uid}\r\nStatus: {seen}O\r\nX-Status: {letters}\r\nX-Keywords: {}\r\nX-Internal-Date: {} {}\r\nContent-Length: {}\r\n",
             message.keywords.join(" "),
-            message.internal_date.at.0,
-            message.internal_date.zone_minutes,
+            at.0,
+            zone_minutes,
             quoted.len()
         )?;
         file.write_all(&quoted)?;
