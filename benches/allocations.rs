@@ -119,7 +119,9 @@ fn plan(
     let (listeners, ports) =
         listeners::bind_all(Ipv4Addr::LOCALHOST.into(), PortOffset::Auto, 1).expect("free ports");
     let plan = Plan {
-        http: None,
+        http: Vec::new(),
+        https: Vec::new(),
+        pages: axum::Router::new(),
         cores: 1,
         network,
         data: data.canonicalize().expect("it exists"),

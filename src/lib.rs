@@ -21,6 +21,7 @@
 //! | [`session`] | one protocol, one connection and the services, joined |
 //! | [`admin`] | HTTP: health, metrics |
 //! | [`doctor`] | what this machine is like, and what is advised |
+//! | [`config`] | the configuration file and the declaration of its options |
 //! | [`cli`], [`boot`] | the command line; start and ordered stop |
 //!
 //! glommio is named in `runtime`, `net` and `disk::file` only.
@@ -30,6 +31,7 @@ pub mod auth;
 pub mod base;
 pub mod boot;
 pub mod cli;
+pub mod config;
 pub mod delivery;
 pub mod directory;
 pub mod discovery;

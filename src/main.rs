@@ -15,6 +15,14 @@ fn main() -> ExitCode {
     eprintln!("{}", ringpost::disk::planted::warning());
     let result = match arguments.command {
         Command::Demo(demo) => ringpost::boot::demo::run(&demo).map(|()| ExitCode::SUCCESS),
+        Command::Init(init) => ringpost::boot::init::run(&init),
+        Command::Serve(serve) => ringpost::boot::serve::run(&serve).map(|()| ExitCode::SUCCESS),
+        Command::Check(check) => ringpost::boot::configuration::check(&check),
+        Command::Reload(place) => ringpost::boot::reload::ask(&place),
+        Command::Config(config) => ringpost::boot::configuration::run(&config),
+        Command::Account(account) => ringpost::boot::manage::account(account),
+        Command::Alias(alias) => ringpost::boot::manage::alias(alias),
+        Command::Domain(domain) => ringpost::boot::manage::domain(domain),
         Command::Store(store) => ringpost::boot::store::run(&store),
         Command::Doctor(doctor) => Ok(ringpost::doctor::run(&doctor.data, doctor.json)),
     };

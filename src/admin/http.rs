@@ -8,12 +8,15 @@
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
 /// Connections served at once; others wait in the backlog. Those who watch a server are few.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -44,6 +47,30 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves `router` until the runtime ends. Only on the control thread.
 pub async fn serve(listener: TcpListener, router: Router) {
+    accept_each(listener, move |stream| {
+        let router = router.clone();
+        async move { serve_connection(stream, router).await.map_err(io::Error::other) }
+    })
+    .await;
+}
+
+/// The same over TLS.
+pub async fn serve_tls(listener: TcpListener, router: Router, config: Arc<ServerConfig>) {
+    let acceptor = TlsAcceptor::from(config);
+    accept_each(listener, move |stream| {
+        let (router, acceptor) = (router.clone(), acceptor.clone());
+        async move {
+            let stream = tokio::time::timeout(HEADER_TIMEOUT, acceptor.accept(stream)).await??;
+            serve_connection(stream, router).await.map_err(io::Error::other)
+        }
+    })
+    .await;
+}
+
+async fn accept_each<F>(listener: TcpListener, serve: impl Fn(TcpStream) -> F)
+where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "no HTTP"),
@@ -61,9 +88,9 @@ pub async fn serve(listener: TcpListener, router: Router) {
                 continue;
             }
         };
-        let router = router.clone();
+        let serving = serve(stream);
         tokio::spawn(async move {
-            let served = tokio::time::timeout(CONNECTION_TIMEOUT, serve_connection(stream, router)).await;
+            let served = tokio::time::timeout(CONNECTION_TIMEOUT, serving).await;
             if let Ok(Err(error)) = served {
                 tracing::debug!(%error, "HTTP connection ended");
             }
@@ -72,7 +99,10 @@ pub async fn serve(listener: TcpListener, router: Router) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Router) -> Result<(), hyper::Error> {
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+) -> Result<(), hyper::Error> {
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

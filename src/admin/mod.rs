@@ -7,9 +7,11 @@
 //! Other pages are routes of their own, merged with [`router`].
 //! Not here: the listener and its limits (`http`).
 
+pub mod discovery;
 mod exposition;
 pub mod http;
 mod metrics;
+pub mod socket;
 pub mod view;
 
 pub use view::{CoreMeters, Phase, View};

@@ -3,20 +3,24 @@
 //! Invariants: an unknown login costs what a wrong password costs (a dummy hash is verified) and is answered with the
 //! same text; no hash is computed on an executor; the cache holds keyed digests, never a password, and only of logins
 //! that succeeded.
-//! Limits: [`CACHE_ENTRIES_MAX`], [`CACHE_TTL`], [`FAILURE_DELAY`].
+//! Limits: [`CACHE_ENTRIES_MAX`], [`CACHE_TTL`]; those of `failures`, which makes guessing slow.
 //! Failure: when the helper threads cannot answer, the verdict is `Unavailable`, not `Refused`.
 //! Standards: RFC 9106 (argon2id), RFC 4616 (the identities a PLAIN exchange carries).
 //! Not here: the exchanges themselves (`proto`), who exists (`directory`).
 
+pub mod failures;
 pub mod scheme;
 pub mod scram;
 
+use crate::base::clock::{Clock, SystemClock};
 use crate::directory::{Directory, LoginRecord, PasswordHash};
 use crate::model::{Account, ClientProtocol};
 use crate::runtime::{self, Control};
 use aws_lc_rs::hmac;
+use failures::Failures;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,9 +29,6 @@ pub const CACHE_ENTRIES_MAX: usize = 100_000;
 
 /// How long a verified login is believed without hashing again.
 pub const CACHE_TTL: Duration = Duration::from_secs(300);
-
-/// A refused login is answered no sooner than this, so that guessing is slow; off for the demo's loopback peers.
-pub const FAILURE_DELAY: Duration = Duration::from_secs(2);
 
 /// What the session is told.
 #[derive(Clone, Debug)]
@@ -54,17 +55,42 @@ impl Authenticated {
     }
 }
 
+/// Who asks, for limits and scopes.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// What they want to log in by.
+    pub protocol: ClientProtocol,
+    /// Where they are; `None`: failures from there are not limited (loopback).
+    pub peer: Option<IpAddr>,
+}
+
+impl From<ClientProtocol> for Caller {
+    /// One whose failures are not limited.
+    fn from(protocol: ClientProtocol) -> Self {
+        Self { protocol, peer: None }
+    }
+}
+
 /// One core's way to check credentials.
 pub struct Authenticator {
     directory: Directory,
     control: Control,
     /// What the password of somebody unknown is compared with, so that it takes as long.
     dummy: PasswordHash,
-    delay_failures: bool,
+    failures: Arc<Failures>,
     key: hmac::Key,
     verified: RefCell<HashMap<[u8; 32], Instant>>,
     /// The directory's, when `verified` was true.
     generation: Cell<u64>,
+}
+
+/// What a password turned out to be.
+enum Match {
+    None,
+    /// The account's own, kept by this hash; and a better hash where that one is outdated.
+    Own(PasswordHash, Option<PasswordHash>),
+    /// The app password of this id.
+    App(u64),
 }
 
 impl std::fmt::Debug for Authenticator {
@@ -74,8 +100,7 @@ impl std::fmt::Debug for Authenticator {
 }
 
 impl Authenticator {
-    /// `dummy`: the hash of a password nobody has, by the scheme most accounts use. `delay_failures`: make guessing slow
-    /// ([`FAILURE_DELAY`]).
+    /// `dummy`: the hash of a password nobody has, by the scheme most accounts use. `failures`: of the whole process.
     ///
     /// # Errors
     /// When the system gives no entropy for the cache's key.
@@ -83,7 +108,7 @@ impl Authenticator {
         directory: Directory,
         control: Control,
         dummy: PasswordHash,
-        delay_failures: bool,
+        failures: Arc<Failures>,
     ) -> Result<Self, String> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|e| e.to_string())?;
@@ -92,7 +117,7 @@ impl Authenticator {
             directory,
             control,
             dummy,
-            delay_failures,
+            failures,
             key,
             verified: RefCell::default(),
             generation: Cell::default(),
@@ -100,16 +125,33 @@ impl Authenticator {
     }
 
     /// Checks a login and its password, on a helper thread unless they were verified within [`CACHE_TTL`]. The account is
-    /// enabled and may use `protocol`.
-    pub async fn verify(&self, login: &[u8], password: &[u8], protocol: ClientProtocol) -> Login {
-        let record = match std::str::from_utf8(login) {
-            Ok(login) => self.directory.login(login).await,
-            Err(_) => Ok(None),
+    /// enabled and may use the caller's protocol.
+    pub async fn verify(&self, login: &[u8], password: &[u8], caller: impl Into<Caller>) -> Login {
+        let caller = caller.into();
+        let keys = caller.peer.map(|peer| self.failures.keys(login, peer));
+        if let Some(keys) = keys {
+            runtime::sleep_if_any(self.failures.delay_before(keys, Instant::now())).await;
+        }
+        let outcome = self.check(login, password, caller.protocol).await;
+        match (&outcome, keys) {
+            (Login::Authenticated(_), Some(keys)) => self.failures.succeeded(keys),
+            (Login::Refused, _) => return self.refuse(keys).await,
+            _ => {}
+        }
+        outcome
+    }
+
+    async fn check(&self, login: &[u8], password: &[u8], protocol: ClientProtocol) -> Login {
+        let generation = self.follow_directory();
+        let name = std::str::from_utf8(login).ok();
+        let record = match name {
+            Some(name) => self.directory.login(name).await,
+            None => Ok(None),
         };
         let Ok(record) = record else {
             return Login::Unavailable;
         };
-        let digest = self.digest(login, password);
+        let digest = self.digest(login, password, protocol);
         let record = record.filter(|record| {
             let account = &record.account;
             account.is_enabled && account.protocols.allows(protocol)
@@ -117,33 +159,56 @@ impl Authenticator {
         if let Some(record) = record.as_ref().filter(|_| self.was_verified(&digest)) {
             return authenticated(record);
         }
-        let hashes = record
-            .as_ref()
-            .map_or_else(|| vec![self.dummy.clone()], |record| record.hashes.clone());
+        let (compared, dummy) = (record.clone(), self.dummy.clone());
         let candidate = password.to_vec();
-        let is_right = self
-            .control
-            .compute(move || hashes.iter().any(|hash| scheme::matches(hash, &candidate)))
-            .await;
-        match (is_right, record) {
-            (Err(_), _) => Login::Unavailable,
-            (Ok(true), Some(record)) => {
-                self.remember(digest);
+        let now = SystemClock.now().seconds();
+        let found = self.control.compute(move || match compared {
+            Some(record) => compare(&record, &candidate, protocol, now, &dummy),
+            None => {
+                let _ = std::hint::black_box(scheme::matches(&dummy, &candidate));
+                Match::None
+            }
+        });
+        match (found.await, record, name) {
+            (Err(_), ..) => Login::Unavailable,
+            (Ok(found), Some(record), Some(name)) if !matches!(found, Match::None) => {
+                self.tell_directory(name, found, now);
+                self.remember(digest, generation);
                 authenticated(&record)
             }
-            (Ok(_), _) => self.refuse().await,
+            _ => Login::Refused,
         }
     }
 
-    async fn refuse(&self) -> Login {
-        if self.delay_failures {
-            runtime::sleep(FAILURE_DELAY).await;
+    fn tell_directory(&self, login: &str, found: Match, now: i64) {
+        let Some(source) = self.directory.source() else {
+            return;
+        };
+        match found {
+            Match::Own(old, Some(better)) => source.rehash(login, old, better),
+            Match::App(id) => source.used_app_password(id, now),
+            _ => {}
+        }
+    }
+
+    /// An answer that is no, in its time.
+    async fn refuse(&self, keys: Option<failures::Keys>) -> Login {
+        if let Some(keys) = keys {
+            runtime::sleep_if_any(self.failures.failed(keys, Instant::now())).await;
         }
         Login::Refused
     }
 
-    fn digest(&self, login: &[u8], password: &[u8]) -> [u8; 32] {
+    /// A login that was refused for another reason than its password; counted alike.
+    async fn refuse_caller(&self, login: &[u8], caller: Caller) -> Login {
+        let keys = caller.peer.map(|peer| self.failures.keys(login, peer));
+        self.refuse(keys).await
+    }
+
+    fn digest(&self, login: &[u8], password: &[u8], protocol: ClientProtocol) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.key);
+        // An app password opens one protocol and not another.
+        context.update(&[protocol as u8]);
         // The length keeps ("ab", "c") and ("a", "bc") apart.
         context.update(&(login.len() as u64).to_le_bytes());
         context.update(login);
@@ -153,19 +218,28 @@ impl Authenticator {
         digest
     }
 
-    fn was_verified(&self, digest: &[u8; 32]) -> bool {
-        // A changed password, or anything else that changed: what was verified before is not believed.
+    /// Forgets what was verified before the directory's last change: a password, a state, a scope may be another one now.
+    fn follow_directory(&self) -> u64 {
         let generation = self.directory.generation();
         if self.generation.replace(generation) != generation {
             self.verified.borrow_mut().clear();
         }
+        generation
+    }
+
+    fn was_verified(&self, digest: &[u8; 32]) -> bool {
+        self.follow_directory();
         self.verified
             .borrow()
             .get(digest)
             .is_some_and(|at| at.elapsed() < CACHE_TTL)
     }
 
-    fn remember(&self, digest: [u8; 32]) {
+    /// `generation`: the directory's when it was asked. What was verified against an older state is true only once.
+    fn remember(&self, digest: [u8; 32], generation: u64) {
+        if self.follow_directory() != generation {
+            return;
+        }
         let mut verified = self.verified.borrow_mut();
         if verified.len() >= CACHE_ENTRIES_MAX {
             verified.clear();
@@ -174,8 +248,128 @@ impl Authenticator {
     }
 }
 
+/// App passwords first, because they are cheap; then the account's own, unless a second factor keeps it from mail programs.
+/// An account without a hash costs what one with a hash costs.
+fn compare(
+    record: &LoginRecord,
+    password: &[u8],
+    protocol: ClientProtocol,
+    now: i64,
+    dummy: &PasswordHash,
+) -> Match {
+    let usable = record.app_passwords.iter().filter(|app| {
+        app.protocols.allows(protocol) && app.expires_at.is_none_or(|expires_at| now < expires_at)
+    });
+    for app in usable {
+        if scheme::matches(&app.hash, password) {
+            return Match::App(app.id);
+        }
+    }
+    let own = record
+        .hashes
+        .iter()
+        .filter(|hash| scheme::is_known(hash.expose()));
+    let mut is_any = false;
+    for hash in own {
+        is_any = true;
+        if scheme::matches(hash, password) && record.totp_secret.is_none() {
+            let better = scheme::is_outdated(hash)
+                .then(|| scheme::hash(password).ok())
+                .flatten();
+            return Match::Own(hash.clone(), better);
+        }
+    }
+    if !is_any {
+        let _ = std::hint::black_box(scheme::matches(dummy, password));
+    }
+    Match::None
+}
+
 fn authenticated(record: &LoginRecord) -> Login {
     Login::Authenticated(Authenticated {
         account: record.account.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::AppPassword;
+    use crate::model::{AccountId, AddrSpec, Protocols};
+
+    const NOW: i64 = 1_000;
+
+    fn record() -> LoginRecord {
+        let address = AddrSpec::parse("alice@example.org").expect("an address");
+        let app = |id, text: &str, protocols: &str, expires_at| AppPassword {
+            id,
+            hash: PasswordHash::new(format!("{{PLAIN}}{text}")),
+            protocols: Protocols::parse(protocols).expect("protocols"),
+            expires_at,
+        };
+        LoginRecord {
+            account: Arc::new(Account::new(AccountId(1), address)),
+            hashes: vec![
+                PasswordHash::new("{SCRAM-SHA-256}4096,a,b,c"),
+                PasswordHash::new("{PLAIN}own"),
+            ],
+            app_passwords: vec![
+                app(1, "phone", "imap", None),
+                app(2, "old", "imap", Some(NOW)),
+                app(3, "new", "imap", Some(NOW + 1)),
+            ],
+            totp_secret: None,
+        }
+    }
+
+    fn compared(record: &LoginRecord, password: &str, protocol: ClientProtocol) -> Match {
+        let dummy = PasswordHash::new("{PLAIN}dummy");
+        compare(record, password.as_bytes(), protocol, NOW, &dummy)
+    }
+
+    #[test]
+    fn app_passwords_have_a_scope_and_an_end() {
+        let record = record();
+        let app = |password, protocol| match compared(&record, password, protocol) {
+            Match::App(id) => Some(id),
+            _ => None,
+        };
+        assert_eq!(app("phone", ClientProtocol::Imap), Some(1));
+        assert_eq!(app("phone", ClientProtocol::Pop3), None);
+        assert_eq!(app("old", ClientProtocol::Imap), None);
+        assert_eq!(app("new", ClientProtocol::Imap), Some(3));
+        assert_eq!(app("dummy", ClientProtocol::Imap), None);
+    }
+
+    #[test]
+    fn a_second_factor_leaves_app_passwords_only() {
+        let mut record = record();
+        assert!(matches!(
+            compared(&record, "own", ClientProtocol::Imap),
+            Match::Own(..)
+        ));
+        record.totp_secret = Some(PasswordHash::new("JBSWY3DPEHPK3PXP"));
+        assert!(matches!(
+            compared(&record, "own", ClientProtocol::Imap),
+            Match::None
+        ));
+        assert!(matches!(
+            compared(&record, "phone", ClientProtocol::Imap),
+            Match::App(1)
+        ));
+        record.hashes.clear();
+        assert!(matches!(
+            compared(&record, "dummy", ClientProtocol::Imap),
+            Match::None
+        ));
+    }
+
+    #[test]
+    fn an_outdated_hash_is_replaced_at_login() {
+        let Match::Own(old, Some(better)) = compared(&record(), "own", ClientProtocol::Pop3) else {
+            panic!("PLAIN is outdated")
+        };
+        assert_eq!(old.expose(), "{PLAIN}own");
+        assert!(scheme::matches(&better, b"own") && !scheme::is_outdated(&better));
+    }
 }

@@ -6,9 +6,8 @@
 //! and from every core, and can prove nothing.
 //! Not here: the exchange (`proto::sasl::scram`), for which domains verifiers are kept (`directory`).
 
-use super::{Authenticator, Login, authenticated};
+use super::{Authenticator, Caller, Login, authenticated};
 use crate::directory::{LoginRecord, PasswordHash, Unavailable};
-use crate::model::ClientProtocol;
 use crate::proto::sasl::ScramOutcome;
 use crate::proto::sasl::scram::{Hash, ITERATIONS, Verifier};
 use aws_lc_rs::hmac;
@@ -59,7 +58,8 @@ impl Authenticator {
 
     /// The account of whoever has proven its password, which is enabled and may use `protocol`. Takes as long as any
     /// refusal when it was not proven.
-    pub async fn proven(&self, outcome: &ScramOutcome, protocol: ClientProtocol) -> Login {
+    pub async fn proven(&self, outcome: &ScramOutcome, caller: impl Into<Caller>) -> Login {
+        let caller = caller.into();
         let Ok(record) = self.directory.login(outcome.login()).await else {
             return Login::Unavailable;
         };
@@ -68,12 +68,12 @@ impl Authenticator {
             // Where there is a second factor, programs have passwords of their own.
             outcome.is_proven()
                 && account.is_enabled
-                && account.protocols.allows(protocol)
+                && account.protocols.allows(caller.protocol)
                 && record.totp_secret.is_none()
         };
         match record.filter(|record| is_allowed(record)) {
             Some(record) => authenticated(&record),
-            None => self.refuse().await,
+            None => self.refuse_caller(outcome.login().as_bytes(), caller).await,
         }
     }
 }

@@ -7,6 +7,7 @@ use super::listeners::CoreListeners;
 use super::signal::StopRequest;
 use super::{BootError, CATCH_UP_TIMEOUT, DRAIN_TIMEOUT};
 use crate::admin::{self, CoreMeters, Phase, View};
+use crate::auth::failures::Failures;
 use crate::auth::scram::Decoys;
 use crate::auth::{self, Authenticator};
 use crate::base::buffer::BufferMeters;
@@ -30,6 +31,7 @@ use crate::runtime::{self, Control, Core, Endpoint};
 use crate::session::{self, Moved, Service};
 
 use crate::store::{self, RESERVE_BYTES, Recovered, Store, StoreSeed};
+use crate::tls::Offers;
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
@@ -48,7 +50,11 @@ pub struct Plan {
     /// Bound sockets, one list a core.
     pub listeners: Vec<CoreListeners>,
     /// Where health and metrics are asked for, if anywhere.
-    pub http: Option<TcpListener>,
+    pub http: Vec<TcpListener>,
+    /// Where they and the pages are, over TLS.
+    pub https: Vec<TcpListener>,
+    /// Beside health and metrics.
+    pub pages: axum::Router,
     /// What moves the bytes of connections.
     pub network: Backend,
     /// Who is here.
@@ -56,7 +62,7 @@ pub struct Plan {
     /// The domain whose postmaster `<postmaster>` is.
     pub main_domain: Domain,
     /// Certificates.
-    pub tls: Arc<rustls::ServerConfig>,
+    pub tls: Offers,
     /// For sessions.
     pub settings: Settings,
     /// The tokio thread.
@@ -80,7 +86,7 @@ struct Shared {
     directory: directory::Backend,
     main_domain: Domain,
     dummy: PasswordHash,
-    tls: Arc<rustls::ServerConfig>,
+    tls: Offers,
     settings: Settings,
     smtp: Arc<crate::proto::smtp::Config>,
     lmtp: Arc<crate::proto::smtp::Config>,
@@ -88,6 +94,7 @@ struct Shared {
     imap: Arc<crate::proto::imap::Config>,
     pop3: Arc<crate::proto::pop3::Config>,
     decoys: Decoys,
+    failures: Arc<Failures>,
     peers: Arc<Peers>,
     /// Of each core.
     connections_max: usize,
@@ -113,10 +120,15 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         RESERVE_BYTES,
         super::log::dropped_lines,
     ));
-    if let Some(http) = plan.http {
-        // Already now: whoever asks while the log is read hears that it is.
+    // Already now: whoever asks while the log is read hears that it is.
+    for http in plan.http {
         plan.control
             .spawn(admin::http::serve(http, admin::router(view.clone())));
+    }
+    for https in plan.https {
+        let router = admin::router(view.clone()).merge(plan.pages.clone());
+        let serving = admin::http::serve_tls(https, router, plan.tls.https.clone());
+        plan.control.spawn(serving);
     }
     let recovered = recover(&plan.data, cores)?;
     tracing::info!(report = ?recovered.report, "store opened");
@@ -154,6 +166,7 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
             mechanisms: session::login::mechanisms(&plan.settings),
             ..crate::proto::imap::Config::default()
         }),
+        failures: Arc::new(Failures::new(seed()?)),
         peers: Arc::new(Peers::new(seed()?)),
         connections_max: runtime::connections_max(cores),
         settings: plan.settings,
@@ -253,7 +266,7 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
         directory.clone(),
         shared.control.clone(),
         shared.dummy.clone(),
-        shared.settings.limit_peers,
+        shared.failures.clone(),
     )
     .map_err(|cause| BootError::System {
         what: "authentication",

@@ -4,12 +4,13 @@
 //! alice. Self-signed TLS; plaintext login is allowed because every peer is on loopback.
 
 use super::cluster::{self, Plan};
-use super::{BootError, listeners, signal};
+use super::data::DataDirectory;
+use super::{BootError, listeners, serve, signal};
+use crate::admin;
+use crate::admin::discovery::{Domains, Found};
 use crate::auth::{scheme, scram};
 use crate::cli::{DemoArguments, NetworkBackend};
 use crate::directory;
-use crate::disk::SUPERBLOCK_NAME;
-use crate::disk::lock::{DirectoryLock, LOCK_NAME};
 use crate::model::{Account, Domain};
 use crate::net::Backend;
 use crate::node::submitters::SubmissionLimits;
@@ -18,12 +19,12 @@ use crate::proto::pop3::Retention;
 use crate::proto::smtp::limits::MESSAGE_BYTES_MAX;
 use crate::runtime::{self, Control};
 use crate::tls;
+use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use tempfile::TempDir;
 
 /// The demo's one domain (reserved for examples by RFC 2606).
 pub const DOMAIN: &str = "example.org";
@@ -40,16 +41,19 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
     runtime::probe(cores)?;
     let (listeners, mut ports) =
         listeners::bind_all(IpAddr::V4(Ipv4Addr::LOCALHOST), arguments.port_offset, cores)?;
-    let http = listeners::bind_http(IpAddr::V4(Ipv4Addr::LOCALHOST), arguments.port_offset, &mut ports)?;
+    let (http, https) =
+        listeners::bind_http(IpAddr::V4(Ipv4Addr::LOCALHOST), arguments.port_offset, &mut ports)?;
     let data = DataDirectory::open(arguments.data.as_deref())?;
     let system = |what| move |cause: String| BootError::System { what, cause };
-    let stop = signal::listen().map_err(|e| system("signal handlers")(e.to_string()))?;
+    let (stop, _) = signal::listen().map_err(|e| system("signal handlers")(e.to_string()))?;
     let control = Control::start().map_err(|e| system("control thread")(e.to_string()))?;
     let plan = Plan {
         cores,
         data: data.path.clone(),
         listeners,
-        http: Some(http),
+        http,
+        https,
+        pages: pages(&ports)?,
         network: match arguments.network {
             NetworkBackend::Tcp => Backend::Tcp,
             NetworkBackend::Ring => Backend::Ring,
@@ -134,90 +138,31 @@ fn available_cores() -> usize {
 ///
 /// # Errors
 /// [`BootError::System`].
-pub fn self_signed_tls() -> Result<Arc<rustls::ServerConfig>, BootError> {
+pub fn self_signed_tls() -> Result<tls::Offers, BootError> {
     let names = [
         format!("mx.{DOMAIN}"),
         "localhost".to_owned(),
         "127.0.0.1".to_owned(),
     ];
-    let system = |cause: String| BootError::System { what: "TLS", cause };
-    let certificate = tls::self_signed(&names).map_err(|e| system(e.to_string()))?;
-    tls::server_config(certificate, &[]).map_err(|e| system(e.to_string()))
+    let system = |cause: tls::TlsError| BootError::System {
+        what: "TLS",
+        cause: cause.to_string(),
+    };
+    let certificate = tls::self_signed(&names).map_err(system)?;
+    let certificates = tls::Certificates::new(certificate, Vec::new()).map_err(system)?;
+    tls::Offers::new(&certificates).map_err(system)
 }
 
-/// The data directory, locked as long as this lives.
-struct DataDirectory {
-    path: PathBuf,
-    lock: DirectoryLock,
-    temporary: Option<TempDir>,
-}
-
-impl DataDirectory {
-    fn open(given: Option<&Path>) -> Result<Self, BootError> {
-        let temporary = match given {
-            Some(_) => None,
-            None => Some(temporary_directory()?),
-        };
-        let path = temporary
-            .as_ref()
-            .map_or_else(|| given.unwrap_or(Path::new(".")), TempDir::path);
-        let refuse = |cause: String| BootError::DataDirectory {
-            path: path.display().to_string(),
-            cause,
-        };
-        std::fs::create_dir_all(path).map_err(|e| refuse(e.to_string()))?;
-        let path = path.canonicalize().map_err(|e| refuse(e.to_string()))?;
-        if is_foreign(&path).map_err(|e| refuse(e.to_string()))? {
-            let cause = "it is neither empty nor a Ringpost store; name another one".to_owned();
-            return Err(BootError::DataDirectory {
-                path: path.display().to_string(),
-                cause,
-            });
-        }
-        let lock = DirectoryLock::take(&path).map_err(|e| BootError::DataDirectory {
-            path: path.display().to_string(),
-            cause: e.to_string(),
-        })?;
-        Ok(Self {
-            path,
-            lock,
-            temporary,
-        })
-    }
-
-    /// Removes a temporary directory; a given one stays.
-    fn close(self) {
-        drop(self.lock);
-        if let Some(Err(error)) = self.temporary.map(TempDir::close) {
-            tracing::warn!(path = %self.path.display(), %error, "temporary data directory left behind");
-        }
-    }
-}
-
-/// A directory that was not there before, with a name that nobody can guess, for this user only.
-fn temporary_directory() -> Result<TempDir, BootError> {
-    let parent = std::env::temp_dir();
-    tempfile::Builder::new()
-        .prefix("ringpost-demo-")
-        .tempdir_in(&parent)
-        .map_err(|e| BootError::DataDirectory {
-            path: parent.display().to_string(),
-            cause: e.to_string(),
-        })
-}
-
-/// True when somebody else's files are in it.
-fn is_foreign(path: &Path) -> std::io::Result<bool> {
-    let mut has_files = false;
-    for entry in std::fs::read_dir(path)? {
-        let name = entry?.file_name();
-        // A file system made for the store has this directory from the beginning.
-        has_files |= name != "lost+found";
-        if name == SUPERBLOCK_NAME || name == LOCK_NAME {
-            return Ok(false);
-        }
-    }
-    Ok(has_files)
+/// What mail programs ask for.
+fn pages(ports: &BTreeMap<&'static str, u16>) -> Result<axum::Router, BootError> {
+    let domain = main_domain()?;
+    let found = Found {
+        hostname: Domain::new(&format!("mx.{DOMAIN}")).unwrap_or_else(|_| domain.clone()),
+        domains: Domains::Fixed(vec![domain]),
+        endpoints: serve::endpoints(ports),
+        mta_sts: RwLock::new(None),
+    };
+    Ok(admin::discovery::router(Arc::new(found)))
 }
 
 /// What a person and a program read when the server is up.

@@ -25,6 +25,12 @@ pub enum BootError {
     /// A number or address that names no account.
     #[error("account {0}: give its number, or an address of the demo")]
     Account(String),
+    /// The configuration file: all of its problems.
+    #[error(transparent)]
+    Configuration(#[from] crate::config::Problems),
+    /// Something else that the admin changes.
+    #[error("{0}")]
+    Admin(String),
     /// The store in it.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -51,6 +57,8 @@ impl BootError {
             | Self::Listen { .. }
             | Self::DataDirectory { .. }
             | Self::Account(_)
+            | Self::Configuration(_)
+            | Self::Admin(_)
             | Self::Store(_) => ExitCode::from(2),
             Self::Disk(_) | Self::Executor(_) | Self::Restore(_) | Self::System { .. } => ExitCode::FAILURE,
         }

@@ -37,10 +37,59 @@ pub fn bind_all(
     Ok((by_core, ports))
 }
 
+/// Binds what a configuration says, and the ports of services it leaves free (0) as they came out.
+///
+/// # Errors
+/// [`BootError::Listen`] for the first address that cannot be had; nothing stays bound then.
+pub fn bind_each(
+    services: &[(Service, Vec<SocketAddr>)],
+    cores: usize,
+) -> Result<(Vec<CoreListeners>, BTreeMap<&'static str, u16>), BootError> {
+    let mut by_core: Vec<CoreListeners> = (0..cores).map(|_| Vec::new()).collect();
+    let mut ports = BTreeMap::new();
+    for (service, addresses) in services {
+        for address in addresses {
+            let bound = BoundListener::bind_all(*address, cores).map_err(|cause| BootError::Listen {
+                service: service.name(),
+                cause,
+            })?;
+            ports.entry(service.name()).or_insert(bound[0].local().port());
+            for (listeners, bound) in by_core.iter_mut().zip(bound) {
+                listeners.push((*service, bound));
+            }
+        }
+    }
+    Ok((by_core, ports))
+}
+
+/// Binds HTTP or HTTPS listeners and adds the port of the first to `ports`.
+///
+/// # Errors
+/// [`BootError::Listen`].
+pub fn bind_web(
+    service: &'static str,
+    addresses: &[SocketAddr],
+    ports: &mut BTreeMap<&'static str, u16>,
+) -> Result<Vec<TcpListener>, BootError> {
+    let listen = |cause| BootError::Listen { service, cause };
+    let mut bound = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let listener = admin::http::bind(*address).map_err(listen)?;
+        ports
+            .entry(service)
+            .or_insert(listener.local_addr().map_err(listen)?.port());
+        bound.push(listener);
+    }
+    Ok(bound)
+}
+
 /// The port of HTTP, where everybody expects it.
 const HTTP_PORT: u16 = 80;
 
-/// Binds the HTTP listener of the control thread and adds its port to `ports`.
+/// The port of HTTPS.
+const HTTPS_PORT: u16 = 443;
+
+/// Binds HTTP and HTTPS of the control thread at their standard ports plus `offset`, and adds them to `ports`.
 ///
 /// # Errors
 /// [`BootError::Listen`].
@@ -48,14 +97,11 @@ pub fn bind_http(
     address: IpAddr,
     offset: PortOffset,
     ports: &mut BTreeMap<&'static str, u16>,
-) -> Result<TcpListener, BootError> {
-    let listen = |cause| BootError::Listen {
-        service: "http",
-        cause,
-    };
-    let listener = admin::http::bind(SocketAddr::new(address, offset.port(HTTP_PORT))).map_err(listen)?;
-    ports.insert("http", listener.local_addr().map_err(listen)?.port());
-    Ok(listener)
+) -> Result<(Vec<TcpListener>, Vec<TcpListener>), BootError> {
+    let at = |port| [SocketAddr::new(address, offset.port(port))];
+    let http = bind_web("http", &at(HTTP_PORT), ports)?;
+    let https = bind_web("https", &at(HTTPS_PORT), ports)?;
+    Ok((http, https))
 }
 
 #[cfg(test)]

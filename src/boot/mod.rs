@@ -7,12 +7,21 @@
 //! Failure: what an admin has to change is said in one message and exits with 2; nothing is left half-started.
 //! Not here: what sessions do (`session`).
 
+pub mod certificates;
 pub mod cluster;
+pub mod configuration;
+pub mod data;
 pub mod demo;
 pub mod error;
 mod exchange;
+pub mod import;
+pub mod init;
 pub mod listeners;
 pub mod log;
+pub mod manage;
+pub mod privileges;
+pub mod reload;
+pub mod serve;
 pub mod signal;
 pub mod store;
 

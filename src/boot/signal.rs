@@ -1,6 +1,6 @@
-//! SIGTERM and SIGINT become one request to stop that every core hears.
+//! SIGTERM and SIGINT become one request to stop that every core hears; SIGHUP becomes requests to read the configuration again.
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::watch;
 
@@ -25,20 +25,39 @@ impl StopRequest {
     }
 }
 
+/// Requests to read the configuration again; several that come together are one.
+#[derive(Clone, Debug)]
+pub struct ReloadRequests(watch::Receiver<u64>);
+
+impl ReloadRequests {
+    /// Resolves with the next request.
+    pub async fn heard(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The signal thread is gone, and nobody can ask any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// Starts the thread that waits for signals. Call it before any executor, so that its affinity is nobody's core.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
-pub fn listen() -> std::io::Result<StopRequest> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+pub fn listen() -> std::io::Result<(StopRequest, ReloadRequests)> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (sender, receiver) = watch::channel(false);
+    let (reloads, reload_requests) = watch::channel(0);
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
+                if signal == SIGHUP {
+                    reloads.send_modify(|count| *count += 1);
+                    continue;
+                }
                 tracing::info!(signal, "stopping");
                 sender.send_replace(true);
             }
         })?;
-    Ok(StopRequest(receiver))
+    Ok((StopRequest(receiver), ReloadRequests(reload_requests)))
 }

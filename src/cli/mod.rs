@@ -4,6 +4,8 @@
 //! changed first.
 //! Not here: what a command does (`boot`).
 
+pub mod manage;
+pub mod serve;
 pub mod store;
 
 use crate::base::network::Network;
@@ -52,6 +54,23 @@ pub enum LogFormat {
 pub enum Command {
     /// Run a whole server on loopback: one domain, a few accounts, self-signed TLS.
     Demo(DemoArguments),
+    /// Set up a host for a domain: configuration, data directory, keys, the first admin; prints the DNS records.
+    Init(serve::InitArguments),
+    /// Run the server that a configuration file describes.
+    Serve(serve::ServeArguments),
+    /// Read the configuration and everything it names, and report every problem.
+    Check(serve::ServeArguments),
+    /// Let the running server read its configuration and certificates again.
+    Reload(manage::Place),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(serve::ConfigCommand),
+    /// Who has a mailbox.
+    Account(manage::AccountArguments),
+    /// Addresses that lead to others.
+    Alias(manage::AliasArguments),
+    /// Domains whose mail is taken.
+    Domain(manage::DomainArguments),
     /// Look at a store, verify it, get the mail out of it. No server may run on it.
     #[command(subcommand)]
     Store(store::StoreCommand),

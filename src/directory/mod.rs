@@ -9,7 +9,9 @@
 //! Not here: whether a password is right (`auth`), what is delivered (`delivery`).
 
 pub mod cache;
+pub mod embedded;
 pub mod memory;
+pub mod orders;
 pub mod resolve;
 pub mod source;
 #[cfg(test)]

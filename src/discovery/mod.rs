@@ -19,6 +19,7 @@ mod autoconfig;
 mod autodiscover;
 mod mobileconfig;
 mod mta_sts;
+pub mod records;
 mod xml;
 
 pub use autoconfig::PATHS as AUTOCONFIG_PATHS;

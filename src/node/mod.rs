@@ -12,17 +12,19 @@ pub mod peers;
 pub mod shutdown;
 pub mod submitters;
 
-use crate::auth::Authenticator;
 use crate::auth::scram::Decoys;
+use crate::auth::{Authenticator, Caller};
 use crate::base::clock::{Clock, SystemClock, UnixMillis};
 use crate::base::network::Network;
 use crate::delivery::Router;
 use crate::directory::Directory;
 use crate::disk::file::FileDisk;
 use crate::mailbox::digests::Digests;
+use crate::model::ClientProtocol;
 use crate::proto::pop3::Retention;
 use crate::runtime::Core;
 use crate::store::{Environment, Store};
+use crate::tls::Offers;
 use connections::Connections;
 use drain::Drain;
 use logins::Logins;
@@ -179,7 +181,7 @@ pub struct Node {
     /// Who they say they are.
     pub authenticator: Authenticator,
     /// For STARTTLS and the TLS ports.
-    pub tls: Arc<rustls::ServerConfig>,
+    pub tls: Offers,
     /// See [`Settings`].
     pub settings: Settings,
     /// The same as the SMTP protocol needs it, shared by all sessions.
@@ -227,6 +229,15 @@ impl Node {
     #[must_use]
     pub fn limits(&self, peer: IpAddr) -> bool {
         self.settings.limit_peers || !peer.to_canonical().is_loopback()
+    }
+
+    /// Somebody at `address` who wants to log in.
+    #[must_use]
+    pub fn caller(&self, address: IpAddr, protocol: ClientProtocol) -> Caller {
+        Caller {
+            protocol,
+            peer: self.limits(address).then_some(address),
+        }
     }
 
     /// A name for the next session.

@@ -18,7 +18,7 @@ pub use executor::{Core, ExecutorError, run_cores, spawn_detached, task_panics};
 pub(crate) use executor::{at_core_end, contained};
 pub use mesh::{CoreGone, Endpoint, MeshMeters, mesh};
 pub use probe::{ProbeError, connections_max, probe};
-pub use timer::{breathe, sleep, timeout};
+pub use timer::{breathe, sleep, sleep_if_any, timeout};
 
 #[cfg(test)]
 mod tests;

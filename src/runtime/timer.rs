@@ -19,6 +19,13 @@ pub async fn sleep(duration: Duration) {
     Timer::new(duration).await;
 }
 
+/// Waits, unless there is nothing to wait for.
+pub async fn sleep_if_any(duration: Duration) {
+    if !duration.is_zero() {
+        sleep(duration).await;
+    }
+}
+
 /// `None`: the time was up first (`task` is dropped). A task that is ready wins over a limit that is over.
 pub async fn timeout<T>(limit: Duration, task: impl Future<Output = T>) -> Option<T> {
     match select(pin!(task), Timer::new(limit)).await {

@@ -77,19 +77,19 @@ impl Services for Node {
     }
 
     fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
-        Some(self.tls.clone())
+        Some(self.tls.imap.clone())
     }
 
     fn is_plaintext_login_allowed(&self, peer: SocketAddr) -> bool {
         self.allows_plaintext(peer.ip())
     }
 
-    async fn authenticate(&self, request: &Request) -> AuthVerdict {
+    async fn authenticate(&self, request: &Request, peer: SocketAddr) -> AuthVerdict {
         // Acting for somebody else is a right that nobody has been given.
         if matches!(request, Request::Password(credentials) if credentials.authorization.is_some()) {
             return AuthVerdict::Refused(LoginRefusal::AuthorizationFailed);
         }
-        match login::judge(self, request, ClientProtocol::Imap).await {
+        match login::judge(self, request, self.caller(peer.ip(), ClientProtocol::Imap)).await {
             Judgement::Account(account) => AuthVerdict::Account(account.as_ref().clone()),
             Judgement::Verifier(verifier, nonce) => AuthVerdict::Verifier(verifier, nonce),
             Judgement::Refused => AuthVerdict::Refused(LoginRefusal::AuthenticationFailed),

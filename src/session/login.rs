@@ -4,8 +4,8 @@
 //! apart comes back as the same [`Judgement::Refused`].
 //! Not here: which mechanisms a connection is offered (`proto::sasl`), passwords (`auth`).
 
-use crate::auth::{self, Login};
-use crate::model::{Account, ClientProtocol};
+use crate::auth::{self, Caller, Login};
+use crate::model::Account;
 use crate::node::{Node, Settings};
 use crate::proto::sasl::scram::Verifier;
 use crate::proto::sasl::{Mechanisms, Request};
@@ -34,12 +34,13 @@ pub fn mechanisms(settings: &Settings) -> Mechanisms {
 }
 
 /// Judges a request. Takes its time when the answer is no.
-pub async fn judge(node: &Node, request: &Request, protocol: ClientProtocol) -> Judgement {
+pub async fn judge(node: &Node, request: &Request, caller: impl Into<Caller>) -> Judgement {
+    let caller = caller.into();
     let login = match request {
         Request::Password(credentials) if credentials.authorization.is_some() => Login::Refused,
         Request::Password(credentials) => {
             let (login, secret) = (credentials.login.as_bytes(), credentials.secret.expose());
-            node.authenticator.verify(login, secret, protocol).await
+            node.authenticator.verify(login, secret, caller).await
         }
         Request::Verifier { hash, login } => {
             let verifier = node.authenticator.verifier(&node.decoys, *hash, login).await;
@@ -49,7 +50,7 @@ pub async fn judge(node: &Node, request: &Request, protocol: ClientProtocol) -> 
             };
         }
         Request::Scram(outcome) if outcome.authorization().is_some() => Login::Refused,
-        Request::Scram(outcome) => node.authenticator.proven(outcome, protocol).await,
+        Request::Scram(outcome) => node.authenticator.proven(outcome, caller).await,
         // Not offered as long as nobody can judge them.
         Request::Token(_) | Request::Certificate { .. } => Login::Refused,
     };

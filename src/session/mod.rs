@@ -196,7 +196,7 @@ async fn secured(service: Service, mut conn: Conn, node: &Node) -> Option<Conn> 
     if !service.is_implicit_tls() {
         return Some(conn);
     }
-    match conn.start_tls(node.tls.clone()).await {
+    match conn.start_tls(service.tls(&node.tls)).await {
         Ok(()) => Some(conn),
         Err(error) => {
             tracing::debug!(peer = %conn.peer(), %error, "TLS handshake failed");

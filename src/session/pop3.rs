@@ -14,6 +14,7 @@
 use super::dialogue::{Dialogue, Step};
 use super::input::Input;
 use super::login::{self, Judgement};
+use crate::auth::Caller;
 use crate::model::{
     Account, AccountId, ClientProtocol, MailboxId, MailboxName, Pop3Deletion, SpecialUse, Uid,
 };
@@ -78,7 +79,7 @@ enum End {
 /// Runs a session from its greeting until it ends or wants to move.
 pub async fn serve(conn: Conn, node: Rc<Node>) -> Option<Box<Moved>> {
     let core = Pop3::new(node.pop3.clone()).with_plaintext(node.allows_plaintext(conn.peer().ip()));
-    let dialogue = Dialogue::open(conn, core, node.tls.clone(), node.drain.shutdown());
+    let dialogue = Dialogue::open(conn, core, node.tls.pop3.clone(), node.drain.shutdown());
     let session = Box::new(Session {
         node,
         dialogue,
@@ -116,7 +117,7 @@ pub async fn resume(moved: Moved, node: Rc<Node>) {
         conn,
         moved.protocol,
         input,
-        node.tls.clone(),
+        node.tls.pop3.clone(),
         node.drain.shutdown(),
     );
     let mut session = Box::new(Session {
@@ -159,24 +160,28 @@ impl Session {
         }))
     }
 
+    fn caller(&self) -> Caller {
+        self.node
+            .caller(self.dialogue.pipe.peer().ip(), ClientProtocol::Pop3)
+    }
+
     async fn run(&mut self) -> io::Result<End> {
         loop {
             match self.dialogue.next().await? {
                 Step::Body(_) => {}
                 Step::Ask(Question::Authenticate(request)) => {
                     // What waits longest is the next command; the rest is kept out of the idle session's memory.
-                    let answer =
-                        match Box::pin(login::judge(&self.node, &request, ClientProtocol::Pop3)).await {
-                            Judgement::Account(account)
-                                if self.node.router.owner_of(account.id) != self.node.core.id =>
-                            {
-                                return Ok(End::LoggedInElsewhere(account));
-                            }
-                            Judgement::Account(account) => Box::pin(self.open_maildrop(&account)).await,
-                            Judgement::Verifier(verifier, nonce) => Answer::Verifier(verifier, nonce),
-                            Judgement::Refused => Answer::LoginRefused(LoginRefusal::Credentials),
-                            Judgement::Unavailable => Answer::LoginRefused(LoginRefusal::Temporary),
-                        };
+                    let answer = match Box::pin(login::judge(&self.node, &request, self.caller())).await {
+                        Judgement::Account(account)
+                            if self.node.router.owner_of(account.id) != self.node.core.id =>
+                        {
+                            return Ok(End::LoggedInElsewhere(account));
+                        }
+                        Judgement::Account(account) => Box::pin(self.open_maildrop(&account)).await,
+                        Judgement::Verifier(verifier, nonce) => Answer::Verifier(verifier, nonce),
+                        Judgement::Refused => Answer::LoginRefused(LoginRefusal::Credentials),
+                        Judgement::Unavailable => Answer::LoginRefused(LoginRefusal::Temporary),
+                    };
                     self.dialogue.answer(answer);
                 }
                 Step::Ask(question) => {

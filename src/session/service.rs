@@ -1,6 +1,8 @@
 //! The services a connection may be for, and the port each stands on.
 
 use crate::node::peers::PeerLimits;
+use crate::tls::Offers;
+use std::sync::Arc;
 
 /// A service and the dialogue its connections speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,19 @@ impl Service {
             Self::Imap => b"* BYE [UNAVAILABLE] Too many connections from your address\r\n",
             Self::Submissions | Self::Pop3s | Self::Imaps => b"",
         }
+    }
+
+    /// The TLS configuration of its protocol.
+    #[must_use]
+    pub fn tls(self, offers: &Offers) -> Arc<rustls::ServerConfig> {
+        match self {
+            Self::Smtp | Self::Lmtp | Self::Submission | Self::Submission2525 | Self::Submissions => {
+                &offers.smtp
+            }
+            Self::Pop3 | Self::Pop3s => &offers.pop3,
+            Self::Imap | Self::Imaps => &offers.imap,
+        }
+        .clone()
     }
 
     /// True when TLS comes before the greeting.

@@ -115,7 +115,7 @@ pub async fn serve<P: Pipe>(
     if node.settings.may_xclient(pipe.peer().ip()) {
         core = core.with_xclient();
     }
-    let dialogue = Dialogue::open(pipe, core, node.tls.clone(), node.drain.shutdown());
+    let dialogue = Dialogue::open(pipe, core, node.tls.smtp.clone(), node.drain.shutdown());
     // In one allocation, and not once in each future that it is handed through.
     let session = Box::new(Session::new(node, id, role, dialogue, admission));
     session.run_and_close().await
@@ -132,7 +132,7 @@ pub async fn resume<P: Pipe>(moved: Moved<P>, node: Rc<Node>, admission: &Admiss
         pipe,
         moved.protocol,
         input,
-        node.tls.clone(),
+        node.tls.smtp.clone(),
         node.drain.shutdown(),
     );
     let mut session = Box::new(Session::new(
@@ -281,7 +281,15 @@ impl<P: Pipe> Session<P> {
 
     async fn judge(&mut self) -> Judgement {
         match self.dialogue.core.take_request() {
-            Some(request) => login::judge(&self.node, &request, ClientProtocol::Submission).await,
+            Some(request) => {
+                let peer = self
+                    .dialogue
+                    .core
+                    .client()
+                    .unwrap_or_else(|| self.dialogue.pipe.peer());
+                let caller = self.node.caller(peer.ip(), ClientProtocol::Submission);
+                login::judge(&self.node, &request, caller).await
+            }
             None => Judgement::Unavailable,
         }
     }

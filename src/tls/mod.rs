@@ -7,8 +7,10 @@
 //! Not here: when bytes are moved (`net::conn`), where certificates come from (configuration, ACME).
 
 mod certificate;
+mod certificates;
 mod record_buffer;
 mod session;
 
 pub use certificate::{Certificate, TlsError, self_signed, server_config, server_config_with};
+pub use certificates::{Certificates, Offers};
 pub use session::{Progress, RECORD_PLAINTEXT_BYTES_MAX, TlsSession};

@@ -234,12 +234,16 @@ impl<P: Pipe, S: Services> Driver<P, S> {
     /// Boxed where it is called: what a command needs while it runs must not be part of every idle session.
     async fn answer(&mut self, question: Question) -> Result<Next, Lost> {
         let answer = match question {
-            Question::Authenticate(request) => match self.services.authenticate(&request).await {
-                AuthVerdict::Refused(refusal) => Answer::Refused(refusal),
-                AuthVerdict::Verifier(verifier, nonce) => Answer::Verifier(verifier, nonce),
-                AuthVerdict::Account(account) if self.is_local(&account) => self.begin_session(account).await,
-                AuthVerdict::Account(account) => return Ok(Next::Move(account)),
-            },
+            Question::Authenticate(request) => {
+                match self.services.authenticate(&request, self.link.pipe.peer()).await {
+                    AuthVerdict::Refused(refusal) => Answer::Refused(refusal),
+                    AuthVerdict::Verifier(verifier, nonce) => Answer::Verifier(verifier, nonce),
+                    AuthVerdict::Account(account) if self.is_local(&account) => {
+                        self.begin_session(account).await
+                    }
+                    AuthVerdict::Account(account) => return Ok(Next::Move(account)),
+                }
+            }
             question => self.answer_in_session(question).await?,
         };
         self.imap.handle(Event::Answer(answer), &mut self.link.actions);

@@ -75,7 +75,7 @@ pub trait Services: Pace + 'static {
     /// May this peer send its password in clear?
     fn is_plaintext_login_allowed(&self, peer: SocketAddr) -> bool;
     /// Are these right? Takes its time when they are not (delays and limits are its own), never blocks the core.
-    fn authenticate(&self, request: &Request) -> impl Future<Output = AuthVerdict>;
+    fn authenticate(&self, request: &Request, peer: SocketAddr) -> impl Future<Output = AuthVerdict>;
     /// What FETCH answered of this core's messages lately.
     fn digests(&self) -> &RefCell<Digests>;
     /// Told once, when the server stops.

@@ -1,0 +1,104 @@
+//! `discovery` over HTTP: what mail programs and senders ask without logging in.
+//!
+//! Failure: a directory that cannot name its domains is a 503, so that nobody keeps a wrong answer.
+
+use crate::directory::embedded::Embedded;
+use crate::directory::orders::{Order, Outcome};
+use crate::discovery::{self, BODY_BYTES_MAX, Document, Endpoint, MtaSts, Offer};
+use crate::model::Domain;
+use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use parking_lot::RwLock;
+use std::sync::Arc;
+
+/// What there is to tell, some of which changes.
+#[derive(Debug)]
+pub struct Found {
+    pub hostname: Domain,
+    pub domains: Domains,
+    pub endpoints: Vec<Endpoint>,
+    /// Exchanged by a reload.
+    pub mta_sts: RwLock<Option<MtaSts>>,
+}
+
+/// Where the domains are known.
+#[derive(Debug)]
+pub enum Domains {
+    Fixed(Vec<Domain>),
+    /// With the one that is named first.
+    Embedded(Embedded, Domain),
+}
+
+/// The pages, as what answers when no other route does.
+pub fn router(found: Arc<Found>) -> Router {
+    Router::new().fallback(answer).with_state(found)
+}
+
+async fn answer(State(found): State<Arc<Found>>, request: Request) -> Response {
+    let is_post = request.method() == Method::POST;
+    if !is_post && request.method() != Method::GET && request.method() != Method::HEAD {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    let uri = request.uri().clone();
+    let Ok(body) = to_bytes(request.into_body(), BODY_BYTES_MAX).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let Some(offer) = found.offer().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let request = discovery::Request {
+        is_post,
+        path: uri.path(),
+        query: uri.query().unwrap_or_default(),
+        body: &body,
+    };
+    match discovery::answer(&offer, request) {
+        Some(document) => response(document),
+        None => (StatusCode::NOT_FOUND, "There is no such page.\n").into_response(),
+    }
+}
+
+fn response(document: Document) -> Response {
+    let status = StatusCode::from_u16(document.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (
+        status,
+        [
+            (header::CONTENT_TYPE, document.content_type),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ],
+        document.text,
+    )
+        .into_response();
+    let name = document
+        .file_name
+        .map(|name| format!("attachment; filename=\"{name}\""));
+    if let Some(value) = name.and_then(|name| name.parse().ok()) {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
+    }
+    response
+}
+
+impl Found {
+    async fn offer(&self) -> Option<Offer> {
+        let domains = match &self.domains {
+            Domains::Fixed(domains) => domains.clone(),
+            Domains::Embedded(directory, main) => {
+                let Ok(Outcome::Domains(views)) = directory.perform(Order::DomainList).await else {
+                    return None;
+                };
+                let others = views.iter().filter_map(|view| Domain::new(&view.domain).ok());
+                let others = others.filter(|domain| domain != main);
+                std::iter::once(main.clone()).chain(others).collect()
+            }
+        };
+        Some(Offer {
+            hostname: self.hostname.clone(),
+            domains,
+            endpoints: self.endpoints.clone(),
+            mta_sts: self.mta_sts.read().clone(),
+        })
+    }
+}

@@ -1,0 +1,262 @@
+//! The running server's ear for `ringpost account`, `reload` and their like: a Unix socket in the data directory.
+//!
+//! One request a connection, as a line of JSON, until the peer closes its side; one line back.
+//! Invariants: the socket is for the server's user and root only (mode 0600 in a directory of that user); a request changes
+//! everything it says or nothing.
+//! Limits: [`REQUEST_BYTES_MAX`], [`REQUEST_TIMEOUT`], [`CONNECTIONS_MAX`].
+//! Failure: a request that cannot be read is told so and changes nothing.
+//! Not here: what orders mean (`directory`), what a reload does (`boot`).
+
+use crate::directory::embedded::Embedded;
+use crate::directory::orders::{Order, OrderError, Outcome};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+/// The socket's name in the data directory.
+pub const SOCKET_NAME: &str = "control.sock";
+
+/// The largest request is an import: 200,000 accounts of some 400 octets.
+pub const REQUEST_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
+/// A request is there by then.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Requests at once: whoever may ask is an admin.
+pub const CONNECTIONS_MAX: usize = 16;
+
+/// What is asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    Order(Order),
+    Reload,
+}
+
+/// What is answered.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    Done(Outcome),
+    Reloaded(Reloaded),
+    Error(OrderError),
+}
+
+/// What came of a reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What is new, in words.
+    pub applied: Vec<String>,
+    /// Changed options that wait for a restart.
+    pub waiting: Vec<String>,
+    /// What could not be taken; what ran goes on.
+    pub problems: Vec<String>,
+}
+
+/// Reads everything again.
+pub type Reload = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Reloaded> + Send>> + Send + Sync>;
+
+/// A path of any length, short enough for a socket's address (107 octets).
+struct ShortPath {
+    _directory: File,
+    path: PathBuf,
+}
+
+impl ShortPath {
+    fn of(data: &Path) -> io::Result<Self> {
+        let directory = File::open(data)?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET_NAME}", directory.as_raw_fd()));
+        Ok(Self {
+            _directory: directory,
+            path,
+        })
+    }
+}
+
+/// Binds the socket in `data`, whose lock is held: what lies there is of a server that ended.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn bind(data: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    let short = ShortPath::of(data)?;
+    match std::fs::remove_file(&short.path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = std::os::unix::net::UnixListener::bind(&short.path)?;
+    std::fs::set_permissions(&short.path, std::fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Serves until the runtime ends. Only on the control thread.
+pub async fn serve(listener: std::os::unix::net::UnixListener, directory: Embedded, reload: Reload) {
+    let listener = match UnixListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "no control socket"),
+    };
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let (directory, reload) = (directory.clone(), reload.clone());
+        tokio::spawn(async move {
+            if let Err(error) = converse(stream, &directory, &reload).await {
+                tracing::debug!(%error, "control connection ended");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn converse(mut stream: UnixStream, directory: &Embedded, reload: &Reload) -> io::Result<()> {
+    let mut request = Vec::new();
+    let mut limited = (&mut stream).take(REQUEST_BYTES_MAX + 1);
+    tokio::time::timeout(REQUEST_TIMEOUT, limited.read_to_end(&mut request)).await??;
+    let answer = answer(&request, directory, reload).await;
+    let mut line = serde_json::to_vec(&answer)?;
+    line.push(b'\n');
+    stream.write_all(&line).await
+}
+
+async fn answer(request: &[u8], directory: &Embedded, reload: &Reload) -> Answer {
+    if request.len() as u64 > REQUEST_BYTES_MAX {
+        return Answer::Error(OrderError::Refused("the request is too large".to_owned()));
+    }
+    match serde_json::from_slice(request) {
+        Ok(Request::Order(order)) => {
+            if order.changes() {
+                tracing::info!(order = order_name(&order), "order");
+            }
+            match directory.perform(order).await {
+                Ok(outcome) => Answer::Done(outcome),
+                Err(error) => Answer::Error(error),
+            }
+        }
+        Ok(Request::Reload) => Answer::Reloaded(reload().await),
+        Err(error) => Answer::Error(OrderError::Refused(format!(
+            "the request is not understood (is the server of another version?): {error}"
+        ))),
+    }
+}
+
+/// The order without what it says: names and hashes do not belong into the log.
+fn order_name(order: &Order) -> String {
+    let debug = format!("{order:?}");
+    debug
+        .split(|c: char| !c.is_alphanumeric())
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Asks the server that runs on `data`; `None` when none does.
+///
+/// # Errors
+/// Those of the operating system, and an answer that is none.
+pub fn ask(data: &Path, request: &Request) -> io::Result<Option<Answer>> {
+    let short = match ShortPath::of(data) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        short => short?,
+    };
+    let mut stream = match std::os::unix::net::UnixStream::connect(&short.path) {
+        Ok(stream) => stream,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    stream.set_read_timeout(Some(2 * REQUEST_TIMEOUT))?;
+    stream.write_all(&serde_json::to_vec(request)?)?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(Some(serde_json::from_slice(&answer)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::orders::DomainSettings;
+    use crate::runtime::Control;
+
+    #[test]
+    fn orders_reach_a_server_however_deep_its_directory_lies() {
+        let root = tempfile::tempdir().expect("a directory");
+        let data = root.path().join("d".repeat(200));
+        std::fs::create_dir(&data).expect("it can be made");
+        assert!(
+            ask(&data, &Request::Reload)
+                .expect("nobody is no error")
+                .is_none()
+        );
+        assert!(
+            ask(&data.join("x"), &Request::Reload)
+                .expect("nor is nothing")
+                .is_none()
+        );
+        let control = Control::start().expect("threads");
+        let directory = Embedded::start(&data, control.clone()).expect("a new directory");
+        drop(bind(&data).expect("it binds"));
+        let listener = bind(&data).expect("it binds where a dead server's socket lies");
+        let reload: Reload = Arc::new(|| Box::pin(std::future::ready(Reloaded::default())));
+        control.spawn(serve(listener, directory, reload));
+        let add = |domain: &str| {
+            Request::Order(Order::DomainAdd {
+                domain: domain.to_owned(),
+                set: DomainSettings::default(),
+            })
+        };
+        let answer = |request| ask(&data, &request).expect("it answers").expect("it runs");
+        assert_eq!(answer(add("example.org")), Answer::Done(Outcome::Done));
+        assert!(matches!(
+            answer(add("example.org")),
+            Answer::Error(OrderError::Refused(_))
+        ));
+        assert_eq!(answer(Request::Reload), Answer::Reloaded(Reloaded::default()));
+        let mode = std::fs::metadata(data.join(SOCKET_NAME))
+            .expect("it is there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_no_request_changes_nothing() {
+        let data = tempfile::tempdir().expect("a directory");
+        let control = Control::start().expect("threads");
+        let directory = Embedded::start(data.path(), control).expect("a new directory");
+        let reload: Reload = Arc::new(|| Box::pin(std::future::ready(Reloaded::default())));
+        for text in [
+            "",
+            "x",
+            "{}",
+            "{\"order\":{\"domain_add\":{}}}",
+            "[[[[[[",
+            "{\"order\":\"domain_list\",\"x\":1}",
+        ] {
+            let answer = futures_executor::block_on(answer(text.as_bytes(), &directory, &reload));
+            assert!(matches!(answer, Answer::Error(_)), "{text}: {answer:?}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Accounts of another server, from its file: all problems at once, by line.
+//!
+//! Passwd-file, as Dovecot has it: `user:hash:uid:gid:name:home:shell:extra fields`. The hash without `{SCHEME}` is crypt's.
+//! Of the extra fields the quota is taken (`userdb_quota_rule=*:storage=5G`), the others are for a file system that is not
+//! here. CSV: a head with `address` and any of the columns below.
+
+use super::BootError;
+use super::manage::hash_password;
+use crate::auth::scheme;
+use crate::cli::manage::ImportFormat;
+use crate::config::options::parse_bytes;
+use crate::directory::orders::{AccountSettings, Hash, NewAccount};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Problems told of one file.
+const PROBLEMS_MAX: usize = 50;
+
+/// Columns of a CSV file.
+const COLUMNS: [&str; 8] = [
+    "address",
+    "password",
+    "hash",
+    "name",
+    "quota",
+    "protocols",
+    "forward",
+    "enabled",
+];
+
+/// Reads `file`; names without a domain get `domain`.
+///
+/// # Errors
+/// [`BootError::Admin`] with all that is wrong with it.
+pub fn read(file: &Path, format: ImportFormat, domain: Option<&str>) -> Result<Vec<NewAccount>, BootError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| BootError::Admin(format!("{}: {error}", file.display())))?;
+    let (accounts, mut problems) = match format {
+        ImportFormat::Passwd => passwd(&text, domain),
+        ImportFormat::Csv => csv(&text, domain),
+    };
+    if problems.is_empty() {
+        return Ok(accounts);
+    }
+    let count = problems.len();
+    problems.truncate(PROBLEMS_MAX);
+    let name = file.display();
+    let lines: Vec<String> = problems
+        .iter()
+        .map(|(line, why)| format!("{name}:{line}: {why}"))
+        .collect();
+    Err(BootError::Admin(format!(
+        "{count} problems, nothing was imported:\n{}",
+        lines.join("\n")
+    )))
+}
+
+type Read = (Vec<NewAccount>, Vec<(u64, String)>);
+
+fn collect(entries: impl Iterator<Item = (u64, Result<NewAccount, String>)>) -> Read {
+    let (mut accounts, mut problems) = Read::default();
+    for (line, entry) in entries {
+        match entry {
+            Ok(account) => accounts.push(account),
+            Err(why) => problems.push((line, why)),
+        }
+    }
+    (accounts, problems)
+}
+
+fn passwd(text: &str, domain: Option<&str>) -> Read {
+    let lines = text.lines().enumerate();
+    let entries = lines
+        .filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'))
+        .map(|(at, line)| (at as u64 + 1, passwd_line(line, domain)));
+    collect(entries)
+}
+
+fn passwd_line(line: &str, domain: Option<&str>) -> Result<NewAccount, String> {
+    let mut fields = line.splitn(8, ':');
+    let user = fields.next().unwrap_or_default();
+    let hash = fields.next().ok_or("a user, a colon and a hash are wanted")?;
+    let (_uid, _gid) = (fields.next(), fields.next());
+    let name = fields.next().unwrap_or_default();
+    let (_home, _shell) = (fields.next(), fields.next());
+    let mut set = AccountSettings::default();
+    if !name.is_empty() {
+        set.name = Some(name.to_owned());
+    }
+    for field in fields.next().unwrap_or_default().split_whitespace() {
+        if let Some(rule) = field.strip_prefix("userdb_quota_rule=") {
+            let size = rule.split_once("storage=").map(|(_, size)| size);
+            set.quota_bytes = Some(
+                size.and_then(parse_bytes)
+                    .ok_or_else(|| format!("{field} is no quota"))?,
+            );
+        }
+    }
+    Ok(NewAccount {
+        address: with_domain(user, domain)?,
+        hashes: known_hash(hash)?,
+        set,
+        id: None,
+    })
+}
+
+fn with_domain(user: &str, domain: Option<&str>) -> Result<String, String> {
+    match domain {
+        _ if user.contains('@') => Ok(user.to_owned()),
+        Some(domain) if !user.is_empty() => Ok(format!("{user}@{domain}")),
+        _ => Err(format!("{user:?} has no domain (--domain gives one to all)")),
+    }
+}
+
+fn known_hash(text: &str) -> Result<Vec<Hash>, String> {
+    if text.is_empty() || text.starts_with(['!', '*']) {
+        return Ok(Vec::new());
+    }
+    let hash = if text.starts_with('{') {
+        text.to_owned()
+    } else {
+        format!("{{CRYPT}}{text}")
+    };
+    if !scheme::is_known(&hash) {
+        let shown: String = hash.chars().take_while(|c| *c != '}').collect();
+        return Err(format!(
+            "hashes of {shown}}} are not known ({} are)",
+            scheme::NAMES.join(", ")
+        ));
+    }
+    Ok(vec![Hash(hash)])
+}
+
+fn csv(text: &str, domain: Option<&str>) -> Read {
+    let mut reader = ::csv::ReaderBuilder::new()
+        .trim(::csv::Trim::All)
+        .from_reader(text.as_bytes());
+    let head = match reader.headers() {
+        Ok(head) => head.clone(),
+        Err(error) => return (Vec::new(), vec![(1, error.to_string())]),
+    };
+    let unknown: Vec<&str> = head.iter().filter(|name| !COLUMNS.contains(name)).collect();
+    if !unknown.is_empty() || !head.iter().any(|name| name == "address") {
+        let why = format!("the head has address, and any of {}", COLUMNS[1..].join(", "));
+        return (
+            Vec::new(),
+            vec![(1, format!("{why}; not {}", unknown.join(", ")))],
+        );
+    }
+    let entries = reader.records().map(|record| match record {
+        Ok(record) => {
+            let line = record.position().map_or(0, ::csv::Position::line);
+            let fields = head
+                .iter()
+                .zip(record.iter())
+                .filter(|(_, value)| !value.is_empty());
+            (line, csv_line(&fields.collect(), domain))
+        }
+        Err(error) => (
+            error.position().map_or(0, ::csv::Position::line),
+            Err(error.to_string()),
+        ),
+    });
+    collect(entries)
+}
+
+fn csv_line(fields: &HashMap<&str, &str>, domain: Option<&str>) -> Result<NewAccount, String> {
+    let text = |name: &str| fields.get(name).map(|&value| value.to_owned());
+    let hashes = match (fields.get("password"), fields.get("hash")) {
+        (Some(_), Some(_)) => return Err("a password or a hash, not both".to_owned()),
+        (Some(password), None) => vec![hash_password(password).map_err(|error| error.to_string())?],
+        (None, hash) => known_hash(hash.copied().unwrap_or_default())?,
+    };
+    let flag = |name: &str| match fields.get(name).copied() {
+        None => Ok(None),
+        Some("true" | "yes" | "1") => Ok(Some(true)),
+        Some("false" | "no" | "0") => Ok(Some(false)),
+        Some(other) => Err(format!("{name} is true or false, not {other}")),
+    };
+    let quota = match fields.get("quota") {
+        None => None,
+        Some(size) => Some(parse_bytes(size).ok_or_else(|| format!("{size} is no size"))?),
+    };
+    Ok(NewAccount {
+        address: with_domain(fields.get("address").copied().unwrap_or_default(), domain)?,
+        hashes,
+        set: AccountSettings {
+            name: text("name"),
+            quota_bytes: quota,
+            protocols: text("protocols"),
+            forward: fields
+                .get("forward")
+                .map(|list| list.split_whitespace().map(str::to_owned).collect()),
+            is_enabled: flag("enabled")?,
+            ..AccountSettings::default()
+        },
+        id: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passwd_file_comes_over_with_hashes_names_and_quotas() {
+        let text = "# users\n\
+            alice@example.org:{SHA.HEX}e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4:5000:5000:Alice A.:/home/a::userdb_quota_rule=*:storage=5G userdb_mail=x\n\
+            bob:$5$saltsalt$0IyaXrmV7.sGNS6tirgqHLqX/G.FBvgkYA.lpPdS5sA:::::\n\n\
+            locked@example.org:!:::::\n";
+        let (accounts, problems) = passwd(text, Some("example.org"));
+        assert_eq!(problems, []);
+        assert_eq!(accounts[0].set.name.as_deref(), Some("Alice A."));
+        assert_eq!(accounts[0].set.quota_bytes, Some(5 << 30));
+        assert_eq!(
+            accounts[0].hashes[0].0,
+            "{SHA.HEX}e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4"
+        );
+        assert_eq!(
+            (accounts[1].address.as_str(), accounts[1].hashes[0].0.as_str()),
+            (
+                "bob@example.org",
+                "{CRYPT}$5$saltsalt$0IyaXrmV7.sGNS6tirgqHLqX/G.FBvgkYA.lpPdS5sA"
+            )
+        );
+        assert!(accounts[2].hashes.is_empty());
+    }
+
+    #[test]
+    fn every_bad_line_is_told() {
+        let (_, problems) = passwd(
+            "x\nbob:{ROT13}x\nc:\nd@e.f:{PLAIN}x::::::userdb_quota_rule=*:storage=much\n",
+            None,
+        );
+        let lines: Vec<u64> = problems.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [1, 2, 3, 4], "{problems:?}");
+    }
+
+    #[test]
+    fn csv_has_a_head_and_its_columns() {
+        let text = "address,password,quota,forward,enabled\n\
+            a@example.org,\"correct, horse\",1G,\"b@example.org c@example.org\",no\nb@example.org,,,,\n";
+        let (accounts, problems) = csv(text, None);
+        assert_eq!(problems, []);
+        assert_eq!(accounts[0].set.forward.as_ref().map(Vec::len), Some(2));
+        assert_eq!(accounts[0].set.is_enabled, Some(false));
+        assert!(accounts[0].hashes[0].0.starts_with("{ARGON2ID}"));
+        assert!(accounts[1].hashes.is_empty());
+        assert_eq!(csv("user,password\n", None).1.len(), 1);
+        assert_eq!(csv("address,quota\na@b.c,x\nd@e.f,1,2\n", None).1.len(), 2);
+    }
+}

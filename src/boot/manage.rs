@@ -1,0 +1,430 @@
+//! `ringpost account|alias|domain …`: orders from the command line to the running server, or to the files when none runs.
+
+use super::{BootError, import, privileges};
+use crate::admin::socket::{self, Answer, Request};
+use crate::auth::{scheme, scram};
+use crate::base::clock::{Clock, SystemClock};
+use crate::cli::manage::{
+    AccountArguments, AccountCommand, AliasArguments, AliasCommand, DomainArguments, DomainCommand,
+    DomainSettingArguments, PasswordSource, Place, SettingArguments,
+};
+use crate::config::{Config, DEFAULT_PATH};
+use crate::directory::embedded::Database;
+use crate::directory::orders::{
+    AccountSettings, AccountView, DomainSettings, Hash, NewAccount, NewAppPassword, Order, OrderError,
+    Outcome,
+};
+use crate::disk::lock::DirectoryLock;
+use std::io::{BufRead as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Shortest password that is taken for an account.
+const PASSWORD_CHARS_MIN: usize = 8;
+
+/// Longest: argon2 takes more, but nobody types it.
+const PASSWORD_BYTES_MAX: usize = 1_024;
+
+/// Seconds of a day.
+const DAY: i64 = 86_400;
+
+/// `ringpost account …`
+///
+/// # Errors
+/// See [`BootError`].
+pub fn account(arguments: AccountArguments) -> Result<ExitCode, BootError> {
+    let place = arguments.place;
+    let set = |address, set| Order::AccountSet { address, set };
+    let order = match arguments.command {
+        AccountCommand::Add {
+            address,
+            password,
+            admin,
+            settings,
+        } => Order::AccountAdd {
+            account: NewAccount {
+                hashes: hashes(&place, &address, &password)?,
+                address,
+                set: AccountSettings {
+                    is_admin: admin.then_some(true),
+                    ..account_settings(settings)
+                },
+                id: None,
+            },
+        },
+        AccountCommand::Set {
+            address,
+            settings,
+            admin,
+        } => set(
+            address,
+            AccountSettings {
+                is_admin: admin,
+                ..account_settings(settings)
+            },
+        ),
+        AccountCommand::Enable { address } => set(address, enabled(true)),
+        AccountCommand::Disable { address } => set(address, enabled(false)),
+        AccountCommand::Password { address, password } => Order::AccountPassword {
+            hashes: hashes(&place, &address, &password)?,
+            address,
+        },
+        AccountCommand::List { domain } => Order::AccountList { domain },
+        AccountCommand::Show { address } => Order::AccountShow { address },
+        AccountCommand::Delete { address } => Order::AccountDelete { address },
+        AccountCommand::Import { file, format, domain } => Order::AccountImport {
+            accounts: import::read(&file, format, domain.as_deref())?,
+        },
+        AccountCommand::AppPasswordAdd {
+            address,
+            name,
+            protocols,
+            expires,
+        } => return add_app_password(&place, address, name, protocols, expires),
+        AccountCommand::AppPasswordDelete { address, name } => Order::AppPasswordDelete { address, name },
+    };
+    carry_out(&place, order)
+}
+
+/// `ringpost alias …`
+///
+/// # Errors
+/// See [`BootError`].
+pub fn alias(arguments: AliasArguments) -> Result<ExitCode, BootError> {
+    let order = match arguments.command {
+        AliasCommand::Add { address, targets } => Order::AliasAdd { address, targets },
+        AliasCommand::Set { address, targets } => Order::AliasSet { address, targets },
+        AliasCommand::Show { address } => Order::AliasShow { address },
+        AliasCommand::List { domain } => Order::AliasList { domain },
+        AliasCommand::Delete { address } => Order::AliasDelete { address },
+    };
+    carry_out(&arguments.place, order)
+}
+
+/// `ringpost domain …`
+///
+/// # Errors
+/// See [`BootError`].
+pub fn domain(arguments: DomainArguments) -> Result<ExitCode, BootError> {
+    let settings = |arguments: DomainSettingArguments| DomainSettings {
+        catch_all: arguments.catch_all,
+        detail_separator: arguments.detail_separator,
+        keeps_scram: arguments.scram,
+    };
+    let order = match arguments.command {
+        DomainCommand::Add {
+            domain,
+            settings: set,
+        } => Order::DomainAdd {
+            domain,
+            set: settings(set),
+        },
+        DomainCommand::Set {
+            domain,
+            settings: set,
+        } => Order::DomainSet {
+            domain,
+            set: settings(set),
+        },
+        DomainCommand::Show { domain } => Order::DomainShow { domain },
+        DomainCommand::List => Order::DomainList,
+        DomainCommand::Delete { domain } => Order::DomainDelete { domain },
+        DomainCommand::Admin {
+            domain,
+            address,
+            remove,
+        } => Order::DomainAdmin {
+            domain,
+            address,
+            is_admin: !remove,
+        },
+    };
+    carry_out(&arguments.place, order)
+}
+
+/// The data directory that is meant.
+///
+/// # Errors
+/// [`BootError::Configuration`].
+pub fn data_directory(place: &Place) -> Result<PathBuf, BootError> {
+    match &place.data {
+        Some(data) => Ok(data.clone()),
+        None => {
+            let path = place.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+            Ok(Config::load(path)?.0.server.data)
+        }
+    }
+}
+
+/// Gives the order to the server on `data`, or carries it out here when none runs.
+///
+/// # Errors
+/// The directory cannot be reached; an order that is not carried out is an outcome.
+pub fn perform(data: &Path, order: Order) -> Result<Result<Outcome, OrderError>, BootError> {
+    let refuse = |cause: String| BootError::DataDirectory {
+        path: data.display().to_string(),
+        cause,
+    };
+    let request = Request::Order(order);
+    match socket::ask(data, &request)
+        .map_err(|error| refuse(format!("its server does not answer: {error}")))?
+    {
+        Some(Answer::Done(outcome)) => return Ok(Ok(outcome)),
+        Some(Answer::Error(error)) => return Ok(Err(error)),
+        Some(Answer::Reloaded(_)) => return Err(refuse("its server answers something else".to_owned())),
+        None => {}
+    }
+    let Request::Order(order) = request else {
+        unreachable!("it was one above")
+    };
+    privileges::become_owner_of(data)?;
+    let _lock = DirectoryLock::take(data).map_err(|error| refuse(error.to_string()))?;
+    let mut database = Database::open(data).map_err(|error| refuse(error.to_string()))?;
+    Ok(database.perform(order))
+}
+
+fn carry_out(place: &Place, order: Order) -> Result<ExitCode, BootError> {
+    match perform(&data_directory(place)?, order)? {
+        Ok(outcome) => {
+            show(place, &outcome);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => Ok(complain(place, &error)),
+    }
+}
+
+fn complain(place: &Place, error: &OrderError) -> ExitCode {
+    if place.json {
+        print_line(&serde_json::json!({ "error": error }).to_string());
+    } else {
+        eprintln!("ringpost: {error}");
+    }
+    ExitCode::FAILURE
+}
+
+/// Nobody reading any more is no error.
+fn print_line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn show(place: &Place, outcome: &Outcome) {
+    if place.json {
+        // The list itself, for programs; "done" has nothing to tell beyond the exit code.
+        let value = match outcome {
+            Outcome::Done => serde_json::json!({ "done": true }),
+            Outcome::Imported(count) => serde_json::json!({ "imported": count }),
+            Outcome::Domains(views) => serde_json::json!(views),
+            Outcome::Accounts(views) => serde_json::json!(views),
+            Outcome::Aliases(views) => serde_json::json!(views),
+        };
+        return print_line(&value.to_string());
+    }
+    match outcome {
+        Outcome::Done => {}
+        Outcome::Imported(count) => print_line(&format!("{count} accounts were made")),
+        Outcome::Domains(views) => {
+            for view in views {
+                let catch_all = view.catch_all.as_deref().unwrap_or("-");
+                let admins = view.admins.join(" ");
+                print_line(&format!(
+                    "{}  {} accounts, {} aliases, catch-all {catch_all}, admins: {admins}",
+                    view.domain, view.accounts, view.aliases
+                ));
+            }
+        }
+        Outcome::Aliases(views) => {
+            for view in views {
+                print_line(&format!("{}  {}", view.address, view.targets.join(" ")));
+            }
+        }
+        Outcome::Accounts(views) if views.len() == 1 => show_account(&views[0]),
+        Outcome::Accounts(views) => {
+            for view in views {
+                let state = if view.is_enabled { "" } else { "  disabled" };
+                let admin = if view.is_admin { "  admin" } else { "" };
+                print_line(&format!(
+                    "{:>8}  {}  {}{admin}{state}",
+                    view.id, view.address, view.protocols
+                ));
+            }
+        }
+    }
+}
+
+fn show_account(view: &AccountView) {
+    let limit = |value: Option<u64>| value.map_or_else(|| "no limit".to_owned(), |value| value.to_string());
+    let rows = [
+        ("address", view.address.clone()),
+        ("id", view.id.to_string()),
+        ("name", view.name.clone().unwrap_or_default()),
+        ("enabled", view.is_enabled.to_string()),
+        ("admin", view.is_admin.to_string()),
+        ("administers", view.administers.join(" ")),
+        ("protocols", view.protocols.clone()),
+        ("quota bytes", limit(view.quota_bytes)),
+        ("quota messages", limit(view.quota_messages)),
+        ("POP3 deletion", view.pop3_deletion.clone()),
+        ("retention days", limit(view.retention_days.map(u64::from))),
+        ("forward", view.forward.join(" ")),
+        ("keeps a copy", view.keeps_copy.to_string()),
+        ("details", view.takes_details.to_string()),
+        (
+            "password",
+            view.password_scheme.clone().unwrap_or_else(|| "none".to_owned()),
+        ),
+        ("second factor", view.has_totp.to_string()),
+    ];
+    for (name, value) in rows {
+        print_line(format!("{name:<16} {value}").trim_end());
+    }
+    for password in &view.app_passwords {
+        let used = password
+            .last_used_at
+            .map_or("never".to_owned(), |at| at.to_string());
+        print_line(&format!(
+            "{:<16} {} ({}), last used {used}",
+            "app password", password.name, password.protocols
+        ));
+    }
+}
+
+fn enabled(is_enabled: bool) -> AccountSettings {
+    AccountSettings {
+        is_enabled: Some(is_enabled),
+        ..AccountSettings::default()
+    }
+}
+
+fn account_settings(arguments: SettingArguments) -> AccountSettings {
+    let forward: Vec<String> = arguments
+        .forward
+        .iter()
+        .filter(|text| !text.is_empty())
+        .cloned()
+        .collect();
+    AccountSettings {
+        name: arguments.name,
+        is_enabled: None,
+        is_admin: None,
+        protocols: arguments.protocols,
+        quota_bytes: arguments.quota,
+        quota_messages: arguments.quota_messages,
+        pop3_deletion: arguments.pop3_deletion,
+        retention_days: arguments.retention_days,
+        keeps_copy: arguments.keep_copy,
+        takes_details: arguments.details,
+        forward: (!arguments.forward.is_empty()).then_some(forward),
+    }
+}
+
+/// The hashes to store: of a password that is asked for, read, or given as a hash.
+fn hashes(place: &Place, address: &str, source: &PasswordSource) -> Result<Vec<Hash>, BootError> {
+    if source.none {
+        return Ok(Vec::new());
+    }
+    if let Some(hash) = &source.hash {
+        if !scheme::is_known(hash) {
+            return Err(BootError::Admin(format!(
+                "no scheme is known by which a password could be compared with that hash: {{SCHEME}}text, with one of {}",
+                scheme::NAMES.join(", ")
+            )));
+        }
+        return Ok(vec![Hash(hash.clone())]);
+    }
+    let password = if source.stdin {
+        read_password()?
+    } else {
+        ask_password()?
+    };
+    let mut hashes = vec![hash_password(&password)?];
+    if keeps_scram(place, address)? {
+        let verifiers = scram::hashes(&password).map_err(BootError::Admin)?;
+        hashes.extend(
+            verifiers
+                .iter()
+                .map(|verifier| Hash(verifier.expose().to_owned())),
+        );
+    }
+    Ok(hashes)
+}
+
+/// Whether the domain of `address` wants verifiers; an address that is none is refused later, with everything else.
+fn keeps_scram(place: &Place, address: &str) -> Result<bool, BootError> {
+    let Some((_, domain)) = address.rsplit_once('@') else {
+        return Ok(false);
+    };
+    let order = Order::DomainShow {
+        domain: domain.to_owned(),
+    };
+    let shown = perform(&data_directory(place)?, order)?;
+    Ok(matches!(shown, Ok(Outcome::Domains(views)) if views.iter().any(|view| view.keeps_scram)))
+}
+
+/// Checks a new password and hashes it.
+///
+/// # Errors
+/// [`BootError::Admin`] when it is too short or too long.
+pub fn hash_password(password: &str) -> Result<Hash, BootError> {
+    if password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX {
+        return Err(BootError::Admin(format!(
+            "a password has {PASSWORD_CHARS_MIN} characters or more, up to {PASSWORD_BYTES_MAX} octets"
+        )));
+    }
+    let hash = scheme::hash(password.as_bytes()).map_err(|cause| BootError::System {
+        what: "password hash",
+        cause,
+    })?;
+    Ok(Hash(hash.expose().to_owned()))
+}
+
+fn read_password() -> Result<String, BootError> {
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line);
+    read.map_err(|error| BootError::Admin(format!("standard input: {error}")))?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn ask_password() -> Result<String, BootError> {
+    let ask = |what: &str| {
+        rpassword::prompt_password(what).map_err(|error| {
+            BootError::Admin(format!(
+                "no terminal to ask for a password (use --stdin): {error}"
+            ))
+        })
+    };
+    let password = ask("Password: ")?;
+    if ask("Again: ")? != password {
+        return Err(BootError::Admin("the two passwords differ".to_owned()));
+    }
+    Ok(password)
+}
+
+fn add_app_password(
+    place: &Place,
+    address: String,
+    name: String,
+    protocols: String,
+    expires: Option<u32>,
+) -> Result<ExitCode, BootError> {
+    let system = |cause| BootError::System {
+        what: "app password",
+        cause,
+    };
+    let password = scheme::random_password().map_err(system)?;
+    let hash = scheme::fast_hash(password.as_bytes()).map_err(system)?;
+    let order = Order::AppPasswordAdd {
+        address,
+        password: NewAppPassword {
+            name,
+            hash: Hash(hash.expose().to_owned()),
+            protocols,
+            expires_at: expires.map(|days| SystemClock.now().seconds() + i64::from(days) * DAY),
+        },
+    };
+    match perform(&data_directory(place)?, order)? {
+        Ok(_) if place.json => print_line(&serde_json::json!({ "password": password }).to_string()),
+        Ok(_) => print_line(&password),
+        Err(error) => return Ok(complain(place, &error)),
+    }
+    Ok(ExitCode::SUCCESS)
+}

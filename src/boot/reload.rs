@@ -1,0 +1,149 @@
+//! SIGHUP and `ringpost reload`: what a running server takes of a changed configuration.
+//!
+//! Invariants: a file with a problem changes nothing; connections under way are not touched; what cannot be taken is named,
+//! at each reload until the restart that takes it.
+
+use super::certificates::{Files, Keeper};
+use super::signal::ReloadRequests;
+use super::{BootError, configuration, manage};
+use crate::admin::discovery::Found;
+use crate::admin::socket::{self, Answer, Reloaded, Request};
+use crate::cli::manage::Place;
+use crate::config::options::Reload;
+use crate::config::{Config, Values};
+use crate::discovery::MtaSts;
+use parking_lot::Mutex;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What can be exchanged, and what the file said before.
+#[derive(Debug)]
+pub struct Reloader {
+    path: PathBuf,
+    /// At the start: what is compared for options that wait for the next one.
+    started: Values,
+    now: Mutex<Values>,
+    keeper: Arc<Keeper>,
+    found: Arc<Found>,
+}
+
+/// The MTA-STS policy that a configuration asks for.
+#[must_use]
+pub fn mta_sts(config: &Config) -> Option<MtaSts> {
+    Some(MtaSts {
+        mode: config.web.mta_sts?,
+        mx: vec![config.server.hostname.clone()],
+        max_age_seconds: config.web.mta_sts_max_age_seconds,
+    })
+}
+
+impl Reloader {
+    #[must_use]
+    pub fn new(path: PathBuf, values: Values, keeper: Arc<Keeper>, found: Arc<Found>) -> Self {
+        Self {
+            path,
+            started: values.clone(),
+            now: Mutex::new(values),
+            keeper,
+            found,
+        }
+    }
+
+    /// Reads the file and the certificates again.
+    #[must_use]
+    pub fn reload(&self) -> Reloaded {
+        let mut outcome = Reloaded::default();
+        let (config, values) = match Config::load(&self.path) {
+            Ok(read) => read,
+            Err(problems) => {
+                outcome.problems = problems.0.iter().map(ToString::to_string).collect();
+                return told(outcome);
+            }
+        };
+        match self.keeper.reload(Files::of(&config)) {
+            Ok(true) => outcome.applied.push("certificates".to_owned()),
+            Ok(false) => {}
+            Err(why) => {
+                outcome.problems = why.lines().map(str::to_owned).collect();
+                return told(outcome);
+            }
+        }
+        *self.found.mta_sts.write() = mta_sts(&config);
+        let before = std::mem::replace(&mut *self.now.lock(), values.clone());
+        for change in before.changes(&values) {
+            if change.reload == Reload::Live {
+                outcome.applied.push(change.key);
+            }
+        }
+        for change in self.started.changes(&values) {
+            if change.reload == Reload::Restart {
+                outcome.waiting.push(change.key);
+            }
+        }
+        told(outcome)
+    }
+
+    /// Reloads at each SIGHUP. Only on the control thread.
+    pub async fn at_signals(self: Arc<Self>, mut requests: ReloadRequests) {
+        loop {
+            requests.heard().await;
+            let _ = self.reload();
+        }
+    }
+
+    /// Looks for changed certificate files. Only on the control thread.
+    pub async fn watch(self: Arc<Self>) {
+        let every = || Duration::from_secs(self.now.lock().number("tls.watch"));
+        self.keeper.watch(every).await;
+    }
+}
+
+fn told(outcome: Reloaded) -> Reloaded {
+    if outcome.problems.is_empty() {
+        let applied = outcome.applied.join(", ");
+        let waiting = outcome.waiting.join(", ");
+        tracing::info!(applied, waiting_for_restart = waiting, "configuration read again");
+    } else {
+        let problems = outcome.problems.join("; ");
+        tracing::error!(problems, "the configuration was not taken; what ran goes on");
+    }
+    outcome
+}
+
+/// `ringpost reload`: exit code 2 when the configuration has problems.
+///
+/// # Errors
+/// See [`BootError`].
+pub fn ask(place: &Place) -> Result<ExitCode, BootError> {
+    let data = manage::data_directory(place)?;
+    let refuse = |cause: String| BootError::DataDirectory {
+        path: data.display().to_string(),
+        cause,
+    };
+    let answer = socket::ask(&data, &Request::Reload).map_err(|error| refuse(error.to_string()))?;
+    let outcome = match answer {
+        Some(Answer::Reloaded(outcome)) => outcome,
+        Some(_) => return Err(refuse("its server answers something else".to_owned())),
+        None => return Err(refuse("no server runs on it".to_owned())),
+    };
+    if place.json {
+        configuration::print(&serde_json::json!(outcome).to_string());
+    } else {
+        for key in &outcome.applied {
+            configuration::print(&format!("taken: {key}"));
+        }
+        for key in &outcome.waiting {
+            configuration::print(&format!("waits for a restart: {key}"));
+        }
+        for problem in &outcome.problems {
+            eprintln!("ringpost: {problem}");
+        }
+    }
+    Ok(if outcome.problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(2)
+    })
+}

@@ -1,0 +1,157 @@
+//! `ringpost serve`: the server that a configuration file describes.
+//!
+//! Order: the file is read and checked, ports are bound, root is given up, then the kernel is probed (what root may do says
+//! nothing of what its user may), the data directory is locked and opened. Nothing is greeted before all of it is well.
+
+use super::certificates::Keeper;
+use super::cluster::{self, Plan};
+use super::data::DataDirectory;
+use super::reload::{Reloader, mta_sts};
+use super::{BootError, listeners, privileges, signal};
+use crate::admin::discovery::{Domains, Found};
+use crate::admin::{self, socket};
+use crate::cli::serve::ServeArguments;
+use crate::config::Config;
+use crate::directory::Backend;
+use crate::directory::embedded::{self, Embedded};
+use crate::discovery::{Endpoint, Protocol, Security};
+use crate::net;
+use crate::node::Settings;
+use crate::node::submitters::SubmissionLimits;
+use crate::runtime::{self, Control};
+use crate::tls::Offers;
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// See [`BootError`].
+pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
+    let path = absolute(&arguments.config);
+    let (config, values) = Config::load(&path)?;
+    let cores = match config.server.cores {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        cores => usize::from(cores),
+    };
+    let (bound, mut ports) = listeners::bind_each(&config.listen, cores)?;
+    let http = listeners::bind_web("http", &config.http, &mut ports)?;
+    let https = listeners::bind_web("https", &config.https, &mut ports)?;
+    privileges::become_user(&config.server.user)?;
+    runtime::probe(cores)?;
+    let data = open_data(&config)?;
+    let system = |what| move |cause: String| BootError::System { what, cause };
+    let keeper = Arc::new(Keeper::start(&config)?);
+    let tls = Offers::new(keeper.certificates()).map_err(|e| system("TLS")(e.to_string()))?;
+    let (stop, reloads) = signal::listen().map_err(|e| system("signal handlers")(e.to_string()))?;
+    let control = Control::start().map_err(|e| system("control thread")(e.to_string()))?;
+    let directory =
+        Embedded::start(&data.path, control.clone()).map_err(|e| BootError::Admin(e.to_string()))?;
+    let found = Arc::new(Found {
+        hostname: config.server.hostname.clone(),
+        domains: Domains::Embedded(directory.clone(), config.server.domain.clone()),
+        endpoints: endpoints(&ports),
+        mta_sts: RwLock::new(mta_sts(&config)),
+    });
+    let reloader = Arc::new(Reloader::new(path, values, keeper, found.clone()));
+    control.spawn(reloader.clone().at_signals(reloads));
+    control.spawn(reloader.clone().watch());
+    let listener = socket::bind(&data.path).map_err(|e| system("control socket")(e.to_string()))?;
+    let reload: socket::Reload = Arc::new(move || {
+        let reloader = reloader.clone();
+        Box::pin(async move { reloader.reload() })
+    });
+    control.spawn(socket::serve(listener, directory.clone(), reload));
+    let plan = Plan {
+        cores,
+        data: data.path.clone(),
+        listeners: bound,
+        http,
+        https,
+        pages: admin::discovery::router(found),
+        network: match config.server.network.as_str() {
+            "tcp" => net::Backend::Tcp,
+            _ => net::Backend::Ring,
+        },
+        directory: Backend::Source(Arc::new(directory)),
+        main_domain: config.server.domain.clone(),
+        tls,
+        settings: settings(&config),
+        control,
+        stop,
+    };
+    let path = data.path.clone();
+    cluster::run(plan, move || announce(&path, &ports))?;
+    data.close();
+    Ok(())
+}
+
+fn absolute(path: &std::path::Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The data directory, which `init` made: one that appears by a typing mistake in its name would hide all mail.
+fn open_data(config: &Config) -> Result<DataDirectory, BootError> {
+    let data = &config.server.data;
+    if !data.join(embedded::FILE_NAME).exists() {
+        return Err(BootError::DataDirectory {
+            path: data.display().to_string(),
+            cause: format!(
+                "it has no accounts in it, or cannot be read (`ringpost init {}` makes one)",
+                config.server.domain
+            ),
+        });
+    }
+    DataDirectory::open(Some(data))
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        hostname: config.server.hostname.as_str().to_owned(),
+        allow_plaintext_on_loopback: config.security.plaintext_login_on_loopback,
+        message_bytes_max: config.limits.message_bytes,
+        offers_scram: config.security.scram,
+        // Each account may have its own.
+        retention: None,
+        submission: SubmissionLimits {
+            messages_per_hour: config.limits.submission_messages_per_hour,
+            recipients_per_day: config.limits.submission_recipients_per_day,
+        },
+        relays_later: false,
+        pop3_login_delay_seconds: config.pop3_login_delay_seconds,
+        limit_peers: config.limits.loopback,
+        trusted_proxies: config.security.trusted_proxies.clone(),
+        xclient_from: config.security.xclient_from.clone(),
+        discard: None,
+    }
+}
+
+/// What mail programs are told of the ports that listen, the best first.
+#[must_use]
+pub fn endpoints(ports: &BTreeMap<&'static str, u16>) -> Vec<Endpoint> {
+    let known = [
+        ("imaps", Protocol::Imap, Security::Tls),
+        ("imap", Protocol::Imap, Security::StartTls),
+        ("pop3s", Protocol::Pop3, Security::Tls),
+        ("pop3", Protocol::Pop3, Security::StartTls),
+        ("submissions", Protocol::Submission, Security::Tls),
+        ("submission", Protocol::Submission, Security::StartTls),
+    ];
+    let endpoint = |(name, protocol, security)| {
+        Some(Endpoint {
+            protocol,
+            port: *ports.get(name)?,
+            security,
+        })
+    };
+    known.into_iter().filter_map(endpoint).collect()
+}
+
+fn announce(data: &std::path::Path, ports: &BTreeMap<&'static str, u16>) {
+    let ready = serde_json::json!({ "pid": std::process::id(), "data": data, "ports": ports });
+    // Nobody reading is no error.
+    let _ = writeln!(std::io::stdout(), "ready {ready}");
+}

@@ -1,0 +1,217 @@
+//! The one file that says how a server is to be.
+//!
+//! Every option is declared once, in `options`: key, meaning, unit, default, range, and whether a running server takes a new
+//! value. From that one table come what the file may say (`read`), the commented file that `init` writes, `config explain`
+//! and `config diff` (`show`).
+//! Invariants: an unknown key is an error; all problems of a file are reported at once, each with line, key, what was found,
+//! what was expected and a hint; a file with a problem changes nothing.
+//! Limits: [`read::FILE_BYTES_MAX`].
+//! Not here: accounts, aliases and domains' settings (`directory`), what is done with a value (`boot`).
+
+pub mod options;
+pub mod problem;
+pub mod read;
+pub mod show;
+#[cfg(test)]
+mod tests;
+pub mod values;
+
+pub use problem::{Problem, Problems};
+pub use values::{Value, Values};
+
+use crate::base::network::Network;
+use crate::discovery::MtaStsMode;
+use crate::model::Domain;
+use crate::session::Service;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Where the file is looked for unless `--config` says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/ringpost/ringpost.toml";
+
+/// What a file says, its paths made absolute. Every field is an option of the same name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub server: Server,
+    /// Addresses of each service that listens.
+    pub listen: Vec<(Service, Vec<SocketAddr>)>,
+    pub http: Vec<SocketAddr>,
+    pub https: Vec<SocketAddr>,
+    pub tls: Tls,
+    pub limits: Limits,
+    pub security: Security,
+    /// `[pop3]`
+    pub pop3_login_delay_seconds: u32,
+    pub web: Web,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    pub hostname: Domain,
+    pub domain: Domain,
+    pub data: PathBuf,
+    pub user: String,
+    /// 0: all.
+    pub cores: u16,
+    pub network: String,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    pub default: CertificateFiles,
+    pub certificates: Vec<CertificateFiles>,
+    /// Seconds between two looks at the files.
+    pub watch_seconds: u64,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    pub chain: PathBuf,
+    pub key: PathBuf,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    pub submission_messages_per_hour: u32,
+    pub submission_recipients_per_day: u32,
+    pub message_bytes: u64,
+    pub loopback: bool,
+}
+
+/// `[security]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Security {
+    pub plaintext_login_on_loopback: bool,
+    pub trusted_proxies: Vec<Network>,
+    pub xclient_from: Vec<Network>,
+    pub scram: bool,
+}
+
+/// `[web]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Web {
+    pub mta_sts: Option<MtaStsMode>,
+    pub mta_sts_max_age_seconds: u32,
+}
+
+impl Config {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(path: &Path) -> Result<(Self, Values), Problems> {
+        let values = read::file(path)?;
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let config = Self::from_values(&values, directory);
+        let problems = config.problems(&values, path);
+        if problems.is_empty() {
+            return Ok((config, values));
+        }
+        Err(Problems(problems))
+    }
+
+    /// From values that were checked one by one; relative paths are below `directory`.
+    #[must_use]
+    pub fn from_values(values: &Values, directory: &Path) -> Self {
+        let path = |key: &str| directory.join(values.text(key));
+        let files = |label: &str| CertificateFiles {
+            chain: path(&format!("tls.certificate.{label}.chain")),
+            key: path(&format!("tls.certificate.{label}.key")),
+        };
+        let labels = values.labels("tls.certificate");
+        let data = path("server.data");
+        let default = CertificateFiles {
+            chain: data.join("tls/default.crt"),
+            key: data.join("tls/default.key"),
+        };
+        let count = |key: &str| u32::try_from(values.number(key)).unwrap_or(u32::MAX);
+        let listening = |service: Service| (service, values.addresses(&format!("listen.{}", service.name())));
+        Self {
+            server: Server {
+                hostname: values.domain("server.hostname"),
+                domain: values.domain("server.domain"),
+                user: values.text("server.user"),
+                cores: u16::try_from(values.number("server.cores")).unwrap_or_default(),
+                network: values.text("server.network"),
+                data,
+            },
+            listen: Service::ALL
+                .into_iter()
+                .filter(|service| options::find(&format!("listen.{}", service.name())).is_some())
+                .map(listening)
+                .filter(|(_, addresses)| !addresses.is_empty())
+                .collect(),
+            http: values.addresses("listen.http"),
+            https: values.addresses("listen.https"),
+            tls: Tls {
+                default: if labels.iter().any(|label| label == "default") {
+                    files("default")
+                } else {
+                    default
+                },
+                certificates: labels
+                    .iter()
+                    .filter(|label| *label != "default")
+                    .map(|label| files(label))
+                    .collect(),
+                watch_seconds: values.number("tls.watch"),
+            },
+            limits: Limits {
+                submission_messages_per_hour: count("limits.submission_messages_per_hour"),
+                submission_recipients_per_day: count("limits.submission_recipients_per_day"),
+                message_bytes: values.number("limits.message_bytes"),
+                loopback: values.flag("limits.loopback"),
+            },
+            security: Security {
+                plaintext_login_on_loopback: values.flag("security.plaintext_login_on_loopback"),
+                trusted_proxies: values.networks("security.trusted_proxies"),
+                xclient_from: values.networks("security.xclient_from"),
+                scram: values.flag("security.scram"),
+            },
+            pop3_login_delay_seconds: count("pop3.login_delay"),
+            web: Web {
+                mta_sts: match values.text("web.mta_sts").as_str() {
+                    "enforce" => Some(MtaStsMode::Enforce),
+                    "testing" => Some(MtaStsMode::Testing),
+                    "none" => Some(MtaStsMode::None),
+                    _ => None,
+                },
+                mta_sts_max_age_seconds: count("web.mta_sts_max_age"),
+            },
+        }
+    }
+
+    /// What no single option shows.
+    fn problems(&self, values: &Values, path: &Path) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.listen.is_empty() {
+            problems.push(Problem::of(path, None, "listen").expected(
+                "at least one service that listens",
+                "for example smtp = [\"0.0.0.0:25\", \"[::]:25\"]",
+            ));
+        }
+        let mut seen: Vec<(String, SocketAddr)> = Vec::new();
+        let services = self.listen.iter().map(|(service, list)| (service.name(), list));
+        for (name, list) in services.chain([("http", &self.http), ("https", &self.https)]) {
+            let key = format!("listen.{name}");
+            for address in list.iter().filter(|address| address.port() != 0) {
+                if let Some((other, _)) = seen.iter().find(|(_, taken)| taken == address) {
+                    problems.push(
+                        Problem::of(path, values.line(&key), &key)
+                            .found(address)
+                            .expected(
+                                "an address that no other service has",
+                                &format!("{other} has it too"),
+                            ),
+                    );
+                }
+                seen.push((key.clone(), *address));
+            }
+        }
+        problems
+    }
+}

@@ -1,0 +1,453 @@
+//! The declaration of every option. To add one: a line here, and a field of `Config` that reads it; a test sees to it that
+//! nothing declared is unread and nothing read is undeclared.
+
+/// What a value may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A host or domain name.
+    Domain,
+    /// A path; relative ones are below the directory of the file.
+    Path,
+    /// Any text of up to 255 octets.
+    Text,
+    /// true or false.
+    Flag,
+    Number {
+        min: u64,
+        max: u64,
+    },
+    /// A number, or a text such as "25 MiB".
+    Bytes {
+        min: u64,
+        max: u64,
+    },
+    /// Seconds, or a text such as "10 min".
+    Seconds {
+        min: u64,
+        max: u64,
+    },
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A list of `address:port`.
+    Addresses,
+    /// A list of addresses or networks.
+    Networks,
+}
+
+/// What stands for an option that the file does not mention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Default {
+    /// The file has to say it.
+    Required,
+    Text(&'static str),
+    Flag(bool),
+    Number(u64),
+    List(&'static [&'static str]),
+}
+
+/// When a changed value is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// By SIGHUP and `ringpost reload`.
+    Live,
+    /// At the next start.
+    Restart,
+}
+
+/// One option.
+#[derive(Clone, Copy, Debug)]
+pub struct Opt {
+    /// Tables and name with dots between; `*` stands for any name.
+    pub key: &'static str,
+    pub kind: Kind,
+    pub default: Default,
+    pub reload: Reload,
+    /// What it does, when to change it and what that costs. Sentences.
+    pub doc: &'static str,
+}
+
+const MIB: u64 = 1024 * 1024;
+
+const fn opt(key: &'static str, kind: Kind, default: Default, reload: Reload, doc: &'static str) -> Opt {
+    Opt {
+        key,
+        kind,
+        default,
+        reload,
+        doc,
+    }
+}
+
+use Reload::{Live, Restart};
+
+/// All of them, in the order of the sample file; those of one table together.
+pub const OPTIONS: &[Opt] = &[
+    opt(
+        "server.hostname",
+        Kind::Domain,
+        Default::Required,
+        Restart,
+        "The name of this machine as others know it: in greetings and trace fields, in MX records and certificates. It has to \
+         resolve to this machine's address, and the address back to it (reverse DNS), or others will not take its mail.",
+    ),
+    opt(
+        "server.domain",
+        Kind::Domain,
+        Default::Required,
+        Restart,
+        "The main domain: its postmaster gets what is sent to <postmaster>, and to the postmaster of a domain that has none. \
+         Domains themselves are added by `ringpost domain add`.",
+    ),
+    opt(
+        "server.data",
+        Kind::Path,
+        Default::Text("/var/lib/ringpost"),
+        Restart,
+        "The directory with everything that must not be lost: mail, accounts, keys. On ext4 or XFS, on a disk that is honest \
+         about flushes. It belongs to `server.user`.",
+    ),
+    opt(
+        "server.user",
+        Kind::Text,
+        Default::Text("ringpost"),
+        Restart,
+        "The system user the server becomes after it has bound its ports, if it is started as root. Empty: it stays who it is.",
+    ),
+    opt(
+        "server.cores",
+        Kind::Number { min: 0, max: 256 },
+        Default::Number(0),
+        Restart,
+        "How many cores serve mail, one thread each; 0: every core this process may use. Fewer leave room for other programs. \
+         The stored mail does not depend on it.",
+    ),
+    opt(
+        "server.network",
+        Kind::Word(&["ring", "tcp"]),
+        Default::Text("ring"),
+        Restart,
+        "What moves the bytes of connections: `ring` is an io_uring of our own on each core (Linux 5.19 or later), `tcp` a \
+         system call for each receive and send. `tcp` also serves where the kernel refuses the ring.",
+    ),
+    opt(
+        "listen.smtp",
+        Kind::Addresses,
+        Default::List(&["0.0.0.0:25", "[::]:25"]),
+        Restart,
+        "Where mail from the world comes in (RFC 5321). An empty list closes the service; so it is with all of this table.",
+    ),
+    opt(
+        "listen.lmtp",
+        Kind::Addresses,
+        Default::List(&[]),
+        Restart,
+        "Where MTAs of this site deliver (RFC 2033). Whoever reaches it can deliver anything to anybody here: loopback or a \
+         private network only.",
+    ),
+    opt(
+        "listen.submission",
+        Kind::Addresses,
+        Default::List(&["0.0.0.0:587", "[::]:587"]),
+        Restart,
+        "Where users send (RFC 6409): STARTTLS, then a login.",
+    ),
+    opt(
+        "listen.submission-2525",
+        Kind::Addresses,
+        Default::List(&[]),
+        Restart,
+        "The same on port 2525, for users whose networks let nothing else out.",
+    ),
+    opt(
+        "listen.submissions",
+        Kind::Addresses,
+        Default::List(&["0.0.0.0:465", "[::]:465"]),
+        Restart,
+        "The same over TLS (RFC 8314).",
+    ),
+    opt(
+        "listen.pop3",
+        Kind::Addresses,
+        Default::List(&["0.0.0.0:110", "[::]:110"]),
+        Restart,
+        "POP3 with STLS.",
+    ),
+    opt(
+        "listen.pop3s",
+        Kind::Addresses,
+        Default::List(&["0.0.0.0:995", "[::]:995"]),
+        Restart,
+        "POP3 over TLS (RFC 8314).",
+    ),
+    opt(
+        "listen.imap",
+        Kind::Addresses,
+        Default::List(&["0.0.0.0:143", "[::]:143"]),
+        Restart,
+        "IMAP with STARTTLS.",
+    ),
+    opt(
+        "listen.imaps",
+        Kind::Addresses,
+        Default::List(&["0.0.0.0:993", "[::]:993"]),
+        Restart,
+        "IMAP over TLS (RFC 8314).",
+    ),
+    opt(
+        "listen.http",
+        Kind::Addresses,
+        Default::List(&["127.0.0.1:8080"]),
+        Restart,
+        "Health and metrics without encryption, for this machine or a private network; they name no mail and no accounts.",
+    ),
+    opt(
+        "listen.https",
+        Kind::Addresses,
+        Default::List(&["0.0.0.0:443", "[::]:443"]),
+        Restart,
+        "Automatic set-up of mail programs, the MTA-STS policy, and the pages for users and admins.",
+    ),
+    opt(
+        "tls.certificate.*.chain",
+        Kind::Path,
+        Default::Required,
+        Live,
+        "A PEM file: the certificate, then those of its issuers. It is used for the names it holds (SNI). The one whose table is \
+         called `default` serves whoever names no host, or one we have no certificate for; without it that is \
+         `tls/default.crt` in the data directory, which `init` makes self-signed.",
+    ),
+    opt(
+        "tls.certificate.*.key",
+        Kind::Path,
+        Default::Required,
+        Live,
+        "The PEM file of its private key, readable by `server.user` only.",
+    ),
+    opt(
+        "tls.watch",
+        Kind::Seconds { min: 1, max: 86_400 },
+        Default::Number(60),
+        Live,
+        "How often certificate files are looked at, in seconds. Changed ones are used for new connections; a pair that does not \
+         fit is reported and what ran goes on.",
+    ),
+    opt(
+        "limits.message_bytes",
+        Kind::Bytes {
+            min: 64 * 1024,
+            max: 1024 * MIB,
+        },
+        Default::Number(50 * MIB),
+        Restart,
+        "Largest message taken, in bytes, as sent (attachments grow by a third on their way). Others refuse more than 25 to 50 MiB.",
+    ),
+    opt(
+        "limits.loopback",
+        Kind::Flag,
+        Default::Flag(false),
+        Restart,
+        "Whether limits on one address hold for loopback too. Off, because what comes from there is this machine's own.",
+    ),
+    opt(
+        "limits.submission_messages_per_hour",
+        Kind::Number {
+            min: 1,
+            max: 1_000_000,
+        },
+        Default::Number(500),
+        Restart,
+        "Messages that one account may submit in an hour: a stolen password must not make this site a source of junk.",
+    ),
+    opt(
+        "limits.submission_recipients_per_day",
+        Kind::Number {
+            min: 1,
+            max: 10_000_000,
+        },
+        Default::Number(5_000),
+        Restart,
+        "Recipients of one account's messages in a day.",
+    ),
+    opt(
+        "security.plaintext_login_on_loopback",
+        Kind::Flag,
+        Default::Flag(false),
+        Restart,
+        "Whether programs on this machine may log in without TLS. Everybody else never may.",
+    ),
+    opt(
+        "security.trusted_proxies",
+        Kind::Networks,
+        Default::List(&[]),
+        Restart,
+        "Networks whose connections begin with a PROXY header (version 1 or 2), on every mail port. They may say any address: \
+         your own load balancers only.",
+    ),
+    opt(
+        "security.xclient_from",
+        Kind::Networks,
+        Default::List(&[]),
+        Restart,
+        "Networks that may say by XCLIENT for whom they speak SMTP or LMTP: your own filters only.",
+    ),
+    opt(
+        "security.scram",
+        Kind::Flag,
+        Default::Flag(false),
+        Restart,
+        "Whether SCRAM is offered. Only when every account has verifiers (`ringpost domain set DOMAIN --scram true`, then a new \
+         password for each): they are weaker than the hashes beside them, and programs fail at accounts without.",
+    ),
+    opt(
+        "pop3.login_delay",
+        Kind::Seconds { min: 0, max: 3_600 },
+        Default::Number(0),
+        Restart,
+        "Seconds between two POP3 logins of one account (RFC 2449 LOGIN-DELAY). 0: none are asked for.",
+    ),
+    opt(
+        "web.mta_sts",
+        Kind::Word(&["off", "none", "testing", "enforce"]),
+        Default::Text("testing"),
+        Live,
+        "What senders are told by MTA-STS (RFC 8461): `testing` asks them to report failures, `enforce` not to deliver where TLS \
+         or the name is wrong (only with a certificate that the world trusts), `none` withdraws an earlier policy, `off` has \
+         no policy at all.",
+    ),
+    opt(
+        "web.mta_sts_max_age",
+        Kind::Seconds {
+            min: 60,
+            max: 31_557_600,
+        },
+        Default::Number(604_800),
+        Live,
+        "For how long senders may keep the policy, in seconds. Longer is safer, and longer to take back.",
+    ),
+];
+
+/// The option at a key of a file.
+#[must_use]
+pub fn find(key: &str) -> Option<&'static Opt> {
+    OPTIONS.iter().find(|option| option.matches(key))
+}
+
+impl Opt {
+    /// Whether a key of a file is this option.
+    #[must_use]
+    pub fn matches(&self, key: &str) -> bool {
+        let mut wanted = self.key.split('.');
+        let mut parts = key.split('.');
+        loop {
+            match (wanted.next(), parts.next()) {
+                (None, None) => return true,
+                (Some("*"), Some(part)) if !part.is_empty() => {}
+                (Some(wanted), Some(part)) if wanted == part => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Whether it stands for any number of keys.
+    #[must_use]
+    pub fn is_pattern(&self) -> bool {
+        self.key.contains('*')
+    }
+}
+
+/// Whether `key` is a table that has options in it.
+#[must_use]
+pub fn is_table(key: &str) -> bool {
+    let depth = key.split('.').count();
+    OPTIONS.iter().any(|option| {
+        let parts: Vec<&str> = option.key.split('.').collect();
+        parts.len() > depth
+            && parts
+                .iter()
+                .zip(key.split('.'))
+                .all(|(wanted, part)| *wanted == "*" || *wanted == part)
+    })
+}
+
+impl Kind {
+    /// What a value has to be, for people.
+    #[must_use]
+    pub fn expected(self) -> String {
+        match self {
+            Self::Domain => "a host or domain name in quotes".to_owned(),
+            Self::Path => "a path in quotes".to_owned(),
+            Self::Text => "a text in quotes".to_owned(),
+            Self::Flag => "true or false".to_owned(),
+            Self::Number { min, max } => format!("a number from {min} to {max}"),
+            Self::Bytes { min, max } => {
+                format!("a size from {} to {}", show_bytes(min), show_bytes(max))
+            }
+            Self::Seconds { min, max } => format!("a time from {min} to {max} seconds"),
+            Self::Word(words) => format!("one of {}", words.join(", ")),
+            Self::Addresses => "a list of addresses with ports".to_owned(),
+            Self::Networks => "a list of addresses or networks".to_owned(),
+        }
+    }
+
+    /// How one is written.
+    #[must_use]
+    pub fn example(self) -> &'static str {
+        match self {
+            Self::Domain => "\"mail.example.com\"",
+            Self::Path => "\"/var/lib/ringpost\"",
+            Self::Text => "\"ringpost\"",
+            Self::Flag => "true",
+            Self::Number { .. } => "4",
+            Self::Bytes { .. } => "\"25 MiB\"",
+            Self::Seconds { .. } => "\"10 min\"",
+            Self::Word(_) => "\"word\"",
+            Self::Addresses => "[\"0.0.0.0:25\", \"[::]:25\"]",
+            Self::Networks => "[\"192.0.2.0/24\", \"2001:db8::/32\"]",
+        }
+    }
+}
+
+/// A size as people write it.
+#[must_use]
+pub fn show_bytes(bytes: u64) -> String {
+    for (unit, factor) in [("GiB", 1024 * MIB), ("MiB", MIB), ("KiB", 1024)] {
+        if bytes >= factor && bytes.is_multiple_of(factor) {
+            return format!("{} {unit}", bytes / factor);
+        }
+    }
+    format!("{bytes} bytes")
+}
+
+/// A size as people write it: `25 MiB`, `25M`, `26214400`. Decimal and binary prefixes mean the binary ones, as quotas do
+/// everywhere else.
+#[must_use]
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let factor = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" | "byte" | "bytes" => 1,
+        "k" | "kb" | "kib" => 1024,
+        "m" | "mb" | "mib" => MIB,
+        "g" | "gb" | "gib" => 1024 * MIB,
+        "t" | "tb" | "tib" => 1024 * 1024 * MIB,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}
+
+/// A time in seconds as people write it: `90`, `10 min`, `2 h`, `7 d`.
+#[must_use]
+pub fn parse_seconds(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let factor = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "s" | "sec" | "second" | "seconds" => 1,
+        "m" | "min" | "minute" | "minutes" => 60,
+        "h" | "hour" | "hours" => 3_600,
+        "d" | "day" | "days" => 86_400,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}

@@ -1,0 +1,166 @@
+//! The three questions of [`Source`](crate::directory::Source), in SQL.
+//!
+//! Failure: a row that this program cannot have written (somebody edited the file) is an error like any other, and the
+//! peer hears 451: mail is never refused, and nobody let in, by a guess.
+
+use crate::directory::{AppPassword, DomainFacts, Entry, LoginRecord, PasswordHash, Recipient};
+use crate::model::{Account, AccountId, AddrSpec, Pop3Deletion, Protocols};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row};
+use std::sync::Arc;
+
+type Result<T> = rusqlite::Result<T>;
+
+/// Columns of an account, in the order that [`account`] reads them.
+pub const ACCOUNT_COLUMNS: &str = "id, address, quota_bytes, quota_messages, is_enabled, protocols, pop3_deletion, \
+    retention_days, keeps_copy, takes_details, hash, totp_secret";
+
+/// A row cannot mean anything.
+fn broken(column: usize, why: impl std::fmt::Display) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, why.to_string().into())
+}
+
+/// An address in a column.
+pub fn address_in(row: &Row<'_>, column: usize) -> Result<AddrSpec> {
+    AddrSpec::parse(row.get_ref(column)?.as_str()?).map_err(|e| broken(column, e))
+}
+
+/// Protocols in a column.
+pub fn protocols_in(row: &Row<'_>, column: usize) -> Result<Protocols> {
+    Protocols::parse(row.get_ref(column)?.as_str()?).map_err(|e| broken(column, e))
+}
+
+/// SQLite's integers have a sign; ids and quotas have none and are written as they are.
+fn unsigned(row: &Row<'_>, column: usize) -> Result<Option<u64>> {
+    let value: Option<i64> = row.get(column)?;
+    value
+        .map(|value| u64::try_from(value).map_err(|e| broken(column, e)))
+        .transpose()
+}
+
+/// The account in a row of [`ACCOUNT_COLUMNS`].
+pub fn account(row: &Row<'_>) -> Result<Account> {
+    let deletion: String = row.get(6)?;
+    Ok(Account {
+        id: AccountId(unsigned(row, 0)?.unwrap_or_default()),
+        address: address_in(row, 1)?,
+        quota_bytes: unsigned(row, 2)?,
+        quota_messages: unsigned(row, 3)?,
+        is_enabled: row.get(4)?,
+        protocols: protocols_in(row, 5)?,
+        pop3_deletion: Pop3Deletion::parse(&deletion).ok_or_else(|| broken(6, &deletion))?,
+        retention_days: row.get(7)?,
+    })
+}
+
+/// Is this domain ours?
+pub fn domain(connection: &Connection, name: &str) -> Result<Option<DomainFacts>> {
+    let sql = "SELECT catch_all, detail_separator FROM domain WHERE name = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let facts = |row: &Row<'_>| {
+        let separator: Option<String> = row.get(1)?;
+        Ok(DomainFacts {
+            catch_all: match row.get_ref(0)? {
+                rusqlite::types::ValueRef::Null => None,
+                _ => Some(address_in(row, 0)?),
+            },
+            detail_separator: separator.and_then(|text| text.chars().next()),
+        })
+    };
+    statement.query_row([name], facts).optional()
+}
+
+/// What stands at this address?
+pub fn address(connection: &Connection, address: &str) -> Result<Option<Entry>> {
+    if let Some(recipient) = recipient(connection, address)? {
+        return Ok(Some(Entry::Account(recipient)));
+    }
+    let is_alias = connection
+        .prepare_cached("SELECT 1 FROM alias WHERE address = ?1")?
+        .exists([address])?;
+    if !is_alias {
+        return Ok(None);
+    }
+    Ok(Some(Entry::Alias(alias_targets(connection, address)?)))
+}
+
+/// Where an alias leads.
+pub fn alias_targets(connection: &Connection, alias: &str) -> Result<Vec<AddrSpec>> {
+    let sql = "SELECT target FROM alias_target WHERE alias = ?1 ORDER BY target";
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.query_map([alias], |row| address_in(row, 0))?.collect()
+}
+
+/// Where an account's mail goes too.
+pub fn forward(connection: &Connection, account: u64) -> Result<Vec<AddrSpec>> {
+    let sql = "SELECT target FROM forward WHERE account = ?1 ORDER BY target";
+    let mut statement = connection.prepare_cached(sql)?;
+    let id = account.cast_signed();
+    statement.query_map([id], |row| address_in(row, 0))?.collect()
+}
+
+fn recipient(connection: &Connection, address: &str) -> Result<Option<Recipient>> {
+    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE address = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found = statement
+        .query_row([address], |row| Ok((account(row)?, row.get(8)?, row.get(9)?)))
+        .optional()?;
+    let Some((account, keeps_copy, takes_details)) = found else {
+        return Ok(None);
+    };
+    Ok(Some(Recipient {
+        forward: forward(connection, account.id.0)?,
+        account: Arc::new(account),
+        keeps_copy,
+        takes_details,
+    }))
+}
+
+/// Who logs in as this?
+pub fn login(connection: &Connection, login: &str) -> Result<Option<LoginRecord>> {
+    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE address = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let secret = |row: &Row<'_>, column| {
+        Ok::<_, rusqlite::Error>(row.get::<_, Option<String>>(column)?.map(PasswordHash::new))
+    };
+    let found = statement
+        .query_row([login], |row| {
+            Ok((account(row)?, secret(row, 10)?, secret(row, 11)?))
+        })
+        .optional()?;
+    let Some((account, hash, totp_secret)) = found else {
+        return Ok(None);
+    };
+    let mut hashes: Vec<PasswordHash> = hash.into_iter().collect();
+    hashes.extend(scram(connection, account.id)?);
+    Ok(Some(LoginRecord {
+        app_passwords: app_passwords(connection, account.id)?,
+        account: Arc::new(account),
+        hashes,
+        totp_secret,
+    }))
+}
+
+fn scram(connection: &Connection, account: AccountId) -> Result<Vec<PasswordHash>> {
+    let mut statement = connection.prepare_cached("SELECT verifier FROM scram WHERE account = ?1")?;
+    let verifier = |row: &Row<'_>| Ok(PasswordHash::new(row.get::<_, String>(0)?));
+    statement
+        .query_map([account.0.cast_signed()], verifier)?
+        .collect()
+}
+
+fn app_passwords(connection: &Connection, account: AccountId) -> Result<Vec<AppPassword>> {
+    let sql = "SELECT id, hash, protocols, expires_at FROM app_password WHERE account = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let app_password = |row: &Row<'_>| {
+        Ok(AppPassword {
+            id: unsigned(row, 0)?.unwrap_or_default(),
+            hash: PasswordHash::new(row.get::<_, String>(1)?),
+            protocols: protocols_in(row, 2)?,
+            expires_at: row.get(3)?,
+        })
+    };
+    statement
+        .query_map([account.0.cast_signed()], app_password)?
+        .collect()
+}

@@ -1,0 +1,442 @@
+//! Orders carried out on the tables, each in one transaction.
+//!
+//! Invariants: an address is an account or an alias, not both; whoever is in a domain keeps it from being deleted; a target
+//! that nothing can be delivered to is refused when it is written down, not when mail comes for it.
+//! LIMITATION: nothing relays yet, so targets of aliases and forwarding have to be in our own domains.
+//! LIMITATION: the mail of a deleted account stays in the log, where nobody reaches it any more.
+
+use super::lookup;
+use crate::directory::orders::{
+    AccountSettings, DomainSettings, Hash, NewAccount, NewAppPassword, Order, OrderError, Outcome,
+};
+use crate::directory::{key, key_text};
+use crate::model::{AddrSpec, Domain, Pop3Deletion, Protocols};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+type Result<T> = std::result::Result<T, OrderError>;
+
+/// Accounts of one import: what fits a transaction and a request comfortably.
+pub const IMPORT_MAX: usize = 200_000;
+
+impl From<rusqlite::Error> for OrderError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Failed(format!("the directory's file: {error}"))
+    }
+}
+
+pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T> {
+    Err(OrderError::Refused(why.into()))
+}
+
+/// Carries `order` out at `now` (Unix seconds); nothing has changed when it fails.
+pub fn perform(connection: &mut Connection, order: Order, now: i64) -> Result<Outcome> {
+    let behavior = if order.changes() {
+        rusqlite::TransactionBehavior::Immediate
+    } else {
+        rusqlite::TransactionBehavior::Deferred
+    };
+    let transaction = connection.transaction_with_behavior(behavior)?;
+    let outcome = Work {
+        to: &transaction,
+        now,
+    }
+    .perform(order)?;
+    transaction.commit()?;
+    Ok(outcome)
+}
+
+struct Work<'a> {
+    to: &'a Transaction<'a>,
+    now: i64,
+}
+
+impl Work<'_> {
+    fn perform(&self, order: Order) -> Result<Outcome> {
+        match order {
+            Order::DomainAdd { domain, set } => self.add_domain(&domain, &set)?,
+            Order::DomainSet { domain, set } => self.set_domain(&self.own_domain(&domain)?, &set)?,
+            Order::DomainDelete { domain } => self.delete_domain(&self.own_domain(&domain)?)?,
+            Order::DomainAdmin {
+                domain,
+                address,
+                is_admin,
+            } => self.set_domain_admin(&self.own_domain(&domain)?, &address, is_admin)?,
+            Order::AccountAdd { account } => self.add_account(&account)?,
+            Order::AccountSet { address, set } => self.set_account(self.account_id(&address)?, &set)?,
+            Order::AccountPassword { address, hashes } => {
+                self.set_password(self.account_id(&address)?, &hashes)?;
+            }
+            Order::AccountTotp { address, secret } => {
+                let id = self.account_id(&address)?;
+                let sql = "UPDATE account SET totp_secret = ?2 WHERE id = ?1";
+                self.to.execute(sql, params![id, secret.map(|secret| secret.0)])?;
+            }
+            Order::AccountDelete { address } => {
+                let id = self.account_id(&address)?;
+                self.to.execute("DELETE FROM account WHERE id = ?1", [id])?;
+            }
+            Order::AccountImport { accounts } => return self.import(&accounts),
+            Order::AppPasswordAdd { address, password } => {
+                self.add_app_password(self.account_id(&address)?, &password)?;
+            }
+            Order::AppPasswordDelete { address, name } => {
+                self.delete_app_password(self.account_id(&address)?, &name)?;
+            }
+            Order::AliasAdd { address, targets } => self.add_alias(&address, &targets)?,
+            Order::AliasSet { address, targets } => {
+                let alias = self.alias(&address)?;
+                self.set_targets(&alias, &targets)?;
+            }
+            Order::AliasDelete { address } => {
+                let alias = self.alias(&address)?;
+                self.to.execute("DELETE FROM alias WHERE address = ?1", [alias])?;
+            }
+            Order::DomainShow { domain } => return self.show_domain(&self.own_domain(&domain)?),
+            Order::DomainList => return Ok(super::views::domains(self.to, None)?),
+            Order::AccountShow { address } => {
+                self.account_id(&address)?;
+                let address = own_key(&parse_address(&address)?);
+                return Ok(super::views::accounts(self.to, Some(&address), None)?);
+            }
+            Order::AccountList { domain } => {
+                let domain = domain.map(|domain| self.own_domain(&domain)).transpose()?;
+                return Ok(super::views::accounts(self.to, None, domain.as_deref())?);
+            }
+            Order::AliasShow { address } => {
+                let alias = self.alias(&address)?;
+                return Ok(super::views::aliases(self.to, Some(&alias), None)?);
+            }
+            Order::AliasList { domain } => {
+                let domain = domain.map(|domain| self.own_domain(&domain)).transpose()?;
+                return Ok(super::views::aliases(self.to, None, domain.as_deref())?);
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn show_domain(&self, domain: &str) -> Result<Outcome> {
+        Ok(super::views::domains(self.to, Some(domain))?)
+    }
+
+    /// A domain that is ours, as it is stored.
+    fn own_domain(&self, text: &str) -> Result<String> {
+        let domain = parse_domain(text)?;
+        if lookup::domain(self.to, domain.as_str())?.is_none() {
+            return refuse(format!(
+                "{domain} is not a domain of this server (`ringpost domain add {domain}` makes it one)"
+            ));
+        }
+        Ok(domain.as_str().to_owned())
+    }
+
+    fn account_id(&self, text: &str) -> Result<i64> {
+        let address = own_key(&parse_address(text)?);
+        let found: Option<i64> = self
+            .to
+            .query_row("SELECT id FROM account WHERE address = ?1", [&address], |row| {
+                row.get(0)
+            })
+            .optional()?;
+        found.map_or_else(|| refuse(format!("there is no account {address}")), Ok)
+    }
+
+    fn alias(&self, text: &str) -> Result<String> {
+        let address = own_key(&parse_address(text)?);
+        let sql = "SELECT 1 FROM alias WHERE address = ?1";
+        if !self.to.prepare_cached(sql)?.exists([&address])? {
+            return refuse(format!("there is no alias {address}"));
+        }
+        Ok(address)
+    }
+
+    /// An address that mail can be delivered to.
+    fn target(&self, text: &str) -> Result<String> {
+        let address = parse_address(text)?;
+        if lookup::domain(self.to, address.domain.as_str())?.is_none() {
+            return refuse(format!(
+                "{address} is not in a domain of this server, and nothing relays mail to others yet"
+            ));
+        }
+        Ok(own_key(&address))
+    }
+
+    /// An address that nobody has yet, in a domain of ours, and that domain.
+    fn free_address(&self, text: &str) -> Result<(String, String)> {
+        let address = parse_address(text)?;
+        let domain = self.own_domain(address.domain.as_str())?;
+        let address = own_key(&address);
+        if lookup::address(self.to, &address)?.is_some() {
+            return refuse(format!("{address} is there already"));
+        }
+        Ok((address, domain))
+    }
+
+    fn add_domain(&self, text: &str, set: &DomainSettings) -> Result<()> {
+        let domain = parse_domain(text)?;
+        if domain.as_str().starts_with('[') {
+            return refuse("an address literal is no domain that people have accounts in");
+        }
+        if lookup::domain(self.to, domain.as_str())?.is_some() {
+            return refuse(format!("{domain} is there already"));
+        }
+        let sql = "INSERT INTO domain (name, detail_separator, created_at) VALUES (?1, '+', ?2)";
+        self.to.execute(sql, params![domain.as_str(), self.now])?;
+        self.set_domain(domain.as_str(), set)
+    }
+
+    fn set_domain(&self, domain: &str, set: &DomainSettings) -> Result<()> {
+        if let Some(catch_all) = &set.catch_all {
+            let target = match catch_all.as_str() {
+                "" => None,
+                text => Some(self.target(text)?),
+            };
+            let sql = "UPDATE domain SET catch_all = ?2 WHERE name = ?1";
+            self.to.execute(sql, params![domain, target])?;
+        }
+        if let Some(separator) = &set.detail_separator {
+            let mut chars = separator.chars();
+            let first = chars.next();
+            if chars.next().is_some() || first.is_some_and(|c| c.is_alphanumeric() || c == '@' || c == '"') {
+                return refuse(
+                    "a separator is one character that is neither letter nor digit, such as + or -",
+                );
+            }
+            let sql = "UPDATE domain SET detail_separator = ?2 WHERE name = ?1";
+            self.to.execute(sql, params![domain, first.map(String::from)])?;
+        }
+        if let Some(keeps_scram) = set.keeps_scram {
+            let sql = "UPDATE domain SET keeps_scram = ?2 WHERE name = ?1";
+            self.to.execute(sql, params![domain, keeps_scram])?;
+            if !keeps_scram {
+                let sql = "DELETE FROM scram WHERE account IN (SELECT id FROM account WHERE domain = ?1)";
+                self.to.execute(sql, [domain])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_domain(&self, domain: &str) -> Result<()> {
+        for (table, what) in [("account", "accounts"), ("alias", "aliases")] {
+            let sql = format!("SELECT count(*) FROM {table} WHERE domain = ?1");
+            let count: i64 = self.to.query_row(&sql, [domain], |row| row.get(0))?;
+            if count > 0 {
+                return refuse(format!("{domain} still has {count} {what}: delete them first"));
+            }
+        }
+        self.to.execute("DELETE FROM domain WHERE name = ?1", [domain])?;
+        Ok(())
+    }
+
+    fn set_domain_admin(&self, domain: &str, address: &str, is_admin: bool) -> Result<()> {
+        let account = self.account_id(address)?;
+        let sql = if is_admin {
+            "INSERT OR IGNORE INTO domain_admin (domain, account) VALUES (?1, ?2)"
+        } else {
+            "DELETE FROM domain_admin WHERE domain = ?1 AND account = ?2"
+        };
+        self.to.execute(sql, params![domain, account])?;
+        Ok(())
+    }
+
+    fn add_account(&self, new: &NewAccount) -> Result<()> {
+        let (address, domain) = self.free_address(&new.address)?;
+        if let Some(id) = new.id {
+            self.check_new_id(id)?;
+        }
+        let sql =
+            "INSERT INTO account (id, address, domain, protocols, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let id = new.id.map(u64::cast_signed);
+        self.to.execute(
+            sql,
+            params![id, address, domain, Protocols::ALL.to_string(), self.now],
+        )?;
+        let id = self.to.last_insert_rowid();
+        self.set_account(id, &new.set)?;
+        self.set_password(id, &new.hashes)
+    }
+
+    /// An id that was given before belongs to that account's mail for ever.
+    fn check_new_id(&self, id: u64) -> Result<()> {
+        let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'account'";
+        let last: Option<i64> = self.to.query_row(sql, [], |row| row.get(0)).optional()?;
+        let is_free = i64::try_from(id).is_ok_and(|id| id > last.unwrap_or(0) && id < i64::MAX);
+        if !is_free {
+            return refuse(format!(
+                "the id {id} was given before, or is not a number above 0"
+            ));
+        }
+        Ok(())
+    }
+
+    fn set_account(&self, id: i64, set: &AccountSettings) -> Result<()> {
+        let column = |name: &str, value: &dyn rusqlite::ToSql| {
+            let sql = format!("UPDATE account SET {name} = ?2 WHERE id = ?1");
+            self.to.prepare_cached(&sql)?.execute(params![id, value])
+        };
+        let limit = |value: u64| match value {
+            0 => Ok(None),
+            some => match i64::try_from(some) {
+                Ok(limit) => Ok(Some(limit)),
+                Err(_) => refuse("a limit is less than 2^63"),
+            },
+        };
+        if let Some(name) = &set.name {
+            column("name", &(!name.is_empty()).then_some(name))?;
+        }
+        if let Some(is_enabled) = set.is_enabled {
+            column("is_enabled", &is_enabled)?;
+        }
+        if let Some(is_admin) = set.is_admin {
+            column("is_admin", &is_admin)?;
+        }
+        if let Some(protocols) = &set.protocols {
+            column("protocols", &parse_protocols(protocols)?.to_string())?;
+        }
+        if let Some(bytes) = set.quota_bytes {
+            column("quota_bytes", &limit(bytes)?)?;
+        }
+        if let Some(messages) = set.quota_messages {
+            column("quota_messages", &limit(messages)?)?;
+        }
+        if let Some(policy) = &set.pop3_deletion {
+            let Some(policy) = Pop3Deletion::parse(policy) else {
+                return refuse("POP3 deletion is delete, trash or ignore");
+            };
+            column("pop3_deletion", &policy.name())?;
+        }
+        if let Some(days) = set.retention_days {
+            column("retention_days", &(days > 0).then_some(days))?;
+        }
+        if let Some(keeps_copy) = set.keeps_copy {
+            column("keeps_copy", &keeps_copy)?;
+        }
+        if let Some(takes_details) = set.takes_details {
+            column("takes_details", &takes_details)?;
+        }
+        if let Some(forward) = &set.forward {
+            self.to.execute("DELETE FROM forward WHERE account = ?1", [id])?;
+            for target in forward {
+                let sql = "INSERT OR IGNORE INTO forward (account, target) VALUES (?1, ?2)";
+                self.to.execute(sql, params![id, self.target(target)?])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_password(&self, id: i64, hashes: &[Hash]) -> Result<()> {
+        let (mut hash, mut verifiers) = (None, Vec::new());
+        for text in hashes.iter().map(|hash| hash.0.as_str()) {
+            if text.len() > 1_024 || !text.starts_with('{') || text.chars().any(char::is_control) {
+                return refuse("a password hash is {SCHEME} and what belongs to it, up to 1,024 octets");
+            }
+            if text.starts_with("{SCRAM-") {
+                verifiers.push(text);
+            } else {
+                hash = Some(text);
+            }
+        }
+        let sql = "UPDATE account SET hash = ?2, password_changed_at = ?3 WHERE id = ?1";
+        self.to
+            .prepare_cached(sql)?
+            .execute(params![id, hash, self.now])?;
+        // The old ones open the account with the old password.
+        self.to
+            .prepare_cached("DELETE FROM scram WHERE account = ?1")?
+            .execute([id])?;
+        for verifier in verifiers {
+            let sql = "INSERT INTO scram (account, verifier) VALUES (?1, ?2)";
+            self.to.execute(sql, params![id, verifier])?;
+        }
+        Ok(())
+    }
+
+    fn import(&self, accounts: &[NewAccount]) -> Result<Outcome> {
+        if accounts.len() > IMPORT_MAX {
+            return refuse(format!(
+                "one import takes up to {IMPORT_MAX} accounts: split the file"
+            ));
+        }
+        let mut problems = Vec::new();
+        for account in accounts {
+            match self.add_account(account) {
+                Ok(()) => {}
+                Err(OrderError::Refused(why)) => problems.push(format!("{}: {why}", account.address)),
+                Err(failed) => return Err(failed),
+            }
+        }
+        if !problems.is_empty() {
+            return refuse(format!("nothing was imported:\n  {}", problems.join("\n  ")));
+        }
+        Ok(Outcome::Imported(accounts.len() as u64))
+    }
+
+    fn add_app_password(&self, account: i64, new: &NewAppPassword) -> Result<()> {
+        if new.name.is_empty() || new.name.len() > 100 || new.name.chars().any(char::is_control) {
+            return refuse("an app password's name has 1 to 100 octets and no control characters");
+        }
+        let sql = "SELECT 1 FROM app_password WHERE account = ?1 AND name = ?2";
+        if self.to.prepare_cached(sql)?.exists(params![account, new.name])? {
+            return refuse(format!("there is an app password {} already", new.name));
+        }
+        let sql = "INSERT INTO app_password (account, name, hash, protocols, expires_at, created_at) \
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let protocols = parse_protocols(&new.protocols)?.to_string();
+        self.to.execute(
+            sql,
+            params![account, new.name, new.hash.0, protocols, new.expires_at, self.now],
+        )?;
+        Ok(())
+    }
+
+    fn delete_app_password(&self, account: i64, name: &str) -> Result<()> {
+        let sql = "DELETE FROM app_password WHERE account = ?1 AND name = ?2";
+        match self.to.execute(sql, params![account, name])? {
+            0 => refuse(format!("there is no app password {name}")),
+            _ => Ok(()),
+        }
+    }
+
+    fn add_alias(&self, address: &str, targets: &[String]) -> Result<()> {
+        let (address, domain) = self.free_address(address)?;
+        let sql = "INSERT INTO alias (address, domain) VALUES (?1, ?2)";
+        self.to.execute(sql, params![address, domain])?;
+        self.set_targets(&address, targets)
+    }
+
+    fn set_targets(&self, alias: &str, targets: &[String]) -> Result<()> {
+        if targets.is_empty() {
+            return refuse("an alias leads somewhere: name at least one target");
+        }
+        if targets.len() > crate::directory::resolve::TARGETS_MAX {
+            return refuse("an alias leads to up to 1,000 addresses");
+        }
+        self.to
+            .execute("DELETE FROM alias_target WHERE alias = ?1", [alias])?;
+        for target in targets {
+            let target = self.target(target)?;
+            if target == alias {
+                return refuse("an alias does not lead to itself");
+            }
+            let sql = "INSERT OR IGNORE INTO alias_target (alias, target) VALUES (?1, ?2)";
+            self.to.execute(sql, params![alias, target])?;
+        }
+        Ok(())
+    }
+}
+
+fn parse_address(text: &str) -> Result<AddrSpec> {
+    AddrSpec::parse(text).or_else(|e| refuse(format!("{text:?}: {e} (local-part@domain is wanted)")))
+}
+
+fn parse_domain(text: &str) -> Result<Domain> {
+    Domain::new(text).or_else(|e| refuse(format!("{text:?}: {e} (a domain is wanted)")))
+}
+
+fn parse_protocols(text: &str) -> Result<Protocols> {
+    Protocols::parse(text)
+        .or_else(|word| refuse(format!("{word:?} is no protocol: imap, pop3, submission are")))
+}
+
+fn own_key(address: &AddrSpec) -> String {
+    key_text(&key(address)).to_owned()
+}

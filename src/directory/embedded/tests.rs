@@ -1,0 +1,368 @@
+//! Orders and what they make of the tables, and the running server's view of them.
+
+use super::*;
+use crate::directory::orders::{
+    AccountSettings, AccountView, DomainSettings, Hash, NewAccount, NewAppPassword,
+};
+use crate::directory::{Backend, Directory, Verdict};
+use crate::model::{AddrSpec, ClientProtocol, Domain, ForwardPath};
+use futures_executor::block_on;
+
+fn database() -> (tempfile::TempDir, Database) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut database = Database::open(directory.path()).expect("a new file");
+    done(&mut database, add_domain("example.org"));
+    (directory, database)
+}
+
+fn add_domain(domain: &str) -> Order {
+    Order::DomainAdd {
+        domain: domain.to_owned(),
+        set: DomainSettings::default(),
+    }
+}
+
+fn add_account(address: &str) -> Order {
+    Order::AccountAdd {
+        account: new_account(address, AccountSettings::default()),
+    }
+}
+
+fn new_account(address: &str, set: AccountSettings) -> NewAccount {
+    NewAccount {
+        address: address.to_owned(),
+        hashes: vec![Hash("{PLAIN}x".to_owned())],
+        set,
+        id: None,
+    }
+}
+
+fn add_alias(address: &str, targets: &[&str]) -> Order {
+    Order::AliasAdd {
+        address: address.to_owned(),
+        targets: targets.iter().map(|&text| text.to_owned()).collect(),
+    }
+}
+
+fn done(database: &mut Database, order: Order) {
+    let outcome = database.perform(order.clone());
+    assert_eq!(outcome, Ok(Outcome::Done), "{order:?}");
+}
+
+fn refused(database: &mut Database, order: Order) -> String {
+    match database.perform(order.clone()) {
+        Err(OrderError::Refused(why)) => why,
+        other => panic!("{order:?}: {other:?}"),
+    }
+}
+
+fn show(database: &mut Database, address: &str) -> AccountView {
+    let order = Order::AccountShow {
+        address: address.to_owned(),
+    };
+    match database.perform(order) {
+        Ok(Outcome::Accounts(mut views)) if views.len() == 1 => views.remove(0),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_id_is_never_given_again() {
+    let (_keep, mut database) = database();
+    done(&mut database, add_account("a@example.org"));
+    done(&mut database, add_account("b@example.org"));
+    let last = show(&mut database, "b@example.org").id;
+    let delete = Order::AccountDelete {
+        address: "B@example.org".to_owned(),
+    };
+    done(&mut database, delete);
+    done(&mut database, add_account("b@example.org"));
+    assert_eq!(show(&mut database, "b@example.org").id, last + 1);
+    let mut kept = new_account("c@example.org", AccountSettings::default());
+    kept.id = Some(last);
+    let why = refused(
+        &mut database,
+        Order::AccountAdd {
+            account: kept.clone(),
+        },
+    );
+    assert!(why.contains("given before"), "{why}");
+    kept.id = Some(500);
+    done(&mut database, Order::AccountAdd { account: kept });
+    done(&mut database, add_account("d@example.org"));
+    assert_eq!(show(&mut database, "d@example.org").id, 501);
+}
+
+#[test]
+fn settings_are_kept_and_0_is_no_limit() {
+    let (_keep, mut database) = database();
+    done(&mut database, add_account("bob@example.org"));
+    let set = AccountSettings {
+        name: Some("Bob".to_owned()),
+        is_enabled: Some(false),
+        protocols: Some("imap".to_owned()),
+        quota_bytes: Some(5 << 30),
+        quota_messages: Some(10),
+        pop3_deletion: Some("trash".to_owned()),
+        retention_days: Some(30),
+        keeps_copy: Some(false),
+        takes_details: Some(false),
+        forward: Some(vec!["bob@example.org".to_owned(), "X@Example.org".to_owned()]),
+        is_admin: Some(true),
+    };
+    done(&mut database, add_account("alice@Example.ORG"));
+    let order = Order::AccountSet {
+        address: "alice@example.org".to_owned(),
+        set,
+    };
+    done(&mut database, order);
+    let view = show(&mut database, "ALICE@example.org");
+    assert_eq!(view.forward, ["bob@example.org", "x@example.org"]);
+    assert_eq!((view.quota_bytes, view.quota_messages), (Some(5 << 30), Some(10)));
+    assert_eq!(
+        (view.pop3_deletion.as_str(), view.protocols.as_str()),
+        ("trash", "imap")
+    );
+    assert!(!view.is_enabled && view.is_admin && !view.keeps_copy && !view.takes_details);
+    let unlimited = AccountSettings {
+        quota_bytes: Some(0),
+        retention_days: Some(0),
+        forward: Some(Vec::new()),
+        ..AccountSettings::default()
+    };
+    let order = Order::AccountSet {
+        address: "alice@example.org".to_owned(),
+        set: unlimited,
+    };
+    done(&mut database, order);
+    let view = show(&mut database, "alice@example.org");
+    assert_eq!((view.quota_bytes, view.retention_days), (None, None));
+    assert_eq!(view.quota_messages, Some(10), "what is not said stays");
+    assert!(view.forward.is_empty());
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_changes_nothing() {
+    let (_keep, mut database) = database();
+    done(&mut database, add_account("a@example.org"));
+    done(&mut database, add_alias("team@example.org", &["a@example.org"]));
+    let order = |address: &str, set| Order::AccountSet {
+        address: address.to_owned(),
+        set,
+    };
+    let bad = |change: fn(&mut AccountSettings)| {
+        let mut set = AccountSettings {
+            name: Some("changed".to_owned()),
+            ..AccountSettings::default()
+        };
+        change(&mut set);
+        set
+    };
+    for (order, reason) in [
+        (add_account("A@example.org"), "there already"),
+        (add_account("team@example.org"), "there already"),
+        (add_account("x@other.example"), "not a domain of this server"),
+        (add_account("x"), "not a valid address"),
+        (add_alias("a@example.org", &["a@example.org"]), "there already"),
+        (add_alias("b@example.org", &[]), "at least one"),
+        (add_alias("b@example.org", &["x@other.example"]), "nothing relays"),
+        (add_alias("b@example.org", &["B@example.org"]), "itself"),
+        (add_domain("example.org"), "there already"),
+        (add_domain("[127.0.0.1]"), "literal"),
+        (
+            Order::DomainDelete {
+                domain: "example.org".to_owned(),
+            },
+            "still has 1 accounts",
+        ),
+        (
+            order(
+                "a@example.org",
+                bad(|s| s.protocols = Some("imap,smtp".to_owned())),
+            ),
+            "smtp",
+        ),
+        (
+            order("a@example.org", bad(|s| s.pop3_deletion = Some("x".to_owned()))),
+            "trash",
+        ),
+        (
+            order("a@example.org", bad(|s| s.quota_bytes = Some(u64::MAX))),
+            "2^63",
+        ),
+        (
+            order(
+                "a@example.org",
+                bad(|s| s.forward = Some(vec!["x@other.example".to_owned()])),
+            ),
+            "nothing relays",
+        ),
+        (
+            Order::AccountPassword {
+                address: "a@example.org".to_owned(),
+                hashes: vec![Hash("secret".to_owned())],
+            },
+            "{SCHEME}",
+        ),
+        (
+            order("nobody@example.org", AccountSettings::default()),
+            "no account",
+        ),
+    ] {
+        let why = refused(&mut database, order);
+        assert!(why.contains(reason), "{why}");
+    }
+    assert_eq!(show(&mut database, "a@example.org").name, None);
+}
+
+#[test]
+fn an_import_is_all_or_nothing_and_tells_everything() {
+    let (_keep, mut database) = database();
+    done(&mut database, add_account("a@example.org"));
+    let account = |address: &str| new_account(address, AccountSettings::default());
+    let accounts = vec![
+        account("b@example.org"),
+        account("a@example.org"),
+        account("c@elsewhere.example"),
+    ];
+    let why = refused(&mut database, Order::AccountImport { accounts });
+    assert!(
+        why.contains("a@example.org: ") && why.contains("c@elsewhere.example: "),
+        "{why}"
+    );
+    let accounts = vec![account("b@example.org"), account("c@example.org")];
+    let outcome = database.perform(Order::AccountImport { accounts });
+    assert_eq!(outcome, Ok(Outcome::Imported(2)));
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_not_touched() {
+    let (directory, database) = database();
+    database
+        .connection
+        .pragma_update(None, "user_version", schema::VERSION + 1)
+        .expect("SQLite takes it");
+    drop(database);
+    let error = Database::open(directory.path()).expect_err("it is newer");
+    assert!(error.to_string().contains("newer ringpost"), "{error}");
+}
+
+#[test]
+fn the_file_is_its_owners_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let (directory, _database) = database();
+    let mode = |name: &str| {
+        let metadata = std::fs::metadata(directory.path().join(name)).expect("it is there");
+        metadata.permissions().mode() & 0o777
+    };
+    assert_eq!(mode(FILE_NAME), 0o600);
+    assert_eq!(mode(&format!("{FILE_NAME}-wal")), 0o600);
+}
+
+fn path(text: &str) -> ForwardPath {
+    ForwardPath::Address(AddrSpec::parse(text).expect("an address"))
+}
+
+#[test]
+fn a_running_server_sees_a_change_when_the_order_is_answered() {
+    let (directory, mut database) = database();
+    done(&mut database, add_account("alice@example.org"));
+    drop(database);
+    let control = Control::start().expect("threads");
+    let embedded = Embedded::start(directory.path(), control).expect("the file is good");
+    let main = Domain::new("example.org").expect("a domain");
+    let of_core = Directory::new(Backend::Source(Arc::new(embedded.clone())), main);
+    let resolve = |text: &str| block_on(of_core.resolve(&path(text)));
+    assert!(matches!(resolve("alice+x@example.org"), Verdict::Local(_)));
+    assert_eq!(resolve("bob@example.org"), Verdict::UnknownUser);
+    assert_eq!(resolve("bob@second.example"), Verdict::NotLocal);
+    let order = |order| block_on(embedded.perform(order)).expect("it is carried out");
+    order(add_account("bob@example.org"));
+    assert!(matches!(resolve("bob@example.org"), Verdict::Local(_)));
+    order(add_alias(
+        "both@example.org",
+        &["alice@example.org", "bob@example.org"],
+    ));
+    assert!(matches!(resolve("both@example.org"), Verdict::Local(both) if both.len() == 2));
+    order(Order::AccountSet {
+        address: "bob@example.org".to_owned(),
+        set: AccountSettings {
+            is_enabled: Some(false),
+            ..AccountSettings::default()
+        },
+    });
+    assert_eq!(resolve("bob@example.org"), Verdict::Disabled);
+    assert!(matches!(resolve("both@example.org"), Verdict::Local(both) if both.len() == 1));
+    order(Order::DomainSet {
+        domain: "example.org".to_owned(),
+        set: DomainSettings {
+            catch_all: Some("alice@example.org".to_owned()),
+            ..DomainSettings::default()
+        },
+    });
+    assert!(matches!(resolve("anybody@example.org"), Verdict::Local(_)));
+}
+
+#[test]
+fn a_login_has_its_passwords_and_their_scopes() {
+    let (directory, mut database) = database();
+    done(&mut database, add_account("alice@example.org"));
+    let password = NewAppPassword {
+        name: "phone".to_owned(),
+        hash: Hash("{PLAIN}y".to_owned()),
+        protocols: "imap".to_owned(),
+        expires_at: Some(7),
+    };
+    let order = Order::AppPasswordAdd {
+        address: "alice@example.org".to_owned(),
+        password,
+    };
+    done(&mut database, order.clone());
+    assert!(refused(&mut database, order).contains("already"));
+    let control = Control::start().expect("threads");
+    let embedded = Embedded::start(directory.path(), control).expect("the file is good");
+    let record = || {
+        block_on(embedded.login("alice@example.org"))
+            .expect("it answers")
+            .expect("alice")
+    };
+    let app = record().app_passwords[0].clone();
+    assert!(app.protocols.allows(ClientProtocol::Imap) && !app.protocols.allows(ClientProtocol::Pop3));
+    assert_eq!(app.expires_at, Some(7));
+    embedded.used_app_password(app.id, 1_000);
+    embedded.rehash(
+        "Alice@example.org",
+        PasswordHash::new("{PLAIN}x"),
+        PasswordHash::new("{NEW}z"),
+    );
+    // Behind them in the writer's queue.
+    let nothing = AccountSettings::default();
+    let order = Order::AccountSet {
+        address: "alice@example.org".to_owned(),
+        set: nothing,
+    };
+    assert_eq!(block_on(embedded.perform(order)), Ok(Outcome::Done));
+    let shown = block_on(embedded.perform(Order::AccountShow {
+        address: "alice@example.org".to_owned(),
+    }));
+    let Ok(Outcome::Accounts(views)) = shown else {
+        panic!("{shown:?}")
+    };
+    assert_eq!(views[0].app_passwords[0].last_used_at, Some(1_000));
+    assert_eq!(views[0].password_scheme.as_deref(), Some("NEW"));
+}
+
+#[test]
+fn a_damaged_file_is_unavailable_and_no_answer() {
+    let (directory, mut database) = database();
+    done(&mut database, add_account("alice@example.org"));
+    database
+        .connection
+        .execute("UPDATE account SET protocols = 'telnet'", [])
+        .expect("SQLite takes it");
+    drop(database);
+    let control = Control::start().expect("threads");
+    let embedded = Embedded::start(directory.path(), control).expect("the file opens");
+    assert_eq!(block_on(embedded.address("alice@example.org")), Err(Unavailable));
+    assert!(matches!(block_on(embedded.address("bob@example.org")), Ok(None)));
+}

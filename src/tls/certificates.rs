@@ -1,0 +1,213 @@
+//! The certificates of a running server: chosen by the name the client asks for, exchanged while it runs.
+//!
+//! Invariants: a set is exchanged whole, and only for one in which every key fits its certificate; connections under way
+//! keep what they have; the name is compared without regard to case, `*.example.org` stands for one label.
+//! Failure: a client that asks for no name, or for one we have no certificate for, gets the default one: an MTA cares for
+//! encryption more than for names (RFC 7672, RFC 8461 say so themselves), and a reader tells its user.
+//! Standards: RFC 6066 §3 (SNI), RFC 6125 §6.4 (wildcards), RFC 7301 (ALPN).
+//! Not here: where the files lie and when they are read again (`boot`).
+
+use super::certificate::{Certificate, TlsError, server_config_with};
+use parking_lot::RwLock;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use std::collections::HashMap;
+use std::sync::Arc;
+use x509_parser::extensions::GeneralName;
+use x509_parser::parse_x509_certificate;
+
+/// What is in use. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Certificates(Arc<RwLock<Arc<Set>>>);
+
+#[derive(Debug)]
+struct Set {
+    default: Arc<CertifiedKey>,
+    /// In lower case; wildcards as they are written.
+    by_name: HashMap<String, Arc<CertifiedKey>>,
+    described: Vec<Described>,
+}
+
+/// A certificate, for the log and for admins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// The names it is good for.
+    pub names: Vec<String>,
+    /// The last second of its validity, Unix time.
+    pub expires_at: i64,
+}
+
+impl Certificates {
+    /// With one for whoever names none of ours, and others for the names they hold.
+    ///
+    /// # Errors
+    /// [`TlsError`], for example a key that does not fit its certificate.
+    pub fn new(default: Certificate, others: Vec<Certificate>) -> Result<Self, TlsError> {
+        Ok(Self(Arc::new(RwLock::new(Arc::new(Set::new(default, others)?)))))
+    }
+
+    /// Uses these from the next handshake on.
+    ///
+    /// # Errors
+    /// [`TlsError`]; what was in use stays.
+    pub fn replace(&self, default: Certificate, others: Vec<Certificate>) -> Result<(), TlsError> {
+        let set = Arc::new(Set::new(default, others)?);
+        *self.0.write() = set;
+        Ok(())
+    }
+
+    /// What is in use, the default one first.
+    #[must_use]
+    pub fn described(&self) -> Vec<Described> {
+        self.0.read().described.clone()
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let set = self.0.read().clone();
+        Some(
+            hello
+                .server_name()
+                .map_or_else(|| set.default.clone(), |name| set.find(name)),
+        )
+    }
+}
+
+impl Set {
+    fn new(default: Certificate, others: Vec<Certificate>) -> Result<Self, TlsError> {
+        let (default, description) = certified(default)?;
+        let mut set = Self {
+            default: default.clone(),
+            by_name: HashMap::new(),
+            described: Vec::new(),
+        };
+        set.add(default, description);
+        for other in others {
+            let (key, description) = certified(other)?;
+            set.add(key, description);
+        }
+        Ok(set)
+    }
+
+    fn add(&mut self, key: Arc<CertifiedKey>, description: Described) {
+        for name in &description.names {
+            self.by_name.entry(name.clone()).or_insert_with(|| key.clone());
+        }
+        self.described.push(description);
+    }
+
+    fn find(&self, name: &str) -> Arc<CertifiedKey> {
+        let name = name.to_ascii_lowercase();
+        let wildcard = || Some(format!("*.{}", name.split_once('.')?.1));
+        let found = self.by_name.get(&name).or_else(|| self.by_name.get(&wildcard()?));
+        found.unwrap_or(&self.default).clone()
+    }
+}
+
+fn certified(certificate: Certificate) -> Result<(Arc<CertifiedKey>, Described), TlsError> {
+    let description = describe(certificate.chain.first().map_or(&[], |first| first.as_ref()))?;
+    let provider = aws_lc_rs::default_provider();
+    let key =
+        CertifiedKey::from_der(certificate.chain, certificate.key, &provider).map_err(TlsError::Unusable)?;
+    Ok((Arc::new(key), description))
+}
+
+fn describe(der: &[u8]) -> Result<Described, TlsError> {
+    let (_, certificate) = parse_x509_certificate(der).map_err(|error| TlsError::Chain(error.to_string()))?;
+    let alternative = certificate
+        .subject_alternative_name()
+        .map_err(|error| TlsError::Chain(error.to_string()))?;
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    };
+    let names = alternative.map_or_else(Vec::new, |extension| {
+        extension.value.general_names.iter().filter_map(name).collect()
+    });
+    Ok(Described {
+        names,
+        expires_at: certificate.validity().not_after.timestamp(),
+    })
+}
+
+/// One configuration for each protocol, over the same certificates.
+#[derive(Clone, Debug)]
+pub struct Offers {
+    pub smtp: Arc<ServerConfig>,
+    pub pop3: Arc<ServerConfig>,
+    pub imap: Arc<ServerConfig>,
+    pub https: Arc<ServerConfig>,
+}
+
+impl Offers {
+    /// A client that offers protocols by ALPN, and ours is not among them, is refused: it has been led here by somebody
+    /// (ALPACA). IANA has no name for SMTP, so that there ALPN is not looked at.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn new(certificates: &Certificates) -> Result<Self, TlsError> {
+        let of = |alpn: &[&str]| server_config_with(Arc::new(certificates.clone()), alpn);
+        Ok(Self {
+            smtp: of(&[])?,
+            pop3: of(&["pop3"])?,
+            imap: of(&["imap"])?,
+            https: of(&["http/1.1"])?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::self_signed;
+
+    fn made(names: &[&str]) -> Certificate {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        self_signed(&names).expect("a certificate")
+    }
+
+    fn names_for(certificates: &Certificates, name: &str) -> Vec<String> {
+        let key = certificates.0.read().find(name);
+        describe(&key.cert[0]).expect("it was parsed before").names
+    }
+
+    #[test]
+    fn the_name_chooses_and_the_default_serves_the_rest() {
+        let certificates = Certificates::new(
+            made(&["mx.example.org"]),
+            vec![made(&["mail.second.example", "*.third.example"])],
+        )
+        .expect("good ones");
+        let second = ["mail.second.example", "*.third.example"];
+        assert_eq!(names_for(&certificates, "MAIL.second.example"), second);
+        assert_eq!(names_for(&certificates, "imap.third.example"), second);
+        for name in [
+            "third.example",
+            "a.b.third.example",
+            "elsewhere.example",
+            "mx.example.org",
+        ] {
+            assert_eq!(names_for(&certificates, name), ["mx.example.org"], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_leaves_what_ran() {
+        let certificates = Certificates::new(made(&["a.example"]), Vec::new()).expect("a good one");
+        let wrong = || Certificate {
+            chain: made(&["b.example"]).chain,
+            key: made(&["b.example"]).key,
+        };
+        assert!(Certificates::new(wrong(), Vec::new()).is_err());
+        assert!(certificates.replace(wrong(), Vec::new()).is_err());
+        assert!(certificates.replace(made(&["b.example"]), vec![wrong()]).is_err());
+        assert_eq!(certificates.described()[0].names, ["a.example"]);
+        certificates
+            .replace(made(&["b.example"]), Vec::new())
+            .expect("a good one");
+        assert_eq!(certificates.described()[0].names, ["b.example"]);
+    }
+}
