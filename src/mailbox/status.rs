@@ -57,6 +57,7 @@ pub fn status<'a>(
             StatusItem::Deleted => counts.deleted,
             StatusItem::Size => counts.size,
             StatusItem::HighestModSeq => shown_mod_seq(state.highest_mod_seq).0,
+            StatusItem::DeletedStorage => counts.deleted_size,
             StatusItem::MailboxId => u64::from(state.id.0),
         };
         (*item, value)
@@ -80,6 +81,7 @@ pub fn shown_mod_seq(mod_seq: ModSeq) -> ModSeq {
 struct Counts {
     unseen: u64,
     deleted: u64,
+    deleted_size: u64,
     size: u64,
 }
 
@@ -89,6 +91,9 @@ impl Counts {
         for row in &state.rows {
             counts.unseen += u64::from(!row.flags.contains(Flags::SEEN));
             counts.deleted += u64::from(row.flags.contains(Flags::DELETED));
+            if row.flags.contains(Flags::DELETED) {
+                counts.deleted_size += u64::from(row.size);
+            }
             counts.size += u64::from(row.size);
         }
         counts
@@ -98,5 +103,5 @@ impl Counts {
 fn needs_counts(items: &[StatusItem]) -> bool {
     items
         .iter()
-        .any(|item| matches!(item, StatusItem::Unseen | StatusItem::Deleted | StatusItem::Size))
+        .any(|item| matches!(item, StatusItem::Unseen | StatusItem::Deleted | StatusItem::DeletedStorage | StatusItem::Size))
 }

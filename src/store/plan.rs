@@ -14,7 +14,7 @@ use super::record::{MessageRecord, Record, SpoolRecipient, body_bytes};
 use super::state::{AccountState, CoreState, INBOX_ID};
 use super::{Change, ChunkRef, LocalRecipient, NewMessage, Outcome, SpoolKey, StoreError};
 use crate::base::clock::UnixMillis;
-use crate::model::{AccountId, Flags, Keyword, MailboxId, MailboxName};
+use crate::model::{AccountId, Flags, Keyword, MailboxId, MailboxName, Uid};
 use crate::proto::imap::types::InternalDate;
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
@@ -240,6 +240,29 @@ impl Planner<'_> {
         })
     }
 
+    fn bytes_of(&self, id: AccountId, mailbox: MailboxId, uid: Uid) -> u64 {
+        let account = self.durable.accounts.get(&id);
+        let row = account.and_then(|account| account.mailboxes.get(&mailbox)?.row(uid));
+        row.map_or(0, |row| u64::from(row.size))
+    }
+
+    /// The record that expunges what was replaced. A mailbox deleted meanwhile took it along: then it expunges nothing
+    /// of INBOX.
+    fn replaced(&mut self, id: AccountId, mailbox: MailboxId, uid: Uid) -> Record {
+        let at = self.now;
+        let (account, durable, _) = self.account(id);
+        let is_there = account.mailbox(durable, mailbox).is_ok();
+        let (mailbox, uids) = if is_there { (mailbox, vec![uid]) } else { (INBOX_ID, Vec::new()) };
+        Record::Expunge {
+            account: id,
+            mailbox,
+            mod_seq: account.take_mod_seq(),
+            only_deleted: false,
+            uids: UidSet::new(uids),
+            at: Some(at),
+        }
+    }
+
     /// Plans any change. `bodies` are those of an append, in order.
     pub fn change(
         &mut self,
@@ -283,9 +306,18 @@ impl Planner<'_> {
             mailbox,
             messages,
             quota_bytes,
+            replaces,
         } = change
         {
-            return self.append(id, mailbox, messages, quota_bytes, bodies, plan);
+            let freed = replaces.map_or(0, |(mailbox, uid)| self.bytes_of(id, mailbox, uid));
+            // Net: what goes makes room for what comes (RFC 8508 §3.4).
+            let quota = quota_bytes.map(|quota| quota.saturating_add(freed));
+            let added = self.append(id, mailbox, messages, quota, bodies, plan)?;
+            if let Some((mailbox, uid)) = replaces {
+                let record = self.replaced(id, mailbox, uid);
+                plan.records.push(record);
+            }
+            return Ok(added);
         }
         let at = self.now;
         let (account, durable, _) = self.account(id);
@@ -441,7 +473,9 @@ pub fn change_bytes_max(change: &Change, uids: &UidSet) -> usize {
             Change::Append { messages, .. } => messages
                 .iter()
                 .map(|m| RECORD + keywords_bytes(&m.keywords))
-                .sum(),
+                .sum::<usize>()
+                // What is replaced.
+                .saturating_add(RECORD),
             _ => 0,
         }
 }

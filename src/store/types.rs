@@ -206,6 +206,8 @@ pub enum Change {
         mailbox: MailboxId,
         messages: Vec<NewMessage>,
         quota_bytes: Option<u64>,
+        /// REPLACE: this message is expunged by the same change, if it is still there.
+        replaces: Option<(MailboxId, Uid)>,
     },
 }
 

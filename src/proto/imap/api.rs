@@ -24,6 +24,12 @@ pub struct Config {
     pub is_starttls_offered: bool,
     /// SASL mechanisms; PLAIN also stands for LOGIN. Each connection is offered those that suit it.
     pub mechanisms: Mechanisms,
+    /// Offer COMPRESS=DEFLATE. It saves a slow line's time, and costs the CPU of deflating, 48 KiB a connection, and what
+    /// compression tells of what is compressed together with what an attacker chose (as CRIME did for TLS).
+    pub is_compress_offered: bool,
+    /// Take non-synchronising literals of any size (LITERAL+); else up to 4,096 octets (LITERAL-, RFC 7888 §5), which
+    /// spares the server octets that it would have to read only to drop them.
+    pub is_literal_plus: bool,
     /// Capabilities not to announce, by name, in any case: for clients that a capability breaks. Hiding does not
     /// disable the command.
     pub hidden_capabilities: Vec<String>,
@@ -35,6 +41,8 @@ impl Default for Config {
             message_bytes_max: MESSAGE_BYTES_MAX_DEFAULT,
             is_starttls_offered: true,
             mechanisms: Mechanisms::PASSWORDS,
+            is_compress_offered: true,
+            is_literal_plus: true,
             hidden_capabilities: Vec::new(),
         }
     }
@@ -109,6 +117,8 @@ pub struct Appended<R> {
     pub uid_validity: UidValidity,
     /// Under which UIDs, in the order they came.
     pub uids: Vec<Uid>,
+    /// The session has told them already (RFC 8508 §3.2): the tagged OK does not.
+    pub were_told: bool,
 }
 
 /// Why a login is refused; the text is the same for every cause the peer must not tell apart.
@@ -177,6 +187,8 @@ pub enum Transition {
     Selected,
     /// No mailbox is selected any more (CLOSE, UNSELECT, a SELECT that failed).
     Unselected,
+    /// Nobody is logged in any more (UNAUTHENTICATE).
+    Unauthenticated,
     /// Say BYE after the tagged response and close.
     Closed,
 }

@@ -5,10 +5,10 @@
 //! is skipped to its last octet, so that the next command starts at a known place.
 //! Several messages (MULTIAPPEND) are stored together by one [`Question::AppendCommit`], or dropped together.
 //! Limits: the line before a further message is one command line; how many messages there may be, the session says.
-//! Standards: RFC 9051 §6.3.12, RFC 3502, RFC 7888, RFC 7889, RFC 4315.
+//! Standards: RFC 9051 §6.3.12, RFC 3502, RFC 7888, RFC 7889, RFC 4315, RFC 8508, RFC 6855 §4.
 
 use super::api::{Appended, Question, Refusal, Status};
-use super::core::{Core, Doing};
+use super::core::{Core, Doing, State};
 use super::encode::code::Code;
 use super::framing::{Announced, Frame};
 use super::parse::{self, AppendHead, Fault};
@@ -22,10 +22,18 @@ const NOT_A_MESSAGE: Fault = Fault::Expected("another message after the space");
 /// What follows a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tail {
+    /// The parenthesis that closes a UTF8 message is due.
+    Parenthesis,
     /// CRLF is due.
     Start,
     /// CR was there.
     CarriageReturn,
+}
+
+impl Tail {
+    fn of(message: &AppendMessage) -> Self {
+        if message.is_utf8 { Self::Parenthesis } else { Self::Start }
+    }
 }
 
 /// Why messages that came are dropped.
@@ -79,6 +87,11 @@ impl Core {
             },
             ..append
         };
+        if append.replaces.is_some() && self.state != State::Selected {
+            self.push_tagged(&tag, Status::Bad, None, "Not in this state", out);
+            self.count_error(out);
+            return self.refuse_literal(announced, bytes, super::input::DISCARDED_LITERAL_BYTES_MAX, out);
+        }
         if bytes > self.message_bytes_max() {
             self.push_tagged(
                 &tag,
@@ -96,17 +109,19 @@ impl Core {
             self.refuse_literal(announced, bytes, 0, out);
             return;
         }
+        let tail = Tail::of(&append.message);
         out.question = Some(Question::AppendBegin(append));
         self.doing = Doing::AskedAppendBegin {
             tag,
             announced,
             bytes,
+            tail,
         };
     }
 
     pub(super) fn append_ready(
         &mut self,
-        tag: Tag,
+        (tag, tail): (Tag, Tail),
         announced: Announced,
         bytes: u64,
         out: &mut Actions<Question>,
@@ -115,7 +130,11 @@ impl Core {
             out.wire.extend_from_slice(b"+ Ready for literal data\r\n");
         }
         self.framer.finish();
-        self.doing = Doing::AppendBody { tag, left: bytes };
+        self.doing = Doing::AppendBody {
+            tag,
+            left: bytes,
+            tail,
+        };
     }
 
     pub(super) fn append_refused(
@@ -138,7 +157,7 @@ impl Core {
     /// Octets of `input` taken as message; they lie at `offset` in the slice the session offered.
     pub(super) fn append_body(
         &mut self,
-        tag: Tag,
+        (tag, tail): (Tag, Tail),
         left: u64,
         input: &[u8],
         offset: usize,
@@ -148,12 +167,9 @@ impl Core {
         out.body.push(offset..offset + taken);
         let left = left - taken as u64;
         self.doing = if left == 0 {
-            Doing::AppendTail {
-                tag,
-                tail: Tail::Start,
-            }
+            Doing::AppendTail { tag, tail }
         } else {
-            Doing::AppendBody { tag, left }
+            Doing::AppendBody { tag, left, tail }
         };
         taken
     }
@@ -161,6 +177,12 @@ impl Core {
     /// The octet behind a message, and the one behind that.
     pub(super) fn append_tail(&mut self, tag: Tag, tail: Tail, byte: u8, out: &mut Actions<Question>) {
         match (tail, byte) {
+            (Tail::Parenthesis, b')') => {
+                self.doing = Doing::AppendTail {
+                    tag,
+                    tail: Tail::Start,
+                };
+            }
             (Tail::Start, b'\r') => {
                 self.doing = Doing::AppendTail {
                     tag,
@@ -186,7 +208,7 @@ impl Core {
         let (taken, frame) = self.framer.advance(input, self.limits());
         match frame {
             Frame::Literal(text, announced) => {
-                let parsed = parse::append_next(text);
+                let parsed = parse::append_next(text, self.names);
                 self.next_announced(tag, parsed, announced, out);
             }
             Frame::Command(_) => {
@@ -212,8 +234,12 @@ impl Core {
         out: &mut Actions<Question>,
     ) {
         let bytes = announced.bytes.unwrap_or(u64::MAX);
+        if self.is_beyond_literal_minus(announced, bytes) {
+            return self.bye(Some(&Code::TooBig), super::input::LITERAL_MINUS, out);
+        }
         let why = match parsed {
             Ok(message) if (1..=self.message_bytes_max()).contains(&bytes) => {
+                let tail = Tail::of(&message);
                 out.question = Some(Question::AppendNext(AppendMessage {
                     size: bytes,
                     ..message
@@ -222,6 +248,7 @@ impl Core {
                     tag,
                     announced,
                     bytes,
+                    tail,
                 };
                 return;
             }
@@ -250,8 +277,10 @@ impl Core {
             uid_validity: appended.uid_validity,
             uids: appended.uids.clone(),
         };
+        let code = Some(&code).filter(|_| !appended.were_told);
+        let text = if appended.were_told { "REPLACE completed" } else { "APPEND completed" };
         self.errors = 0;
-        self.push_tagged(tag, Status::Ok, Some(&code), "APPEND completed", out);
+        self.push_tagged(tag, Status::Ok, code, text, out);
         self.command_ended(out);
     }
 

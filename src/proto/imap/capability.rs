@@ -11,12 +11,18 @@ use crate::proto::sasl;
 pub enum When {
     /// In every state.
     Always,
+    /// In every state, by the setting.
+    LiteralPlus,
+    /// In every state, by the setting.
+    LiteralMinus,
     /// Before TLS, where STARTTLS is offered.
     BeforeTls,
     /// Before login, where a password would travel in clear.
     LoginDisabled,
     /// Before login, where a password is safe.
     LoginEnabled,
+    /// After login, by the setting.
+    Compressible,
     /// After login.
     Authenticated,
 }
@@ -47,7 +53,8 @@ const AUTH: &str = "AUTH=";
 pub const TABLE: &[Capability] = &[
     row("IMAP4rev2", When::Always, true),
     row("IMAP4rev1", When::Always, true),
-    row("LITERAL+", When::Always, true),
+    row("LITERAL+", When::LiteralPlus, true),
+    row("LITERAL-", When::LiteralMinus, true),
     row("SASL-IR", When::Always, true),
     row("ID", When::Always, true),
     row("ENABLE", When::Always, true),
@@ -87,9 +94,14 @@ pub const TABLE: &[Capability] = &[
     row("OBJECTID", When::Authenticated, true),
     row("SAVEDATE", When::Authenticated, true),
     row("APPENDLIMIT", When::Authenticated, true),
+    row("COMPRESS=DEFLATE", When::Compressible, true),
+    row("REPLACE", When::Authenticated, true),
+    row("UNAUTHENTICATE", When::Authenticated, true),
+    row("UTF8=ACCEPT", When::Authenticated, true),
     row("UIDONLY", When::Authenticated, true),
     row("QUOTA", When::Authenticated, true),
     row("QUOTA=RES-STORAGE", When::Authenticated, true),
+    row("QUOTA=RES-MAILBOX", When::Authenticated, true),
 ];
 
 /// What of the connection decides the list.
@@ -110,9 +122,12 @@ impl When {
         let before_login = !situation.is_authenticated;
         match self {
             Self::Always => true,
+            Self::LiteralPlus => config.is_literal_plus,
+            Self::LiteralMinus => !config.is_literal_plus,
             Self::BeforeTls => before_login && !situation.is_tls && config.is_starttls_offered,
             Self::LoginDisabled => before_login && !situation.is_login_allowed,
             Self::LoginEnabled => before_login && situation.is_login_allowed,
+            Self::Compressible => situation.is_authenticated && config.is_compress_offered,
             Self::Authenticated => situation.is_authenticated,
         }
     }

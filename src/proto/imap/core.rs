@@ -42,8 +42,15 @@ pub const COMMAND_SECONDS: u32 = 300;
 /// Seconds of silence between commands and in IDLE: RFC 9051 §5.4 asks for 30 minutes at least.
 pub const SILENCE_SECONDS: u32 = 30 * 60;
 
-/// Seconds without an octet of APPEND's message.
-pub const MESSAGE_STALL_SECONDS: u32 = 60;
+/// Octets of APPEND's messages that must come in a second on average, behind [`MESSAGE_GRACE_SECONDS`]: a peer that
+/// trickles octets cannot hold what it sent in memory for ever. As for DATA.
+pub const MESSAGE_BYTES_PER_SECOND_MIN: u64 = 100;
+
+/// Seconds for which the minimum rate does not count yet.
+pub const MESSAGE_GRACE_SECONDS: u32 = 60;
+
+/// Longest pause inside a message, paid for by octets that came before it.
+pub const MESSAGE_PAUSE_SECONDS: u32 = 180;
 
 /// The states of RFC 9051 §3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,10 +102,13 @@ pub(super) enum Doing {
         tag: Tag,
         announced: Announced,
         bytes: u64,
+        tail: Tail,
     },
     AppendBody {
         tag: Tag,
         left: u64,
+        /// What is due behind it.
+        tail: Tail,
     },
     AppendTail {
         tag: Tag,
@@ -276,6 +286,7 @@ impl Core {
     pub(super) fn tls_ready(&mut self) {
         self.channel.is_tls = true;
         self.state = State::NotAuthenticated;
+        self.names = NameForm::default();
         self.framer.finish();
         self.doing = Doing::Ready;
     }
@@ -318,13 +329,14 @@ impl Core {
         if let Doing::StartTls { has_more, .. } = &mut self.doing {
             *has_more = taken < input.len();
         }
+        self.earn_time(taken, out);
         self.set_deadline(taken > 0, out);
         taken
     }
 
     pub(super) fn step(&mut self, input: &[u8], offset: usize, out: &mut Actions<Question>) -> usize {
         match std::mem::replace(&mut self.doing, Doing::Ready) {
-            Doing::AppendBody { tag, left } => self.append_body(tag, left, input, offset, out),
+            Doing::AppendBody { tag, left, tail } => self.append_body((tag, tail), left, input, offset, out),
             Doing::AppendTail { tag, tail } => {
                 self.append_tail(tag, tail, input[0], out);
                 1
@@ -344,18 +356,29 @@ impl Core {
         }
         let is_in_command = matches!(self.doing, Doing::Ready) && !self.framer.is_empty();
         let seconds = match self.doing {
-            Doing::AppendBody { .. } | Doing::AppendTail { .. } | Doing::AppendNext { .. }
-                if has_progress =>
-            {
-                MESSAGE_STALL_SECONDS
-            }
             Doing::Ready if is_in_command && !self.is_in_command => COMMAND_SECONDS,
             Doing::Ready if !is_in_command && has_progress => SILENCE_SECONDS,
             Doing::Idling { .. } if self.is_in_command => SILENCE_SECONDS,
             _ => return,
         };
-        self.is_in_command = is_in_command || seconds == MESSAGE_STALL_SECONDS;
+        self.is_in_command = is_in_command;
         out.deadline = Some(Deadline::Seconds(seconds));
+    }
+
+    /// The deadline of a message that begins.
+    pub(super) fn begin_message_deadline(&mut self, out: &mut Actions<Question>) {
+        self.is_in_command = true;
+        out.deadline = Some(Deadline::Seconds(MESSAGE_GRACE_SECONDS));
+    }
+
+    fn earn_time(&self, octets: usize, out: &mut Actions<Question>) {
+        if matches!(
+            self.doing,
+            Doing::AppendBody { .. } | Doing::AppendTail { .. } | Doing::AppendNext { .. }
+        ) {
+            let rate = MESSAGE_BYTES_PER_SECOND_MIN;
+            Deadline::earn(&mut out.deadline, octets, rate, MESSAGE_PAUSE_SECONDS);
+        }
     }
 
     pub(super) fn count_error(&mut self, out: &mut Actions<Question>) {

@@ -6,14 +6,14 @@
 
 use super::api::{Answer, Completion, Question, Status, Transition};
 use super::capability;
-use super::core::{Core, Doing, State};
+use super::core::{Core, Doing, LOGIN_SECONDS, State};
 use super::encode::code::{push_bye_line, push_completion_line};
 use super::framing::{Frame, Limits};
 use super::input::IDLE_LINE_BYTES_MAX;
 use super::parse::ParseError;
-use super::types::{Command, CommandBody, Tag};
-use crate::proto::Actions;
+use super::types::{Command, CommandBody, NameForm, Tag};
 use crate::proto::sasl::Step;
+use crate::proto::{Actions, Deadline};
 
 impl Core {
     pub(super) fn command(&mut self, parsed: Result<Command, ParseError>, out: &mut Actions<Question>) {
@@ -153,17 +153,19 @@ impl Core {
                     tag,
                     announced,
                     bytes,
+                    tail,
                 },
                 Answer::AppendReady,
             ) => {
-                self.append_ready(tag, announced, bytes, out);
-                self.set_deadline(true, out);
+                self.append_ready((tag, tail), announced, bytes, out);
+                self.begin_message_deadline(out);
             }
             (
                 Doing::AskedAppendBegin {
                     tag,
                     announced,
                     bytes,
+                    ..
                 },
                 Answer::AppendRefused(refusal),
             ) => {
@@ -189,6 +191,7 @@ impl Core {
             Transition::Stay => {}
             Transition::Selected => self.state = State::Selected,
             Transition::Unselected => self.state = State::Authenticated,
+            Transition::Unauthenticated => self.unauthenticated(out),
             Transition::Closed => self.bye(None, "Closing", out),
         }
         match completion.status {
@@ -197,6 +200,13 @@ impl Core {
             Status::Bad => self.count_error(out),
         }
         self.command_ended(out);
+    }
+
+    /// RFC 8437 §3: as after the greeting, but for TLS.
+    fn unauthenticated(&mut self, out: &mut Actions<Question>) {
+        self.state = State::NotAuthenticated;
+        self.names = NameForm::default();
+        out.deadline = Some(Deadline::Seconds(LOGIN_SECONDS));
     }
 
     /// After the answer to a question: what waited for it.

@@ -33,6 +33,11 @@ pub const LITERAL_BEFORE_LOGIN_BYTES_MAX: usize = 1024;
 /// Octets of a refused non-synchronising literal that are read and dropped to stay in step; beyond it BYE.
 pub const DISCARDED_LITERAL_BYTES_MAX: u64 = 64 * 1024;
 
+/// Octets of the longest non-synchronising literal under LITERAL- (RFC 7888 §5).
+pub const LITERAL_MINUS_BYTES_MAX: u64 = 4096;
+
+pub(super) const LITERAL_MINUS: &str = "A literal this long must wait for its '+'";
+
 impl Core {
     pub(super) fn limits(&self) -> Limits {
         let text_bytes = if self.state == State::NotAuthenticated {
@@ -99,6 +104,11 @@ impl Core {
             self.count_error(out);
             return self.refuse_literal(announced, u64::MAX, 0, out);
         };
+        if self.is_beyond_literal_minus(announced, bytes) {
+            self.push_untagged_or(tag, Status::Bad, Some(&Code::TooBig), LITERAL_MINUS, out);
+            self.count_error(out);
+            return self.refuse_literal(announced, bytes, DISCARDED_LITERAL_BYTES_MAX, out);
+        }
         let is_authenticated = self.state != State::NotAuthenticated;
         if is_authenticated && self.append_literal(head, announced, bytes, out) {
             return;
@@ -122,6 +132,11 @@ impl Core {
                 self.refuse_literal(announced, bytes, DISCARDED_LITERAL_BYTES_MAX, out);
             }
         }
+    }
+
+    /// RFC 7888 §5: with LITERAL- a client may send this many octets unasked.
+    pub(super) fn is_beyond_literal_minus(&self, announced: Announced, bytes: u64) -> bool {
+        !self.config.is_literal_plus && !announced.is_synchronising && bytes > LITERAL_MINUS_BYTES_MAX
     }
 
     /// After the response that refuses a command at its literal: forget it, skip what will come anyway (at most `most`

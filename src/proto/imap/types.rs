@@ -92,6 +92,10 @@ pub enum CommandBody {
     Close,
     /// RFC 3691.
     Unselect,
+    /// RFC 8437.
+    Unauthenticate,
+    /// RFC 4978, DEFLATE.
+    Compress,
     /// §6.4.3; with a set it is UIDPLUS' UID EXPUNGE (RFC 4315).
     Expunge { uids: Option<SequenceSet> },
     /// §6.4.4
@@ -263,7 +267,9 @@ impl NameForm {
     /// The form after ENABLE with these names.
     #[must_use]
     pub fn after_enable(self, capabilities: &[String]) -> Self {
-        let is_utf8 = |name: &String| name.eq_ignore_ascii_case("IMAP4rev2");
+        let is_utf8 = |name: &String| {
+            name.eq_ignore_ascii_case("IMAP4rev2") || name.eq_ignore_ascii_case("UTF8=ACCEPT")
+        };
         if capabilities.iter().any(is_utf8) {
             Self::Utf8
         } else {
@@ -284,6 +290,8 @@ pub enum StatusItem {
     Size,
     HighestModSeq,
     MailboxId,
+    /// RFC 9208 §4.1.4, octets.
+    DeletedStorage,
 }
 
 /// APPEND up to its first literal.
@@ -291,6 +299,15 @@ pub enum StatusItem {
 pub struct Append {
     pub mailbox: MailboxName,
     pub message: AppendMessage,
+    /// REPLACE (RFC 8508).
+    pub replaces: Option<Replaced>,
+}
+
+/// The message of the selected mailbox that goes when the new one comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    pub number: SequenceNumber,
+    pub by_uid: bool,
 }
 
 /// One message of an APPEND, without its literal.
@@ -303,6 +320,8 @@ pub struct AppendMessage {
     pub size: u64,
     /// The literal is a literal8 (RFC 3516 §4.4): it may hold NUL.
     pub is_binary: bool,
+    /// Given as `UTF8 (~{n} …)` (RFC 6855 §4): a parenthesis closes it.
+    pub is_utf8: bool,
 }
 
 /// A date-time with its zone (RFC 9051 §9 `date-time`).

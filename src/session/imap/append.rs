@@ -1,8 +1,9 @@
-//! APPEND (RFC 9051 §6.3.12, RFC 3502, RFC 4315): each message streams from the receive buffers into the store.
+//! APPEND and REPLACE (RFC 9051 §6.3.12, RFC 3502, RFC 4315, RFC 8508): each message streams from the receive buffers into the store.
 //!
 //! Invariants: the target and the room are checked before the client is told to send; the OK is built from the store's
 //! receipt; a message that fails on its way is read to its end and dropped; NUL comes in a literal8 only (RFC 3516).
-//! Several messages of one command are one change: all are there, or none.
+//! Several messages of one command are one change: all are there, or none. A message and the one it replaces are one
+//! change too, and only the difference counts against the quota.
 //! Limits: the size is the core's (`Config::message_bytes_max`); memory is the body writer's, [`APPEND_MESSAGES_MAX`]
 //! times.
 //! Not here: the dialogue around the literal (`proto::imap::append`).
@@ -10,16 +11,19 @@
 use super::Services;
 use super::changes::Occasion;
 use super::link::{Link, Lost};
-use super::state::{Session, code_of};
+use super::state::{Session, Stop, code_of};
 use crate::base::clock::Clock;
-use crate::model::MailboxName;
+use crate::mailbox::view::row_of;
+use crate::model::{MailboxName, Uid};
 use crate::model::flags::partition_flags;
-use crate::proto::imap::types::{Append, AppendMessage, InternalDate};
-use crate::proto::imap::{Answer, Appended, Code, Refusal};
+use crate::proto::imap::encode::code::push_status_line;
+use crate::proto::imap::types::{Append, AppendMessage, InternalDate, Replaced, SequenceRange, SequenceSet};
+use crate::proto::imap::{Answer, Appended, Code, Refusal, Status};
 use crate::session::pipe::Pipe;
 use crate::store::{BodyWriter, Change, CommitReceipt, Environment, NewMessage, Outcome, StoreError};
 use bytes::Bytes;
 use memchr::memchr;
+use smallvec::smallvec;
 
 /// Most messages of one APPEND. Each waits in memory for the last one, unless it is long
 /// ([`crate::store::options::BODY_IN_MEMORY_BYTES_MAX`]): together some MiB.
@@ -36,12 +40,19 @@ pub struct Upload<E: Environment> {
     writer: BodyWriter<E>,
     /// Why they will not be kept.
     failure: Option<Refusal>,
+    /// The message of the selected mailbox that goes with it (REPLACE), and its octets.
+    replaces: Option<(Uid, u64)>,
 }
 
 impl<S: Services> Session<S> {
     /// May this message come?
     pub fn append_begin(&mut self, append: Append) -> Answer<CommitReceipt> {
-        match self.check_append(&append.mailbox, append.message.size) {
+        let replaces = match append.replaces.map(|replaced| self.replaced(replaced)).transpose() {
+            Ok(replaces) => replaces,
+            Err(refusal) => return Answer::AppendRefused(refusal),
+        };
+        let freed = replaces.map_or(0, |(_, bytes)| bytes);
+        match self.check_append(&append.mailbox, append.message.size.saturating_sub(freed)) {
             Ok(()) => {
                 self.upload = Some(Box::new(Upload {
                     mailbox: append.mailbox,
@@ -50,6 +61,7 @@ impl<S: Services> Session<S> {
                     message: append.message,
                     writer: self.services.store().body_writer(),
                     failure: None,
+                    replaces,
                 }));
                 Answer::AppendReady
             }
@@ -62,6 +74,9 @@ impl<S: Services> Session<S> {
         let Some(mut upload) = self.upload.take() else {
             return Answer::AppendRefused(no_message());
         };
+        if upload.replaces.is_some() {
+            return Answer::AppendRefused(Refusal::new(Code::Cannot, "One message replaces one"));
+        }
         let writer = self.services.store().body_writer();
         match upload.next(message, writer, &*self.services).await {
             Ok(bytes) => match self.check_append(&upload.mailbox, bytes) {
@@ -73,6 +88,32 @@ impl<S: Services> Session<S> {
             },
             Err(refusal) => Answer::AppendRefused(refusal),
         }
+    }
+
+    /// The message that REPLACE names: it must be there still, in a mailbox that may be changed.
+    fn replaced(&self, replaced: Replaced) -> Result<(Uid, u64), Refusal> {
+        if self.is_uid_only && !replaced.by_uid {
+            return Err(Refusal::new(Code::UidRequired, "UIDONLY is enabled"));
+        }
+        let of_stop = |stop| match stop {
+            Stop::Ended(completion) => Refusal {
+                code: completion.code,
+                text: completion.text,
+            },
+            Stop::Lost(_) => no_message(),
+        };
+        self.writable().map_err(of_stop)?;
+        let set = SequenceSet::Ranges(smallvec![SequenceRange {
+            first: replaced.number,
+            last: replaced.number,
+        }]);
+        let found = self.with_selected(|state, selected| {
+            let index = selected.resolve(&set, replaced.by_uid).ok()?.first()?.start;
+            let row = row_of(&state.rows, selected.view.uids()[index])?;
+            Some((row.uid, u64::from(row.size)))
+        });
+        let gone = || Refusal::new(Code::NonExistent, "There is no such message to replace");
+        found.map_err(of_stop)?.ok_or_else(gone)
     }
 
     fn check_append(&self, mailbox: &MailboxName, bytes: u64) -> Result<(), Refusal> {
@@ -115,12 +156,26 @@ impl<S: Services> Session<S> {
         let Some(upload) = self.upload.take() else {
             return Ok(Answer::AppendRefused(no_message()));
         };
+        let occasion = match upload.replaces {
+            Some(_) => Occasion::Asked,
+            None => Occasion::Command,
+        };
         let answer = match self.commit_upload(*upload).await {
-            Ok(appended) => Answer::Appended(appended),
+            Ok(appended) => {
+                if appended.were_told {
+                    let code = Code::AppendUid {
+                        uid_validity: appended.uid_validity,
+                        uids: appended.uids.clone(),
+                    };
+                    // RFC 8508 §3.2: before EXISTS and EXPUNGE.
+                    push_status_line(b"*", Status::Ok, Some(&code), "Replacement is ready", link.out());
+                }
+                Answer::Appended(appended)
+            }
             Err(refusal) => Answer::AppendRefused(refusal),
         };
         // If the selected mailbox is gone, the end of the next command says so.
-        self.tell_changes(link, Occasion::Command).await?;
+        self.tell_changes(link, occasion).await?;
         Ok(answer)
     }
 
@@ -130,6 +185,8 @@ impl<S: Services> Session<S> {
     ) -> Result<Appended<CommitReceipt>, Refusal> {
         // Looked up only now: the mailbox may have been deleted or renamed while the messages came.
         let mailbox = self.mailbox_id(&upload.mailbox, Code::TryCreate);
+        let replaced = upload.replaces.map(|(uid, _)| uid);
+        let selected = self.selected.as_ref().map(|selected| selected.view.mailbox());
         let messages = upload.finish(&*self.services).await?;
         let Ok(mailbox) = mailbox else {
             return Err(Refusal::new(Code::TryCreate, "No such mailbox"));
@@ -138,6 +195,7 @@ impl<S: Services> Session<S> {
             mailbox,
             messages,
             quota_bytes: self.account.quota_bytes,
+            replaces: selected.zip(replaced),
         };
         let changed = self.services.store().change(self.account.id, append).await;
         match changed {
@@ -147,6 +205,7 @@ impl<S: Services> Session<S> {
                     receipt,
                     uid_validity,
                     uids,
+                    were_told: replaced.is_some(),
                 })
             }
             Ok(_) => Err(Refusal::new(Code::ServerBug, "The store answered something else")),

@@ -72,6 +72,8 @@ impl<S: Services> Session<S> {
             // The core answers these itself or asks about them in other words.
             CommandBody::Capability
             | CommandBody::Logout
+            | CommandBody::Unauthenticate
+            | CommandBody::Compress
             | CommandBody::Id(_)
             | CommandBody::StartTls
             | CommandBody::Authenticate { .. }

@@ -12,7 +12,10 @@ use super::{AuthVerdict, Services};
 use crate::base::wait::Waiter;
 use crate::model::Account;
 use crate::proto::imap::encode::code::push_bye_line;
-use crate::proto::imap::{Answer, Channel, Completion, Imap, LoginRefusal, Question};
+use crate::proto::imap::types::CommandBody;
+use crate::proto::imap::{
+    Answer, Channel, Code, Completion, Imap, LoginRefusal, Question, Status, Transition,
+};
 use crate::proto::{Event, Protocol};
 use crate::session::pipe::Pipe;
 use crate::store::CommitReceipt;
@@ -145,7 +148,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
         if self.link.actions.close {
             return Ok(Next::Close);
         }
-        if self.link.input.is_empty() {
+        if self.link.input.is_empty() && !self.link.inflate(&*self.services).await? {
             return Ok(Next::Wait);
         }
         self.offer().await
@@ -198,7 +201,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             Woken::Received(lease) if lease.is_empty() => {
                 self.imap.handle(Event::PeerClosed, &mut self.link.actions);
             }
-            Woken::Received(lease) => self.link.input.put(lease),
+            Woken::Received(lease) => self.link.received(lease),
             Woken::Late => {
                 // Said once: the core sets the next one.
                 self.link.deadline = None;
@@ -244,9 +247,34 @@ impl<P: Pipe, S: Services> Driver<P, S> {
                     AuthVerdict::Account(account) => return Ok(Next::Move(account)),
                 }
             }
+            Question::Command(command) if command.body == CommandBody::Compress => {
+                return self.compress().await;
+            }
             question => self.answer_in_session(question).await?,
         };
         self.imap.handle(Event::Answer(answer), &mut self.link.actions);
+        Ok(Next::Go)
+    }
+
+    /// COMPRESS (RFC 4978 §3). What a client sends before it has seen the answer might be meant either way.
+    async fn compress(&mut self) -> Result<Next, Lost> {
+        let is_active = self.link.inflater.is_some();
+        let completion = if !self.services.config().is_compress_offered {
+            Completion::bad("COMPRESS is not offered")
+        } else if is_active {
+            Completion::no("DEFLATE is active already").with_code(Code::CompressionActive)
+        } else if !self.link.input.is_empty() {
+            Completion::bad("Nothing may follow COMPRESS before its answer")
+        } else {
+            Completion::ok("DEFLATE is active")
+        };
+        let begins = completion.status == Status::Ok;
+        self.imap
+            .handle(Event::Answer(Answer::Done(completion)), &mut self.link.actions);
+        if begins {
+            self.link.flush(self.services.now()).await?;
+            self.link.inflater = Some(Box::default());
+        }
         Ok(Next::Go)
     }
 
@@ -258,6 +286,17 @@ impl<P: Pipe, S: Services> Driver<P, S> {
         };
         Ok(match question {
             Question::Authenticate(_) => Answer::Refused(LoginRefusal::Unavailable),
+            Question::Command(command) if command.body == CommandBody::Unauthenticate => {
+                // RFC 8437 §3: everything of the login is forgotten, nothing is expunged.
+                self.session = None;
+                if link.inflater.is_some() {
+                    // Where the client's own compression ends inside of what it sent cannot be told (RFC 8437 §3, §4).
+                    let closed = Completion::ok("UNAUTHENTICATE ends compression with the connection");
+                    return Ok(Answer::Done(closed.with_transition(Transition::Closed)));
+                }
+                let done = Completion::ok("UNAUTHENTICATE completed");
+                Answer::Done(done.with_transition(Transition::Unauthenticated))
+            }
             Question::Command(command) => Answer::Done(session.command(link, command).await?),
             Question::Idle => Answer::Idling,
             Question::IdleDone => {

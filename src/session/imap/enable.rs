@@ -17,6 +17,10 @@ impl<S: Services> Session<S> {
                     continue;
                 }
                 "IMAP4REV2" => (&mut self.is_rev2, "IMAP4rev2"),
+                "UTF8=ACCEPT" => {
+                    enabled.push("UTF8=ACCEPT");
+                    continue;
+                }
                 "QRESYNC" => (&mut self.is_qresync, "QRESYNC"),
                 "UIDONLY" => (&mut self.is_uid_only, "UIDONLY"),
                 _ => continue,

@@ -5,6 +5,7 @@
 //! Limits: [`SEND_BUFFER_BYTES`] of responses before the peer must take some of them; [`SEND_TIMEOUT`] for it to do so.
 //! Not here: what is written (the files beside this one).
 
+use super::compress::{Inflater, deflated};
 use crate::base::buffer::BufLease;
 use crate::base::wait::Waiter;
 use crate::mailbox::searching::Pace;
@@ -63,6 +64,8 @@ pub struct Link<P> {
     pub actions: Actions<Question>,
     /// The core's deadline.
     pub deadline: Option<Instant>,
+    /// Once COMPRESS is active.
+    pub inflater: Option<Box<Inflater>>,
     /// When others last had a turn.
     turn: Option<Instant>,
 }
@@ -75,6 +78,7 @@ impl<P: Pipe> Link<P> {
             input: Input::with_carry(carry),
             actions: Actions::default(),
             deadline,
+            inflater: None,
             turn: None,
         }
     }
@@ -94,9 +98,40 @@ impl<P: Pipe> Link<P> {
         }
         let wire = std::mem::take(&mut self.actions.wire);
         self.pipe.set_deadline(Some(now + SEND_TIMEOUT));
-        self.actions.wire = self.pipe.send(wire).await?;
+        if self.inflater.is_some() {
+            self.pipe.send(deflated(&wire)).await?;
+            self.actions.wire = wire;
+        } else {
+            self.actions.wire = self.pipe.send(wire).await?;
+        }
         self.actions.wire.clear();
         Ok(())
+    }
+
+    /// Takes what was received.
+    pub fn received(&mut self, lease: BufLease) {
+        match &mut self.inflater {
+            Some(inflater) => inflater.put(lease),
+            None => self.input.put(lease),
+        }
+    }
+
+    /// Inflates more input, if there is any; others get a turn before it is used. False: there is none.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn inflate<C: Pace>(&mut self, pace: &C) -> Result<bool, Lost> {
+        let Some(inflater) = &mut self.inflater else {
+            return Ok(false);
+        };
+        while inflater.has_more() {
+            if let Some(lease) = inflater.next()? {
+                self.input.put(lease);
+                pace.breathe().await;
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Between two parts of a long command: sends when [`SEND_BUFFER_BYTES`] are written, lets others run when

@@ -4,15 +4,16 @@
 //! The rules for names are the store's ([`Change`]); here they become responses. An account is one quota root, named "".
 
 use super::Services;
-use super::state::{Answered, Session, no};
+use super::state::{Answered, Session, Stop, no};
 use crate::mailbox::status::status;
 use crate::model::{MailboxName, SpecialUse};
 use crate::proto::imap::encode::mailbox::{
-    StatusValue, push_quota_line, push_quota_root_line, push_status_data_line,
+    Resource, StatusValue, push_quota_line, push_quota_root_line, push_status_data_line,
 };
 use crate::proto::imap::types::{NameForm, StatusItem};
 use crate::proto::imap::{Code, Completion, Transition};
-use crate::store::{AccountChange, Change, MailboxState, Outcome};
+use crate::store::{AccountChange, Change, MAILBOXES_MAX, MailboxState, Outcome};
+use smallvec::SmallVec;
 
 /// The name of an account's only quota root.
 const QUOTA_ROOT: &str = "";
@@ -96,20 +97,31 @@ impl<S: Services> Session<S> {
         })
     }
 
+    fn push_quota(&self, out: &mut Vec<u8>) -> Result<(), Stop> {
+        let (bytes, mailboxes) = self.with_account(|account| (account.bytes_used, account.names.len()))?;
+        let storage = self.account.quota_bytes.map(|limit| Resource::storage(bytes, limit));
+        let mailboxes = Resource {
+            name: "MAILBOX",
+            used: mailboxes as u64,
+            limit: MAILBOXES_MAX as u64,
+        };
+        let resources: SmallVec<[Resource; 2]> = storage.into_iter().chain([mailboxes]).collect();
+        push_quota_line(QUOTA_ROOT, &resources, out);
+        Ok(())
+    }
+
     pub fn quota(&self, root: &str, out: &mut Vec<u8>) -> Answered {
         if root != QUOTA_ROOT {
             return Ok(no(Code::NonExistent, "No such quota root"));
         }
-        let used = self.with_account(|account| account.bytes_used)?;
-        push_quota_line(QUOTA_ROOT, used, self.account.quota_bytes, out);
+        self.push_quota(out)?;
         Ok(Completion::ok("GETQUOTA completed"))
     }
 
     pub fn quota_root(&self, name: &MailboxName, out: &mut Vec<u8>) -> Answered {
         self.mailbox_id(name, Code::NonExistent)?;
         push_quota_root_line(name, QUOTA_ROOT, self.names, out);
-        let used = self.with_account(|account| account.bytes_used)?;
-        push_quota_line(QUOTA_ROOT, used, self.account.quota_bytes, out);
+        self.push_quota(out)?;
         Ok(Completion::ok("GETQUOTAROOT completed"))
     }
 }

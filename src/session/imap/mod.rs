@@ -18,6 +18,7 @@
 mod append;
 mod changes;
 mod commands;
+mod compress;
 mod driver;
 mod enable;
 mod fetch;

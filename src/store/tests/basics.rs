@@ -274,6 +274,7 @@ fn appends_answer_with_uids_and_obey_the_quota() {
         mailbox: INBOX_ID,
         messages,
         quota_bytes: Some(10),
+        replaces: None,
     };
     let (_, outcome) = world
         .run(store.change(ALICE, append(vec![message("four"), message("")])))
@@ -285,6 +286,7 @@ fn appends_answer_with_uids_and_obey_the_quota() {
         mailbox: MailboxId(99),
         messages: vec![message("x")],
         quota_bytes: None,
+        replaces: None,
     };
     assert_eq!(
         world.run(store.change(ALICE, nowhere)).map(|_| ()),

@@ -200,6 +200,7 @@ pub async fn execute(store: &Store<SimEnvironment>, id: AccountId, op: &Op) -> R
                 body: memory(body.clone()),
             }],
             quota_bytes: None,
+            replaces: None,
         },
         Op::StoreFlags(of, set, operation, flags, keywords) => Change::StoreFlags {
             mailbox: mailbox(of),

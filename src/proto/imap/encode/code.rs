@@ -28,6 +28,8 @@ pub enum Code {
     ClientBug,
     /// RFC 7162 §3.2.11: the mailbox selected before is closed.
     Closed,
+    /// RFC 4978 §3.
+    CompressionActive,
     ContactAdmin,
     /// UIDs in the order of the copies: the n-th of `source` became the n-th of `copies`.
     CopyUid {
@@ -166,6 +168,7 @@ fn plain_name(code: &Code) -> &'static str {
         Code::Cannot => "CANNOT",
         Code::ClientBug => "CLIENTBUG",
         Code::Closed => "CLOSED",
+        Code::CompressionActive => "COMPRESSIONACTIVE",
         Code::ContactAdmin => "CONTACTADMIN",
         Code::Corruption => "CORRUPTION",
         Code::ExpungeIssued => "EXPUNGEISSUED",

@@ -88,6 +88,7 @@ pub fn status_item_name(item: StatusItem) -> &'static str {
         StatusItem::Size => "SIZE",
         StatusItem::HighestModSeq => "HIGHESTMODSEQ",
         StatusItem::MailboxId => "MAILBOXID",
+        StatusItem::DeletedStorage => "DELETED-STORAGE",
     }
 }
 
@@ -190,18 +191,38 @@ pub fn push_namespace_line(out: &mut Vec<u8>) {
     out.extend_from_slice(b"* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n");
 }
 
-/// Appends `* QUOTA root (STORAGE used limit)` CRLF, in KiB as RFC 9208 §3.2 counts; use is rounded up, the limit down.
-/// Without a limit the list is empty.
-pub fn push_quota_line(root: &str, used_bytes: u64, limit_bytes: Option<u64>, out: &mut Vec<u8>) {
+/// One resource of a quota root (RFC 9208 §5): its name, what is used, what there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resource {
+    pub name: &'static str,
+    pub used: u64,
+    pub limit: u64,
+}
+
+impl Resource {
+    /// STORAGE, in KiB: use is rounded up, the limit down.
+    #[must_use]
+    pub fn storage(used_bytes: u64, limit_bytes: u64) -> Self {
+        Self {
+            name: "STORAGE",
+            used: used_bytes.div_ceil(1024),
+            limit: limit_bytes / 1024,
+        }
+    }
+}
+
+/// Appends `* QUOTA root (NAME used limit …)` CRLF; resources without a limit are left out.
+pub fn push_quota_line(root: &str, resources: &[Resource], out: &mut Vec<u8>) {
     out.extend_from_slice(b"* QUOTA ");
     push_string(root.as_bytes(), out);
     out.extend_from_slice(b" (");
-    if let Some(limit) = limit_bytes {
-        out.extend_from_slice(b"STORAGE ");
-        push_number(used_bytes.div_ceil(1024), out);
+    push_spaced(resources, out, |resource, out| {
+        out.extend_from_slice(resource.name.as_bytes());
         out.push(b' ');
-        push_number(limit / 1024, out);
-    }
+        push_number(resource.used, out);
+        out.push(b' ');
+        push_number(resource.limit, out);
+    });
     out.extend_from_slice(b")\r\n");
 }
 

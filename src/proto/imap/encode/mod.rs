@@ -65,6 +65,10 @@ fn push_string_if(may_be_quoted: bool, text: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(text);
         return;
     }
+    push_quoted(text, out);
+}
+
+fn push_quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     for &byte in text {
         if matches!(byte, b'"' | b'\\') {

@@ -20,6 +20,7 @@ pub(super) fn command(verb: &[u8], cursor: &mut Cursor<'_>) -> Option<Parsed<Com
         b"AUTHENTICATE" => authenticate(cursor),
         b"LOGIN" => login(cursor),
         b"GETQUOTA" => get_quota(cursor),
+        b"COMPRESS" => compress(cursor),
         b"NOTIFY" => super::notify::notify(cursor),
         b"GETQUOTAROOT" => mailbox::one(cursor).map(CommandBody::GetQuotaRoot),
         _ => return None,
@@ -83,6 +84,14 @@ fn login(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
     cursor.space()?;
     let password = Secret(cursor.astring()?.into_owned());
     Ok(CommandBody::Login { login, password })
+}
+
+fn compress(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
+    cursor.space()?;
+    match cursor.word("DEFLATE")?.bytes() {
+        b"DEFLATE" => Ok(CommandBody::Compress),
+        _ => Err(Fault::Expected("DEFLATE")),
+    }
 }
 
 fn get_quota(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {

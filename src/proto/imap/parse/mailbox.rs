@@ -9,7 +9,7 @@ use super::{Fault, ParseError, qresync, take_tag};
 use crate::model::{Flag, Flags, Keyword, MailboxName, SpecialUse};
 use crate::proto::imap::dates;
 use crate::proto::imap::types::{
-    Append, AppendMessage, CommandBody, List, NameForm, SelectParameters, StatusItem, Tag,
+    Append, AppendMessage, CommandBody, List, NameForm, Replaced, SelectParameters, StatusItem, Tag,
 };
 use crate::proto::imap::utf7::{self, Utf7Error};
 use smallvec::SmallVec;
@@ -37,7 +37,7 @@ pub(super) fn command(verb: &[u8], cursor: &mut Cursor<'_>) -> Option<Parsed<Com
         b"LIST" => list(cursor),
         b"LSUB" => lsub(cursor),
         b"STATUS" => status(cursor),
-        // With its literal APPEND is read by `append_head`; here it has none.
+        // With its literal APPEND is read by `append_head`; here it has none. So is REPLACE.
         b"APPEND" => Err(append_arguments(cursor)
             .err()
             .unwrap_or(Fault::Expected("a literal at the end of the line"))),
@@ -57,14 +57,16 @@ pub(super) fn name(cursor: &mut Cursor<'_>) -> Parsed<MailboxName> {
     Ok(MailboxName::new(&decode(&wire, cursor.names)?)?)
 }
 
-fn decode(wire: &[u8], names: NameForm) -> Result<String, Utf7Error> {
+fn decode(wire: &[u8], names: NameForm) -> Parsed<String> {
     match names {
-        NameForm::ModifiedUtf7 => utf7::decode(wire),
-        NameForm::Utf8 => match std::str::from_utf8(wire) {
-            Ok(name) => Ok(name.to_owned()),
-            Err(_) => Err(Utf7Error::NotUtf8),
-        },
+        NameForm::ModifiedUtf7 => Ok(utf7::decode(wire)?),
+        NameForm::Utf8 => utf8(wire).map(str::to_owned),
     }
+}
+
+/// RFC 6855 §3: what is not UTF-8 is BAD.
+fn utf8(wire: &[u8]) -> Parsed<&str> {
+    std::str::from_utf8(wire).map_err(|_| Fault::Expected("UTF-8"))
 }
 
 fn select(cursor: &mut Cursor<'_>) -> Parsed<(MailboxName, SelectParameters)> {
@@ -119,9 +121,8 @@ fn rename(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
 /// encoded run) stands for itself and matches what it can.
 fn pattern(wire: &[u8], names: NameForm) -> Parsed<String> {
     match decode(wire, names) {
-        Err(Utf7Error::NotUtf8) => Err(Utf7Error::NotUtf8.into()),
-        Err(_) => Ok(String::from_utf8_lossy(wire).into_owned()),
-        Ok(pattern) => Ok(pattern),
+        Err(Fault::Encoding(error)) if error != Utf7Error::NotUtf8 => Ok(String::from_utf8_lossy(wire).into_owned()),
+        decoded => decoded,
     }
 }
 
@@ -227,6 +228,7 @@ fn status_item(word: &Upper) -> Parsed<StatusItem> {
         b"SIZE" => StatusItem::Size,
         b"HIGHESTMODSEQ" => StatusItem::HighestModSeq,
         b"MAILBOXID" => StatusItem::MailboxId,
+        b"DELETED-STORAGE" => StatusItem::DeletedStorage,
         _ => return Err(Fault::Expected("a known STATUS item")),
     })
 }
@@ -271,7 +273,8 @@ pub enum AppendHead {
     Message(Tag, Append),
 }
 
-/// Reads `tag APPEND mailbox [flags] [date-time] ` before an announced message; `text` ends with `{n}` CRLF.
+/// Reads `tag APPEND mailbox [flags] [date-time] ` or `tag [UID] REPLACE number mailbox …` (RFC 8508) before an
+/// announced message; `text` ends with `{n}` CRLF.
 ///
 /// # Errors
 /// When it is APPEND and something in it is wrong.
@@ -280,16 +283,38 @@ pub fn append_head(text: &[u8], names: NameForm) -> Result<AppendHead, ParseErro
     let Ok(tag) = take_tag(&mut cursor) else {
         return Ok(AppendHead::Other);
     };
-    if !cursor.eat_keyword(b"APPEND") || is_announcement(cursor.rest().get(1..).unwrap_or_default()) {
+    let by_uid = cursor.eat_keyword(b"UID") && cursor.eat(b' ');
+    let is_replace = cursor.eat_keyword(b"REPLACE");
+    if !is_replace && (by_uid || !cursor.eat_keyword(b"APPEND")) {
         return Ok(AppendHead::Other);
     }
-    match append_arguments(&mut cursor) {
+    let parsed = if is_replace {
+        replaced(&mut cursor, by_uid).map(Some)
+    } else {
+        Ok(None)
+    };
+    // The literal may be the mailbox name.
+    if parsed.is_ok() && is_announcement(cursor.rest().get(1..).unwrap_or_default()) {
+        return Ok(AppendHead::Other);
+    }
+    let parsed = parsed.and_then(|replaces| {
+        let append = append_arguments(&mut cursor)?;
+        Ok(Append { replaces, ..append })
+    });
+    match parsed {
         Ok(append) => Ok(AppendHead::Message(tag, append)),
         Err(fault) => Err(ParseError {
             tag: Some(tag),
             fault,
         }),
     }
+}
+
+/// SP seq-number.
+fn replaced(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<Replaced> {
+    cursor.space()?;
+    let number = super::sets::sequence_number(cursor)?;
+    Ok(Replaced { number, by_uid })
 }
 
 /// True for `{n}` CRLF and nothing behind it.
@@ -301,15 +326,19 @@ fn append_arguments(cursor: &mut Cursor<'_>) -> Parsed<Append> {
     let mailbox = one(cursor)?;
     cursor.space()?;
     let message = append_message(cursor)?;
-    Ok(Append { mailbox, message })
+    Ok(Append {
+        mailbox,
+        message,
+        replaces: None,
+    })
 }
 
 /// Reads `[flags] [date-time] ` before a further message (RFC 3502); `text` ends with `{n}` CRLF.
 ///
 /// # Errors
 /// When something in it is wrong.
-pub fn append_next(text: &[u8]) -> Parsed<AppendMessage> {
-    append_message(&mut Cursor::new(text))
+pub fn append_next(text: &[u8], names: NameForm) -> Parsed<AppendMessage> {
+    append_message(&mut Cursor::with_names(text, names))
 }
 
 fn append_message(cursor: &mut Cursor<'_>) -> Parsed<AppendMessage> {
@@ -327,8 +356,16 @@ fn append_message(cursor: &mut Cursor<'_>) -> Parsed<AppendMessage> {
         ))?);
         cursor.space()?;
     }
+    // RFC 6855 §4
+    let is_utf8 = cursor.names == NameForm::Utf8 && cursor.eat_word(b"UTF8");
+    if is_utf8 {
+        cursor.expect(b'(', "'(' and a literal8")?;
+    }
     // literal8 of RFC 3516.
     let is_binary = cursor.eat(b'~');
+    if is_utf8 && !is_binary {
+        return Err(Fault::Expected("a literal8"));
+    }
     if !is_announcement(cursor.rest()) {
         return Err(Fault::Expected("flags, a date-time or the message as a literal"));
     }
@@ -337,5 +374,6 @@ fn append_message(cursor: &mut Cursor<'_>) -> Parsed<AppendMessage> {
         internal_date,
         size: 0,
         is_binary,
+        is_utf8,
     })
 }

@@ -144,6 +144,7 @@ fn command_without_arguments(verb: &[u8]) -> Option<CommandBody> {
         b"CHECK" => CommandBody::Check,
         b"CLOSE" => CommandBody::Close,
         b"UNSELECT" => CommandBody::Unselect,
+        b"UNAUTHENTICATE" => CommandBody::Unauthenticate,
         b"EXPUNGE" => CommandBody::Expunge { uids: None },
         _ => return None,
     })

@@ -36,7 +36,7 @@ pub(super) fn sequence_set(cursor: &mut Cursor<'_>) -> Parsed<SequenceSet> {
     }
 }
 
-fn sequence_number(cursor: &mut Cursor<'_>) -> Parsed<SequenceNumber> {
+pub(super) fn sequence_number(cursor: &mut Cursor<'_>) -> Parsed<SequenceNumber> {
     if cursor.eat(b'*') {
         return Ok(SequenceNumber::Largest);
     }

@@ -212,6 +212,7 @@ impl Table {
                 self.committed.append(&mut bodies);
                 let uids = before + 1..=self.committed.len() as u32;
                 Answer::Appended(Appended {
+                    were_told: false,
                     receipt: TestReceipt,
                     uid_validity: UidValidity(7),
                     uids: uids.filter_map(Uid::new).collect(),

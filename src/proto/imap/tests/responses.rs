@@ -129,7 +129,7 @@ fn untagged_responses_are_whole_lines() {
         "* ESEARCH (TAG \"A282\") UID MIN 2 COUNT 3 ALL 2,10:11\r\n"
     );
     assert_eq!(
-        written(|out| push_quota_line("", 1025, Some(4096), out)),
+        written(|out| push_quota_line("", &[Resource::storage(1025, 4096)], out)),
         "* QUOTA \"\" (STORAGE 2 4)\r\n"
     );
 }

@@ -378,7 +378,8 @@ fn deadlines_follow_the_dialogue() {
         let _ = imap.handle(event, &mut out);
         out.deadline.map(|deadline| match deadline {
             Deadline::Seconds(seconds) => seconds,
-            Deadline::Earned { .. } => panic!("nothing is earned here"),
+            // Time earned, in thousands beside the plain ones.
+            Deadline::Earned { milliseconds, .. } => u32::try_from(milliseconds).unwrap() * 1_000,
         })
     };
     assert_eq!(deadline(Event::Opened), Some(60));
@@ -395,6 +396,32 @@ fn deadlines_follow_the_dialogue() {
     assert_eq!(deadline(Event::Bytes(b"d CAPABILITY\r\n")), Some(1800));
     assert_eq!(deadline(Event::Bytes(b"e APPEND x {3}\r\n")), None);
     assert_eq!(deadline(Event::Answer(Answer::AppendReady)), Some(60));
-    assert_eq!(deadline(Event::Bytes(b"a")), Some(60));
+    // A hundred octets a second: ten milliseconds each.
+    assert_eq!(deadline(Event::Bytes(b"a")), Some(10_000));
     assert_eq!(deadline(Event::Bytes(b"bc\r\n")), None);
+}
+
+#[test]
+fn with_literal_minus_long_literals_must_wait() {
+    // RFC 7888 §5
+    let config = Config {
+        is_literal_plus: false,
+        ..Config::default()
+    };
+    let channel = Channel {
+        is_tls: true,
+        is_plaintext_login_allowed: false,
+    };
+    let mut table = Table::unopened(channel, config);
+    table.event(Event::Opened, false);
+    assert!(String::from_utf8_lossy(&table.wire).contains(" LITERAL- "));
+    assert!(!String::from_utf8_lossy(&table.wire).contains("LITERAL+"));
+    table.exchange(b"a LOGIN alice {6+}\r\nsecret\r\n");
+    let long = format!("b APPEND INBOX {{4097+}}\r\n{}\r\nc NOOP\r\n", "x".repeat(4097));
+    let answer = table.exchange(long.as_bytes());
+    assert!(answer.starts_with("b BAD [TOOBIG] "), "{answer}");
+    assert!(answer.contains("\r\nc OK "), "{answer}");
+    let fits = format!("d APPEND INBOX {{4096+}}\r\n{}\r\n", "x".repeat(4096));
+    assert!(table.exchange(fits.as_bytes()).starts_with("d OK "));
+    assert!(table.exchange(b"e APPEND INBOX {4097}\r\n").starts_with("+ "));
 }

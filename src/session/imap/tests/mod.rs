@@ -2,6 +2,7 @@
 
 mod changes;
 mod content;
+mod extensions;
 mod failures;
 mod finding;
 mod mailboxes;

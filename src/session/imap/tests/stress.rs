@@ -14,6 +14,7 @@ enum Step {
     UidExpunge(usize, u8),
     Copy(usize, u8),
     Move(usize, u8),
+    Replace(usize, u8),
     Noop(usize),
     Read(usize, u8),
     Search(usize),
@@ -23,7 +24,7 @@ enum Step {
     Together(u8),
 }
 
-const CLIENTS: usize = 3;
+const CLIENTS: usize = 4;
 const FLAGS: [&str; 4] = ["\\Seen", "\\Deleted", "$a", "\\Deleted \\Flagged"];
 
 fn step() -> impl Strategy<Value = Step> {
@@ -36,6 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (who.clone(), any::<u8>()).prop_map(|(c, m)| Step::UidExpunge(c, m)),
         1 => (who.clone(), any::<u8>()).prop_map(|(c, m)| Step::Copy(c, m)),
         1 => (who.clone(), any::<u8>()).prop_map(|(c, m)| Step::Move(c, m)),
+        1 => (who.clone(), any::<u8>()).prop_map(|(c, m)| Step::Replace(c, m)),
         3 => who.clone().prop_map(Step::Noop),
         2 => (who.clone(), any::<u8>()).prop_map(|(c, m)| Step::Read(c, m)),
         1 => who.clone().prop_map(Step::Search),
@@ -52,32 +54,108 @@ struct Known {
     flags: Option<BTreeSet<String>>,
 }
 
+/// The ways clients keep up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Style {
+    Plain,
+    /// VANISHED, and a SELECT that tells only what has changed (RFC 7162).
+    Resyncs,
+    /// Told at once, without a command (RFC 5465).
+    Notified,
+}
+
+const STYLES: [Style; CLIENTS] = [Style::Plain, Style::Resyncs, Style::Plain, Style::Notified];
+
 struct Mua {
     client: Client,
+    style: Style,
+    /// UIDVALIDITY and HIGHESTMODSEQ of the last SELECT.
+    synced: Option<(String, String)>,
     messages: Vec<Known>,
     /// Keywords that FLAGS has named.
     keywords: BTreeSet<String>,
 }
 
 impl Mua {
-    fn new(world: &mut World) -> Self {
+    fn new(world: &mut World, style: Style) -> Self {
         let mut mua = Self {
             client: world.login(1),
+            style,
+            synced: None,
             messages: Vec::new(),
             keywords: BTreeSet::new(),
         };
+        match style {
+            Style::Plain => {}
+            Style::Resyncs => drop(mua.client.ok(world, "ENABLE QRESYNC")),
+            Style::Notified => {
+                let all = "NOTIFY SET (selected (MessageNew MessageExpunge FlagChange))";
+                drop(mua.client.ok(world, all));
+            }
+        }
         mua.select(world);
         mua
     }
 
     fn select(&mut self, world: &mut World) {
-        self.messages.clear();
-        let reply = self.client.ok(world, "SELECT INBOX");
+        let resync = self.synced.clone().filter(|_| self.style == Style::Resyncs);
+        let reply = match resync {
+            Some((validity, mod_seq)) => {
+                // Numbers end here; UIDs and flags stay known.
+                self.messages.retain(|known| known.uid.is_some());
+                let known: Vec<String> = self.messages.iter().map(|m| m.uid.unwrap().to_string()).collect();
+                let known = if known.is_empty() { String::new() } else { format!(" {}", known.join(",")) };
+                let parameter = format!("QRESYNC ({validity} {mod_seq}{known})");
+                let reply = self.client.ok(world, &format!("SELECT INBOX ({parameter})"));
+                self.forget_earlier(&reply.untagged);
+                reply
+            }
+            None => {
+                self.messages.clear();
+                self.client.ok(world, "SELECT INBOX")
+            }
+        };
+        let number = |name: &str| {
+            let (_, rest) = reply.untagged.split_once(name).unwrap();
+            rest.chars().take_while(char::is_ascii_digit).collect::<String>()
+        };
+        self.synced = Some((number("[UIDVALIDITY "), number("[HIGHESTMODSEQ ")));
         self.learn(&reply.untagged, true);
         self.fetch_unknown(world);
     }
 
+    /// Of what a client knew, some is no more; no number changes by it (RFC 7162 §3.2.10.1).
+    fn forget_earlier(&mut self, untagged: &str) {
+        for line in untagged.split("\r\n") {
+            if let Some(set) = line.strip_prefix("* VANISHED (EARLIER) ") {
+                let gone = numbers(set);
+                self.messages.retain(|known| !gone.contains(&known.uid.unwrap()));
+            }
+        }
+    }
+
+    /// One number less for each (RFC 7162 §3.2.10.2).
+    fn forget(&mut self, set: &str) {
+        assert_eq!(self.style, Style::Resyncs, "VANISHED without QRESYNC");
+        for uid in numbers(set) {
+            let known = self.messages.iter().position(|known| known.uid == Some(uid));
+            // It was announced, and its UID never told: those are the last ones.
+            let at = known.or_else(|| self.messages.iter().position(|known| known.uid.is_none()));
+            self.messages.remove(at.expect("VANISHED names what was announced"));
+        }
+    }
+
+    /// What came without a command.
+    fn read_pushed(&mut self, world: &mut World) {
+        world.run();
+        let told = self.client.read();
+        assert!(told.is_empty() || self.style == Style::Notified, "{told}");
+        self.learn(&told, true);
+        self.fetch_unknown(world);
+    }
+
     fn run(&mut self, world: &mut World, command: &str, may_expunge: bool) -> String {
+        let may_expunge = may_expunge || self.style == Style::Notified;
         let reply = self.client.command(world, command);
         self.learn(&reply.untagged, may_expunge);
         self.fetch_unknown(world);
@@ -103,6 +181,12 @@ impl Mua {
             if let Some(list) = line.strip_prefix("* FLAGS (") {
                 self.keywords = list.trim_end_matches(')').split(' ').map(str::to_owned).collect();
             }
+            if let Some(set) = line.strip_prefix("* VANISHED ")
+                && !set.starts_with('(')
+            {
+                assert!(may_expunge, "VANISHED at the wrong time: {untagged}");
+                self.forget(set);
+            }
             let mut words = line.strip_prefix("* ").unwrap_or_default().splitn(3, ' ');
             let (Some(Ok(number)), Some(kind)) = (words.next().map(str::parse::<usize>), words.next()) else {
                 continue;
@@ -117,6 +201,7 @@ impl Mua {
                 }
                 "EXPUNGE" => {
                     assert!(may_expunge, "EXPUNGE at the wrong time: {untagged}");
+                    assert_ne!(self.style, Style::Resyncs, "EXPUNGE with QRESYNC");
                     self.messages.remove(number - 1);
                 }
                 "FETCH" => self.learn_fetch(number, words.next().unwrap_or_default()),
@@ -157,6 +242,15 @@ impl Mua {
     fn pick(&self, which: u8) -> Option<usize> {
         (!self.messages.is_empty()).then(|| usize::from(which) % self.messages.len() + 1)
     }
+}
+
+/// The numbers of a set without `*`.
+fn numbers(set: &str) -> BTreeSet<u32> {
+    let range = |range: &str| {
+        let (first, last) = range.split_once(':').unwrap_or((range, range));
+        first.parse::<u32>().unwrap()..=last.parse().unwrap()
+    };
+    set.split(',').flat_map(range).collect()
 }
 
 /// What a client makes of its own silent STORE.
@@ -216,6 +310,12 @@ fn take(world: &mut World, muas: &mut [Mua], step: &Step) {
                 muas[*c].run(world, &format!("MOVE {number}:* INBOX"), true);
             }
         }
+        Step::Replace(c, which) => {
+            if let Some(number) = muas[*c].pick(*which) {
+                let command = format!("REPLACE {number} INBOX ($b) {{17+}}\r\nSubject: y\r\n\r\nho\r\n");
+                muas[*c].run(world, &command, true);
+            }
+        }
         Step::Noop(c) => {
             muas[*c].run(world, "NOOP", true);
         }
@@ -251,6 +351,7 @@ fn together(world: &mut World, muas: &mut [Mua], which: u8) {
         mua.client.send(match place {
             0 => format!("x STORE {number} +FLAGS (\\Answered)\r\n"),
             1 => format!("x STORE {number} FLAGS (\\Deleted)\r\n"),
+            3 => format!("x UID STORE {number} +FLAGS ($c)\r\n"),
             _ => "x UID EXPUNGE 1:*\r\n".to_owned(),
         });
     }
@@ -261,26 +362,39 @@ fn together(world: &mut World, muas: &mut [Mua], which: u8) {
             told.contains("x OK") || told.contains("x NO") || told.contains("x BAD"),
             "{told}"
         );
-        mua.learn(&told, place >= 2);
+        mua.learn(&told, place >= 2 || mua.style == Style::Notified);
         mua.fetch_unknown(world);
     }
 }
 
+/// A case is twenty steps on average. A million of them: `PROPTEST_CASES=50000 cargo test --release --lib imap::tests::stress`.
+fn cases() -> u32 {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default().cases,
+        None => 64,
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
     #[test]
     fn every_client_knows_the_mailbox_in_the_end(steps in prop::collection::vec(step(), 0..40)) {
         let mut world = World::new();
         let mut filler = world.login(1);
         filler.fill(&mut world, "INBOX", 4);
-        let mut muas: Vec<Mua> = (0..CLIENTS).map(|_| Mua::new(&mut world)).collect();
+        let mut muas: Vec<Mua> = STYLES.iter().map(|style| Mua::new(&mut world, *style)).collect();
         for step in &steps {
+            // Numbers in a command are those its client was told of last.
+            for mua in &mut muas {
+                mua.read_pushed(&mut world);
+            }
             take(&mut world, &mut muas, step);
         }
         for mua in &mut muas {
+            mua.read_pushed(&mut world);
             mua.run(&mut world, "NOOP", true);
         }
-        let fresh = Mua::new(&mut world);
+        let fresh = Mua::new(&mut world, Style::Plain);
         let uids: BTreeMap<_, _> = fresh.messages.iter().map(|known| (known.uid, ())).collect();
         prop_assert_eq!(uids.len(), fresh.messages.len());
         for mua in &muas {

@@ -1,0 +1,196 @@
+//! Dialogues of small extensions: REPLACE (RFC 8508), UNAUTHENTICATE (RFC 8437), UTF8=ACCEPT (RFC 6855).
+
+use super::world::{Client, World};
+
+fn replace(world: &mut World, client: &mut Client, head: &str, message: &str) -> super::world::Reply {
+    client.command(world, &format!("{head} {{{}+}}\r\n{message}", message.len()))
+}
+
+#[test]
+fn replace_puts_one_message_in_the_place_of_another() {
+    // RFC 8508 §3.2, §3.3
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 4);
+    let mut b = world.selected(1);
+    let reply = replace(&mut world, &mut a, "REPLACE 4 INBOX (\\Draft)", "Subject: new\r\n\r\nx\r\n");
+    let lines = reply.lines();
+    assert!(lines[0].starts_with("* OK [APPENDUID ") && lines[0].contains(" 5] "), "{lines:?}");
+    assert_eq!(lines[1..4], ["* 4 EXPUNGE", "* 4 EXISTS", "* 4 RECENT"]);
+    assert_eq!(reply.tagged, "OK REPLACE completed");
+    assert!(b.ok(&mut world, "NOOP").has("* 4 EXPUNGE"));
+    // Into another mailbox, by UID: of the two nothing is left between.
+    let reply = replace(&mut world, &mut a, "UID REPLACE 5 Sent (\\Seen)", "Subject: sent\r\n\r\nx\r\n");
+    assert_eq!(reply.lines()[1..], ["* 4 EXPUNGE"]);
+    assert!(a.ok(&mut world, "STATUS Sent (MESSAGES)").has("* STATUS Sent (MESSAGES 1)"));
+    let mut world = world.restarted();
+    let mut c = world.selected(1);
+    assert!(c.ok(&mut world, "UID SEARCH ALL").has("* SEARCH 1 2 3"));
+}
+
+#[test]
+fn replace_is_refused_whole() {
+    // RFC 8508 §3.4, §3.5, and what APPEND is refused for
+    let mut world = World::new();
+    let mut a = world.login(1);
+    let answer = |world: &mut World, client: &mut Client, head: &str| {
+        replace(world, client, head, "Subject: x\r\n\r\n").tagged
+    };
+    assert!(answer(&mut world, &mut a, "REPLACE 1 INBOX").starts_with("BAD"), "not selected");
+    a.fill(&mut world, "INBOX", 2);
+    a.ok(&mut world, "SELECT INBOX");
+    for (head, code) in [
+        ("REPLACE 1 nowhere", "NO [TRYCREATE]"),
+        ("REPLACE 9 INBOX", "NO [NONEXISTENT]"),
+        ("UID REPLACE 9 INBOX", "NO [NONEXISTENT]"),
+        ("REPLACE 0 INBOX", "BAD"),
+        ("REPLACE 1:2 INBOX", "BAD"),
+    ] {
+        let answer = answer(&mut world, &mut a, head);
+        assert!(answer.starts_with(code), "{head}: {answer}");
+    }
+    let two = "REPLACE 1 INBOX {12+}\r\nSubject: x\r\n {12+}\r\nSubject: y\r\n";
+    assert!(a.tagged(&mut world, two).starts_with("NO [CANNOT]"));
+    a.ok(&mut world, "EXAMINE INBOX");
+    assert!(answer(&mut world, &mut a, "REPLACE 1 INBOX").starts_with("NO [READ-ONLY]"));
+    assert!(a.ok(&mut world, "UID SEARCH ALL").has("* SEARCH 1 2"));
+}
+
+#[test]
+fn replace_counts_the_difference_against_the_quota() {
+    // RFC 8508 §3.4; account 3 may have 1,000 octets.
+    let mut world = World::new();
+    let mut a = world.selected(3);
+    let message = |octets: usize| format!("Subject: x\r\n\r\n{}", "y".repeat(octets - 14));
+    a.append(&mut world, "INBOX", "", &message(900));
+    let reply = replace(&mut world, &mut a, "REPLACE 1 INBOX", &message(1_000));
+    assert!(reply.tagged.starts_with("OK"), "{reply:?}");
+    let reply = replace(&mut world, &mut a, "REPLACE 1 INBOX", &message(1_001));
+    assert!(reply.tagged.starts_with("NO [OVERQUOTA]"), "{reply:?}");
+    assert!(a.ok(&mut world, "FETCH 1 RFC822.SIZE").has("* 1 FETCH (RFC822.SIZE 1000)"));
+}
+
+#[test]
+fn unauthenticate_forgets_everything_of_the_login() {
+    // RFC 8437 §3
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.append(&mut world, "INBOX", "\\Deleted", "Subject: x\r\n\r\n");
+    a.ok(&mut world, "ENABLE QRESYNC UTF8=ACCEPT UIDONLY");
+    // Pipelined with the next login.
+    a.send("u UNAUTHENTICATE\r\nl LOGIN 2 secret\r\n");
+    world.run();
+    let told = a.read();
+    assert!(told.starts_with("u OK UNAUTHENTICATE completed\r\nl OK [CAPABILITY "), "{told}");
+    assert!(a.tagged(&mut world, "UID FETCH 1 FLAGS").starts_with("BAD"), "nothing is selected");
+    assert!(a.ok(&mut world, "SELECT INBOX").has("* 0 EXISTS"), "it is the other account");
+    a.fill(&mut world, "INBOX", 1);
+    assert!(a.ok(&mut world, "FETCH 1 UID").has("* 1 FETCH (UID 1)"), "UIDONLY is off");
+    a.ok(&mut world, "UNAUTHENTICATE");
+    assert!(a.tagged(&mut world, "UNAUTHENTICATE").starts_with("BAD"));
+    assert!(a.tagged(&mut world, "SELECT INBOX").starts_with("BAD"));
+    // Nothing was expunged.
+    assert!(world.selected(1).ok(&mut world, "SEARCH ALL").has("* SEARCH 1"));
+}
+
+#[test]
+fn compress_deflates_both_ways() {
+    // RFC 4978 §3; octets read as Latin-1 by the test's client.
+    use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+    let mut world = World::new();
+    let mut a = world.login(1);
+    assert!(a.tagged(&mut world, "COMPRESS LZW").starts_with("BAD"));
+    assert_eq!(a.tagged(&mut world, "COMPRESS DEFLATE"), "OK DEFLATE is active");
+    let (mut deflate, mut inflate) = (Compress::new(Compression::best(), false), Decompress::new(false));
+    let mut exchange = |world: &mut World, text: &[u8]| {
+        let mut sent = Vec::with_capacity(text.len() + 1_000);
+        deflate.compress_vec(text, &mut sent, FlushCompress::Sync).unwrap();
+        a.send(sent);
+        world.run();
+        let octets: Vec<u8> = a.read().chars().map(|c| c as u8).collect();
+        let mut told = Vec::with_capacity(4_000_000);
+        inflate.decompress_vec(&octets, &mut told, FlushDecompress::Sync).unwrap();
+        (String::from_utf8(told).unwrap(), octets.len())
+    };
+    let (told, _) = exchange(&mut world, b"x COMPRESS DEFLATE\r\n");
+    assert_eq!(told, "x NO [COMPRESSIONACTIVE] DEFLATE is active already\r\n");
+    let message = format!("Subject: x\r\n\r\n{}", "a line of text\r\n".repeat(100_000));
+    let append = format!("y APPEND INBOX {{{}+}}\r\n{message}\r\nz SELECT INBOX\r\n", message.len());
+    let (told, _) = exchange(&mut world, append.as_bytes());
+    assert!(told.starts_with("y OK [APPENDUID ") && told.contains("* 1 EXISTS"), "{told}");
+    let (told, octets) = exchange(&mut world, b"f FETCH 1 BODY[]\r\n");
+    assert!(told.contains(&message) && told.contains("f OK FETCH completed"));
+    assert!(octets * 20 < message.len(), "{octets} octets for {}", message.len());
+    // Where the client's compression ends cannot be told: the connection ends.
+    let (told, _) = exchange(&mut world, b"u UNAUTHENTICATE\r\n");
+    assert!(told.starts_with("u OK ") && told.contains("* BYE "), "{told}");
+}
+
+#[test]
+fn nothing_may_follow_compress_before_its_answer() {
+    // RFC 4978 §3
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.send("c COMPRESS DEFLATE\r\nn NOOP\r\n");
+    world.run();
+    let told = a.read();
+    assert!(told.starts_with("c BAD ") && told.contains("\r\nn OK "), "{told}");
+    assert_eq!(a.tagged(&mut world, "COMPRESS DEFLATE"), "OK DEFLATE is active");
+    // Not deflated: the session ends alone.
+    a.send("n NOOP\r\n");
+    world.run();
+    assert!(a.is_closed());
+}
+
+#[test]
+fn status_gives_the_octets_that_expunge_would_free() {
+    // RFC 9208 §4.1.4
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.append(&mut world, "INBOX", "\\Deleted", "Subject: x\r\n\r\n");
+    a.append(&mut world, "INBOX", "", "Subject: y\r\n\r\n");
+    let status = a.ok(&mut world, "STATUS INBOX (DELETED DELETED-STORAGE)");
+    assert!(status.has("* STATUS INBOX (DELETED 1 DELETED-STORAGE 14)"), "{status:?}");
+    let quota = a.ok(&mut world, "GETQUOTA \"\"");
+    assert!(quota.has("* QUOTA \"\" (MAILBOX 6 4096)"), "{quota:?}");
+}
+
+#[test]
+fn names_are_utf8_once_it_is_accepted() {
+    // RFC 6855 §3; octets read as Latin-1 by the test's client.
+    let latin = |text: &str| text.bytes().map(char::from).collect::<String>();
+    let mut world = World::new();
+    let mut a = world.login(1);
+    let mut old = world.login(1);
+    assert!(a.ok(&mut world, "ENABLE UTF8=ACCEPT").has("* ENABLED UTF8=ACCEPT"));
+    a.ok(&mut world, "CREATE \"Entwürfe\"");
+    a.ok(&mut world, "CREATE a&b");
+    a.ok(&mut world, "APPEND \"Entwürfe\" {12+}\r\nSubject: x\r\n");
+    let listed = a.ok(&mut world, "LIST \"\" (\"Entw*\" a&b)");
+    assert!(listed.has(&latin("* LIST (\\HasNoChildren) \"/\" \"Entwürfe\"")), "{listed:?}");
+    assert!(listed.has("* LIST (\\HasNoChildren) \"/\" \"a&b\""), "{listed:?}");
+    let status = a.ok(&mut world, "STATUS \"Entwürfe\" (MESSAGES)");
+    assert!(status.has(&latin("* STATUS \"Entwürfe\" (MESSAGES 1)")), "{status:?}");
+    let listed = old.ok(&mut world, "LIST \"\" (Entw* a*)");
+    assert!(listed.has("* LIST (\\HasNoChildren) \"/\" \"Entw&APw-rfe\""), "{listed:?}");
+    assert!(listed.has("* LIST (\\HasNoChildren) \"/\" \"a&-b\""), "{listed:?}");
+    a.send(b"x SELECT \"Entw\xfcrfe\"\r\n");
+    world.run();
+    assert!(a.read().starts_with("x BAD"), "not UTF-8");
+}
+
+#[test]
+fn append_takes_utf8_messages() {
+    // RFC 6855 §4
+    let mut world = World::new();
+    let mut a = world.login(1);
+    let utf8 = "APPEND INBOX (\\Seen) UTF8 (~{15+}\r\nSubject: \u{fc}\r\n\r\n)";
+    // Before it is enabled the extension is not understood, and the message is skipped to its end.
+    assert!(a.tagged(&mut world, utf8).starts_with("BAD"));
+    a.ok(&mut world, "ENABLE UTF8=ACCEPT");
+    assert!(a.tagged(&mut world, utf8).starts_with("OK [APPENDUID"));
+    assert!(a.tagged(&mut world, &utf8.replace("\r\n\r\n)", "\r\n\r\n")).starts_with("BAD"), "not closed");
+    assert!(a.tagged(&mut world, &utf8.replace('~', "")).starts_with("BAD"), "no literal8");
+    a.ok(&mut world, "SELECT INBOX");
+    assert!(a.ok(&mut world, "SEARCH ALL").has("* SEARCH 1"));
+}
