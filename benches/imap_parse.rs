@@ -88,8 +88,11 @@ fn answer(question: Question) -> Answer<Proof> {
         }
         Question::Idle => Answer::Idling,
         Question::IdleDone => Answer::Done(Completion::ok("done")),
-        Question::AppendBegin(_) | Question::AppendNext(_) => Answer::AppendReady,
+        Question::AppendBegin(_) | Question::AppendNext(_) | Question::AppendPart { .. } => {
+            Answer::AppendReady
+        }
         Question::AppendCommit => Answer::Appended(Appended {
+            were_told: false,
             receipt: Proof,
             uid_validity: UidValidity(1),
             uids: vec![Uid::FIRST],

@@ -101,7 +101,10 @@ impl Counts {
 }
 
 fn needs_counts(items: &[StatusItem]) -> bool {
-    items
-        .iter()
-        .any(|item| matches!(item, StatusItem::Unseen | StatusItem::Deleted | StatusItem::DeletedStorage | StatusItem::Size))
+    items.iter().any(|item| {
+        matches!(
+            item,
+            StatusItem::Unseen | StatusItem::Deleted | StatusItem::DeletedStorage | StatusItem::Size
+        )
+    })
 }

@@ -252,7 +252,11 @@ impl Planner<'_> {
         let at = self.now;
         let (account, durable, _) = self.account(id);
         let is_there = account.mailbox(durable, mailbox).is_ok();
-        let (mailbox, uids) = if is_there { (mailbox, vec![uid]) } else { (INBOX_ID, Vec::new()) };
+        let (mailbox, uids) = if is_there {
+            (mailbox, vec![uid])
+        } else {
+            (INBOX_ID, Vec::new())
+        };
         Record::Expunge {
             account: id,
             mailbox,

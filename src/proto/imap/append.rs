@@ -11,7 +11,7 @@ use super::api::{Appended, Question, Refusal, Status};
 use super::core::{Core, Doing, State};
 use super::encode::code::Code;
 use super::framing::{Announced, Frame};
-use super::parse::{self, AppendHead, Fault};
+use super::parse::{self, AppendHead, Fault, PartsEnd};
 use super::types::{Append, AppendMessage, Tag};
 use crate::proto::Actions;
 
@@ -22,6 +22,10 @@ const NOT_A_MESSAGE: Fault = Fault::Expected("another message after the space");
 /// What follows a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tail {
+    /// More parts of the message, or its end (CATENATE).
+    Part,
+    /// The parenthesis that closes a UTF8 part is due, then the same.
+    PartParenthesis,
     /// The parenthesis that closes a UTF8 message is due.
     Parenthesis,
     /// CRLF is due.
@@ -32,7 +36,25 @@ pub(super) enum Tail {
 
 impl Tail {
     fn of(message: &AppendMessage) -> Self {
-        if message.is_utf8 { Self::Parenthesis } else { Self::Start }
+        if let Some(parts) = &message.catenate {
+            return Self::of_part(matches!(parts.end, PartsEnd::Text { is_utf8: true }));
+        }
+        if message.is_utf8 {
+            Self::Parenthesis
+        } else {
+            Self::Start
+        }
+    }
+}
+
+impl Tail {
+    /// Behind a literal of CATENATE.
+    pub(super) fn of_part(is_utf8: bool) -> Self {
+        if is_utf8 {
+            Self::PartParenthesis
+        } else {
+            Self::Part
+        }
     }
 }
 
@@ -103,7 +125,7 @@ impl Core {
             self.refuse_literal(announced, bytes, super::input::DISCARDED_LITERAL_BYTES_MAX, out);
             return;
         }
-        if bytes == 0 {
+        if bytes == 0 && append.message.catenate.is_none() {
             // RFC 3502 §6.3.11 made the empty message mean "abort"; RFC 3501 has no message without octets.
             self.push_tagged(&tag, Status::No, None, EMPTY, out);
             self.refuse_literal(announced, bytes, 0, out);
@@ -130,10 +152,15 @@ impl Core {
             out.wire.extend_from_slice(b"+ Ready for literal data\r\n");
         }
         self.framer.finish();
-        self.doing = Doing::AppendBody {
-            tag,
-            left: bytes,
-            tail,
+        // A part may be empty.
+        self.doing = match (bytes, tail) {
+            (0, Tail::Part) => Doing::CatenateNext { tag },
+            (0, tail) => Doing::AppendTail { tag, tail },
+            _ => Doing::AppendBody {
+                tag,
+                left: bytes,
+                tail,
+            },
         };
     }
 
@@ -166,7 +193,9 @@ impl Core {
         let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
         out.body.push(offset..offset + taken);
         let left = left - taken as u64;
-        self.doing = if left == 0 {
+        self.doing = if left == 0 && tail == Tail::Part {
+            Doing::CatenateNext { tag }
+        } else if left == 0 {
             Doing::AppendTail { tag, tail }
         } else {
             Doing::AppendBody { tag, left, tail }
@@ -177,6 +206,7 @@ impl Core {
     /// The octet behind a message, and the one behind that.
     pub(super) fn append_tail(&mut self, tag: Tag, tail: Tail, byte: u8, out: &mut Actions<Question>) {
         match (tail, byte) {
+            (Tail::PartParenthesis, b')') => self.doing = Doing::CatenateNext { tag },
             (Tail::Parenthesis, b')') => {
                 self.doing = Doing::AppendTail {
                     tag,
@@ -238,6 +268,9 @@ impl Core {
             return self.bye(Some(&Code::TooBig), super::input::LITERAL_MINUS, out);
         }
         let why = match parsed {
+            Ok(message) if message.catenate.is_some() => {
+                Abandoned::Grammar(Fault::Expected("one message with CATENATE"))
+            }
             Ok(message) if (1..=self.message_bytes_max()).contains(&bytes) => {
                 let tail = Tail::of(&message);
                 out.question = Some(Question::AppendNext(AppendMessage {
@@ -256,6 +289,18 @@ impl Core {
             Ok(_) => Abandoned::TooBig,
             Err(fault) => Abandoned::Grammar(fault),
         };
+        self.refuse_further(tag, why, announced, bytes, out);
+    }
+
+    /// Drops what came of the command at a further literal, and skips what will come of it anyway.
+    pub(super) fn refuse_further(
+        &mut self,
+        tag: Tag,
+        why: Abandoned,
+        announced: Announced,
+        bytes: u64,
+        out: &mut Actions<Question>,
+    ) {
         if !announced.is_synchronising && bytes > self.message_bytes_max() {
             return self.bye(Some(&Code::TooBig), "Literal too big", out);
         }
@@ -267,7 +312,7 @@ impl Core {
         self.abandon(tag, why, out);
     }
 
-    fn abandon(&mut self, tag: Tag, why: Abandoned, out: &mut Actions<Question>) {
+    pub(super) fn abandon(&mut self, tag: Tag, why: Abandoned, out: &mut Actions<Question>) {
         out.question = Some(Question::AppendAbandon);
         self.doing = Doing::AskedAppendAbandon { tag, why };
     }
@@ -278,7 +323,11 @@ impl Core {
             uids: appended.uids.clone(),
         };
         let code = Some(&code).filter(|_| !appended.were_told);
-        let text = if appended.were_told { "REPLACE completed" } else { "APPEND completed" };
+        let text = if appended.were_told {
+            "REPLACE completed"
+        } else {
+            "APPEND completed"
+        };
         self.errors = 0;
         self.push_tagged(tag, Status::Ok, code, text, out);
         self.command_ended(out);

@@ -89,6 +89,7 @@ pub const TABLE: &[Capability] = &[
     row("INPROGRESS", When::Authenticated, true),
     row("PREVIEW", When::Authenticated, true),
     row("MULTIAPPEND", When::Authenticated, true),
+    row("CATENATE", When::Authenticated, true),
     row("BINARY", When::Authenticated, true),
     row("STATUS=SIZE", When::Authenticated, true),
     row("OBJECTID", When::Authenticated, true),

@@ -118,6 +118,14 @@ pub(super) enum Doing {
     AppendNext {
         tag: Tag,
     },
+    /// The line behind a literal of CATENATE.
+    CatenateNext {
+        tag: Tag,
+    },
+    /// The last part of CATENATE.
+    AskedCatenateEnd {
+        tag: Tag,
+    },
     AskedAppendCommit {
         tag: Tag,
     },
@@ -137,6 +145,7 @@ impl Doing {
                 | Self::AskedIdle { .. }
                 | Self::AskedIdleDone { .. }
                 | Self::AskedAppendBegin { .. }
+                | Self::AskedCatenateEnd { .. }
                 | Self::AskedAppendCommit { .. }
                 | Self::AskedAppendAbandon { .. }
         )
@@ -151,6 +160,7 @@ impl Doing {
                 | Self::AppendBody { .. }
                 | Self::AppendTail { .. }
                 | Self::AppendNext { .. }
+                | Self::CatenateNext { .. }
         )
     }
 }
@@ -302,7 +312,10 @@ impl Core {
         self.is_shutting_down = true;
         let is_message_coming = matches!(
             self.doing,
-            Doing::AppendBody { .. } | Doing::AppendTail { .. } | Doing::AppendNext { .. }
+            Doing::AppendBody { .. }
+                | Doing::AppendTail { .. }
+                | Doing::AppendNext { .. }
+                | Doing::CatenateNext { .. }
         );
         if !self.doing.is_asking() && !is_message_coming {
             self.bye(None, "The server is shutting down", out);
@@ -342,6 +355,7 @@ impl Core {
                 1
             }
             Doing::AppendNext { tag } => self.append_next(tag, input, out),
+            Doing::CatenateNext { tag } => self.catenate_next(tag, input, out),
             Doing::Sasl { tag, exchange } => self.sasl_line(tag, exchange, input, out),
             Doing::Idling { tag } => self.idle_line(tag, input, out),
             _ => self.command_bytes(input, out),
@@ -374,7 +388,10 @@ impl Core {
     fn earn_time(&self, octets: usize, out: &mut Actions<Question>) {
         if matches!(
             self.doing,
-            Doing::AppendBody { .. } | Doing::AppendTail { .. } | Doing::AppendNext { .. }
+            Doing::AppendBody { .. }
+                | Doing::AppendTail { .. }
+                | Doing::AppendNext { .. }
+                | Doing::CatenateNext { .. }
         ) {
             let rate = MESSAGE_BYTES_PER_SECOND_MIN;
             Deadline::earn(&mut out.deadline, octets, rate, MESSAGE_PAUSE_SECONDS);

@@ -53,6 +53,7 @@ impl Core {
                 mechanism,
                 initial_response,
             } => self.authenticate(tag, &mechanism, initial_response.as_deref(), out),
+            CommandBody::Append(append) => self.append_whole(tag, append, out),
             CommandBody::Idle => {
                 out.question = Some(Question::Idle);
                 self.doing = Doing::AskedIdle { tag };
@@ -171,11 +172,18 @@ impl Core {
             ) => {
                 self.append_refused(&tag, &refusal, announced, bytes, out);
             }
+            (Doing::AskedCatenateEnd { tag }, Answer::AppendReady) => {
+                out.question = Some(Question::AppendCommit);
+                self.doing = Doing::AskedAppendCommit { tag };
+            }
+            (
+                Doing::AskedCatenateEnd { tag } | Doing::AskedAppendCommit { tag },
+                Answer::AppendRefused(refusal),
+            ) => {
+                self.append_failed(&tag, &refusal, out);
+            }
             (Doing::AskedAppendCommit { tag }, Answer::Appended(appended)) => {
                 self.appended(&tag, &appended, out)
-            }
-            (Doing::AskedAppendCommit { tag }, Answer::AppendRefused(refusal)) => {
-                self.append_failed(&tag, &refusal, out);
             }
             (Doing::AskedAppendAbandon { tag, why }, Answer::AppendDropped) => {
                 self.append_abandoned(&tag, why, out);

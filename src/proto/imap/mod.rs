@@ -23,6 +23,7 @@
 pub mod api;
 mod append;
 pub mod capability;
+mod catenate;
 pub mod core;
 pub mod dates;
 mod dialogue;
@@ -33,6 +34,7 @@ mod login;
 pub mod parse;
 pub mod sequence;
 pub mod types;
+pub mod url;
 pub mod utf7;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Invariants: a value is what the grammar allows; names of mailboxes are checked [`MailboxName`]s already decoded from
 //! modified UTF-7 unless the grammar asks for a pattern.
 
+use super::parse::{Parts, PartsEnd};
 use crate::base::clock::UnixMillis;
 use crate::model::{Flag, Keyword, MailboxName, ModSeq, UidValidity};
 use smallvec::SmallVec;
@@ -322,6 +323,18 @@ pub struct AppendMessage {
     pub is_binary: bool,
     /// Given as `UTF8 (~{n} …)` (RFC 6855 §4): a parenthesis closes it.
     pub is_utf8: bool,
+    /// CATENATE (RFC 4469): what stands before the literal. Further parts come by `AppendPart`.
+    pub catenate: Option<Parts>,
+}
+
+impl AppendMessage {
+    /// The literal that is announced is a URL, not octets of the message.
+    #[must_use]
+    pub fn is_url_announced(&self) -> bool {
+        self.catenate
+            .as_ref()
+            .is_some_and(|parts| parts.end == PartsEnd::UrlLiteral)
+    }
 }
 
 /// A date-time with its zone (RFC 9051 §9 `date-time`).

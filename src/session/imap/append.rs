@@ -14,8 +14,8 @@ use super::link::{Link, Lost};
 use super::state::{Session, Stop, code_of};
 use crate::base::clock::Clock;
 use crate::mailbox::view::row_of;
-use crate::model::{MailboxName, Uid};
 use crate::model::flags::partition_flags;
+use crate::model::{MailboxName, Uid};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::types::{Append, AppendMessage, InternalDate, Replaced, SequenceRange, SequenceSet};
 use crate::proto::imap::{Answer, Appended, Code, Refusal, Status};
@@ -46,13 +46,22 @@ pub struct Upload<E: Environment> {
 
 impl<S: Services> Session<S> {
     /// May this message come?
-    pub fn append_begin(&mut self, append: Append) -> Answer<CommitReceipt> {
-        let replaces = match append.replaces.map(|replaced| self.replaced(replaced)).transpose() {
+    pub async fn append_begin(&mut self, mut append: Append) -> Answer<CommitReceipt> {
+        let replaces = match append
+            .replaces
+            .map(|replaced| self.replaced(replaced))
+            .transpose()
+        {
             Ok(replaces) => replaces,
             Err(refusal) => return Answer::AppendRefused(refusal),
         };
+        let urls = append.message.catenate.take().map(|parts| parts.urls);
+        let bytes = append.message.size;
+        if urls.is_some() {
+            append.message.size = 0;
+        }
         let freed = replaces.map_or(0, |(_, bytes)| bytes);
-        match self.check_append(&append.mailbox, append.message.size.saturating_sub(freed)) {
+        match self.check_append(&append.mailbox, bytes.saturating_sub(freed)) {
             Ok(()) => {
                 self.upload = Some(Box::new(Upload {
                     mailbox: append.mailbox,
@@ -63,7 +72,10 @@ impl<S: Services> Session<S> {
                     failure: None,
                     replaces,
                 }));
-                Answer::AppendReady
+                match urls {
+                    Some(urls) => self.append_part(&urls, bytes).await,
+                    None => Answer::AppendReady,
+                }
             }
             Err(refusal) => Answer::AppendRefused(refusal),
         }
@@ -215,6 +227,12 @@ impl<S: Services> Session<S> {
 }
 
 impl<E: Environment> Upload<E> {
+    /// So many octets more of the message that is coming; how many it has then.
+    pub fn add_octets(&mut self, bytes: u64) -> u64 {
+        self.message.size = self.message.size.saturating_add(bytes);
+        self.message.size
+    }
+
     /// Ends the message that was coming and begins `message`; the octets of all of them.
     async fn next<S: Services<Environment = E>>(
         &mut self,
@@ -239,6 +257,10 @@ impl<E: Environment> Upload<E> {
     async fn finish<S: Services<Environment = E>>(self, services: &S) -> Result<Vec<NewMessage>, Refusal> {
         if let Some(failure) = self.failure {
             return Err(failure);
+        }
+        if self.message.size == 0 {
+            // Parts may be empty, a message may not.
+            return Err(Refusal::new(Code::Cannot, "A message has at least one octet"));
         }
         let mut messages = self.whole;
         messages.push(whole(self.message, self.writer, services).await?);

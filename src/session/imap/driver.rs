@@ -303,8 +303,9 @@ impl<P: Pipe, S: Services> Driver<P, S> {
                 let standing = session.tell_changes(link, Occasion::Command).await?;
                 Answer::Done(with_standing(Completion::ok("IDLE completed"), standing))
             }
-            Question::AppendBegin(append) => session.append_begin(append),
+            Question::AppendBegin(append) => session.append_begin(append).await,
             Question::AppendNext(message) => session.append_next(message).await,
+            Question::AppendPart { urls, bytes } => session.append_part(&urls, bytes).await,
             Question::AppendCommit => session.append_commit(link).await?,
             Question::AppendAbandon => {
                 session.upload = None;

@@ -135,7 +135,7 @@ async fn write_preview<E: Environment>(
 }
 
 /// What an item's value is.
-enum Value {
+pub enum Value {
     Nil,
     Range(Range<u64>),
     Owned(Vec<u8>),
@@ -321,7 +321,7 @@ async fn write_structure<E: Environment>(
     Ok(())
 }
 
-async fn section_value<E: Environment>(
+pub async fn section_value<E: Environment>(
     reader: &mut MessageReader<E>,
     section: &Section,
 ) -> Result<Value, ReadError> {

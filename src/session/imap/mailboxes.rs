@@ -99,7 +99,10 @@ impl<S: Services> Session<S> {
 
     fn push_quota(&self, out: &mut Vec<u8>) -> Result<(), Stop> {
         let (bytes, mailboxes) = self.with_account(|account| (account.bytes_used, account.names.len()))?;
-        let storage = self.account.quota_bytes.map(|limit| Resource::storage(bytes, limit));
+        let storage = self
+            .account
+            .quota_bytes
+            .map(|limit| Resource::storage(bytes, limit));
         let mailboxes = Resource {
             name: "MAILBOX",
             used: mailboxes as u64,

@@ -16,6 +16,7 @@
 //! Not here: grammar and states (`proto::imap`), semantics that need no wire (`mailbox`), accounts (`directory`).
 
 mod append;
+mod catenate;
 mod changes;
 mod commands;
 mod compress;

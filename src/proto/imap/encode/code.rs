@@ -22,6 +22,8 @@ pub enum Code {
     BadCharset(&'static [&'static str]),
     /// RFC 5465 §3.1: events that are known instead.
     BadEvent(&'static [&'static str]),
+    /// RFC 4469 §4.1: the URL as it was given.
+    BadUrl(Vec<u8>),
     Cannot,
     /// `CAPABILITY …` as [`crate::proto::imap::capability::push`] writes it.
     Capability(Vec<u8>),
@@ -145,18 +147,24 @@ pub fn push_code(code: &Code, out: &mut Vec<u8>) {
         Code::UidNext(uid) => push_named_number(b"UIDNEXT", u64::from(*uid), out),
         Code::UidValidity(value) => push_named_number(b"UIDVALIDITY", u64::from(value.0), out),
         Code::Unseen(number) => push_named_number(b"UNSEEN", u64::from(number.value()), out),
-        Code::Other(text) => {
-            out.extend(text.iter().map(|b| {
-                if b.is_ascii_control() || !b.is_ascii() || *b == b']' {
-                    b'?'
-                } else {
-                    *b
-                }
-            }));
+        Code::BadUrl(url) => {
+            out.extend_from_slice(b"BADURL ");
+            push_code_text(url, out);
         }
+        Code::Other(text) => push_code_text(text, out),
         plain => out.extend_from_slice(plain_name(plain).as_bytes()),
     }
     out.push(b']');
+}
+
+fn push_code_text(text: &[u8], out: &mut Vec<u8>) {
+    out.extend(text.iter().map(|b| {
+        if b.is_ascii_control() || !b.is_ascii() || *b == b']' {
+            b'?'
+        } else {
+            *b
+        }
+    }));
 }
 
 fn plain_name(code: &Code) -> &'static str {
@@ -195,6 +203,7 @@ fn plain_name(code: &Code) -> &'static str {
         Code::AppendUid { .. }
         | Code::BadCharset(_)
         | Code::BadEvent(_)
+        | Code::BadUrl(_)
         | Code::Capability(_)
         | Code::CopyUid { .. }
         | Code::HighestModSeq(_)

@@ -180,6 +180,15 @@ fn section(cursor: &mut Cursor<'_>) -> Parsed<Section> {
     Ok(section)
 }
 
+/// What stands between the brackets of `BODY[…]`, by itself. `None`: nothing that can stand there, or nothing at all.
+#[must_use]
+pub fn section_text_of(text: &[u8]) -> Option<Section> {
+    let bracketed = [b"[", text, b"]"].concat();
+    let mut bracketed = Cursor::new(&bracketed);
+    let section = section(&mut bracketed).ok()?;
+    (!text.is_empty() && bracketed.is_at_end()).then_some(section)
+}
+
 fn section_text(cursor: &mut Cursor<'_>, has_part: bool) -> Parsed<SectionText> {
     let word = item_word(cursor);
     Ok(match word.bytes() {

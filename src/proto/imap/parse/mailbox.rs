@@ -5,7 +5,7 @@
 //! Standards: RFC 9051 §6.3, RFC 5258, 5819, 6154, 7162, 8438.
 
 use super::cursor::{Cursor, Parsed, Upper};
-use super::{Fault, ParseError, qresync, take_tag};
+use super::{Fault, ParseError, PartsEnd, qresync, take_tag};
 use crate::model::{Flag, Flags, Keyword, MailboxName, SpecialUse};
 use crate::proto::imap::dates;
 use crate::proto::imap::types::{
@@ -38,9 +38,20 @@ pub(super) fn command(verb: &[u8], cursor: &mut Cursor<'_>) -> Option<Parsed<Com
         b"LSUB" => lsub(cursor),
         b"STATUS" => status(cursor),
         // With its literal APPEND is read by `append_head`; here it has none. So is REPLACE.
-        b"APPEND" => Err(append_arguments(cursor)
-            .err()
-            .unwrap_or(Fault::Expected("a literal at the end of the line"))),
+        b"APPEND" => match append_arguments(cursor) {
+            // RFC 4469: of URLs alone.
+            Ok(append)
+                if append
+                    .message
+                    .catenate
+                    .as_ref()
+                    .is_some_and(|parts| parts.end == PartsEnd::Closed) =>
+            {
+                Ok(CommandBody::Append(append))
+            }
+            Ok(_) => Err(Fault::Expected("a literal at the end of the line")),
+            Err(fault) => Err(fault),
+        },
         _ => return None,
     })
 }
@@ -121,7 +132,9 @@ fn rename(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
 /// encoded run) stands for itself and matches what it can.
 fn pattern(wire: &[u8], names: NameForm) -> Parsed<String> {
     match decode(wire, names) {
-        Err(Fault::Encoding(error)) if error != Utf7Error::NotUtf8 => Ok(String::from_utf8_lossy(wire).into_owned()),
+        Err(Fault::Encoding(error)) if error != Utf7Error::NotUtf8 => {
+            Ok(String::from_utf8_lossy(wire).into_owned())
+        }
         decoded => decoded,
     }
 }
@@ -302,6 +315,8 @@ pub fn append_head(text: &[u8], names: NameForm) -> Result<AppendHead, ParseErro
         Ok(Append { replaces, ..append })
     });
     match parsed {
+        // The announced literal is a URL: the command is read again with it.
+        Ok(append) if append.message.is_url_announced() => Ok(AppendHead::Other),
         Ok(append) => Ok(AppendHead::Message(tag, append)),
         Err(fault) => Err(ParseError {
             tag: Some(tag),
@@ -318,7 +333,7 @@ fn replaced(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<Replaced> {
 }
 
 /// True for `{n}` CRLF and nothing behind it.
-fn is_announcement(rest: &[u8]) -> bool {
+pub(super) fn is_announcement(rest: &[u8]) -> bool {
     rest.first() == Some(&b'{') && memchr::memchr(b'\n', rest) == Some(rest.len() - 1)
 }
 
@@ -356,6 +371,18 @@ fn append_message(cursor: &mut Cursor<'_>) -> Parsed<AppendMessage> {
         ))?);
         cursor.space()?;
     }
+    if cursor.eat_word(b"CATENATE") {
+        cursor.expect(b'(', "'('")?;
+        let parts = super::catenate::parts(cursor)?;
+        return Ok(AppendMessage {
+            flags,
+            internal_date,
+            size: 0,
+            is_binary: true,
+            is_utf8: false,
+            catenate: Some(parts),
+        });
+    }
     // RFC 6855 §4
     let is_utf8 = cursor.names == NameForm::Utf8 && cursor.eat_word(b"UTF8");
     if is_utf8 {
@@ -375,5 +402,6 @@ fn append_message(cursor: &mut Cursor<'_>) -> Parsed<AppendMessage> {
         size: 0,
         is_binary,
         is_utf8,
+        catenate: None,
     })
 }

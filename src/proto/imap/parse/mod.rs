@@ -6,6 +6,7 @@
 //! Not here: what is in which state (`core`), literals over the wire (`framing`).
 
 mod account;
+mod catenate;
 mod cursor;
 pub(super) mod fetch;
 pub(super) mod mailbox;
@@ -99,6 +100,7 @@ pub fn tag(text: &[u8]) -> Option<Tag> {
     take_tag(&mut Cursor::new(text)).ok()
 }
 
+pub use catenate::{Parts, PartsEnd, catenate_next};
 pub use mailbox::{AppendHead, append_head, append_next};
 
 fn take_tag(cursor: &mut Cursor<'_>) -> Parsed<Tag> {

@@ -191,6 +191,20 @@ impl Table {
                 if self.mailbox == "missing" {
                     return Answer::AppendRefused(Refusal::new(Code::TryCreate, "No such mailbox"));
                 }
+                let parts = append.message.catenate;
+                self.body
+                    .extend(parts.into_iter().flat_map(|parts| parts.urls.concat()));
+                Answer::AppendReady
+            }
+            Question::AppendPart { urls, .. } => {
+                self.body.extend(urls.concat());
+                if self.body.ends_with(b"/bad") {
+                    self.body.clear();
+                    return Answer::AppendRefused(Refusal::new(
+                        Code::BadUrl(b"/bad".to_vec()),
+                        "No such message",
+                    ));
+                }
                 Answer::AppendReady
             }
             Question::AppendNext(message) => {

@@ -13,16 +13,32 @@ fn replace_puts_one_message_in_the_place_of_another() {
     let mut a = world.selected(1);
     a.fill(&mut world, "INBOX", 4);
     let mut b = world.selected(1);
-    let reply = replace(&mut world, &mut a, "REPLACE 4 INBOX (\\Draft)", "Subject: new\r\n\r\nx\r\n");
+    let reply = replace(
+        &mut world,
+        &mut a,
+        "REPLACE 4 INBOX (\\Draft)",
+        "Subject: new\r\n\r\nx\r\n",
+    );
     let lines = reply.lines();
-    assert!(lines[0].starts_with("* OK [APPENDUID ") && lines[0].contains(" 5] "), "{lines:?}");
+    assert!(
+        lines[0].starts_with("* OK [APPENDUID ") && lines[0].contains(" 5] "),
+        "{lines:?}"
+    );
     assert_eq!(lines[1..4], ["* 4 EXPUNGE", "* 4 EXISTS", "* 4 RECENT"]);
     assert_eq!(reply.tagged, "OK REPLACE completed");
     assert!(b.ok(&mut world, "NOOP").has("* 4 EXPUNGE"));
     // Into another mailbox, by UID: of the two nothing is left between.
-    let reply = replace(&mut world, &mut a, "UID REPLACE 5 Sent (\\Seen)", "Subject: sent\r\n\r\nx\r\n");
+    let reply = replace(
+        &mut world,
+        &mut a,
+        "UID REPLACE 5 Sent (\\Seen)",
+        "Subject: sent\r\n\r\nx\r\n",
+    );
     assert_eq!(reply.lines()[1..], ["* 4 EXPUNGE"]);
-    assert!(a.ok(&mut world, "STATUS Sent (MESSAGES)").has("* STATUS Sent (MESSAGES 1)"));
+    assert!(
+        a.ok(&mut world, "STATUS Sent (MESSAGES)")
+            .has("* STATUS Sent (MESSAGES 1)")
+    );
     let mut world = world.restarted();
     let mut c = world.selected(1);
     assert!(c.ok(&mut world, "UID SEARCH ALL").has("* SEARCH 1 2 3"));
@@ -36,7 +52,10 @@ fn replace_is_refused_whole() {
     let answer = |world: &mut World, client: &mut Client, head: &str| {
         replace(world, client, head, "Subject: x\r\n\r\n").tagged
     };
-    assert!(answer(&mut world, &mut a, "REPLACE 1 INBOX").starts_with("BAD"), "not selected");
+    assert!(
+        answer(&mut world, &mut a, "REPLACE 1 INBOX").starts_with("BAD"),
+        "not selected"
+    );
     a.fill(&mut world, "INBOX", 2);
     a.ok(&mut world, "SELECT INBOX");
     for (head, code) in [
@@ -67,7 +86,89 @@ fn replace_counts_the_difference_against_the_quota() {
     assert!(reply.tagged.starts_with("OK"), "{reply:?}");
     let reply = replace(&mut world, &mut a, "REPLACE 1 INBOX", &message(1_001));
     assert!(reply.tagged.starts_with("NO [OVERQUOTA]"), "{reply:?}");
-    assert!(a.ok(&mut world, "FETCH 1 RFC822.SIZE").has("* 1 FETCH (RFC822.SIZE 1000)"));
+    assert!(
+        a.ok(&mut world, "FETCH 1 RFC822.SIZE")
+            .has("* 1 FETCH (RFC822.SIZE 1000)")
+    );
+}
+
+#[test]
+fn catenate_makes_a_message_of_parts_of_others() {
+    // RFC 4469 §3
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.append(
+        &mut world,
+        "Drafts",
+        "",
+        "Subject: draft\r\nX: y\r\n\r\nbody of the draft\r\n",
+    );
+    let parts = "URL \"/Drafts/;UID=1/;SECTION=HEADER\" TEXT {7+}\r\nbefore\r URL {28+}\r\n/Drafts/;UID=1/;SECTION=TEXT TEXT {5+}\r\nafter";
+    let reply = a.ok(&mut world, &format!("APPEND INBOX (\\Seen) CATENATE ({parts})"));
+    assert!(reply.tagged.starts_with("OK [APPENDUID "), "{reply:?}");
+    // Of URLs alone, relative to the selected mailbox, and a part of a part.
+    a.ok(&mut world, "SELECT INBOX");
+    let reply = a.ok(
+        &mut world,
+        "APPEND INBOX CATENATE (URL /Drafts/;UID=1/;SECTION=HEADER URL ;UID=1/;SECTION=TEXT/;PARTIAL=7.4)",
+    );
+    assert!(reply.has("* 2 EXISTS"), "{reply:?}");
+    let fetched = a.ok(&mut world, "FETCH 1:2 BODY.PEEK[]").untagged;
+    let head = "Subject: draft\r\nX: y\r\n\r\n";
+    assert!(
+        fetched.contains(&format!("{head}before\rbody of the draft\r\nafter)")),
+        "{fetched:?}"
+    );
+    assert!(fetched.contains(&format!("{head}body)")), "{fetched:?}");
+    a.ok(&mut world, "SELECT Drafts");
+    assert!(
+        a.ok(&mut world, "SEARCH UNSEEN").has("* SEARCH 1"),
+        "a part is no reading"
+    );
+}
+
+#[test]
+fn catenate_is_refused_whole() {
+    // RFC 4469 §4
+    let mut world = World::new();
+    let mut a = world.login(3);
+    a.append(
+        &mut world,
+        "Drafts",
+        "",
+        &format!("Subject: x\r\n\r\n{}", "y".repeat(400)),
+    );
+    for (parts, code) in [
+        ("URL /nowhere/;UID=1", "NO [BADURL /nowhere/;UID=1] "),
+        ("TEXT {1+}\r\nx URL /Drafts/;UID=2", "NO [BADURL /Drafts/;UID=2] "),
+        (
+            "URL /Drafts/;UID=1/;SECTION=2 TEXT {1+}\r\nx",
+            "NO [BADURL /Drafts/;UID=1/;SECTION=2] ",
+        ),
+        ("URL /Drafts;UIDVALIDITY=7/;UID=1", "NO [BADURL "),
+        ("URL imap://example.org/Drafts/;UID=1", "NO [BADURL "),
+        ("URL ;UID=1", "NO [BADURL "),
+        ("TEXT {1+}\r\nx TEXT", "BAD"),
+        ("TEXT {1+}\r\nx) {1+}\r\n(", "BAD"),
+        ("TEXT {0+}\r\n", "NO [CANNOT]"),
+        ("FILE x", "BAD"),
+        ("URL /Drafts/;UID=1 URL /Drafts/;UID=1", "NO [OVERQUOTA]"),
+    ] {
+        let answer = a.tagged(&mut world, &format!("APPEND INBOX CATENATE ({parts})"));
+        assert!(answer.starts_with(code), "{parts}: {answer}");
+    }
+    assert!(
+        a.ok(&mut world, "STATUS INBOX (MESSAGES)")
+            .has("* STATUS INBOX (MESSAGES 0)")
+    );
+    assert!(
+        a.ok(
+            &mut world,
+            "APPEND INBOX CATENATE (TEXT {0+}\r\n URL /Drafts/;UID=1/;SECTION=HEADER)"
+        )
+        .tagged
+        .contains("APPENDUID")
+    );
 }
 
 #[test]
@@ -81,11 +182,23 @@ fn unauthenticate_forgets_everything_of_the_login() {
     a.send("u UNAUTHENTICATE\r\nl LOGIN 2 secret\r\n");
     world.run();
     let told = a.read();
-    assert!(told.starts_with("u OK UNAUTHENTICATE completed\r\nl OK [CAPABILITY "), "{told}");
-    assert!(a.tagged(&mut world, "UID FETCH 1 FLAGS").starts_with("BAD"), "nothing is selected");
-    assert!(a.ok(&mut world, "SELECT INBOX").has("* 0 EXISTS"), "it is the other account");
+    assert!(
+        told.starts_with("u OK UNAUTHENTICATE completed\r\nl OK [CAPABILITY "),
+        "{told}"
+    );
+    assert!(
+        a.tagged(&mut world, "UID FETCH 1 FLAGS").starts_with("BAD"),
+        "nothing is selected"
+    );
+    assert!(
+        a.ok(&mut world, "SELECT INBOX").has("* 0 EXISTS"),
+        "it is the other account"
+    );
     a.fill(&mut world, "INBOX", 1);
-    assert!(a.ok(&mut world, "FETCH 1 UID").has("* 1 FETCH (UID 1)"), "UIDONLY is off");
+    assert!(
+        a.ok(&mut world, "FETCH 1 UID").has("* 1 FETCH (UID 1)"),
+        "UIDONLY is off"
+    );
     a.ok(&mut world, "UNAUTHENTICATE");
     assert!(a.tagged(&mut world, "UNAUTHENTICATE").starts_with("BAD"));
     assert!(a.tagged(&mut world, "SELECT INBOX").starts_with("BAD"));
@@ -104,23 +217,37 @@ fn compress_deflates_both_ways() {
     let (mut deflate, mut inflate) = (Compress::new(Compression::best(), false), Decompress::new(false));
     let mut exchange = |world: &mut World, text: &[u8]| {
         let mut sent = Vec::with_capacity(text.len() + 1_000);
-        deflate.compress_vec(text, &mut sent, FlushCompress::Sync).unwrap();
+        deflate
+            .compress_vec(text, &mut sent, FlushCompress::Sync)
+            .unwrap();
         a.send(sent);
         world.run();
         let octets: Vec<u8> = a.read().chars().map(|c| c as u8).collect();
         let mut told = Vec::with_capacity(4_000_000);
-        inflate.decompress_vec(&octets, &mut told, FlushDecompress::Sync).unwrap();
+        inflate
+            .decompress_vec(&octets, &mut told, FlushDecompress::Sync)
+            .unwrap();
         (String::from_utf8(told).unwrap(), octets.len())
     };
     let (told, _) = exchange(&mut world, b"x COMPRESS DEFLATE\r\n");
     assert_eq!(told, "x NO [COMPRESSIONACTIVE] DEFLATE is active already\r\n");
     let message = format!("Subject: x\r\n\r\n{}", "a line of text\r\n".repeat(100_000));
-    let append = format!("y APPEND INBOX {{{}+}}\r\n{message}\r\nz SELECT INBOX\r\n", message.len());
+    let append = format!(
+        "y APPEND INBOX {{{}+}}\r\n{message}\r\nz SELECT INBOX\r\n",
+        message.len()
+    );
     let (told, _) = exchange(&mut world, append.as_bytes());
-    assert!(told.starts_with("y OK [APPENDUID ") && told.contains("* 1 EXISTS"), "{told}");
+    assert!(
+        told.starts_with("y OK [APPENDUID ") && told.contains("* 1 EXISTS"),
+        "{told}"
+    );
     let (told, octets) = exchange(&mut world, b"f FETCH 1 BODY[]\r\n");
     assert!(told.contains(&message) && told.contains("f OK FETCH completed"));
-    assert!(octets * 20 < message.len(), "{octets} octets for {}", message.len());
+    assert!(
+        octets * 20 < message.len(),
+        "{octets} octets for {}",
+        message.len()
+    );
     // Where the client's compression ends cannot be told: the connection ends.
     let (told, _) = exchange(&mut world, b"u UNAUTHENTICATE\r\n");
     assert!(told.starts_with("u OK ") && told.contains("* BYE "), "{told}");
@@ -150,7 +277,10 @@ fn status_gives_the_octets_that_expunge_would_free() {
     a.append(&mut world, "INBOX", "\\Deleted", "Subject: x\r\n\r\n");
     a.append(&mut world, "INBOX", "", "Subject: y\r\n\r\n");
     let status = a.ok(&mut world, "STATUS INBOX (DELETED DELETED-STORAGE)");
-    assert!(status.has("* STATUS INBOX (DELETED 1 DELETED-STORAGE 14)"), "{status:?}");
+    assert!(
+        status.has("* STATUS INBOX (DELETED 1 DELETED-STORAGE 14)"),
+        "{status:?}"
+    );
     let quota = a.ok(&mut world, "GETQUOTA \"\"");
     assert!(quota.has("* QUOTA \"\" (MAILBOX 6 4096)"), "{quota:?}");
 }
@@ -162,18 +292,33 @@ fn names_are_utf8_once_it_is_accepted() {
     let mut world = World::new();
     let mut a = world.login(1);
     let mut old = world.login(1);
-    assert!(a.ok(&mut world, "ENABLE UTF8=ACCEPT").has("* ENABLED UTF8=ACCEPT"));
+    assert!(
+        a.ok(&mut world, "ENABLE UTF8=ACCEPT")
+            .has("* ENABLED UTF8=ACCEPT")
+    );
     a.ok(&mut world, "CREATE \"Entwürfe\"");
     a.ok(&mut world, "CREATE a&b");
     a.ok(&mut world, "APPEND \"Entwürfe\" {12+}\r\nSubject: x\r\n");
     let listed = a.ok(&mut world, "LIST \"\" (\"Entw*\" a&b)");
-    assert!(listed.has(&latin("* LIST (\\HasNoChildren) \"/\" \"Entwürfe\"")), "{listed:?}");
+    assert!(
+        listed.has(&latin("* LIST (\\HasNoChildren) \"/\" \"Entwürfe\"")),
+        "{listed:?}"
+    );
     assert!(listed.has("* LIST (\\HasNoChildren) \"/\" \"a&b\""), "{listed:?}");
     let status = a.ok(&mut world, "STATUS \"Entwürfe\" (MESSAGES)");
-    assert!(status.has(&latin("* STATUS \"Entwürfe\" (MESSAGES 1)")), "{status:?}");
+    assert!(
+        status.has(&latin("* STATUS \"Entwürfe\" (MESSAGES 1)")),
+        "{status:?}"
+    );
     let listed = old.ok(&mut world, "LIST \"\" (Entw* a*)");
-    assert!(listed.has("* LIST (\\HasNoChildren) \"/\" \"Entw&APw-rfe\""), "{listed:?}");
-    assert!(listed.has("* LIST (\\HasNoChildren) \"/\" \"a&-b\""), "{listed:?}");
+    assert!(
+        listed.has("* LIST (\\HasNoChildren) \"/\" \"Entw&APw-rfe\""),
+        "{listed:?}"
+    );
+    assert!(
+        listed.has("* LIST (\\HasNoChildren) \"/\" \"a&-b\""),
+        "{listed:?}"
+    );
     a.send(b"x SELECT \"Entw\xfcrfe\"\r\n");
     world.run();
     assert!(a.read().starts_with("x BAD"), "not UTF-8");
@@ -189,8 +334,15 @@ fn append_takes_utf8_messages() {
     assert!(a.tagged(&mut world, utf8).starts_with("BAD"));
     a.ok(&mut world, "ENABLE UTF8=ACCEPT");
     assert!(a.tagged(&mut world, utf8).starts_with("OK [APPENDUID"));
-    assert!(a.tagged(&mut world, &utf8.replace("\r\n\r\n)", "\r\n\r\n")).starts_with("BAD"), "not closed");
-    assert!(a.tagged(&mut world, &utf8.replace('~', "")).starts_with("BAD"), "no literal8");
+    assert!(
+        a.tagged(&mut world, &utf8.replace("\r\n\r\n)", "\r\n\r\n"))
+            .starts_with("BAD"),
+        "not closed"
+    );
+    assert!(
+        a.tagged(&mut world, &utf8.replace('~', "")).starts_with("BAD"),
+        "no literal8"
+    );
     a.ok(&mut world, "SELECT INBOX");
     assert!(a.ok(&mut world, "SEARCH ALL").has("* SEARCH 1"));
 }

@@ -175,7 +175,10 @@ fn quota_is_shown_and_kept() {
     let root = a.ok(&mut world, "GETQUOTAROOT INBOX");
     assert_eq!(
         root.lines(),
-        ["* QUOTAROOT INBOX \"\"", "* QUOTA \"\" (STORAGE 0 0 MAILBOX 6 4096)"]
+        [
+            "* QUOTAROOT INBOX \"\"",
+            "* QUOTA \"\" (STORAGE 0 0 MAILBOX 6 4096)"
+        ]
     );
     let message = format!("Subject: big\r\n\r\n{}", "x".repeat(700));
     a.append(&mut world, "INBOX", "", &message);

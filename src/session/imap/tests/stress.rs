@@ -104,7 +104,11 @@ impl Mua {
                 // Numbers end here; UIDs and flags stay known.
                 self.messages.retain(|known| known.uid.is_some());
                 let known: Vec<String> = self.messages.iter().map(|m| m.uid.unwrap().to_string()).collect();
-                let known = if known.is_empty() { String::new() } else { format!(" {}", known.join(",")) };
+                let known = if known.is_empty() {
+                    String::new()
+                } else {
+                    format!(" {}", known.join(","))
+                };
                 let parameter = format!("QRESYNC ({validity} {mod_seq}{known})");
                 let reply = self.client.ok(world, &format!("SELECT INBOX ({parameter})"));
                 self.forget_earlier(&reply.untagged);
@@ -141,7 +145,8 @@ impl Mua {
             let known = self.messages.iter().position(|known| known.uid == Some(uid));
             // It was announced, and its UID never told: those are the last ones.
             let at = known.or_else(|| self.messages.iter().position(|known| known.uid.is_none()));
-            self.messages.remove(at.expect("VANISHED names what was announced"));
+            self.messages
+                .remove(at.expect("VANISHED names what was announced"));
         }
     }
 

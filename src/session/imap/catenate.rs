@@ -1,0 +1,110 @@
+//! CATENATE (RFC 4469): parts of stored messages become parts of a new one.
+//!
+//! Invariants: octets are copied unchanged, and nothing is marked as read by it; a URL that names nothing here is refused
+//! with itself, and with it the whole message; the message stays within the limit for messages, part by part.
+//! Limits: [`PIECE_BYTES`] of a part are in memory at a time, beside what taking a message apart needs.
+//! Not here: URLs as text (`proto::imap::url`), the parts' literals (`append`).
+
+use super::Services;
+use super::fetch_content::{Value, section_value};
+use super::state::Session;
+use crate::mailbox::reader::MessageReader;
+use crate::proto::imap::types::Partial;
+use crate::proto::imap::url::MessageUrl;
+use crate::proto::imap::{Answer, Code, Refusal};
+use crate::store::{CommitReceipt, MessageRow};
+use bytes::Bytes;
+use std::ops::Range;
+
+/// Octets read of a stored message at once.
+const PIECE_BYTES: u64 = 64 * 1024;
+
+impl<S: Services> Session<S> {
+    /// Adds what the URLs name; then `bytes` octets more may come.
+    pub async fn append_part(&mut self, urls: &[Vec<u8>], bytes: u64) -> Answer<CommitReceipt> {
+        for url in urls {
+            if let Err(refusal) = self.append_url(url).await {
+                self.upload = None;
+                return Answer::AppendRefused(refusal);
+            }
+        }
+        match self.make_room_for_part(bytes) {
+            Ok(()) => Answer::AppendReady,
+            Err(refusal) => {
+                self.upload = None;
+                Answer::AppendRefused(refusal)
+            }
+        }
+    }
+
+    fn make_room_for_part(&mut self, bytes: u64) -> Result<(), Refusal> {
+        let most = self.services.config().message_bytes_max;
+        let Some(upload) = &mut self.upload else {
+            return Err(Refusal::new(Code::ServerBug, "There is no message"));
+        };
+        match upload.add_octets(bytes) {
+            sum if sum <= most => Ok(()),
+            _ => Err(Refusal::new(Code::TooBig, "The message is too big")),
+        }
+    }
+
+    async fn append_url(&mut self, text: &[u8]) -> Result<(), Refusal> {
+        let bad = |why: &'static str| Refusal::new(Code::BadUrl(text.to_vec()), why);
+        let url = MessageUrl::parse(text).ok_or_else(|| bad("No URL of a message here"))?;
+        let row = self
+            .row_of_url(&url)
+            .ok_or_else(|| bad("There is no such message"))?;
+        let opened = MessageReader::open(self.services.store(), self.account.id, &row).await;
+        let mut reader = opened.map_err(|_| bad("The message cannot be read"))?;
+        let value = section_value(&mut reader, &url.section).await;
+        match value.map_err(|_| bad("The message cannot be read"))? {
+            Value::Nil => Err(bad("The message has no such part")),
+            Value::Owned(octets) => {
+                let range = within(url.partial, 0..octets.len() as u64);
+                self.make_room_for_part(range.end - range.start)?;
+                let piece = Bytes::from(octets).slice(range.start as usize..range.end as usize);
+                self.upload_piece(piece).await;
+                Ok(())
+            }
+            Value::Range(range) => {
+                let range = within(url.partial, range);
+                self.make_room_for_part(range.end - range.start)?;
+                let mut at = range.start;
+                while at < range.end {
+                    let piece = at..range.end.min(at + PIECE_BYTES);
+                    at = piece.end;
+                    let octets = reader.read(piece).await;
+                    for piece in octets.map_err(|_| bad("The message cannot be read"))? {
+                        self.upload_piece(piece).await;
+                    }
+                    self.services.breathe().await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn row_of_url(&self, url: &MessageUrl) -> Option<MessageRow> {
+        let selected = self.selected.as_ref().map(|selected| selected.view.mailbox());
+        let found = self.services.store().account(self.account.id, |account| {
+            let id = match &url.mailbox {
+                Some(name) => *account.names.get(name)?,
+                None => selected?,
+            };
+            let state = account.mailboxes.get(&id)?;
+            let is_same = url
+                .uid_validity
+                .is_none_or(|validity| validity == state.uid_validity.0);
+            state.row(url.uid).copied().filter(|_| is_same)
+        });
+        found.flatten()
+    }
+}
+
+fn within(partial: Option<Partial>, range: Range<u64>) -> Range<u64> {
+    let Some(Partial { offset, length }) = partial else {
+        return range;
+    };
+    let start = range.end.min(range.start + u64::from(offset));
+    start..range.end.min(start + u64::from(length))
+}
