@@ -78,6 +78,7 @@ fn filled() -> SimDisk {
                     body: memory(body),
                 }],
                 quota_bytes: None,
+                replaces: None,
             });
         }
         change(Change::Expunge {
