@@ -44,7 +44,10 @@ pub fn version(contender: &Contender, roots: &[Root], binary: &Path) -> String {
         let mut found = changelog
             .map(|entry| entry.path().join("changelog.Debian.gz"))
             .filter(|path| path.exists())
-            .filter(|path| path.to_string_lossy().contains(name))
+            .filter(|path| {
+                let package = path.parent().and_then(Path::file_name);
+                package.is_some_and(|package| package.to_string_lossy().starts_with(name))
+            })
             .collect::<Vec<_>>();
         found.sort();
         let first = found.first().map_or(String::new(), |path| {
