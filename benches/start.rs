@@ -2,15 +2,15 @@
 //!
 //! `cargo bench --bench start [-- DIRECTORY]` (default: the build's temporary directory; it must not be a tmpfs).
 //! `RINGPOST_BENCH_MESSAGES` (default 1000000), `RINGPOST_BENCH_ACCOUNTS` (10000), `RINGPOST_BENCH_OCTETS` of a body (500),
-//! `RINGPOST_BENCH_CORES` the start is for (2).
+//! `RINGPOST_BENCH_CORES` the start is for (2), `RINGPOST_BENCH_LARGE` (0): so many of the messages go to one account more.
 //!
 //! The store is filled through the store's own commits, round robin over the accounts, and closed in order. Each start
 //! is a process of its own: the time is that of `recover`, the memory the process's resident set after it less that
 //! before. The files were written with O_DIRECT and are read so: no page cache helps.
 //!
-//! On 2 shared cores, 1,000,000 messages in 10,000 accounts (738 MB of log, 63.4 MB of checkpoint), three starts each: from
-//! checkpoints 95, 165, 503 ms and 111 MB resident; all of the log 1.85, 2.15, 2.50 s and 146 MB. With 100,000 messages
-//! 59, 73, 237 ms and 39 MB: about 5 µs and 3 KB an account, 40 ns and 80 bytes a message (its row, which is resident).
+//! A start from checkpoints also loads an account, the large one if there is one: what the first SELECT waits for, and then
+//! what the next one does.
+//!
 
 use bytes::Bytes;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
@@ -18,7 +18,7 @@ use ringpost::base::clock::{SystemClock, UnixMillis};
 use ringpost::disk::file::FileDisk;
 use ringpost::model::{AccountId, MailboxName};
 use ringpost::proto::imap::types::InternalDate;
-use ringpost::store::{Body, Delivery, Environment, LocalRecipient, Store, recover};
+use ringpost::store::{Body, Delivery, Environment, INBOX_ID, LocalRecipient, Recovered, Store, recover};
 use smallvec::smallvec;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -78,6 +78,7 @@ async fn fill(path: PathBuf) {
         number("RINGPOST_BENCH_MESSAGES", 1_000_000),
         number("RINGPOST_BENCH_ACCOUNTS", 10_000),
     );
+    let large = number("RINGPOST_BENCH_LARGE", 0);
     let body = Bytes::from(vec![b'x'; number("RINGPOST_BENCH_OCTETS", 500) as usize]);
     let env = environment(&path);
     let recovered = recover(&env, 1).await.expect("it opens");
@@ -89,7 +90,9 @@ async fn fill(path: PathBuf) {
             let (store, body) = (store.clone(), body.clone());
             let deliver_all = async move {
                 for n in (first..messages).step_by(PRODUCERS as usize) {
-                    let delivery = delivery(AccountId(n % accounts), body.clone());
+                    let is_for_large = large > 0 && n % (messages / large) == 0;
+                    let account = AccountId(if is_for_large { accounts } else { n % accounts });
+                    let delivery = delivery(account, body.clone());
                     store.deliver(delivery).await.expect("the disk takes it");
                 }
             };
@@ -106,6 +109,16 @@ async fn fill(path: PathBuf) {
         began.elapsed().as_secs_f64() * 1e3
     );
     writer.await;
+    let written = store.meters().checkpoint_bytes_total.value();
+    let mail = messages * number("RINGPOST_BENCH_OCTETS", 500);
+    println!(
+        "{} checkpoints: {:.1} MB written, {:.4} bytes a byte of mail; {} loads, {} evictions",
+        store.meters().checkpoints.value(),
+        written as f64 / 1e6,
+        written as f64 / mail as f64,
+        store.meters().account_loads.value(),
+        store.meters().account_evictions.value(),
+    );
 }
 
 /// Kilobytes the process has resident.
@@ -144,6 +157,37 @@ async fn start(path: PathBuf) {
         kb as f64 / 1e3,
         kb as f64 * 1024.0 / messages as f64,
     );
+    if report.checkpoint > 0 {
+        load_one(env, recovered).await;
+    }
+    println!("  the process: {:.1} MB", resident_kb() as f64 / 1e3);
+}
+
+/// What a SELECT waits for: the first one after a start, and one when the account is in use.
+async fn load_one(env: RealEnvironment, recovered: Recovered) {
+    let accounts = number("RINGPOST_BENCH_ACCOUNTS", 10_000);
+    let is_large = number("RINGPOST_BENCH_LARGE", 0) > 0;
+    let account = AccountId(if is_large { accounts } else { accounts / 2 });
+    let owner = account.partition().core(recovered.seeds.len());
+    let seed = recovered.seeds.into_iter().nth(owner).expect("one a core");
+    let store = Store::start(env, seed).await.expect("it starts");
+    let before_kb = resident_kb();
+    let began = Instant::now();
+    let pin = store.load(account).await.expect("it is read");
+    let cold_ms = began.elapsed().as_secs_f64() * 1e3;
+    let kb = resident_kb().saturating_sub(before_kb);
+    let began = Instant::now();
+    let again = store.load(account).await.expect("it is there");
+    let rows = store
+        .account(account, |a| a.mailboxes[&INBOX_ID].rows.len())
+        .expect("it is there");
+    let warm_us = began.elapsed().as_secs_f64() * 1e6;
+    println!(
+        "  an account of {rows} messages: loaded in {cold_ms:.2} ms, again in {warm_us:.1} µs; {:.1} MB, {:.0} bytes/message",
+        kb as f64 / 1e3,
+        kb as f64 * 1024.0 / rows.max(1) as f64,
+    );
+    drop((pin, again));
 }
 
 fn on_executor<F: Future<Output = ()> + 'static>(main: impl FnOnce() -> F + Send + 'static) {
@@ -179,7 +223,10 @@ fn bytes_of(path: &Path, ending: &str) -> u64 {
 fn remove_checkpoints(path: &Path) {
     for file in std::fs::read_dir(path.join("segments")).expect("it is there") {
         let file = file.expect("it can be listed").path();
-        if file.extension().is_some_and(|extension| extension == "ckp") {
+        if file
+            .extension()
+            .is_some_and(|extension| extension == "ckp" || extension == "snp")
+        {
             std::fs::remove_file(file).expect("it can be removed");
         }
     }
@@ -201,10 +248,11 @@ fn main() {
     let filling = path.clone();
     on_executor(move || fill(filling));
     println!(
-        "filled in {:.1} s: {:.0} MB of log, {:.1} MB of checkpoint",
+        "filled in {:.1} s: {:.0} MB of log, {:.1} MB of checkpoint, {:.1} MB of snapshots",
         began.elapsed().as_secs_f64(),
         bytes_of(&path, ".seg") as f64 / 1e6,
         bytes_of(&path, ".ckp") as f64 / 1e6,
+        bytes_of(&path, ".snp") as f64 / 1e6,
     );
     for _ in 0..3 {
         start_in_own_process(&path);
