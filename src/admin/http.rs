@@ -1,7 +1,7 @@
 //! The HTTP listener: on the control thread, so that no page ever takes a core's time.
 //!
 //! Limits: [`CONNECTIONS_MAX`], [`HEADER_TIMEOUT`] for a request's header (and so for an idle connection), [`CONNECTION_TIMEOUT`]
-//! over all, [`BUFFER_BYTES_MAX`] for a header.
+//! over all, `BUFFER_BYTES_MAX` for a header.
 //! Failure: a connection ends alone; without descriptors accepting pauses.
 //! Not here: what is served.
 

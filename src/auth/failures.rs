@@ -3,7 +3,7 @@
 //! By both, so that an attacker somewhere else cannot keep the owner out; and by network alone, against one password tried
 //! on many accounts.
 //! Invariants: no lock, no allocation; a table of fixed size. What it forgets when a bucket is full is the smallest count.
-//! Limits: [`BUCKETS`] × 8 keys; a count halves every [`HALVES_AFTER_MINUTES`].
+//! Limits: `BUCKETS` × 8 keys; a count halves every [`HALVES_AFTER_MINUTES`].
 //! Not here: waiting (`Authenticator`), limits on connections (`node::peers`).
 
 use crate::base::network::Network;

@@ -2,7 +2,7 @@
 //!
 //! Invariants: no core ever waits for whoever reads the log: a line that finds the queue full is dropped and counted
 //! ([`dropped_lines`], in the metrics). Lines still queued are written when the [`LogEnd`] is dropped.
-//! Limits: [`QUEUED_LINES_MAX`].
+//! Limits: `QUEUED_LINES_MAX`.
 //! A session has one id (`id=`) from its connection on, a mail the session's with a number behind it, which is in its trace
 //! field as well; target `mail` has one line for each mail, with the accounts and the commit it went to.
 //! Not here: what is logged, and at which level.

@@ -16,7 +16,7 @@ pub struct MtaSts {
     pub mode: MtaStsMode,
     /// Names that MX records may hold, `*.` allowed at the front; not empty unless the mode is [`MtaStsMode::None`].
     pub mx: Vec<Domain>,
-    /// For how long the policy may be kept, seconds, up to [`MAX_AGE_SECONDS_MAX`].
+    /// For how long the policy may be kept, seconds, up to 31,557,600 (a year).
     pub max_age_seconds: u32,
 }
 

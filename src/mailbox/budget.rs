@@ -1,7 +1,7 @@
 //! How a long computation is cut into slices: time, turns for others, and a limit on all of it.
 //!
 //! Invariants: between two breaths a computation takes little more than [`SLICE_TIME`]; beyond [`CPU_BUDGET`] it ends.
-//! Limits: [`SLICE_TIME`], [`CPU_BUDGET`], [`STEPS_A_LOOK`], [`RUN_ITEMS`].
+//! Limits: [`SLICE_TIME`], [`CPU_BUDGET`], `STEPS_A_LOOK`, `RUN_ITEMS`.
 //! Not here: what is computed (`searching`, `sorting`, `threading`).
 
 use std::cmp::Ordering;

@@ -11,7 +11,7 @@ use crate::store::MessageRow;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 
-/// Bytes of texts a core keeps, [`ENTRY_BYTES`] for each counted: the envelopes of some twenty thousand messages.
+/// Bytes of texts a core keeps, 192 for each counted: the envelopes of some twenty thousand messages.
 pub const DIGESTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Longer texts are not kept: they come from few messages, and hostile ones are among those.

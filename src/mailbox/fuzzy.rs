@@ -5,7 +5,7 @@
 //! finds all that the one before it finds; a message is found by FUZZY if it matches by stems, and its score says which
 //! reading was the first to find it ([`SCORES`]). Misspellings are not found.
 //! Invariants: keys that are not texts mean what they say; below NOT nothing is loosened, or it would exclude more.
-//! Limits: [`WORDS_MAX`] words of a text; the others need not occur.
+//! Limits: `WORDS_MAX` words of a text; the others need not occur.
 //! Not here: running the readings (`session::imap::search`).
 
 use crate::proto::imap::types::SearchKey;

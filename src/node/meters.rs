@@ -2,7 +2,7 @@
 //!
 //! Refusals are counted by what the peer was told, reply code and enhanced status code: the reason a sender sees is the one
 //! an admin is asked about.
-//! Limits: [`REFUSALS_MAX`] different refusals are told apart.
+//! Limits: `REFUSALS_MAX` different refusals are told apart.
 
 use crate::base::meter::{Counter, Gauge, Micros};
 use std::sync::atomic::{AtomicU32, Ordering};

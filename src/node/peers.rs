@@ -9,7 +9,7 @@
 //! Layout: buckets of one cache line, eight slots each; a slot is the fingerprint of a key and its count, changed
 //! together, and free when the count is 0. A key counted by two cores in the same moment may have two slots of its
 //! bucket: their sum is its count.
-//! Limits: [`BUCKETS`] × 8 keys. A key whose bucket is full is not counted, and so not limited: keys are hashed with a
+//! Limits: `BUCKETS` × 8 keys. A key whose bucket is full is not counted, and so not limited: keys are hashed with a
 //! random seed, so nobody can fill a bucket on purpose, and at 100,000 connections one in a million is.
 //! A limit may be passed by as many as count in the same instant.
 //! Not here: which limits there are (`session::service`), what one core's connections may take of it (`connections`).

@@ -95,7 +95,7 @@ pub struct LocalRecipient {
     pub mailbox: MailboxName,
     /// Return-Path, Delivered-To, Received: the header lines put before the body, each ending in CRLF.
     pub prefix: Vec<u8>,
-    /// What the sender asked for besides; see [`SpoolRecipient::asked`](super::record::SpoolRecipient::asked).
+    /// What the sender asked for besides; see FORMAT.md.
     pub asked: Bytes,
     /// `None`: no limit.
     pub quota_bytes: Option<u64>,
