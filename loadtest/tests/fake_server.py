@@ -223,7 +223,9 @@ async def pop3(r, w):
             w.write(b"+OK\r\n" + b"".join(b"%d u%d\r\n" % (n, row[0]) for n, row in enumerate(rows, 1)) + b".\r\n")
         elif words[0] in ("RETR", "TOP"):
             text = rows[int(words[1]) - 1][2]
-            w.write(b"+OK\r\n" + (b"\r\n" + text).replace(b"\r\n.", b"\r\n..")[2:] + b".\r\n")
+            # Half a message may end anywhere; the dot stands on a line of its own all the same.
+            end = b".\r\n" if text.endswith(b"\r\n") else b"\r\n.\r\n"
+            w.write(b"+OK\r\n" + (b"\r\n" + text).replace(b"\r\n.", b"\r\n..")[2:] + end)
         elif words[0] == "DELE":
             deleted.append(rows[int(words[1]) - 1][0])
             w.write(b"+OK\r\n")
