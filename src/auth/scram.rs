@@ -38,7 +38,9 @@ impl Decoys {
     }
 
     fn verifier(&self, hash: Hash, login: &str) -> Verifier {
-        let digest = hmac::sign(&self.0, login.to_ascii_lowercase().as_bytes());
+        // Real verifiers of one account have a salt for each hash.
+        let name = format!("{}{}", prefix(hash), login.to_ascii_lowercase());
+        let digest = hmac::sign(&self.0, name.as_bytes());
         let mut seed = [0; 32];
         seed.copy_from_slice(digest.as_ref());
         Verifier::of_nobody(hash, &seed, iterations())
@@ -166,6 +168,8 @@ mod tests {
         let of = |login| decoys.clone().verifier(Hash::Sha256, login);
         assert!(of("B@x") == of("b@x") && of("c@x").salt != of("b@x").salt);
         assert_eq!((of("b@x").salt.len(), of("b@x").iterations), (16, iterations()));
+        let other = decoys.clone().verifier(Hash::Sha1, "b@x");
+        assert_ne!(of("b@x").salt, other.salt, "as with somebody who is here");
         assert_ne!(nonce(), nonce());
     }
 }
