@@ -60,13 +60,16 @@ impl<R: Receipt> Smtp<R> {
         if !self.takes_xclient {
             return self.refuse(reply::XCLIENT_DENIED, out);
         }
-        if self.transaction.is_some() {
+        // A login is the former client's; the filter takes a connection of its own for the next one.
+        if self.transaction.is_some() || self.is_authenticated {
             return self.refuse(reply::NESTED_MAIL, out);
         }
         let Some(client) = parse(argument) else {
             return self.refuse(reply::BAD_ARGUMENTS, out);
         };
         self.client = Some(client);
+        // The filter may be on loopback; whom it speaks for is judged by its own address.
+        self.allows_plaintext &= client.ip().to_canonical().is_loopback();
         self.hello = None;
         self.pipelining_was_offered = false;
         self.errors = 0;
