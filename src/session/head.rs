@@ -16,6 +16,7 @@ pub const HEADER_SCAN_BYTES_MAX: usize = 256 * 1024;
 pub struct Head {
     octets: Octets,
     is_complete: bool,
+    is_cut: bool,
 }
 
 #[derive(Debug, Default)]
@@ -45,8 +46,16 @@ impl Head {
         // The empty line may be cut anywhere.
         let seam = joined.len().saturating_sub(3);
         joined.extend_from_slice(piece);
-        self.is_complete = ends_header(&joined[seam..]) || joined.len() >= HEADER_SCAN_BYTES_MAX;
+        let has_ended = ends_header(&joined[seam..]);
+        self.is_cut = !has_ended && joined.len() >= HEADER_SCAN_BYTES_MAX;
+        self.is_complete = has_ended || self.is_cut;
         self.octets = Octets::Joined(joined);
+    }
+
+    /// The header is longer than what is looked at: what stands behind may say anything.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// What was kept.
@@ -84,6 +93,20 @@ mod tests {
                 head.bytes().len()
             );
         }
+    }
+
+    #[test]
+    fn a_header_that_does_not_end_is_said_to_be_cut() {
+        let mut head = Head::default();
+        MESSAGE
+            .chunks(10)
+            .for_each(|piece| head.push(&Bytes::copy_from_slice(piece)));
+        assert!(!head.is_cut());
+        let mut head = Head::default();
+        for _ in 0..=HEADER_SCAN_BYTES_MAX / 1024 {
+            head.push(&Bytes::from(vec![b'x'; 1024]));
+        }
+        assert!(head.is_cut());
     }
 
     #[test]

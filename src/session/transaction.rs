@@ -61,6 +61,13 @@ impl Transaction {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
+        // Behind what is looked at there may be another From, which readers would show.
+        if role == Role::Submission && self.head.is_cut() {
+            return Err(CommitRefusal::Rejected {
+                status: (6, 0),
+                text: "The header is too long".into(),
+            });
+        }
         let hops = trace::hops(self.head.bytes());
         if hops.received > HOPS_MAX {
             return Err(CommitRefusal::Loop);
