@@ -1,5 +1,6 @@
 //! `discovery` over HTTP: what mail programs and senders ask without logging in.
 //!
+//! Limits: `BODY_TIMEOUT`, [`BODY_BYTES_MAX`].
 //! Failure: a directory that cannot name its domains is a 503, so that nobody keeps a wrong answer.
 
 use crate::directory::embedded::Embedded;
@@ -13,6 +14,11 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use parking_lot::RwLock;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// A request's body is there by then: the largest are a few hundred octets.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What there is to tell, some of which changes.
 #[derive(Debug)]
@@ -43,8 +49,15 @@ async fn answer(State(found): State<Arc<Found>>, request: Request) -> Response {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     let uri = request.uri().clone();
-    let Ok(body) = to_bytes(request.into_body(), BODY_BYTES_MAX).await else {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    // Before the directory is asked for anything.
+    if !discovery::has_page(uri.path()) {
+        return not_found();
+    }
+    let body = timeout(BODY_TIMEOUT, to_bytes(request.into_body(), BODY_BYTES_MAX));
+    let body = match body.await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
     };
     let Some(offer) = found.offer().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -57,8 +70,12 @@ async fn answer(State(found): State<Arc<Found>>, request: Request) -> Response {
     };
     match discovery::answer(&offer, request) {
         Some(document) => response(document),
-        None => (StatusCode::NOT_FOUND, "There is no such page.\n").into_response(),
+        None => not_found(),
     }
+}
+
+fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, "There is no such page.\n").into_response()
 }
 
 fn response(document: Document) -> Response {

@@ -110,6 +110,22 @@ impl Document {
     }
 }
 
+/// Whether the path is one of this module's.
+#[must_use]
+pub fn has_page(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    let others = [
+        autodiscover::POX_PATH,
+        autodiscover::JSON_PATH,
+        mobileconfig::PATH,
+        mta_sts::PATH,
+    ];
+    AUTOCONFIG_PATHS
+        .into_iter()
+        .chain(others)
+        .any(|page| page == path)
+}
+
 /// The document at a path of this module; `None`: the path is somebody else's.
 #[must_use]
 pub fn answer(offer: &Offer, request: Request<'_>) -> Option<Document> {

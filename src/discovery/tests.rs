@@ -31,6 +31,7 @@ fn offer() -> Offer {
 }
 
 fn get(path: &str, query: &str) -> Document {
+    assert!(has_page(path) && !has_page("/nothing/here"));
     let request = Request {
         is_post: false,
         path,
