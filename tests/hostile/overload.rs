@@ -38,18 +38,17 @@ fn too_many_connections(backend: &str) {
         "{backend}: {greeted} greeted, {shed} shed"
     );
     assert_code(&open[0].command("EHLO client.example.net"), "250");
-    // Those that were greeted are served while others are turned away.
+    // A few come and are turned away, beside one that says nothing: a core that tries again and again uses all of its CPU.
     let before = cpu_time(server.pid());
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(1) {
-        open[0].deliver("user1@example.org", "Subject: x\r\n\r\nx\r\n");
-        let _ = Wire::connect(server.port("smtp")).within(Duration::from_millis(100));
+        let _ = Wire::connect(server.port("smtp")).within(Duration::from_millis(50));
+        assert!(open[0].wire.within(Duration::from_millis(50)).is_empty());
     }
     let spent = cpu_time(server.pid()) - before;
-    assert!(
-        spent < began.elapsed() * 3 / 4,
-        "{backend}: spins, {spent:?} of CPU"
-    );
+    assert!(spent < began.elapsed() / 2, "{backend}: spins, {spent:?} of CPU");
+    // Those that were greeted are served all the while.
+    open[0].deliver("user1@example.org", "Subject: x\r\n\r\nx\r\n");
     drop(open);
     let until = Instant::now() + PATIENCE;
     loop {
