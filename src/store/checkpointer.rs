@@ -357,11 +357,12 @@ impl<E: Environment> Inner<E> {
                 Err(Failure::Outgrown) => {}
                 Err(Failure::Disk(error)) => {
                     tracing::warn!(core = self.core, %error, "no checkpoint: a start would read more of the log");
-                    return;
+                    // On a full disk the next attempt may be far off, and what was allocated is what is missing.
+                    return self.remove_garbage().await;
                 }
                 Err(Failure::Store(error)) => {
                     tracing::warn!(core = self.core, %error, "no checkpoint: a snapshot cannot be read");
-                    return;
+                    return self.remove_garbage().await;
                 }
             }
         }

@@ -119,14 +119,19 @@ impl<E: Environment> Inner<E> {
     /// See [`Store::load`].
     pub async fn load(&self, id: AccountId) -> Result<Pin, StoreError> {
         let pin = self.pins.pin(id);
+        let mut was_cold = false;
         while let Some(chain) = self.chain_of_cold(id) {
             let read = read_chain(self.env.disk(), self.checkpoints.store_id(), id, &chain).await;
             if let Err(error) = self.admit(id, &chain, read) {
                 self.void_if_damaged(id, &error).await;
                 return Err(error);
             }
+            was_cold = true;
         }
-        self.evict();
+        // A look at every account that is loaded: not for every change of one that was there.
+        if was_cold {
+            self.evict();
+        }
         Ok(pin)
     }
 
@@ -196,10 +201,9 @@ impl<E: Environment> Inner<E> {
             return;
         }
         let pending = self.pending.borrow();
-        let may_go = |id: &AccountId, kept: &Kept| {
-            kept.is_clean() && !self.pins.is_pinned(*id) && pending.is_idle(*id)
-        };
-        let evictable = state.kept.iter().filter(|(id, kept)| may_go(id, kept));
+        let is_unused = |id: &AccountId| !self.pins.is_pinned(*id) && pending.is_idle(*id);
+        let evictable = state.kept.iter();
+        let evictable = evictable.filter(|(id, kept)| kept.is_clean() && is_unused(id));
         let mut evictable: Vec<(u64, AccountId)> =
             evictable.map(|(id, kept)| (kept.last_used, *id)).collect();
         evictable.sort_unstable();
@@ -211,7 +215,9 @@ impl<E: Environment> Inner<E> {
             state.evict(id);
             self.meters.account_evictions.add(1);
         }
-        if state.loaded_bytes > budget && state.kept.values().any(|kept| !kept.is_clean()) {
+        // What sessions hold stays whether it is written or not: a checkpoint for its sake would come again and again.
+        let mut unwritten = state.kept.iter().filter(|(_, kept)| !kept.is_clean());
+        if state.loaded_bytes > budget && unwritten.any(|(id, _)| is_unused(id)) {
             self.checkpoints.want_early(EARLY_CHECKPOINT_LOG_BYTES);
         }
     }
