@@ -85,8 +85,7 @@ pub const TABLE: &[Capability] = &[
     row("QRESYNC", When::Authenticated, true),
     row("WITHIN", When::Authenticated, true),
     row("SEARCH=FUZZY", When::Authenticated, true),
-    // SEARCH takes it; FETCH's modifier (RFC 9394 §3.3) is not there.
-    row("PARTIAL", When::Authenticated, false),
+    row("PARTIAL", When::Authenticated, true),
     row("INPROGRESS", When::Authenticated, true),
     row("PREVIEW", When::Authenticated, true),
     row("MULTIAPPEND", When::Authenticated, true),

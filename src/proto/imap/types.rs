@@ -406,6 +406,8 @@ pub struct Fetch {
     pub changed_since: Option<ModSeq>,
     /// RFC 7162 §3.2.6: tell of expunged messages first. Only with `by_uid` and `changed_since`.
     pub vanished: bool,
+    /// RFC 9394 §3.3: only these of the messages that are there and changed since `changed_since`.
+    pub partial: Option<PartialRange>,
 }
 
 /// FETCH data items (RFC 9051 §6.4.5 and RFC 3501's RFC822 forms; RFC 7162; RFC 8474; RFC 8514).
@@ -562,8 +564,8 @@ pub struct ReturnOptions {
     pub partial: Option<PartialRange>,
 }
 
-/// A part of a result: the `first`th to the `last`th, in either order, counted from its end if `is_from_end` (RFC 9394
-/// §3.1).
+/// A part of a result: the `first`th to the `last`th, counted from its end if `is_from_end` (RFC 9394 §3.1). The parser
+/// puts the two in order, in which they are repeated in the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartialRange {
     pub first: std::num::NonZeroU32,
@@ -575,8 +577,8 @@ impl PartialRange {
     /// Which of `count` results are meant.
     #[must_use]
     pub fn of(self, count: usize) -> std::ops::Range<usize> {
-        let least = self.first.min(self.last).get() as usize - 1;
-        let most = (self.first.max(self.last).get() as usize).min(count);
+        let least = self.first.get() as usize - 1;
+        let most = (self.last.get() as usize).min(count);
         let range = least.min(most)..most;
         if self.is_from_end {
             count - range.end..count - range.start

@@ -150,6 +150,7 @@ impl<S: Services> Session<S> {
             items: self.fetched_of_new().iter().cloned().collect(),
             changed_since: None,
             vanished: false,
+            partial: None,
         };
         match self.fetch(link, fetch).await {
             // What cannot be read now is told of by whoever asks for it.

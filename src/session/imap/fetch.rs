@@ -49,7 +49,7 @@ const AHEAD_BYTES: u64 = 512 * 1024;
 const KEPT_STRUCTURE_PARTS_MAX: usize = 100;
 
 /// What a FETCH asks, taken apart.
-struct Plan {
+pub(super) struct Plan {
     /// Answered from the row, UID first.
     of_row: SmallVec<[FetchItem; 4]>,
     /// Answered from the message.
@@ -156,12 +156,15 @@ struct Target {
 impl<S: Services> Session<S> {
     pub async fn fetch<P: Pipe>(&mut self, link: &mut Link<P>, fetch: Fetch) -> Answered {
         let plan = Plan::new(&fetch, self.selected()?.is_read_only, self.is_uid_only);
-        let ranges = self.selected()?.resolve(&fetch.set, fetch.by_uid)?;
+        let mut ranges = self.selected()?.resolve(&fetch.set, fetch.by_uid)?;
         if plan.of_row.contains(&FetchItem::ModSeq) {
             self.enable_condstore(link.out());
         }
         if let (true, Some(since)) = (fetch.vanished, fetch.changed_since) {
             self.fetch_vanished(link, &fetch.set, since).await?;
+        }
+        if let Some(partial) = fetch.partial {
+            ranges = self.part_of(link, &ranges, partial, &plan).await?;
         }
         let mut trouble = Trouble::default();
         for range in ranges {
@@ -377,11 +380,11 @@ impl<S: Services> Session<S> {
     }
 }
 
-fn is_wanted(plan: &Plan, row: &MessageRow) -> bool {
+pub(super) fn is_wanted(plan: &Plan, row: &MessageRow) -> bool {
     plan.changed_since.is_none_or(|since| row.mod_seq > since)
 }
 
-fn slices(range: Range<usize>, length: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn slices(range: Range<usize>, length: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range
         .step_by(length)

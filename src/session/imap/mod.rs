@@ -29,6 +29,7 @@ pub mod link;
 mod list;
 mod mailboxes;
 mod notify;
+mod partial;
 mod qresync;
 mod rev2;
 mod search;

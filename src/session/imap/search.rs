@@ -249,8 +249,7 @@ impl<S: Services> Session<S> {
             push_extended_search_line(&result, link.out());
         }
         if options.save {
-            // RFC 9394 §3.1: of PARTIAL what it shows.
-            selected.saved = saved(uids, shown, options);
+            selected.saved = saved(uids, &found.indexes, shown, options);
         }
         Ok(())
     }
@@ -300,7 +299,7 @@ pub(super) fn stop_of(error: SearchError) -> Stop {
 
 /// MIN or MAX are asked for, and neither ALL nor COUNT: the messages between do not matter.
 fn is_of_ends(options: ReturnOptions) -> bool {
-    (options.min || options.max) && !options.all && !options.count && options.partial.is_none()
+    has_ends_only(options) && options.partial.is_none()
 }
 
 /// RFC 4731 §3.2: the MODSEQ of what is returned.
@@ -314,17 +313,22 @@ fn mod_seq_of(found: &Found, options: Option<ReturnOptions>) -> ModSeq {
     }
 }
 
-/// RFC 5182 §2.4: with MIN or MAX and neither ALL nor COUNT only these are saved.
-fn saved(uids: &[Uid], indexes: &[usize], options: ReturnOptions) -> Vec<Uid> {
-    if !is_of_ends(options) {
-        let mut saved: Vec<Uid> = indexes.iter().map(|index| uids[*index]).collect();
-        // Of a SORT they are in another order.
-        saved.sort_unstable();
-        return saved;
+fn has_ends_only(options: ReturnOptions) -> bool {
+    (options.min || options.max) && !options.all && !options.count
+}
+
+/// RFC 5182 §2.4: with MIN or MAX and neither ALL nor COUNT only these are saved; of PARTIAL what it shows (`shown`), and
+/// these with it (RFC 9394 §3.2).
+fn saved(uids: &[Uid], indexes: &[usize], shown: &[usize], options: ReturnOptions) -> Vec<Uid> {
+    let (mut first, mut last) = (None, None);
+    if has_ends_only(options) {
+        first = indexes.first().filter(|_| options.min);
+        last = indexes.last().filter(|_| options.max);
     }
-    let first = options.min.then(|| indexes.first()).flatten();
-    let last = options.max.then(|| indexes.last()).flatten();
-    let mut saved: Vec<Uid> = first.into_iter().chain(last).map(|index| uids[*index]).collect();
+    let shown = if is_of_ends(options) { &[] } else { shown };
+    let kept = shown.iter().chain(first).chain(last);
+    let mut saved: Vec<Uid> = kept.map(|index| uids[*index]).collect();
+    // Of a SORT they are in another order.
     saved.sort_unstable();
     saved.dedup();
     saved

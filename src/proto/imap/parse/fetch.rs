@@ -1,10 +1,11 @@
 //! FETCH: its items, sections, partials and modifiers.
 //!
 //! Limits: [`FETCH_ITEMS_MAX`], [`HEADER_FIELDS_MAX`], [`PART_DEPTH_MAX`].
-//! Standards: RFC 9051 §6.4.5, RFC 3501 (macros, RFC822), RFC 3516 (BINARY), RFC 7162 (CHANGEDSINCE, VANISHED), RFC 8474, 8514.
+//! Standards: RFC 9051 §6.4.5, RFC 3501 (macros, RFC822), RFC 3516 (BINARY), RFC 7162 (CHANGEDSINCE, VANISHED), RFC 8474,
+//! 8514, 9394 (PARTIAL).
 
 use super::cursor::{Cursor, Parsed, Upper};
-use super::{Fault, sets};
+use super::{Fault, search, sets};
 use crate::model::ModSeq;
 use crate::proto::imap::types::{CommandBody, Fetch, FetchItem, Partial, Section, SectionText};
 use smallvec::{SmallVec, smallvec};
@@ -27,6 +28,7 @@ pub(super) fn fetch(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBody
     let items = items(cursor)?;
     let mut changed_since = None;
     let mut vanished = false;
+    let mut partial = None;
     if cursor.eat(b' ') {
         cursor.list(super::mailbox::OPTIONS_MAX, false, |cursor| {
             match cursor.word("a FETCH modifier")?.bytes() {
@@ -35,7 +37,15 @@ pub(super) fn fetch(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBody
                     changed_since = Some(ModSeq(cursor.number64()?));
                 }
                 b"VANISHED" if by_uid => vanished = true,
-                _ => return Err(Fault::Expected("CHANGEDSINCE, or VANISHED with UID FETCH")),
+                b"PARTIAL" if partial.is_none() => {
+                    cursor.space()?;
+                    partial = Some(search::partial_range(cursor)?);
+                }
+                _ => {
+                    return Err(Fault::Expected(
+                        "CHANGEDSINCE, PARTIAL, or VANISHED with UID FETCH",
+                    ));
+                }
             }
             Ok(())
         })?;
@@ -49,6 +59,7 @@ pub(super) fn fetch(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBody
         items,
         changed_since,
         vanished,
+        partial,
     }))
 }
 

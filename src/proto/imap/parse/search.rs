@@ -126,7 +126,7 @@ fn return_options(cursor: &mut Cursor<'_>) -> Parsed<ReturnOptions> {
             b"COUNT" => options.count = true,
             b"SAVE" => options.save = true,
             b"RELEVANCY" => options.relevancy = true,
-            b"PARTIAL" => {
+            b"PARTIAL" if options.partial.is_none() => {
                 cursor.space()?;
                 options.partial = Some(partial_range(cursor)?);
             }
@@ -145,7 +145,7 @@ fn return_options(cursor: &mut Cursor<'_>) -> Parsed<ReturnOptions> {
     Ok(options)
 }
 
-/// `1:100`, or `-1:-100` from the end.
+/// `1:100`, or `-1:-100` from the end; `100:1` means the same as `1:100` (RFC 9394 §3.1).
 pub(super) fn partial_range(cursor: &mut Cursor<'_>) -> Parsed<PartialRange> {
     let is_from_end = cursor.eat(b'-');
     let first = cursor.nz_number()?;
@@ -155,8 +155,8 @@ pub(super) fn partial_range(cursor: &mut Cursor<'_>) -> Parsed<PartialRange> {
     }
     let last = cursor.nz_number()?;
     Ok(PartialRange {
-        first,
-        last,
+        first: first.min(last),
+        last: first.max(last),
         is_from_end,
     })
 }

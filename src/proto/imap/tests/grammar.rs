@@ -200,6 +200,15 @@ fn qresync() -> impl Strategy<Value = QResync> {
         })
 }
 
+fn partial_range() -> impl Strategy<Value = Option<PartialRange>> {
+    let range = any::<(NonZeroU32, NonZeroU32, bool)>().prop_map(|(a, b, is_from_end)| PartialRange {
+        first: a.min(b),
+        last: a.max(b),
+        is_from_end,
+    });
+    proptest::option::of(range)
+}
+
 fn body() -> impl Strategy<Value = CommandBody> {
     let operation = prop::sample::select(vec![
         StoreOperation::Replace,
@@ -207,25 +216,17 @@ fn body() -> impl Strategy<Value = CommandBody> {
         StoreOperation::Remove,
     ]);
     let roles: Vec<SpecialUse> = SpecialUse::STANDARD.iter().map(|(role, _)| *role).collect();
-    let partial = proptest::option::of((any::<(NonZeroU32, NonZeroU32, bool)>()).prop_map(
-        |(first, last, is_from_end)| PartialRange {
-            first,
-            last,
-            is_from_end,
+    let return_options = (any::<[bool; 6]>(), partial_range()).prop_map(
+        |([min, max, all, count, save, relevancy], partial)| ReturnOptions {
+            min,
+            max,
+            all,
+            count,
+            save,
+            relevancy,
+            partial: partial.filter(|_| !all),
         },
-    ));
-    let return_options =
-        (any::<[bool; 6]>(), partial).prop_map(|([min, max, all, count, save, relevancy], partial)| {
-            ReturnOptions {
-                min,
-                max,
-                all,
-                count,
-                save,
-                relevancy,
-                partial: partial.filter(|_| !all),
-            }
-        });
+    );
     prop_oneof![
         (mailbox(), prop::sample::subsequence(roles, 0..=2))
             .prop_map(|(mailbox, special_use)| CommandBody::Create { mailbox, special_use }),
@@ -266,15 +267,17 @@ fn body() -> impl Strategy<Value = CommandBody> {
             any::<bool>(),
             prop::collection::vec(fetch_item(), 1..6),
             prop::option::of(mod_seq()),
-            any::<bool>()
+            any::<bool>(),
+            partial_range()
         )
-            .prop_map(|(set, by_uid, items, changed_since, vanished)| {
+            .prop_map(|(set, by_uid, items, changed_since, vanished, partial)| {
                 CommandBody::Fetch(Fetch {
                     set,
                     by_uid,
                     items: items.into(),
                     changed_since,
                     vanished: vanished && by_uid && changed_since.is_some(),
+                    partial,
                 })
             }),
         (

@@ -149,9 +149,12 @@ fn print_fetch(fetch: &Fetch, out: &mut Vec<u8>) {
         fetch_item(item, out);
     }
     out.push(b')');
-    if let Some(since) = fetch.changed_since {
-        let vanished = if fetch.vanished { " VANISHED" } else { "" };
-        text(out, &format!(" (CHANGEDSINCE {since}{vanished})"));
+    let mut modifiers: Vec<String> = Vec::new();
+    modifiers.extend(fetch.partial.map(partial_range));
+    modifiers.extend(fetch.changed_since.map(|since| format!("CHANGEDSINCE {since}")));
+    modifiers.extend(fetch.vanished.then(|| "VANISHED".to_owned()));
+    if !modifiers.is_empty() {
+        text(out, &format!(" ({})", modifiers.join(" ")));
     }
 }
 
@@ -228,6 +231,11 @@ fn fetch_item(item: &FetchItem, out: &mut Vec<u8>) {
     }
 }
 
+fn partial_range(range: PartialRange) -> String {
+    let sign = if range.is_from_end { "-" } else { "" };
+    format!("PARTIAL {sign}{}:{sign}{}", range.first, range.last)
+}
+
 fn print_search(search: &Search, out: &mut Vec<u8>) {
     text(out, if search.by_uid { "UID SEARCH" } else { "SEARCH" });
     if let Some(options) = search.return_options {
@@ -241,10 +249,7 @@ fn print_search(search: &Search, out: &mut Vec<u8>) {
         ];
         let chosen = names.iter().filter(|(is_chosen, _)| *is_chosen);
         let mut names: Vec<String> = chosen.map(|(_, name)| (*name).to_owned()).collect();
-        names.extend(options.partial.map(|range| {
-            let sign = if range.is_from_end { "-" } else { "" };
-            format!("PARTIAL {sign}{}:{sign}{}", range.first, range.last)
-        }));
+        names.extend(options.partial.map(partial_range));
         text(out, &format!(" RETURN ({})", names.join(" ")));
     }
     if let Some(charset) = &search.charset {

@@ -1,4 +1,4 @@
-//! What SEARCH grew: PARTIAL (RFC 9394), FUZZY (RFC 6203), INPROGRESS (RFC 9585); and PREVIEW (RFC 8970).
+//! What SEARCH grew: FUZZY (RFC 6203), INPROGRESS (RFC 9585); and PREVIEW (RFC 8970).
 
 use super::world::World;
 use std::time::Duration;
@@ -12,54 +12,6 @@ fn lines(untagged: &str) -> Vec<String> {
             _ => line.to_owned(),
         })
         .collect()
-}
-
-#[test]
-fn a_part_of_a_result_is_counted_from_either_end() {
-    let mut world = World::new();
-    let mut a = world.selected(1);
-    a.fill(&mut world, "INBOX", 9);
-    a.ok(&mut world, "STORE 3 +FLAGS (\\Flagged)");
-    for (command, line) in [
-        // RFC 9394 §3.1.
-        (
-            "UID SEARCH RETURN (PARTIAL 1:3) UNFLAGGED",
-            "* ESEARCH UID PARTIAL (1:3 1:2,4)",
-        ),
-        (
-            "UID SEARCH RETURN (PARTIAL -1:-3) UNFLAGGED",
-            "* ESEARCH UID PARTIAL (-1:-3 7:9)",
-        ),
-        (
-            "SEARCH RETURN (PARTIAL 8:6) UNFLAGGED",
-            "* ESEARCH PARTIAL (8:6 7:9)",
-        ),
-        (
-            "SEARCH RETURN (PARTIAL 9:12) UNFLAGGED",
-            "* ESEARCH PARTIAL (9:12 NIL)",
-        ),
-        (
-            "SEARCH RETURN (COUNT PARTIAL 1:1) ALL",
-            "* ESEARCH COUNT 9 PARTIAL (1:1 1)",
-        ),
-        (
-            "SORT RETURN (PARTIAL 1:2) (REVERSE SIZE REVERSE SUBJECT) UTF-8 ALL",
-            "* ESEARCH PARTIAL (1:2 9,8)",
-        ),
-    ] {
-        let reply = a.ok(&mut world, command);
-        assert_eq!(lines(&reply.untagged), [line], "{command}");
-    }
-    a.ok(&mut world, "SEARCH RETURN (SAVE PARTIAL -1:-2) ALL");
-    assert_eq!(a.ok(&mut world, "SEARCH $").lines(), ["* SEARCH 8 9"]);
-    for bad in [
-        "RETURN (PARTIAL 1:2 ALL)",
-        "RETURN (PARTIAL 1:-2)",
-        "RETURN (PARTIAL 0:2)",
-    ] {
-        let tagged = a.tagged(&mut world, &format!("SEARCH {bad} ALL"));
-        assert!(tagged.starts_with("BAD"), "{bad}: {tagged}");
-    }
 }
 
 #[test]

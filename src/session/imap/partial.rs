@@ -1,0 +1,51 @@
+//! FETCH's modifier PARTIAL (RFC 9394 §3.3): which messages of the set it means.
+//!
+//! Counted are the messages that are there and that CHANGEDSINCE lets through (§3.4); what others have expunged counts
+//! for nothing, as in SEARCH.
+//! Not here: SEARCH RETURN (PARTIAL …) (`search`).
+
+use super::Services;
+use super::fetch::{Plan, is_wanted, slices};
+use super::link::Link;
+use super::state::{Session, Stop};
+use crate::mailbox::view::row_of;
+use crate::proto::imap::types::PartialRange;
+use crate::session::pipe::Pipe;
+use smallvec::SmallVec;
+use std::ops::Range;
+
+/// Messages looked at before others may get a turn.
+const ROWS_SLICE: usize = 4_096;
+
+/// Places in the view, ascending, not touching.
+type Ranges = SmallVec<[Range<usize>; 4]>;
+
+impl<S: Services> Session<S> {
+    /// The messages of `ranges` that `partial` means.
+    pub(super) async fn part_of<P: Pipe>(
+        &self,
+        link: &mut Link<P>,
+        ranges: &Ranges,
+        partial: PartialRange,
+        plan: &Plan,
+    ) -> Result<Ranges, Stop> {
+        let mut counted = Vec::new();
+        for slice in ranges.iter().flat_map(|range| slices(range.clone(), ROWS_SLICE)) {
+            self.with_selected(|state, selected| {
+                let uids = selected.view.uids();
+                counted.extend(slice.filter(|index| {
+                    let row = row_of(&state.rows, uids[*index]);
+                    row.is_some_and(|row| is_wanted(plan, row))
+                }));
+            })?;
+            link.part_done(&*self.services).await?;
+        }
+        Ok(joined(&counted[partial.of(counted.len())]))
+    }
+}
+
+/// Ascending places as ranges.
+fn joined(places: &[usize]) -> Ranges {
+    let runs = places.chunk_by(|a, b| a + 1 == *b);
+    runs.map(|run| run[0]..run[run.len() - 1] + 1).collect()
+}
