@@ -4,8 +4,9 @@
 
 mod common;
 
-use common::talk::{self, inbox_count};
-use common::{PASSWORD, Server, assert_body, has_client, has_python_module, run_python, succeed};
+use common::scripts::{has_node_module, has_python_module, run_node, run_python};
+use common::talk::{self, inbox_count, without_recent};
+use common::{PASSWORD, Server, assert_body, has_client, succeed};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -191,6 +192,25 @@ fn swaks_delivers_in_clear_and_over_starttls() {
     );
 }
 
+#[test]
+fn neomutt_flags_moves_deletes_and_comes_back_by_qresync() {
+    if has_client("neomutt") {
+        run_python("neomutt", &Server::start());
+    }
+}
+
+#[test]
+fn thunderbirds_dialogue_works_from_login_to_logout() {
+    run_python("thunderbird", &Server::start());
+}
+
+#[test]
+fn imapflow_does_a_days_work_and_is_pushed_changes() {
+    if has_node_module("imapflow") {
+        run_node("imapflow_job", &Server::start());
+    }
+}
+
 /// A Maildir that mbsync keeps in step with an account.
 struct Mirror {
     directory: tempfile::TempDir,
@@ -310,4 +330,50 @@ fn mbsync_keeps_a_maildir_in_step_both_ways() {
     mirror.sync();
     assert_eq!(entries(&mirror.mailbox("INBOX").join("cur")).len(), before.len());
     assert_eq!(imap.inbox_count(), 4);
+}
+
+#[test]
+fn mbsync_carries_folders_with_utf8_names_both_ways_and_deletes_them() {
+    if !has_client("mbsync") {
+        return;
+    }
+    // "Entwürfe" and "日本" as IMAP4rev1 writes them (RFC 3501 §5.1.3); mbsync keeps names as they come.
+    const FAR: &str = "Entw&APw-rfe";
+    const NEAR: &str = "&ZeVnLA-";
+    let server = Server::start();
+    let mut imap = talk::Imap::login(&server, "user2");
+    imap.command(&format!("CREATE {FAR}")).ok();
+    imap.command(&format!(
+        "APPEND {FAR} (\\Draft) {{21+}}\r\nSubject: far\r\n\r\nfar\r\n"
+    ))
+    .ok();
+    let mirror = Mirror::new(&server, "user2");
+    let made = mirror.mailbox(NEAR);
+    for part in ["cur", "new", "tmp"] {
+        fs::create_dir_all(made.join(part)).expect("a directory in the mirror");
+    }
+    fs::write(made.join("cur/1700000000.1.here:2,FS"), "Subject: near\n\nnear\n")
+        .expect("a file in the mirror");
+    mirror.sync();
+
+    let far = mirror.find(FAR, "far").expect("the folder came with its message");
+    assert!(far.to_string_lossy().ends_with(":2,D"), "{far:?}");
+    imap.command(&format!("SELECT {NEAR}")).ok();
+    let flags = without_recent(imap.command("FETCH 1 (FLAGS BODY.PEEK[TEXT])").ok());
+    assert_eq!(flags.len(), 1, "{flags:?}");
+    assert!(flags[0].contains("\\Flagged") && flags[0].contains("\\Seen") && flags[0].contains("near\r\n"));
+    // As text it is what its maker meant.
+    imap.command("ENABLE UTF8=ACCEPT").ok();
+    let listed = imap.command("LIST \"\" \"*\"").ok().join("\n");
+    assert!(listed.contains("Entwürfe") && listed.contains("日本"), "{listed}");
+
+    // Deleted on one side each, mail at the same time on the other folder.
+    imap.command("STORE 1 +FLAGS (\\Deleted)").ok();
+    imap.command("EXPUNGE").ok();
+    mirror.flag(FAR, "far", "DST");
+    mirror.sync();
+    assert_eq!(mirror.find(NEAR, "near"), None);
+    assert_eq!(mirror.find(FAR, "far"), None);
+    let status = imap.command("STATUS \"Entwürfe\" (MESSAGES)").ok();
+    assert_eq!(status, ["* STATUS \"Entwürfe\" (MESSAGES 0)"]);
 }

@@ -2,8 +2,9 @@
 
 mod common;
 
+use common::scripts::run_python;
 use common::talk::{Imap, Smtp, Wire, assert_code, deliver, inbox_count};
-use common::{PASSWORD, Server, has_client, run_python, succeed};
+use common::{PASSWORD, Server, has_client, succeed};
 use std::fs;
 use std::process::Command;
 

@@ -2,13 +2,9 @@
 
 import mailbox
 import os
-import pty
-import select
-import signal
-import sys
 import tempfile
-import time
 
+import terminal
 from common import *
 
 BODIES = [b"From: a@example.net\nSubject: to mutt %d\n\nFirst line.\nLast line of %d.\n" % (n, n) for n in range(1, 4)]
@@ -31,7 +27,6 @@ set tmpdir="{home}"
 set wait_key=no
 """
     )
-# What the screen must show before each group of keys is pressed.
 STEPS = [
     (b"Msgs:3", b"T"),
     (b"Tag messages matching", b"~A\r"),
@@ -39,32 +34,7 @@ STEPS = [
     (b"Copy tagged", b"\x15" + copy.encode() + b"\r"),
     (b"Fetching message", b"x"),
 ]
-pid, terminal = pty.fork()
-if pid == 0:
-    os.environ.update(TERM="vt100", HOME=home, LINES="24", COLUMNS="80", LC_ALL="C")
-    os.execvp("mutt", ["mutt", "-n", "-F", f"{home}/muttrc", "-f", f"imap://{HOST}:{IMAP}/INBOX"])
-
-screen, shown = b"", b""
-deadline = time.monotonic() + PATIENCE
-while True:
-    if time.monotonic() > deadline:
-        os.kill(pid, signal.SIGKILL)
-        sys.exit(f"mutt did not end; left to do: {STEPS}; its screen:\n{screen!r}")
-    if not select.select([terminal], [], [], 0.2)[0]:
-        continue
-    try:
-        data = os.read(terminal, 4096)
-    except OSError:  # mutt has ended
-        break
-    if not data:
-        break
-    screen += data
-    shown += data
-    if STEPS and STEPS[0][0] in shown:
-        os.write(terminal, STEPS.pop(0)[1])
-        shown = b""
-_, status = os.waitpid(pid, 0)
-assert os.waitstatus_to_exitcode(status) == 0, screen
+screen = terminal.drive(["mutt", "-n", "-F", f"{home}/muttrc", "-f", f"imap://{HOST}:{IMAP}/INBOX"], home, STEPS)
 texts = [message.as_bytes() for message in mailbox.mbox(copy)]
 assert len(texts) == 3, (len(texts), screen)
 for text, body in zip(texts, BODIES):

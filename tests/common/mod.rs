@@ -7,6 +7,7 @@
 // Each test program compiles this file and uses a part of it.
 #![allow(dead_code)]
 
+pub mod scripts;
 pub mod talk;
 
 use std::collections::HashMap;
@@ -232,7 +233,7 @@ pub fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
     }
 }
 
-/// Runs a command to its end, killed and failed if that takes longer than `PATIENCE` times two.
+/// Runs a command to its end, killed and failed if that takes longer than `PATIENCE` times four.
 pub fn run(command: &mut Command) -> Output {
     let mut child = command
         .stdin(Stdio::null())
@@ -244,7 +245,7 @@ pub fn run(command: &mut Command) -> Output {
         read_all(child.stdout.take().expect("stdout is piped")),
         read_all(child.stderr.take().expect("stderr is piped")),
     ];
-    let status = wait(&mut child, 2 * PATIENCE);
+    let status = wait(&mut child, 4 * PATIENCE);
     if status.is_none() {
         let _ = child.kill();
         let _ = child.wait();
@@ -291,61 +292,18 @@ pub fn has_client(name: &str) -> bool {
     if std::env::split_paths(&path).any(|directory| directory.join(name).is_file()) {
         return true;
     }
+    skip_or_fail(name)
+}
+
+/// Says that something is not there, as [`has_client`] does; `false` if that is no failure.
+fn skip_or_fail(what: &str) -> bool {
     let is_required = std::env::var_os("RINGPOST_REQUIRE_CLIENTS").is_some_and(|value| value == "1");
     assert!(
         !is_required,
-        "{name} is not installed, and RINGPOST_REQUIRE_CLIENTS=1 asks for it (.ci/install)"
+        "{what} is not installed, and RINGPOST_REQUIRE_CLIENTS=1 asks for it (.ci/install)"
     );
-    println!("SKIPPED: {name} is not installed (.ci/install installs it)");
+    println!("SKIPPED: {what} is not installed (.ci/install installs it)");
     false
-}
-
-/// Is there a python3 with this module? As [`has_client`].
-pub fn has_python_module(name: &str) -> bool {
-    if !has_client("python3") {
-        return false;
-    }
-    let import = Command::new("python3")
-        .args(["-c", &format!("import {name}")])
-        .output();
-    if import.is_ok_and(|output| output.status.success()) {
-        return true;
-    }
-    let is_required = std::env::var_os("RINGPOST_REQUIRE_CLIENTS").is_some_and(|value| value == "1");
-    assert!(
-        !is_required,
-        "python3 has no {name}, and RINGPOST_REQUIRE_CLIENTS=1 asks for it (.ci/install)"
-    );
-    println!("SKIPPED: python3 has no {name} (.ci/install installs it)");
-    false
-}
-
-/// Runs `tests/clients/NAME.py` against the server.
-pub fn run_python(name: &str, server: &Server) {
-    if !has_client("python3") {
-        return;
-    }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/clients")
-        .join(format!("{name}.py"));
-    let mut command = Command::new("python3");
-    command.arg("-B").arg(script).env("PYTHONIOENCODING", "utf-8");
-    for service in [
-        "smtp",
-        "submission",
-        "submission-2525",
-        "submissions",
-        "pop3",
-        "pop3s",
-        "imap",
-        "imaps",
-    ] {
-        command.env(
-            format!("RINGPOST_{}", service.to_uppercase().replace('-', "_")),
-            server.port(service).to_string(),
-        );
-    }
-    succeed(&mut command);
 }
 
 /// Asserts that `text` is `body` behind trace fields, and returns those.
