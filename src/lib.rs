@@ -19,9 +19,9 @@
 //! | [`delivery`] | an accepted message to the cores that own its recipients |
 //! | [`node`] | what all sessions of one core share |
 //! | [`session`] | one protocol, one connection and the services, joined |
-//! | [`admin`] | HTTP: health, metrics |
-//! | [`doctor`] | what this machine is like, and what is advised |
 //! | [`config`] | the configuration file and the declaration of its options |
+//! | [`admin`] | HTTP: health, metrics, pages; orders to the running server |
+//! | [`doctor`] | what this machine is like, and what is advised |
 //! | [`cli`], [`boot`] | the command line; start and ordered stop |
 //!
 //! glommio is named in `runtime`, `net` and `disk::file` only.

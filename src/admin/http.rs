@@ -5,12 +5,12 @@
 //! Failure: a connection ends alone; without descriptors accepting pauses.
 //! Not here: what is served.
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -54,13 +54,19 @@ pub async fn serve(listener: TcpListener, router: Router) {
     .await;
 }
 
-/// The same over TLS.
+/// Where a request over TLS comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// The same over TLS; requests carry their [`Peer`].
 pub async fn serve_tls(listener: TcpListener, router: Router, config: Arc<ServerConfig>) {
     let acceptor = TlsAcceptor::from(config);
     accept_each(listener, move |stream| {
         let (router, acceptor) = (router.clone(), acceptor.clone());
         async move {
             let stream = tokio::time::timeout(HEADER_TIMEOUT, acceptor.accept(stream)).await??;
+            let peer = Peer(stream.get_ref().0.peer_addr()?.ip());
+            let router = router.layer(Extension(peer));
             serve_connection(stream, router).await.map_err(io::Error::other)
         }
     })

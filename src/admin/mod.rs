@@ -11,6 +11,7 @@ pub mod discovery;
 mod exposition;
 pub mod http;
 mod metrics;
+pub mod pages;
 pub mod socket;
 pub mod view;
 

@@ -235,6 +235,25 @@ fn hexadecimal(text: &str) -> Option<Vec<u8>> {
     pairs.map(octet).collect()
 }
 
+/// Shortest password that is taken for an account.
+pub const PASSWORD_CHARS_MIN: usize = 8;
+
+/// Longest: argon2 takes more, but nobody types it.
+pub const PASSWORD_BYTES_MAX: usize = 1_024;
+
+/// Checks a password that somebody has chosen, and hashes it.
+///
+/// # Errors
+/// What is wrong with it, in words; or that the system gives no entropy.
+pub fn new_hash(password: &str) -> Result<PasswordHash, String> {
+    if password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX {
+        return Err(format!(
+            "a password has {PASSWORD_CHARS_MIN} characters or more, up to {PASSWORD_BYTES_MAX} octets"
+        ));
+    }
+    hash(password.as_bytes())
+}
+
 /// Hashes a password by the scheme new passwords get.
 ///
 /// # Errors

@@ -19,12 +19,6 @@ use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Shortest password that is taken for an account.
-const PASSWORD_CHARS_MIN: usize = 8;
-
-/// Longest: argon2 takes more, but nobody types it.
-const PASSWORD_BYTES_MAX: usize = 1_024;
-
 /// Seconds of a day.
 const DAY: i64 = 86_400;
 
@@ -365,15 +359,7 @@ fn keeps_scram(place: &Place, address: &str) -> Result<bool, BootError> {
 /// # Errors
 /// [`BootError::Admin`] when it is too short or too long.
 pub fn hash_password(password: &str) -> Result<Hash, BootError> {
-    if password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX {
-        return Err(BootError::Admin(format!(
-            "a password has {PASSWORD_CHARS_MIN} characters or more, up to {PASSWORD_BYTES_MAX} octets"
-        )));
-    }
-    let hash = scheme::hash(password.as_bytes()).map_err(|cause| BootError::System {
-        what: "password hash",
-        cause,
-    })?;
+    let hash = scheme::new_hash(password).map_err(BootError::Admin)?;
     Ok(Hash(hash.expose().to_owned()))
 }
 

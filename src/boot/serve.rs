@@ -9,7 +9,10 @@ use super::data::DataDirectory;
 use super::reload::{Reloader, mta_sts};
 use super::{BootError, listeners, privileges, signal};
 use crate::admin::discovery::{Domains, Found};
+use crate::admin::pages::Pages;
 use crate::admin::{self, socket};
+use crate::auth::failures::Failures;
+use crate::auth::scheme;
 use crate::cli::serve::ServeArguments;
 use crate::config::Config;
 use crate::directory::Backend;
@@ -65,13 +68,14 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
         Box::pin(async move { reloader.reload() })
     });
     control.spawn(socket::serve(listener, directory.clone(), reload));
+    let pages = admin::discovery::router(found).merge(pages(&config, &directory, &control, &ports)?);
     let plan = Plan {
         cores,
         data: data.path.clone(),
         listeners: bound,
         http,
         https,
-        pages: admin::discovery::router(found),
+        pages,
         network: match config.server.network.as_str() {
             "tcp" => net::Backend::Tcp,
             _ => net::Backend::Ring,
@@ -87,6 +91,29 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
     cluster::run(plan, move || announce(&path, &ports))?;
     data.close();
     Ok(())
+}
+
+/// Those for users and admins.
+fn pages(
+    config: &Config,
+    directory: &Embedded,
+    control: &Control,
+    ports: &BTreeMap<&'static str, u16>,
+) -> Result<axum::Router, BootError> {
+    let system = |cause: String| BootError::System {
+        what: "pages",
+        cause,
+    };
+    let seed = getrandom::u64().map_err(|e| system(e.to_string()))?;
+    let dummy = scheme::random_password().and_then(|text| scheme::hash(text.as_bytes()));
+    Ok(admin::pages::router(Arc::new(Pages::new(
+        directory.clone(),
+        control.clone(),
+        Arc::new(Failures::new(seed)),
+        dummy.map_err(system)?,
+        config.server.hostname.to_string(),
+        endpoints(ports),
+    ))))
 }
 
 fn absolute(path: &std::path::Path) -> PathBuf {

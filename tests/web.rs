@@ -1,0 +1,239 @@
+//! The pages for users and admins, through HTTPS with a cookie jar, as a browser without scripts would use them.
+
+mod common;
+
+use common::{Server, binary, has_client, run, succeed};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+const ADMIN: &str = "admin@example.org";
+const PASSWORD: &str = "correct horse";
+
+/// A running host and somebody's browser.
+struct Web {
+    directory: tempfile::TempDir,
+    server: Server,
+    password: String,
+}
+
+/// A status and a page.
+struct Page {
+    status: String,
+    text: String,
+}
+
+impl Web {
+    fn start() -> Web {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (config, data) = (directory.path().join("ringpost.toml"), directory.path().join("data"));
+        let mut init = Command::new(binary());
+        init.args(["init", "example.org", "--hostname", "mail.example.org", "--listen", "127.0.0.1"]);
+        init.args(["--port-offset", "auto", "--json", "--user=", "--config"]);
+        let told = succeed(init.arg(&config).arg("--data").arg(&data));
+        let told: serde_json::Value = serde_json::from_slice(&told).expect("init prints JSON");
+        let mut serve = Command::new(binary());
+        serve.args(["serve", "--config"]).arg(&config).stdin(Stdio::null());
+        Web {
+            server: Server::run(serve),
+            password: told["password"].as_str().expect("a password").to_owned(),
+            directory,
+        }
+    }
+
+    fn order(&self, arguments: &[&str]) {
+        let data = self.directory.path().join("data");
+        succeed(Command::new(binary()).args(arguments).arg("--data").arg(data));
+    }
+
+    fn jar(&self, browser: &str) -> PathBuf {
+        self.directory.path().join(format!("{browser}.jar"))
+    }
+
+    fn ask(&self, browser: &str, path: &str, fields: &[(&str, &str)]) -> Page {
+        let port = self.server.port("https");
+        let jar = self.jar(browser);
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--max-time", "30", "--location", "--cacert"]);
+        command.arg(self.directory.path().join("data/tls/default.crt"));
+        command.arg("--cookie").arg(&jar).arg("--cookie-jar").arg(&jar);
+        command.args(["--connect-to", &format!("::127.0.0.1:{port}"), "--write-out", "\n%{http_code}"]);
+        for (name, value) in fields {
+            command.args(["--data-urlencode", &format!("{name}={value}")]);
+        }
+        let output: Output = run(command.arg(format!("https://mail.example.org:{port}{path}")));
+        let text = String::from_utf8(output.stdout).expect("pages are UTF-8");
+        let (text, status) = text.rsplit_once('\n').expect("curl adds a line");
+        Page {
+            status: status.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    fn log_in(&self, browser: &str, login: &str, password: &str, code: &str) -> Page {
+        self.ask(browser, "/login", &[("login", login), ("password", password), ("code", code)])
+    }
+
+    /// Sends a form as the account page has it, with its token.
+    fn send(&self, browser: &str, path: &str, fields: &[(&str, &str)]) -> Page {
+        let token = self.ask(browser, "/account", &[]).value("token");
+        let mut all = vec![("token", token.as_str())];
+        all.extend_from_slice(fields);
+        self.ask(browser, path, &all)
+    }
+}
+
+impl Page {
+    fn value(&self, name: &str) -> String {
+        let start = format!("name=\"{name}\" value=\"");
+        let (_, rest) = self.text.split_once(&start).unwrap_or_else(|| panic!("no {name} in {}", self.text));
+        rest.split('"').next().unwrap_or_default().to_owned()
+    }
+
+    fn shown(&self, id: &str) -> String {
+        let start = format!("id=\"{id}\">");
+        let (_, rest) = self.text.split_once(&start).unwrap_or_else(|| panic!("no {id} in {}", self.text));
+        rest.split('<').next().unwrap_or_default().to_owned()
+    }
+
+    #[track_caller]
+    fn has(&self, text: &str) {
+        assert!(self.text.contains(text), "{text} is not in {}", self.text);
+    }
+}
+
+/// RFC 6238 by Python's library, steps from now.
+fn code(secret: &str, steps: i32) -> String {
+    let program = "import base64,hmac,struct,sys,time\n\
+        key=base64.b32decode(sys.argv[1])\n\
+        step=int(time.time())//30+int(sys.argv[2])\n\
+        tag=hmac.new(key,struct.pack('>Q',step),'sha1').digest()\n\
+        at=tag[19]&15\n\
+        print('%06d'%((struct.unpack('>I',tag[at:at+4])[0]&0x7fffffff)%1000000))";
+    let printed = succeed(Command::new("python3").args(["-c", program, secret, &steps.to_string()]));
+    String::from_utf8(printed).expect("digits").trim().to_owned()
+}
+
+#[test]
+fn a_user_changes_the_password_and_makes_passwords_for_programs() {
+    if !has_client("curl") {
+        return;
+    }
+    let web = Web::start();
+    let imaps = web.server.port("imaps");
+    let read = |password: &str| {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--insecure", "--max-time", "20", "--user", &format!("{ADMIN}:{password}")]);
+        run(command.arg(format!("imaps://127.0.0.1:{imaps}/"))).status.success()
+    };
+    web.ask("a", "/", &[]).has("<title>Log in</title>");
+    let refused = web.log_in("a", ADMIN, "wrong", "");
+    assert_eq!(refused.status, "403");
+    let nobody = web.log_in("a", "nobody@example.org", "wrong", "");
+    assert_eq!(refused.text, nobody.text, "who is here is not told");
+    let account = web.log_in("a", "Admin@Example.org", &web.password, "");
+    account.has(&format!("<td>{imaps}</td>"));
+
+    let made = web.send("a", "/account/app-password", &[("name", "<phone>"), ("imap", "on")]);
+    let app_password = made.shown("password");
+    made.has("&lt;phone&gt;");
+    assert!(read(&app_password));
+    web.send("a", "/account/app-password/delete", &[("name", "<phone>")]);
+    assert!(!read(&app_password));
+
+    let (old, new) = (web.password.as_str(), "another password");
+    let change = |old, new, again| web.send("a", "/account/password", &[("old", old), ("new", new), ("again", again)]);
+    change("wrong", new, new).has("not right");
+    change(old, new, "other").has("differ");
+    change(old, "short", "short").has("8 characters");
+    assert!(read(old));
+    let _ = web.log_in("b", ADMIN, old, "");
+    change(old, new, new).has("another one now");
+    assert!(read(new) && !read(old));
+    for browser in ["a", "b"] {
+        web.ask(browser, "/account", &[]).has("<title>Log in</title>");
+    }
+}
+
+#[test]
+fn a_form_from_elsewhere_does_nothing() {
+    if !has_client("curl") {
+        return;
+    }
+    let web = Web::start();
+    web.log_in("a", ADMIN, &web.password, "").has("My account");
+    for token in ["", "x"] {
+        let forged = web.ask("a", "/account/app-password", &[("token", token), ("name", "x"), ("imap", "on")]);
+        assert_eq!(forged.status, "403");
+    }
+    let stranger = web.ask("nobody", "/account/app-password", &[("name", "x")]);
+    stranger.has("<title>Log in</title>");
+    assert!(!web.ask("a", "/account", &[]).text.contains("<td>x</td>"));
+    let jar = std::fs::read_to_string(web.jar("a")).expect("curl wrote it");
+    assert!(jar.contains("#HttpOnly_") && jar.contains("__Host-ringpost"), "{jar}");
+    web.send("a", "/logout", &[]).has("<title>Log in</title>");
+    let huge = "x".repeat(100_000);
+    let refused = web.ask("a", "/login", &[("login", &huge)]);
+    assert_eq!(refused.status, "413");
+}
+
+#[test]
+fn with_a_second_factor_mail_programs_need_passwords_of_their_own() {
+    if !has_client("curl") || !has_client("python3") {
+        return;
+    }
+    let web = Web::start();
+    let imaps = web.server.port("imaps");
+    let read = |password: &str| {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--insecure", "--max-time", "20", "--user", &format!("{ADMIN}:{password}")]);
+        run(command.arg(format!("imaps://127.0.0.1:{imaps}/"))).status.success()
+    };
+    web.log_in("a", ADMIN, &web.password, "").has("My account");
+    assert!(read(&web.password));
+    let begun = web.send("a", "/account/totp/begin", &[]);
+    let secret = begun.shown("secret");
+    web.send("a", "/account/totp", &[("secret", &secret), ("code", "000000x")]).has("not right");
+    let first = code(&secret, 0);
+    web.send("a", "/account/totp", &[("secret", &secret), ("code", &first)]).has("It is on");
+    assert!(!read(&web.password));
+    assert_eq!(web.log_in("b", ADMIN, &web.password, "").status, "403");
+    assert_eq!(web.log_in("b", ADMIN, &web.password, &first).status, "403", "a code is good once");
+    web.log_in("b", ADMIN, &web.password, &code(&secret, 1)).has("My account");
+    let app_password = web.send("b", "/account/app-password", &[("name", "x"), ("imap", "on")]).shown("password");
+    assert!(read(&app_password));
+}
+
+#[test]
+fn admins_manage_what_is_theirs_and_nothing_else() {
+    if !has_client("curl") {
+        return;
+    }
+    let web = Web::start();
+    web.order(&["domain", "add", "second.example"]);
+    web.log_in("a", ADMIN, &web.password, "").has("Accounts and aliases");
+    let add = |browser, address| {
+        web.send(browser, "/admin/account", &[("address", address), ("name", "B"), ("password", PASSWORD)])
+    };
+    add("a", "bob@second.example").has("bob@second.example");
+    add("a", "bob@second.example").has("there already");
+
+    web.log_in("b", "bob@second.example", PASSWORD, "").has("My account");
+    assert_eq!(web.ask("b", "/admin", &[]).status, "403");
+    assert_eq!(add("b", "carol@second.example").status, "403");
+    web.order(&["domain", "admin", "second.example", "bob@second.example"]);
+    add("b", "carol@second.example").has("carol@second.example");
+    let page = web.ask("b", "/admin", &[]);
+    assert!(!page.text.contains(ADMIN), "another domain is not shown");
+    assert_eq!(add("b", "dave@example.org").status, "403");
+    let disable = [("address", ADMIN), ("state", "off")];
+    assert_eq!(web.send("b", "/admin/account/state", &disable).status, "403");
+
+    web.log_in("c", "carol@second.example", PASSWORD, "").has("My account");
+    let disable = [("address", "carol@second.example"), ("state", "off")];
+    web.send("b", "/admin/account/state", &disable).has("disabled");
+    web.ask("c", "/account", &[]).has("<title>Log in</title>");
+    let alias = [("address", "team@second.example"), ("targets", "bob@second.example carol@second.example")];
+    web.send("b", "/admin/alias", &alias).has("team@second.example");
+    let removed = web.send("b", "/admin/alias/delete", &[("address", "team@second.example")]);
+    assert!(!removed.text.contains("team@second.example"));
+}
