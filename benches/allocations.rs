@@ -130,6 +130,7 @@ fn plan(
         main_domain: demo::main_domain().expect("a domain"),
         tls: demo::self_signed_tls().expect("a certificate"),
         settings: demo::settings(arguments),
+        failures: cluster::failures().expect("entropy"),
         control: Control::start().expect("a thread"),
         stop,
     };

@@ -24,15 +24,36 @@ struct Page {
 
 impl Web {
     fn start() -> Web {
+        Web::start_with(|_| {})
+    }
+
+    /// `change`: what is different about the configuration.
+    fn start_with(change: impl FnOnce(&mut String)) -> Web {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let (config, data) = (directory.path().join("ringpost.toml"), directory.path().join("data"));
+        let (config, data) = (
+            directory.path().join("ringpost.toml"),
+            directory.path().join("data"),
+        );
         let mut init = Command::new(binary());
-        init.args(["init", "example.org", "--hostname", "mail.example.org", "--listen", "127.0.0.1"]);
+        init.args([
+            "init",
+            "example.org",
+            "--hostname",
+            "mail.example.org",
+            "--listen",
+            "127.0.0.1",
+        ]);
         init.args(["--port-offset", "auto", "--json", "--user=", "--config"]);
         let told = succeed(init.arg(&config).arg("--data").arg(&data));
         let told: serde_json::Value = serde_json::from_slice(&told).expect("init prints JSON");
+        let mut text = std::fs::read_to_string(&config).expect("init wrote it");
+        change(&mut text);
+        std::fs::write(&config, text).expect("it is ours");
         let mut serve = Command::new(binary());
-        serve.args(["serve", "--config"]).arg(&config).stdin(Stdio::null());
+        serve
+            .args(["serve", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null());
         Web {
             server: Server::run(serve),
             password: told["password"].as_str().expect("a password").to_owned(),
@@ -53,10 +74,22 @@ impl Web {
         let port = self.server.port("https");
         let jar = self.jar(browser);
         let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--max-time", "30", "--location", "--cacert"]);
+        command.args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "30",
+            "--location",
+            "--cacert",
+        ]);
         command.arg(self.directory.path().join("data/tls/default.crt"));
         command.arg("--cookie").arg(&jar).arg("--cookie-jar").arg(&jar);
-        command.args(["--connect-to", &format!("::127.0.0.1:{port}"), "--write-out", "\n%{http_code}"]);
+        command.args([
+            "--connect-to",
+            &format!("::127.0.0.1:{port}"),
+            "--write-out",
+            "\n%{http_code}",
+        ]);
         for (name, value) in fields {
             command.args(["--data-urlencode", &format!("{name}={value}")]);
         }
@@ -70,7 +103,42 @@ impl Web {
     }
 
     fn log_in(&self, browser: &str, login: &str, password: &str, code: &str) -> Page {
-        self.ask(browser, "/login", &[("login", login), ("password", password), ("code", code)])
+        self.ask(
+            browser,
+            "/login",
+            &[("login", login), ("password", password), ("code", code)],
+        )
+    }
+
+    /// Whether somebody gets in by IMAP, by POP3, and by submission.
+    fn opens(&self, login: &str, password: &str) -> [bool; 3] {
+        [
+            ("imaps", "imaps", ""),
+            ("pop3s", "pop3s", ""),
+            ("submissions", "smtps", "mail.txt"),
+        ]
+        .map(|(service, scheme, mail)| {
+            let mut command = Command::new("curl");
+            command.args([
+                "--silent",
+                "--insecure",
+                "--max-time",
+                "20",
+                "--user",
+                &format!("{login}:{password}"),
+            ]);
+            if !mail.is_empty() {
+                let path = self.directory.path().join(mail);
+                std::fs::write(&path, format!("From: <{login}>\r\n\r\nhello\r\n")).expect("a file");
+                command
+                    .args(["--mail-from", login, "--mail-rcpt", login, "--upload-file"])
+                    .arg(path);
+            }
+            let port = self.server.port(service);
+            run(command.arg(format!("{scheme}://127.0.0.1:{port}/")))
+                .status
+                .success()
+        })
     }
 
     /// Sends a form as the account page has it, with its token.
@@ -85,13 +153,19 @@ impl Web {
 impl Page {
     fn value(&self, name: &str) -> String {
         let start = format!("name=\"{name}\" value=\"");
-        let (_, rest) = self.text.split_once(&start).unwrap_or_else(|| panic!("no {name} in {}", self.text));
+        let (_, rest) = self
+            .text
+            .split_once(&start)
+            .unwrap_or_else(|| panic!("no {name} in {}", self.text));
         rest.split('"').next().unwrap_or_default().to_owned()
     }
 
     fn shown(&self, id: &str) -> String {
         let start = format!("id=\"{id}\">");
-        let (_, rest) = self.text.split_once(&start).unwrap_or_else(|| panic!("no {id} in {}", self.text));
+        let (_, rest) = self
+            .text
+            .split_once(&start)
+            .unwrap_or_else(|| panic!("no {id} in {}", self.text));
         rest.split('<').next().unwrap_or_default().to_owned()
     }
 
@@ -120,11 +194,7 @@ fn a_user_changes_the_password_and_makes_passwords_for_programs() {
     }
     let web = Web::start();
     let imaps = web.server.port("imaps");
-    let read = |password: &str| {
-        let mut command = Command::new("curl");
-        command.args(["--silent", "--insecure", "--max-time", "20", "--user", &format!("{ADMIN}:{password}")]);
-        run(command.arg(format!("imaps://127.0.0.1:{imaps}/"))).status.success()
-    };
+    let read = |password: &str| web.opens(ADMIN, password)[0];
     web.ask("a", "/", &[]).has("<title>Log in</title>");
     let refused = web.log_in("a", ADMIN, "wrong", "");
     assert_eq!(refused.status, "403");
@@ -133,7 +203,18 @@ fn a_user_changes_the_password_and_makes_passwords_for_programs() {
     let account = web.log_in("a", "Admin@Example.org", &web.password, "");
     account.has(&format!("<td>{imaps}</td>"));
 
-    let made = web.send("a", "/account/app-password", &[("name", "<phone>"), ("imap", "on")]);
+    let without = web.send(
+        "a",
+        "/account/app-password",
+        &[("name", "x"), ("imap", "on"), ("old", "wrong")],
+    );
+    without.has("password is not right");
+    let fields = [
+        ("name", "<phone>"),
+        ("imap", "on"),
+        ("old", web.password.as_str()),
+    ];
+    let made = web.send("a", "/account/app-password", &fields);
     let app_password = made.shown("password");
     made.has("&lt;phone&gt;");
     assert!(read(&app_password));
@@ -141,7 +222,13 @@ fn a_user_changes_the_password_and_makes_passwords_for_programs() {
     assert!(!read(&app_password));
 
     let (old, new) = (web.password.as_str(), "another password");
-    let change = |old, new, again| web.send("a", "/account/password", &[("old", old), ("new", new), ("again", again)]);
+    let change = |old, new, again| {
+        web.send(
+            "a",
+            "/account/password",
+            &[("old", old), ("new", new), ("again", again)],
+        )
+    };
     change("wrong", new, new).has("not right");
     change(old, new, "other").has("differ");
     change(old, "short", "short").has("8 characters");
@@ -162,14 +249,21 @@ fn a_form_from_elsewhere_does_nothing() {
     let web = Web::start();
     web.log_in("a", ADMIN, &web.password, "").has("My account");
     for token in ["", "x"] {
-        let forged = web.ask("a", "/account/app-password", &[("token", token), ("name", "x"), ("imap", "on")]);
+        let forged = web.ask(
+            "a",
+            "/account/app-password",
+            &[("token", token), ("name", "x"), ("imap", "on")],
+        );
         assert_eq!(forged.status, "403");
     }
     let stranger = web.ask("nobody", "/account/app-password", &[("name", "x")]);
     stranger.has("<title>Log in</title>");
     assert!(!web.ask("a", "/account", &[]).text.contains("<td>x</td>"));
     let jar = std::fs::read_to_string(web.jar("a")).expect("curl wrote it");
-    assert!(jar.contains("#HttpOnly_") && jar.contains("__Host-ringpost"), "{jar}");
+    assert!(
+        jar.contains("#HttpOnly_") && jar.contains("__Host-ringpost"),
+        "{jar}"
+    );
     web.send("a", "/logout", &[]).has("<title>Log in</title>");
     let huge = "x".repeat(100_000);
     let refused = web.ask("a", "/login", &[("login", &huge)]);
@@ -182,25 +276,77 @@ fn with_a_second_factor_mail_programs_need_passwords_of_their_own() {
         return;
     }
     let web = Web::start();
-    let imaps = web.server.port("imaps");
-    let read = |password: &str| {
-        let mut command = Command::new("curl");
-        command.args(["--silent", "--insecure", "--max-time", "20", "--user", &format!("{ADMIN}:{password}")]);
-        run(command.arg(format!("imaps://127.0.0.1:{imaps}/"))).status.success()
-    };
+    let opens = |password: &str| web.opens(ADMIN, password);
     web.log_in("a", ADMIN, &web.password, "").has("My account");
-    assert!(read(&web.password));
-    let begun = web.send("a", "/account/totp/begin", &[]);
-    let secret = begun.shown("secret");
-    web.send("a", "/account/totp", &[("secret", &secret), ("code", "000000x")]).has("not right");
+    assert_eq!(opens(&web.password), [true; 3]);
+    let begin = |old| web.send("a", "/account/totp/begin", &[("old", old)]);
+    web.send("a", "/account/totp", &[("code", "000000")])
+        .has("begin again");
+    begin("wrong").has("password is not right");
+    let secret = begin(&web.password).shown("secret");
+    web.send("a", "/account/totp", &[("code", "000000x")])
+        .has("not right");
     let first = code(&secret, 0);
-    web.send("a", "/account/totp", &[("secret", &secret), ("code", &first)]).has("It is on");
-    assert!(!read(&web.password));
+    web.send("a", "/account/totp", &[("code", &first)])
+        .has("It is on");
+    assert_eq!(opens(&web.password), [false; 3]);
     assert_eq!(web.log_in("b", ADMIN, &web.password, "").status, "403");
-    assert_eq!(web.log_in("b", ADMIN, &web.password, &first).status, "403", "a code is good once");
-    web.log_in("b", ADMIN, &web.password, &code(&secret, 1)).has("My account");
-    let app_password = web.send("b", "/account/app-password", &[("name", "x"), ("imap", "on")]).shown("password");
-    assert!(read(&app_password));
+    assert_eq!(
+        web.log_in("b", ADMIN, &web.password, &first).status,
+        "403",
+        "a code is good once"
+    );
+    web.log_in("b", ADMIN, &web.password, &code(&secret, 1))
+        .has("My account");
+    let app = |name, protocol| {
+        let fields = [("name", name), (protocol, "on"), ("old", web.password.as_str())];
+        web.send("b", "/account/app-password", &fields).shown("password")
+    };
+    assert_eq!(opens(&app("reader", "imap")), [true, false, false]);
+    assert_eq!(opens(&app("old reader", "pop3")), [false, true, false]);
+    assert_eq!(opens(&app("sender", "submission")), [false, false, true]);
+    web.send("b", "/account/totp/off", &[("code", "000000x")])
+        .has("not right");
+    assert_eq!(opens(&web.password), [false; 3]);
+}
+
+#[test]
+fn guessing_is_slowed_for_pages_and_mail_programs_together() {
+    if !has_client("curl") {
+        return;
+    }
+    let web = Web::start_with(|text| *text = text.replace("# loopback = false", "loopback = true"));
+    let started = std::time::Instant::now();
+    for _ in 0..2 {
+        assert_eq!(web.log_in("a", ADMIN, "wrong", "").status, "403");
+    }
+    assert_eq!(web.opens(ADMIN, "wrong")[0], false);
+    // Half a second, one, two: the third, of another protocol, knows of the others.
+    assert!(started.elapsed() >= std::time::Duration::from_millis(3_500));
+    web.log_in("a", ADMIN, &web.password, "").has("My account");
+}
+
+#[test]
+fn the_pages_are_over_tls_only() {
+    if !has_client("curl") {
+        return;
+    }
+    let web = Web::start();
+    let http = web.server.port("http");
+    for path in ["/", "/login", "/account", "/admin"] {
+        let mut command = Command::new("curl");
+        command.args([
+            "--silent",
+            "--max-time",
+            "20",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+        ]);
+        let told = run(command.arg(format!("http://127.0.0.1:{http}{path}"))).stdout;
+        assert_eq!(String::from_utf8_lossy(&told), "404", "{path}");
+    }
 }
 
 #[test]
@@ -210,14 +356,20 @@ fn admins_manage_what_is_theirs_and_nothing_else() {
     }
     let web = Web::start();
     web.order(&["domain", "add", "second.example"]);
-    web.log_in("a", ADMIN, &web.password, "").has("Accounts and aliases");
+    web.log_in("a", ADMIN, &web.password, "")
+        .has("Accounts and aliases");
     let add = |browser, address| {
-        web.send(browser, "/admin/account", &[("address", address), ("name", "B"), ("password", PASSWORD)])
+        web.send(
+            browser,
+            "/admin/account",
+            &[("address", address), ("name", "B"), ("password", PASSWORD)],
+        )
     };
     add("a", "bob@second.example").has("bob@second.example");
     add("a", "bob@second.example").has("there already");
 
-    web.log_in("b", "bob@second.example", PASSWORD, "").has("My account");
+    web.log_in("b", "bob@second.example", PASSWORD, "")
+        .has("My account");
     assert_eq!(web.ask("b", "/admin", &[]).status, "403");
     assert_eq!(add("b", "carol@second.example").status, "403");
     web.order(&["domain", "admin", "second.example", "bob@second.example"]);
@@ -227,12 +379,40 @@ fn admins_manage_what_is_theirs_and_nothing_else() {
     assert_eq!(add("b", "dave@example.org").status, "403");
     let disable = [("address", ADMIN), ("state", "off")];
     assert_eq!(web.send("b", "/admin/account/state", &disable).status, "403");
+    let page = web.ask("b", "/admin?domain=example.org", &[]);
+    assert!(!page.text.contains(ADMIN), "nor by asking for it");
+    let set = |browser, address, quota, password| {
+        web.send(
+            browser,
+            "/admin/account/set",
+            &[("address", address), ("quota", quota), ("password", password)],
+        )
+    };
+    set("b", "carol@second.example", "3 GiB", "").has("3 GiB");
+    set("b", "carol@second.example", "many", "").has("A quota is a size");
+    // Whoever set the password of somebody with more rights would have them.
+    web.order(&["domain", "admin", "example.org", "carol@second.example"]);
+    assert_eq!(
+        set("b", "carol@second.example", "", "another password").status,
+        "403"
+    );
+    web.order(&[
+        "domain",
+        "admin",
+        "example.org",
+        "carol@second.example",
+        "--remove",
+    ]);
 
-    web.log_in("c", "carol@second.example", PASSWORD, "").has("My account");
+    web.log_in("c", "carol@second.example", PASSWORD, "")
+        .has("My account");
     let disable = [("address", "carol@second.example"), ("state", "off")];
     web.send("b", "/admin/account/state", &disable).has("disabled");
     web.ask("c", "/account", &[]).has("<title>Log in</title>");
-    let alias = [("address", "team@second.example"), ("targets", "bob@second.example carol@second.example")];
+    let alias = [
+        ("address", "team@second.example"),
+        ("targets", "bob@second.example carol@second.example"),
+    ];
     web.send("b", "/admin/alias", &alias).has("team@second.example");
     let removed = web.send("b", "/admin/alias/delete", &[("address", "team@second.example")]);
     assert!(!removed.text.contains("team@second.example"));

@@ -65,6 +65,8 @@ pub struct Plan {
     pub tls: Offers,
     /// For sessions.
     pub settings: Settings,
+    /// Logins that failed, wherever.
+    pub failures: Arc<Failures>,
     /// The tokio thread.
     pub control: Control,
     /// Resolves when the process is to stop.
@@ -166,7 +168,7 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
             mechanisms: session::login::mechanisms(&plan.settings),
             ..crate::proto::imap::Config::default()
         }),
-        failures: Arc::new(Failures::new(seed()?)),
+        failures: plan.failures,
         peers: Arc::new(Peers::new(seed()?)),
         connections_max: runtime::connections_max(cores),
         settings: plan.settings,
@@ -185,11 +187,22 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
 }
 
 /// The hash of a password nobody has.
-fn dummy_hash() -> Result<PasswordHash, BootError> {
+///
+/// # Errors
+/// When the system gives no entropy.
+pub fn dummy_hash() -> Result<PasswordHash, BootError> {
     auth::scheme::hash(&seed()?.to_le_bytes()).map_err(|cause| BootError::System {
         what: "password hash",
         cause,
     })
+}
+
+/// An empty table of failed logins.
+///
+/// # Errors
+/// When the system gives no entropy.
+pub fn failures() -> Result<Arc<Failures>, BootError> {
+    Ok(Arc::new(Failures::new(seed()?)))
 }
 
 /// A number nobody can guess.

@@ -62,6 +62,7 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
         main_domain: main_domain()?,
         tls: self_signed_tls()?,
         settings: settings(arguments),
+        failures: cluster::failures()?,
         control,
         stop,
     };

@@ -63,7 +63,7 @@ pub fn account(arguments: AccountArguments) -> Result<ExitCode, BootError> {
             hashes: hashes(&place, &address, &password)?,
             address,
         },
-        AccountCommand::List { domain } => Order::AccountList { domain },
+        AccountCommand::List { domain } => Order::AccountList { domain, limit: None },
         AccountCommand::Show { address } => Order::AccountShow { address },
         AccountCommand::Delete { address } => Order::AccountDelete { address },
         AccountCommand::Import { file, format, domain } => Order::AccountImport {
@@ -89,7 +89,7 @@ pub fn alias(arguments: AliasArguments) -> Result<ExitCode, BootError> {
         AliasCommand::Add { address, targets } => Order::AliasAdd { address, targets },
         AliasCommand::Set { address, targets } => Order::AliasSet { address, targets },
         AliasCommand::Show { address } => Order::AliasShow { address },
-        AliasCommand::List { domain } => Order::AliasList { domain },
+        AliasCommand::List { domain } => Order::AliasList { domain, limit: None },
         AliasCommand::Delete { address } => Order::AliasDelete { address },
     };
     carry_out(&arguments.place, order)

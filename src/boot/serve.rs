@@ -9,10 +9,9 @@ use super::data::DataDirectory;
 use super::reload::{Reloader, mta_sts};
 use super::{BootError, listeners, privileges, signal};
 use crate::admin::discovery::{Domains, Found};
-use crate::admin::pages::Pages;
+use crate::admin::pages::{Pages, Sessions};
 use crate::admin::{self, socket};
 use crate::auth::failures::Failures;
-use crate::auth::scheme;
 use crate::cli::serve::ServeArguments;
 use crate::config::Config;
 use crate::directory::Backend;
@@ -68,7 +67,9 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
         Box::pin(async move { reloader.reload() })
     });
     control.spawn(socket::serve(listener, directory.clone(), reload));
-    let pages = admin::discovery::router(found).merge(pages(&config, &directory, &control, &ports)?);
+    let failures = cluster::failures()?;
+    let pages =
+        admin::discovery::router(found).merge(pages(&config, &directory, &control, &failures, &ports)?);
     let plan = Plan {
         cores,
         data: data.path.clone(),
@@ -84,6 +85,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
         main_domain: config.server.domain.clone(),
         tls,
         settings: settings(&config),
+        failures,
         control,
         stop,
     };
@@ -98,22 +100,19 @@ fn pages(
     config: &Config,
     directory: &Embedded,
     control: &Control,
+    failures: &Arc<Failures>,
     ports: &BTreeMap<&'static str, u16>,
 ) -> Result<axum::Router, BootError> {
-    let system = |cause: String| BootError::System {
-        what: "pages",
-        cause,
-    };
-    let seed = getrandom::u64().map_err(|e| system(e.to_string()))?;
-    let dummy = scheme::random_password().and_then(|text| scheme::hash(text.as_bytes()));
-    Ok(admin::pages::router(Arc::new(Pages::new(
-        directory.clone(),
-        control.clone(),
-        Arc::new(Failures::new(seed)),
-        dummy.map_err(system)?,
-        config.server.hostname.to_string(),
-        endpoints(ports),
-    ))))
+    Ok(admin::pages::router(Arc::new(Pages {
+        directory: directory.clone(),
+        control: control.clone(),
+        failures: failures.clone(),
+        limits_loopback: config.limits.loopback,
+        dummy: cluster::dummy_hash()?,
+        hostname: config.server.hostname.to_string(),
+        endpoints: endpoints(ports),
+        sessions: Sessions::default(),
+    })))
 }
 
 fn absolute(path: &std::path::Path) -> PathBuf {

@@ -49,6 +49,9 @@ pub enum Order {
     },
     AccountList {
         domain: Option<String>,
+        /// So many at the most; `None`: all.
+        #[serde(default)]
+        limit: Option<u32>,
     },
     AccountDelete {
         address: String,
@@ -83,6 +86,8 @@ pub enum Order {
     },
     AliasList {
         domain: Option<String>,
+        #[serde(default)]
+        limit: Option<u32>,
     },
     AliasDelete {
         address: String,

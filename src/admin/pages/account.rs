@@ -1,24 +1,53 @@
 //! What everybody with an account finds here.
 
 use super::html::{escaped, field, form, group, hidden, page, table};
-use super::{Answer, Fields, Pages, Refusal, html, take, totp};
+use super::login::Proof;
+use super::{Answer, Fields, Pages, Refusal, cookie, take, totp};
+use crate::admin::http::Peer;
 use crate::auth::{scheme, scram};
 use crate::base::clock::{Clock, SystemClock};
 use crate::config::options::show_bytes;
-use crate::directory::Source as _;
 use crate::directory::orders::{AccountView, Hash, NewAppPassword, Order, Outcome};
 use crate::discovery::{Protocol, Security};
 use crate::model::{ClientProtocol, Protocols};
+use axum::Extension;
 use axum::extract::{Form, State};
 use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse, Redirect};
 use std::sync::Arc;
 
+/// Asked again for whatever outlasts the session: a browser that was left open must not become a way in that stays.
+fn password_field() -> String {
+    field(
+        "Your password",
+        "old",
+        "password",
+        "required autocomplete=\"current-password\"",
+    )
+}
+
+fn proof(fields: &Fields) -> Proof<'_> {
+    Proof {
+        password: Some(take(fields, "old")),
+        code: None,
+    }
+}
+
 /// For those who are not known yet.
 pub fn login_form() -> String {
     let fields = [
-        field("Address", "login", "email", "required autofocus autocomplete=\"username\""),
-        field("Password", "password", "password", "required autocomplete=\"current-password\""),
+        field(
+            "Address",
+            "login",
+            "email",
+            "required autofocus autocomplete=\"username\"",
+        ),
+        field(
+            "Password",
+            "password",
+            "password",
+            "required autocomplete=\"current-password\"",
+        ),
         field(
             "Code of the second factor, if you have one",
             "code",
@@ -48,7 +77,11 @@ pub async fn show(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Answer
 /// The way to the other pages, and out.
 pub fn navigation(view: &AccountView, token: &str) -> String {
     let is_any_admin = view.is_admin || !view.administers.is_empty();
-    let admin = if is_any_admin { "<a href=\"/admin\">Accounts and aliases</a>" } else { "" };
+    let admin = if is_any_admin {
+        "<a href=\"/admin\">Accounts and aliases</a>"
+    } else {
+        ""
+    };
     format!(
         "<nav aria-label=\"Pages\"><a href=\"/account\">My account</a>{admin}{}</nav>",
         form("/logout", token, "", "Log out")
@@ -86,11 +119,24 @@ fn settings(pages: &Pages, view: &AccountView) -> String {
 
 fn password_form(token: &str) -> String {
     let fields = [
-        field("Password", "old", "password", "required autocomplete=\"current-password\""),
-        field("New password", "new", "password", "required minlength=\"8\" autocomplete=\"new-password\""),
-        field("New password again", "again", "password", "required autocomplete=\"new-password\""),
+        password_field(),
+        field(
+            "New password",
+            "new",
+            "password",
+            "required minlength=\"8\" autocomplete=\"new-password\"",
+        ),
+        field(
+            "New password again",
+            "again",
+            "password",
+            "required autocomplete=\"new-password\"",
+        ),
     ];
-    group("Change the password", &form("/account/password", token, &fields.concat(), "Change it"))
+    group(
+        "Change the password",
+        &form("/account/password", token, &fields.concat(), "Change it"),
+    )
 }
 
 fn app_passwords(view: &AccountView, token: &str) -> String {
@@ -99,8 +145,18 @@ fn app_passwords(view: &AccountView, token: &str) -> String {
         at.map_or_else(|| "never".to_owned(), |at| at.strftime("%Y-%m-%d").to_string())
     };
     let row = |password: &crate::directory::orders::AppPasswordView| {
-        let cells = vec![password.name.clone(), password.protocols.clone(), day(password.last_used_at), day(password.expires_at)];
-        let remove = form("/account/app-password/delete", token, &hidden("name", &password.name), "Remove");
+        let cells = vec![
+            password.name.clone(),
+            password.protocols.clone(),
+            day(password.last_used_at),
+            day(password.expires_at),
+        ];
+        let remove = form(
+            "/account/app-password/delete",
+            token,
+            &hidden("name", &password.name),
+            "Remove",
+        );
         (cells, remove)
     };
     let rows: Vec<_> = view.app_passwords.iter().map(row).collect();
@@ -108,64 +164,82 @@ fn app_passwords(view: &AccountView, token: &str) -> String {
         let name = protocol.name();
         format!("<label><input type=\"checkbox\" name=\"{name}\" value=\"on\" checked> {name}</label>")
     };
-    let fields = field("Name, such as \"phone\"", "name", "text", "required maxlength=\"100\"")
-        + &ClientProtocol::ALL.map(scope).concat()
-        + &field("Days until it ends (empty: never)", "days", "number", "min=\"1\" max=\"3650\"");
+    let fields = field(
+        "Name, such as \"phone\"",
+        "name",
+        "text",
+        "required maxlength=\"100\"",
+    ) + &ClientProtocol::ALL.map(scope).concat()
+        + &field(
+            "Days until it ends (empty: never)",
+            "days",
+            "number",
+            "min=\"1\" max=\"3650\"",
+        )
+        + &password_field();
     let list = if rows.is_empty() {
         "<p>There are none yet.</p>".to_owned()
     } else {
         table(&["Name", "Opens", "Last used", "Ends", ""], &rows)
     };
-    group("Passwords for programs", &(list + &form("/account/app-password", token, &fields, "Make one")))
+    group(
+        "Passwords for programs",
+        &(list + &form("/account/app-password", token, &fields, "Make one")),
+    )
 }
 
 fn second_factor(view: &AccountView, token: &str) -> String {
     let inside = if view.has_totp {
-        let fields = field("Code", "code", "text", "required inputmode=\"numeric\" autocomplete=\"one-time-code\"");
+        let fields = field(
+            "Code",
+            "code",
+            "text",
+            "required inputmode=\"numeric\" autocomplete=\"one-time-code\"",
+        );
         "<p>It is on: mail programs need passwords of their own.</p>".to_owned()
             + &form("/account/totp/off", token, &fields, "Switch it off")
     } else {
         "<p>It is off. When it is on, these pages ask for a code, and mail programs need passwords of their own.</p>".to_owned()
-            + &form("/account/totp/begin", token, "", "Switch it on")
+            + &form("/account/totp/begin", token, &password_field(), "Switch it on")
     };
     group("Second factor", &inside)
 }
 
 /// `POST /account/password`
-pub async fn change_password(State(pages): State<Arc<Pages>>, headers: HeaderMap, Form(fields): Form<Fields>) -> Answer {
+pub async fn change_password(
+    State(pages): State<Arc<Pages>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Answer {
     let (known, _) = pages.acting(&headers, &fields).await?;
-    let (old, new) = (take(&fields, "old"), take(&fields, "new"));
+    let new = take(&fields, "new");
     if new != take(&fields, "again") {
         return Err(Refusal::Fault("The two new passwords differ.".to_owned()));
     }
-    if !pages.is_password(&known.address, old).await? {
-        return Err(Refusal::Fault("The old password is not right.".to_owned()));
-    }
+    pages.confirm(&known.address, &proof(&fields), peer).await?;
     let order = Order::AccountPassword {
         address: known.address.clone(),
         hashes: pages.hashes(&known.address, new).await?,
     };
     pages.directory.perform(order).await?;
     pages.sessions.end_all_of(&known.address);
-    let body = "<p class=\"notice\" role=\"status\">Your password is another one now.</p>".to_owned() + &login_form();
+    tracing::info!(account = known.address, %peer, "password changed");
+    let body = "<p class=\"notice\" role=\"status\">Your password is another one now.</p>".to_owned()
+        + &login_form();
     Ok(Html(page("Log in", &body)).into_response())
 }
 
 impl Pages {
-    /// Whether this is the password of somebody who is logged in.
-    async fn is_password(&self, address: &str, password: &str) -> Result<bool, Refusal> {
-        let record = self.directory.login(address).await.map_err(|_| Refusal::Unavailable)?;
-        let hashes = record.map_or_else(Vec::new, |record| record.hashes.clone());
-        let candidate = password.as_bytes().to_vec();
-        let matching = self.control.compute(move || hashes.iter().any(|hash| scheme::matches(hash, &candidate)));
-        matching.await.map_err(|_| Refusal::Unavailable)
-    }
-
     /// What is kept of a new password.
     pub(super) async fn hashes(&self, address: &str, password: &str) -> Result<Vec<Hash>, Refusal> {
-        let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain).to_owned();
+        let domain = address
+            .rsplit_once('@')
+            .map_or("", |(_, domain)| domain)
+            .to_owned();
         let shown = self.directory.perform(Order::DomainShow { domain }).await?;
-        let keeps_scram = matches!(&shown, Outcome::Domains(views) if views.iter().any(|view| view.keeps_scram));
+        let keeps_scram =
+            matches!(&shown, Outcome::Domains(views) if views.iter().any(|view| view.keeps_scram));
         let password = password.to_owned();
         let hashing = self.control.compute(move || {
             let mut hashes = vec![scheme::new_hash(&password)?];
@@ -174,20 +248,34 @@ impl Pages {
             }
             Ok::<_, String>(hashes)
         });
-        let hashes = hashing.await.map_err(|_| Refusal::Unavailable)?.map_err(Refusal::Fault)?;
+        let hashes = hashing
+            .await
+            .map_err(|_| Refusal::Unavailable)?
+            .map_err(Refusal::Fault)?;
         Ok(hashes.iter().map(|hash| Hash(hash.expose().to_owned())).collect())
     }
 }
 
 /// `POST /account/app-password`
-pub async fn add_app_password(State(pages): State<Arc<Pages>>, headers: HeaderMap, Form(fields): Form<Fields>) -> Answer {
+pub async fn add_app_password(
+    State(pages): State<Arc<Pages>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Answer {
     let (known, _) = pages.acting(&headers, &fields).await?;
-    let chosen = ClientProtocol::ALL.into_iter().filter(|protocol| fields.contains_key(protocol.name()));
+    let chosen = ClientProtocol::ALL
+        .into_iter()
+        .filter(|protocol| fields.contains_key(protocol.name()));
     let protocols = chosen.fold(Protocols::NONE, Protocols::with);
     let days = match take(&fields, "days") {
         "" => None,
-        text => Some(text.parse::<u16>().map_err(|_| Refusal::Fault("Days are a number.".to_owned()))?),
+        text => Some(
+            text.parse::<u16>()
+                .map_err(|_| Refusal::Fault("Days are a number.".to_owned()))?,
+        ),
     };
+    pages.confirm(&known.address, &proof(&fields), peer).await?;
     let password = scheme::random_password().map_err(|_| Refusal::Unavailable)?;
     let hash = scheme::fast_hash(password.as_bytes()).map_err(|_| Refusal::Unavailable)?;
     let name = take(&fields, "name").trim().to_owned();
@@ -198,20 +286,25 @@ pub async fn add_app_password(State(pages): State<Arc<Pages>>, headers: HeaderMa
         expires_at: days.map(|days| SystemClock.now().seconds() + i64::from(days) * 86_400),
     };
     let order = Order::AppPasswordAdd {
-        address: known.address,
+        address: known.address.clone(),
         password: new,
     };
     pages.directory.perform(order).await?;
+    tracing::info!(account = known.address, name, %peer, "app password made");
     let body = format!(
         "<p class=\"notice\" role=\"status\">The password for {} is <code id=\"password\">{password}</code>. It is shown this \
          once.</p><p><a href=\"/account\">Back</a></p>",
         escaped(&name)
     );
-    Ok(Html(html::page("A new password", &body)).into_response())
+    Ok(Html(page("A new password", &body)).into_response())
 }
 
 /// `POST /account/app-password/delete`
-pub async fn delete_app_password(State(pages): State<Arc<Pages>>, headers: HeaderMap, Form(fields): Form<Fields>) -> Answer {
+pub async fn delete_app_password(
+    State(pages): State<Arc<Pages>>,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Answer {
     let (known, _) = pages.acting(&headers, &fields).await?;
     let order = Order::AppPasswordDelete {
         address: known.address,
@@ -222,11 +315,20 @@ pub async fn delete_app_password(State(pages): State<Arc<Pages>>, headers: Heade
 }
 
 /// `POST /account/totp/begin`
-pub async fn begin_totp(State(pages): State<Arc<Pages>>, headers: HeaderMap, Form(fields): Form<Fields>) -> Answer {
+pub async fn begin_totp(
+    State(pages): State<Arc<Pages>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Answer {
     let (known, _) = pages.acting(&headers, &fields).await?;
+    pages.confirm(&known.address, &proof(&fields), peer).await?;
     let secret = totp::new_secret().map_err(|_| Refusal::Unavailable)?;
-    let inside = hidden("secret", &secret)
-        + &field("Code that it shows", "code", "text", "required autofocus inputmode=\"numeric\" autocomplete=\"one-time-code\"");
+    if let Some(cookie) = cookie(&headers) {
+        pages.sessions.offer(cookie, &secret);
+    }
+    let attributes = "required autofocus inputmode=\"numeric\" autocomplete=\"one-time-code\"";
+    let inside = field("Code that it shows", "code", "text", attributes);
     let body = format!(
         "<p>Type this into your authenticator program: <code id=\"secret\">{secret}</code></p>{}",
         form("/account/totp", &known.token, &inside, "Switch it on")
@@ -235,25 +337,41 @@ pub async fn begin_totp(State(pages): State<Arc<Pages>>, headers: HeaderMap, For
 }
 
 /// `POST /account/totp`
-pub async fn set_totp(State(pages): State<Arc<Pages>>, headers: HeaderMap, Form(fields): Form<Fields>) -> Answer {
+pub async fn set_totp(
+    State(pages): State<Arc<Pages>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Answer {
     let (known, view) = pages.acting(&headers, &fields).await?;
-    let secret = take(&fields, "secret");
-    // One that is on is not exchanged by whoever finds the browser open.
-    if view.has_totp || secret.len() != 32 || !pages.use_code(&known.address, secret, take(&fields, "code")) {
-        return Err(Refusal::Fault("That code is not right. Please begin again.".to_owned()));
+    let offered = cookie(&headers).and_then(|cookie| pages.sessions.offered(cookie));
+    // One that is on is switched off by its own code before there is another.
+    let Some(secret) = offered.filter(|_| !view.has_totp) else {
+        return Err(Refusal::Fault("Please begin again.".to_owned()));
+    };
+    if !pages.use_code(view.id, &secret, take(&fields, "code")).await? {
+        return Err(Refusal::Fault(
+            "That code is not right. Please try the next one.".to_owned(),
+        ));
     }
-    pages.set_secret(&known.address, Some(Hash(secret.to_owned()))).await
+    tracing::info!(account = known.address, %peer, "second factor switched on");
+    pages.set_secret(&known.address, Some(Hash(secret))).await
 }
 
 /// `POST /account/totp/off`
-pub async fn end_totp(State(pages): State<Arc<Pages>>, headers: HeaderMap, Form(fields): Form<Fields>) -> Answer {
+pub async fn end_totp(
+    State(pages): State<Arc<Pages>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Answer {
     let (known, _) = pages.acting(&headers, &fields).await?;
-    let record = pages.directory.login(&known.address).await.map_err(|_| Refusal::Unavailable)?;
-    let secret = record.and_then(|record| record.totp_secret.clone());
-    let is_right = secret.is_some_and(|secret| pages.use_code(&known.address, secret.expose(), take(&fields, "code")));
-    if !is_right {
-        return Err(Refusal::Fault("That code is not right.".to_owned()));
-    }
+    let proof = Proof {
+        password: None,
+        code: Some(take(&fields, "code")),
+    };
+    pages.confirm(&known.address, &proof, peer).await?;
+    tracing::info!(account = known.address, %peer, "second factor switched off");
     pages.set_secret(&known.address, None).await
 }
 

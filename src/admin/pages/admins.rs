@@ -1,21 +1,27 @@
 //! Accounts and aliases, for site admins and, in their domains, for domain admins.
 //!
-//! Invariants: a domain admin changes nothing of a site admin's account, and nothing outside of their domains.
+//! Invariants: a domain admin changes nothing outside of their domains, and nothing of the account of somebody who may do
+//! more: whoever sets a password can become its owner.
+//! Limits: `ROWS_MAX` of each list, asked of the directory one domain at a time.
 
 use super::account::navigation;
-use super::html::{field, form, group, hidden, page, table};
+use super::html::{escaped, field, form, group, hidden, page, table};
 use super::{Answer, Fields, Pages, Refusal, take};
-use crate::directory::orders::{AccountSettings, AccountView, NewAccount, Order, Outcome};
-use axum::extract::{Form, State};
+use crate::config::options::{parse_bytes, show_bytes};
+use crate::directory::orders::{AccountSettings, AccountView, AliasView, NewAccount, Order, Outcome};
+use axum::extract::{Form, Query, State};
 use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse, Redirect};
 use std::sync::Arc;
 
 /// Rows of a page; the command line lists more.
-const ROWS_MAX: usize = 1_000;
+const ROWS_MAX: u32 = 1_000;
 
 fn domain_of(address: &str) -> String {
-    address.rsplit_once('@').map_or("", |(_, domain)| domain).to_ascii_lowercase()
+    address
+        .rsplit_once('@')
+        .map_or("", |(_, domain)| domain)
+        .to_ascii_lowercase()
 }
 
 fn may(admin: &AccountView, address: &str) -> Result<(), Refusal> {
@@ -28,22 +34,79 @@ fn is_any_admin(view: &AccountView) -> Result<(), Refusal> {
     is_any.then_some(()).ok_or(Refusal::Forbidden)
 }
 
+/// Who may take over `target`: nobody who may not do already all that it may.
+fn may_take_over(admin: &AccountView, target: &AccountView) -> Result<(), Refusal> {
+    may(admin, &target.address)?;
+    let is_above = target.is_admin
+        || target
+            .administers
+            .iter()
+            .any(|domain| !admin.administers.contains(domain));
+    (admin.is_admin || !is_above)
+        .then_some(())
+        .ok_or(Refusal::Forbidden)
+}
+
 /// `GET /admin`
-pub async fn show(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Answer {
+pub async fn show(
+    State(pages): State<Arc<Pages>>,
+    headers: HeaderMap,
+    Query(fields): Query<Fields>,
+) -> Answer {
     let (known, view) = pages.known(&headers).await?;
     is_any_admin(&view)?;
+    let domains = pages.domains(&view).await?;
+    let wanted = take(&fields, "domain").to_ascii_lowercase();
+    let own = domain_of(&view.address);
+    let preferred = domains.iter().find(|domain| **domain == wanted);
+    let preferred = preferred.or_else(|| domains.iter().find(|domain| **domain == own));
+    let Some(domain) = preferred.or(domains.first()) else {
+        return Err(Refusal::Forbidden);
+    };
     let body = [
         navigation(&view, &known.token),
-        "<p><a href=\"/health/ready\">State</a> · <a href=\"/metrics\">Metrics</a></p>".to_owned(),
-        pages.accounts(&view, &known.token).await?,
-        pages.aliases(&view, &known.token).await?,
+        choice(&domains, domain),
+        pages.accounts(domain, &known.token).await?,
+        pages.aliases(domain, &known.token).await?,
     ];
-    Ok(Html(page("Accounts and aliases", &body.concat())).into_response())
+    Ok(Html(page(&format!("Accounts and aliases of {domain}"), &body.concat())).into_response())
+}
+
+/// The domains to look at, if there is a choice.
+fn choice(domains: &[String], shown: &str) -> String {
+    if domains.len() < 2 {
+        return String::new();
+    }
+    let link = |domain: &String| {
+        let current = if domain == shown {
+            " aria-current=\"page\""
+        } else {
+            ""
+        };
+        let name = escaped(domain);
+        format!("<a href=\"/admin?domain={name}\"{current}>{name}</a>")
+    };
+    let links: Vec<String> = domains.iter().take(ROWS_MAX as usize).map(link).collect();
+    format!("<nav aria-label=\"Domains\">{}</nav>", links.concat())
 }
 
 impl Pages {
-    async fn accounts(&self, admin: &AccountView, token: &str) -> Result<String, Refusal> {
-        let Outcome::Accounts(views) = self.directory.perform(Order::AccountList { domain: None }).await? else {
+    async fn domains(&self, admin: &AccountView) -> Result<Vec<String>, Refusal> {
+        if !admin.is_admin {
+            return Ok(admin.administers.clone());
+        }
+        match self.directory.perform(Order::DomainList).await? {
+            Outcome::Domains(views) => Ok(views.into_iter().map(|view| view.domain).collect()),
+            _ => Err(Refusal::Unavailable),
+        }
+    }
+
+    async fn accounts(&self, domain: &str, token: &str) -> Result<String, Refusal> {
+        let order = Order::AccountList {
+            domain: Some(domain.to_owned()),
+            limit: Some(ROWS_MAX),
+        };
+        let Outcome::Accounts(views) = self.directory.perform(order).await? else {
             return Err(Refusal::Unavailable);
         };
         let row = |view: &AccountView| {
@@ -52,51 +115,124 @@ impl Pages {
             } else {
                 ("disabled", "on", "Enable")
             };
-            let cells = vec![view.address.clone(), view.name.clone().unwrap_or_default(), state.to_owned()];
+            let cells = vec![
+                view.address.clone(),
+                view.name.clone().unwrap_or_default(),
+                view.quota_bytes.map_or_else(|| "no limit".to_owned(), show_bytes),
+                state.to_owned(),
+            ];
             let inside = hidden("address", &view.address) + &hidden("state", next);
             (cells, form("/admin/account/state", token, &inside, button))
         };
-        let own = views.iter().filter(|view| may(admin, &view.address).is_ok());
-        let rows: Vec<_> = own.take(ROWS_MAX).map(row).collect();
-        let fields = [
-            field("Address", "address", "email", "required"),
+        let rows: Vec<_> = views.iter().map(row).collect();
+        let address = field("Address", "address", "email", "required");
+        let quota = |label| field(label, "quota", "text", "placeholder=\"5 GiB\"");
+        let password = |label, extra: &str| {
+            field(
+                label,
+                "password",
+                "password",
+                &format!("{extra} minlength=\"8\" autocomplete=\"new-password\""),
+            )
+        };
+        let new = [
+            address.clone(),
             field("Name", "name", "text", ""),
-            field("Password", "password", "password", "required minlength=\"8\" autocomplete=\"new-password\""),
+            quota("Quota (empty: no limit)"),
+            password("Password", "required"),
         ];
-        let list = table(&["Address", "Name", "State", ""], &rows);
-        Ok(group("Accounts", &list)
-            + &group("A new account", &form("/admin/account", token, &fields.concat(), "Make it")))
+        let change = [
+            address,
+            quota("Quota (empty: as it is, 0: no limit)"),
+            password("New password (empty: as it is)", ""),
+        ];
+        let list = table(&["Address", "Name", "Quota", "State", ""], &rows);
+        Ok([
+            group("Accounts", &(list + &cut(rows.len()))),
+            group(
+                "A new account",
+                &form("/admin/account", token, &new.concat(), "Make it"),
+            ),
+            group(
+                "Change an account",
+                &form("/admin/account/set", token, &change.concat(), "Change it"),
+            ),
+        ]
+        .concat())
     }
 
-    async fn aliases(&self, admin: &AccountView, token: &str) -> Result<String, Refusal> {
-        let Outcome::Aliases(views) = self.directory.perform(Order::AliasList { domain: None }).await? else {
+    async fn aliases(&self, domain: &str, token: &str) -> Result<String, Refusal> {
+        let order = Order::AliasList {
+            domain: Some(domain.to_owned()),
+            limit: Some(ROWS_MAX),
+        };
+        let Outcome::Aliases(views) = self.directory.perform(order).await? else {
             return Err(Refusal::Unavailable);
         };
-        let own = views.iter().filter(|view| may(admin, &view.address).is_ok());
-        let rows: Vec<_> = own
-            .take(ROWS_MAX)
-            .map(|view| {
-                let cells = vec![view.address.clone(), view.targets.join(", ")];
-                (cells, form("/admin/alias/delete", token, &hidden("address", &view.address), "Remove"))
-            })
-            .collect();
+        let row = |view: &AliasView| {
+            let cells = vec![view.address.clone(), view.targets.join(", ")];
+            (
+                cells,
+                form(
+                    "/admin/alias/delete",
+                    token,
+                    &hidden("address", &view.address),
+                    "Remove",
+                ),
+            )
+        };
+        let rows: Vec<_> = views.iter().map(row).collect();
         let fields = [
             field("Address", "address", "email", "required"),
-            field("Leads to (addresses with spaces between)", "targets", "text", "required"),
+            field(
+                "Leads to (addresses with spaces between)",
+                "targets",
+                "text",
+                "required",
+            ),
         ];
         let list = table(&["Address", "Leads to", ""], &rows);
-        Ok(group("Aliases", &list)
-            + &group("A new alias", &form("/admin/alias", token, &fields.concat(), "Make it")))
+        Ok(group("Aliases", &(list + &cut(rows.len())))
+            + &group(
+                "A new alias",
+                &form("/admin/alias", token, &fields.concat(), "Make it"),
+            ))
     }
 
-    async fn order_of_admin(&self, order: Order) -> Answer {
+    async fn order_of_admin(&self, admin: &AccountView, address: &str, order: Order) -> Answer {
         self.directory.perform(order).await?;
-        Ok(Redirect::to("/admin").into_response())
+        tracing::info!(admin = admin.address, address, "changed by the pages");
+        let domain = domain_of(address);
+        // What is not a domain's name was refused by the directory.
+        Ok(Redirect::to(&format!("/admin?domain={domain}")).into_response())
+    }
+}
+
+fn cut(rows: usize) -> String {
+    if rows < ROWS_MAX as usize {
+        return String::new();
+    }
+    format!("<p>These are the first {ROWS_MAX}; the command line lists them all.</p>")
+}
+
+fn quota(text: &str) -> Result<Option<u64>, Refusal> {
+    match text.trim() {
+        "" => Ok(None),
+        text => match parse_bytes(text) {
+            Some(bytes) => Ok(Some(bytes)),
+            None => Err(Refusal::Fault(
+                "A quota is a size such as 500 MiB or 5 GiB.".to_owned(),
+            )),
+        },
     }
 }
 
 /// `POST /admin/account`
-pub async fn add_account(State(pages): State<Arc<Pages>>, headers: HeaderMap, Form(fields): Form<Fields>) -> Answer {
+pub async fn add_account(
+    State(pages): State<Arc<Pages>>,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Answer {
     let (_, admin) = pages.acting(&headers, &fields).await?;
     let address = take(&fields, "address").trim();
     may(&admin, address)?;
@@ -105,22 +241,58 @@ pub async fn add_account(State(pages): State<Arc<Pages>>, headers: HeaderMap, Fo
         hashes: pages.hashes(address, take(&fields, "password")).await?,
         set: AccountSettings {
             name: Some(take(&fields, "name").to_owned()),
+            quota_bytes: quota(take(&fields, "quota"))?,
             ..AccountSettings::default()
         },
         id: None,
     };
-    pages.order_of_admin(Order::AccountAdd { account }).await
+    pages
+        .order_of_admin(&admin, address, Order::AccountAdd { account })
+        .await
+}
+
+/// `POST /admin/account/set`
+pub async fn set_account(
+    State(pages): State<Arc<Pages>>,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Answer {
+    let (_, admin) = pages.acting(&headers, &fields).await?;
+    let address = take(&fields, "address").trim();
+    may(&admin, address)?;
+    let target = pages.account(address).await?;
+    may_take_over(&admin, &target)?;
+    let quota_bytes = quota(take(&fields, "quota"))?;
+    let password = take(&fields, "password");
+    if !password.is_empty() {
+        let order = Order::AccountPassword {
+            address: target.address.clone(),
+            hashes: pages.hashes(&target.address, password).await?,
+        };
+        pages.directory.perform(order).await?;
+        pages.sessions.end_all_of(&target.address);
+    }
+    let order = Order::AccountSet {
+        address: target.address.clone(),
+        set: AccountSettings {
+            quota_bytes,
+            ..AccountSettings::default()
+        },
+    };
+    pages.order_of_admin(&admin, &target.address, order).await
 }
 
 /// `POST /admin/account/state`
-pub async fn set_state(State(pages): State<Arc<Pages>>, headers: HeaderMap, Form(fields): Form<Fields>) -> Answer {
+pub async fn set_state(
+    State(pages): State<Arc<Pages>>,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Answer {
     let (_, admin) = pages.acting(&headers, &fields).await?;
     let address = take(&fields, "address");
     may(&admin, address)?;
     let target = pages.account(address).await?;
-    if target.is_admin && !admin.is_admin {
-        return Err(Refusal::Forbidden);
-    }
+    may_take_over(&admin, &target)?;
     if target.id == admin.id {
         return Err(Refusal::Fault("Nobody disables themselves here.".to_owned()));
     }
@@ -129,29 +301,45 @@ pub async fn set_state(State(pages): State<Arc<Pages>>, headers: HeaderMap, Form
         pages.sessions.end_all_of(&target.address);
     }
     let order = Order::AccountSet {
-        address: target.address,
+        address: target.address.clone(),
         set: AccountSettings {
             is_enabled: Some(is_enabled),
             ..AccountSettings::default()
         },
     };
-    pages.order_of_admin(order).await
+    pages.order_of_admin(&admin, &target.address, order).await
 }
 
 /// `POST /admin/alias`
-pub async fn add_alias(State(pages): State<Arc<Pages>>, headers: HeaderMap, Form(fields): Form<Fields>) -> Answer {
+pub async fn add_alias(
+    State(pages): State<Arc<Pages>>,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Answer {
     let (_, admin) = pages.acting(&headers, &fields).await?;
     let address = take(&fields, "address").trim().to_owned();
     may(&admin, &address)?;
-    let targets = take(&fields, "targets").split([' ', ',']).filter(|text| !text.is_empty());
-    let targets = targets.map(str::to_owned).collect();
-    pages.order_of_admin(Order::AliasAdd { address, targets }).await
+    let targets = take(&fields, "targets")
+        .split([' ', ','])
+        .filter(|text| !text.is_empty());
+    let order = Order::AliasAdd {
+        address: address.clone(),
+        targets: targets.map(str::to_owned).collect(),
+    };
+    pages.order_of_admin(&admin, &address, order).await
 }
 
 /// `POST /admin/alias/delete`
-pub async fn delete_alias(State(pages): State<Arc<Pages>>, headers: HeaderMap, Form(fields): Form<Fields>) -> Answer {
+pub async fn delete_alias(
+    State(pages): State<Arc<Pages>>,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Answer {
     let (_, admin) = pages.acting(&headers, &fields).await?;
     let address = take(&fields, "address").to_owned();
     may(&admin, &address)?;
-    pages.order_of_admin(Order::AliasDelete { address }).await
+    let order = Order::AliasDelete {
+        address: address.clone(),
+    };
+    pages.order_of_admin(&admin, &address, order).await
 }

@@ -65,13 +65,19 @@ pub fn field(label: &str, name: &str, kind: &str, extra: &str) -> String {
 /// A hidden field.
 #[must_use]
 pub fn hidden(name: &str, value: &str) -> String {
-    format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escaped(value))
+    format!(
+        "<input type=\"hidden\" name=\"{name}\" value=\"{}\">",
+        escaped(value)
+    )
 }
 
 /// A group of things under a heading.
 #[must_use]
 pub fn group(heading: &str, inside: &str) -> String {
-    format!("<fieldset><legend>{}</legend>{inside}</fieldset>", escaped(heading))
+    format!(
+        "<fieldset><legend>{}</legend>{inside}</fieldset>",
+        escaped(heading)
+    )
 }
 
 /// A table of texts, the last column of each row HTML.

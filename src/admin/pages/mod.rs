@@ -2,10 +2,11 @@
 //!
 //! Over HTTPS only. Plain HTML without scripts: forms that answer with a page, so that they work by keyboard, in every
 //! browser, and with nothing from elsewhere.
-//! Invariants: whatever changes something is a POST with its session's token; what an admin may is asked of the directory at
-//! each request, not remembered; a session ends with the password it began with; a refused login says and costs the same
-//! whatever was wrong.
-//! Limits: those of `sessions` and `auth::failures`; [`FORM_BYTES_MAX`].
+//! Invariants: whatever changes something is a POST from a page of this host with its session's token; what outlasts a
+//! session (a password, an app password, the second factor) asks for the password again; what an admin may is asked of the
+//! directory at each request, not remembered; a session ends with the password it began with; a refused login says and costs
+//! the same whatever was wrong, and is counted with those of mail programs.
+//! Limits: those of `sessions` and `auth::failures`; `FORM_BYTES_MAX`.
 //! Failure: a directory that does not answer is a 503.
 //! LIMITATION: quotas are shown, what is used of them is not: only the cores know.
 //! Not here: automatic set-up (`discovery`), metrics.
@@ -13,28 +14,27 @@
 mod account;
 mod admins;
 mod html;
+mod login;
 mod sessions;
 mod totp;
 
-use super::http::Peer;
 use crate::auth::failures::Failures;
-use crate::auth::scheme;
-use crate::base::clock::{Clock, SystemClock};
 use crate::directory::embedded::Embedded;
 use crate::directory::orders::{AccountView, Order, OrderError, Outcome};
 use crate::directory::{PasswordHash, Source as _};
 use crate::discovery::Endpoint;
 use crate::runtime::Control;
-use axum::extract::{DefaultBodyLimit, Form, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::map_response;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Router};
-use parking_lot::Mutex;
-use sessions::{COOKIE, Known, Sessions, stamp};
+pub use sessions::Sessions;
+
+use login::own_hash;
+use sessions::{COOKIE, Known, stamp};
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -45,14 +45,15 @@ const FORM_BYTES_MAX: usize = 16 * 1024;
 pub struct Pages {
     pub directory: Embedded,
     pub control: Control,
+    /// Of the whole process.
     pub failures: Arc<Failures>,
+    /// Whether failures from loopback are limited too.
+    pub limits_loopback: bool,
     /// See `auth::Authenticator`.
     pub dummy: PasswordHash,
     pub hostname: String,
     pub endpoints: Vec<Endpoint>,
-    sessions: Sessions,
-    /// The last code of each account: it is good once.
-    used_codes: Mutex<HashMap<String, i64>>,
+    pub sessions: Sessions,
 }
 
 type Fields = HashMap<String, String>;
@@ -83,49 +84,34 @@ impl IntoResponse for Refusal {
         let back = "<p><a href=\"/account\">Back</a></p>";
         let (status, text) = match self {
             Self::NotLoggedIn => return Redirect::to("/account").into_response(),
-            Self::Forged => (StatusCode::FORBIDDEN, "This form is out of date. Please open the page again.".to_owned()),
+            Self::Forged => (
+                StatusCode::FORBIDDEN,
+                "This form is out of date. Please open the page again.".to_owned(),
+            ),
             Self::Forbidden => (StatusCode::FORBIDDEN, "This is not yours to do.".to_owned()),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Please try again in a moment.".to_owned()),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Please try again in a moment.".to_owned(),
+            ),
             Self::Fault(why) => (StatusCode::BAD_REQUEST, why),
         };
-        let body = format!("<p class=\"fault\" role=\"alert\">{}</p>{back}", html::escaped(&text));
+        let body = format!(
+            "<p class=\"fault\" role=\"alert\">{}</p>{back}",
+            html::escaped(&text)
+        );
         (status, Html(html::page("That did not work", &body))).into_response()
     }
 }
 
 type Answer = Result<Response, Refusal>;
 
-impl Pages {
-    /// With nobody logged in.
-    #[must_use]
-    pub fn new(
-        directory: Embedded,
-        control: Control,
-        failures: Arc<Failures>,
-        dummy: PasswordHash,
-        hostname: String,
-        endpoints: Vec<Endpoint>,
-    ) -> Self {
-        Self {
-            directory,
-            control,
-            failures,
-            dummy,
-            hostname,
-            endpoints,
-            sessions: Sessions::default(),
-            used_codes: Mutex::default(),
-        }
-    }
-}
-
 /// The routes.
 pub fn router(pages: Arc<Pages>) -> Router {
     Router::new()
         .route("/", get(|| async { Redirect::to("/account") }))
         .route("/style.css", get(style))
-        .route("/login", post(log_in))
-        .route("/logout", post(log_out))
+        .route("/login", post(login::log_in))
+        .route("/logout", post(login::log_out))
         .route("/account", get(account::show))
         .route("/account/password", post(account::change_password))
         .route("/account/app-password", post(account::add_app_password))
@@ -135,26 +121,57 @@ pub fn router(pages: Arc<Pages>) -> Router {
         .route("/account/totp/off", post(account::end_totp))
         .route("/admin", get(admins::show))
         .route("/admin/account", post(admins::add_account))
+        .route("/admin/account/set", post(admins::set_account))
         .route("/admin/account/state", post(admins::set_state))
         .route("/admin/alias", post(admins::add_alias))
         .route("/admin/alias/delete", post(admins::delete_alias))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(from_fn(own_forms_only))
         .layer(map_response(with_headers))
         .with_state(pages)
 }
 
+/// A form that a page of somebody else sends is refused, the login's too, which has no token yet: browsers say where a form
+/// comes from. Programs that are none say nothing, and nobody's cookies are with them.
+async fn own_forms_only(request: Request, next: Next) -> Response {
+    if request.method() == Method::POST && !is_own_form(request.headers()) {
+        return Refusal::Forged.into_response();
+    }
+    next.run(request).await
+}
+
+fn is_own_form(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text("sec-fetch-site") {
+        return site == "same-origin";
+    }
+    match (headers.get(header::ORIGIN), text("host")) {
+        (None, _) => true,
+        (Some(origin), Some(host)) => origin.to_str().is_ok_and(|origin| {
+            origin
+                .strip_prefix("https://")
+                .is_some_and(|from| from.eq_ignore_ascii_case(host))
+        }),
+        (Some(_), None) => false,
+    }
+}
+
 /// Nothing from elsewhere, in nobody's frame, in no cache.
 async fn with_headers(mut response: Response) -> Response {
-    let policy = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    let policy =
+        "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
     let fixed = [
         (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // Not `no-referrer`: browsers would then call the origin of our own forms `null`.
+        (header::REFERRER_POLICY, "same-origin"),
         (header::CACHE_CONTROL, "no-store"),
         (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
     ];
     for (name, value) in fixed {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
     response
 }
@@ -164,7 +181,10 @@ async fn style() -> impl IntoResponse {
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let all = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     all.flat_map(|value| value.split("; "))
         .find_map(|pair| pair.strip_prefix(COOKIE)?.strip_prefix('='))
 }
@@ -177,10 +197,18 @@ impl Pages {
     /// Whose request this is, as the directory has them now.
     async fn known(&self, headers: &HeaderMap) -> Result<(Known, AccountView), Refusal> {
         let cookie = cookie(headers).ok_or(Refusal::NotLoggedIn)?;
-        let known = self.sessions.find(cookie, Instant::now()).ok_or(Refusal::NotLoggedIn)?;
-        let record = self.directory.login(&known.address).await.map_err(|_| Refusal::Unavailable)?;
+        let known = self
+            .sessions
+            .find(cookie, Instant::now())
+            .ok_or(Refusal::NotLoggedIn)?;
+        let record = self
+            .directory
+            .login(&known.address)
+            .await
+            .map_err(|_| Refusal::Unavailable)?;
         let is_same = record.is_some_and(|record| {
-            record.account.is_enabled && record.hashes.first().is_some_and(|hash| stamp(hash.expose()) == known.stamp)
+            record.account.is_enabled
+                && own_hash(&record).is_some_and(|hash| stamp(hash.expose()) == known.stamp)
         });
         if !is_same {
             self.sessions.end(cookie);
@@ -208,80 +236,46 @@ impl Pages {
             _ => Err(Refusal::Unavailable),
         }
     }
+}
 
-    /// Whether the credentials are right; the stamp of the password. All that is no is the same no.
-    async fn check(&self, login: &str, password: &str, code: &str) -> Result<Option<sessions::Stamp>, Refusal> {
-        let record = self.directory.login(login).await.map_err(|_| Refusal::Unavailable)?;
-        let record = record.filter(|record| record.account.is_enabled);
-        let own = record.as_ref().and_then(|record| {
-            record.hashes.iter().find(|hash| scheme::is_known(hash.expose())).cloned()
-        });
-        let (hash, is_somebody) = (own.clone().unwrap_or_else(|| self.dummy.clone()), own.is_some());
-        let candidate = password.as_bytes().to_vec();
-        let is_right = self.control.compute(move || scheme::matches(&hash, &candidate)).await;
-        let is_right = is_right.map_err(|_| Refusal::Unavailable)? && is_somebody;
-        let secret = record.as_ref().and_then(|record| record.totp_secret.as_ref());
-        let is_second_right = secret.is_none_or(|secret| is_right && self.use_code(login, secret.expose(), code));
-        Ok(own.filter(|_| is_right && is_second_right).map(|hash| stamp(hash.expose())))
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Whether `code` is one of `secret` that was not used before; it is used now.
-    fn use_code(&self, login: &str, secret: &str, code: &str) -> bool {
-        let now = SystemClock.now().seconds();
-        let mut used = self.used_codes.lock();
-        let Some(step) = totp::verify(secret, code, now, used.get(login).copied()) else {
-            return false;
+    #[test]
+    fn browsers_say_where_a_form_comes_from() {
+        let is_own = |pairs: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            is_own_form(&headers)
         };
-        used.insert(login.to_owned(), step);
-        true
-    }
-
-    async fn checked(
-        &self,
-        login: &str,
-        password: &str,
-        code: &str,
-        peer: IpAddr,
-    ) -> Result<Option<sessions::Stamp>, Refusal> {
-        let keys = (!peer.to_canonical().is_loopback()).then(|| self.failures.keys(login.as_bytes(), peer));
-        if let Some(keys) = keys {
-            tokio::time::sleep(self.failures.delay_before(keys, Instant::now())).await;
+        let host = ("host", "mail.x.test:8443");
+        assert!(is_own(&[host]) && is_own(&[host, ("origin", "https://mail.x.test:8443")]));
+        assert!(is_own(&[
+            host,
+            ("sec-fetch-site", "same-origin"),
+            ("origin", "null")
+        ]));
+        for foreign in [
+            "https://mail.x.test",
+            "http://mail.x.test:8443",
+            "null",
+            "https://evil.test",
+        ] {
+            assert!(!is_own(&[host, ("origin", foreign)]), "{foreign}");
         }
-        let checked = self.check(login, password, code).await?;
-        match (checked, keys) {
-            (Some(_), Some(keys)) => self.failures.succeeded(keys),
-            (None, Some(keys)) => tokio::time::sleep(self.failures.failed(keys, Instant::now())).await,
-            _ => {}
+        for site in ["cross-site", "same-site", "none", ""] {
+            assert!(
+                !is_own(&[
+                    host,
+                    ("sec-fetch-site", site),
+                    ("origin", "https://mail.x.test:8443")
+                ]),
+                "{site}"
+            );
         }
-        Ok(checked)
+        assert!(!is_own(&[("origin", "https://mail.x.test")]));
     }
-}
-
-async fn log_in(
-    State(pages): State<Arc<Pages>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    Form(fields): Form<Fields>,
-) -> Answer {
-    let login = take(&fields, "login").trim().to_ascii_lowercase();
-    let (password, code) = (take(&fields, "password"), take(&fields, "code"));
-    let Some(stamp) = pages.checked(&login, password, code, peer).await? else {
-        let body = format!(
-            "<p class=\"fault\" role=\"alert\">That login, password or code is not right.</p>{}",
-            account::login_form()
-        );
-        return Ok((StatusCode::FORBIDDEN, Html(html::page("Log in", &body))).into_response());
-    };
-    let begun = pages.sessions.begin(&login, stamp, Instant::now());
-    let cookie = begun.map_err(|_| Refusal::Unavailable)?;
-    let cookie = format!("{COOKIE}={cookie}; Path=/; Secure; HttpOnly; SameSite=Strict");
-    Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/account")).into_response())
-}
-
-async fn log_out(State(pages): State<Arc<Pages>>, headers: HeaderMap, Form(fields): Form<Fields>) -> Answer {
-    let _ = pages.acting(&headers, &fields).await?;
-    if let Some(cookie) = cookie(&headers) {
-        pages.sessions.end(cookie);
-    }
-    let gone = format!("{COOKIE}=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Strict");
-    Ok(([(header::SET_COOKIE, gone)], Redirect::to("/account")).into_response())
 }

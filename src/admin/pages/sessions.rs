@@ -15,8 +15,11 @@ use std::time::{Duration, Instant};
 /// The cookie's name; `__Host-` makes browsers insist on TLS, this host and the whole path.
 pub const COOKIE: &str = "__Host-ringpost";
 
-/// Sessions at once; beyond it the oldest ends.
+/// Sessions at once; beyond it the one that was not used for the longest time ends. Some 300 octets each.
 pub const SESSIONS_MAX: usize = 10_000;
+
+/// Sessions of one account; beyond it its own oldest ends, so that nobody ends those of others.
+pub const SESSIONS_OF_ACCOUNT_MAX: usize = 16;
 
 /// Without a request.
 pub const IDLE_MAX: Duration = Duration::from_secs(1_800);
@@ -40,6 +43,8 @@ struct Session {
     address: String,
     stamp: Stamp,
     token: String,
+    /// Of a second factor that is being switched on: kept here, so that only the one that was shown behind the password can be.
+    offered: Option<String>,
     began: Instant,
     used: Instant,
 }
@@ -80,9 +85,14 @@ impl Sessions {
         let (cookie, token) = (random_text()?, random_text()?);
         let mut sessions = self.0.lock();
         sessions.retain(|_, session| is_alive(session, now));
-        if sessions.len() >= SESSIONS_MAX {
-            let oldest = sessions.iter().min_by_key(|(_, session)| session.used).map(|(key, _)| *key);
-            oldest.and_then(|oldest| sessions.remove(&oldest));
+        let own = sessions
+            .values()
+            .filter(|session| session.address == address)
+            .count();
+        if own >= SESSIONS_OF_ACCOUNT_MAX {
+            end_oldest(&mut sessions, |session| session.address == address);
+        } else if sessions.len() >= SESSIONS_MAX {
+            end_oldest(&mut sessions, |_| true);
         }
         sessions.insert(
             key(&cookie),
@@ -90,6 +100,7 @@ impl Sessions {
                 address: address.to_owned(),
                 stamp,
                 token,
+                offered: None,
                 began: now,
                 used: now,
             },
@@ -101,13 +112,31 @@ impl Sessions {
     #[must_use]
     pub fn find(&self, cookie: &str, now: Instant) -> Option<Known> {
         let mut sessions = self.0.lock();
-        let session = sessions.get_mut(&key(cookie)).filter(|session| is_alive(session, now))?;
+        let session = sessions
+            .get_mut(&key(cookie))
+            .filter(|session| is_alive(session, now))?;
         session.used = now;
         Some(Known {
             address: session.address.clone(),
             stamp: session.stamp,
             token: session.token.clone(),
         })
+    }
+
+    /// Keeps the secret of a second factor until its first code comes.
+    pub fn offer(&self, cookie: &str, secret: &str) {
+        if let Some(session) = self.0.lock().get_mut(&key(cookie)) {
+            session.offered = Some(secret.to_owned());
+        }
+    }
+
+    /// The secret that was kept.
+    #[must_use]
+    pub fn offered(&self, cookie: &str) -> Option<String> {
+        self.0
+            .lock()
+            .get(&key(cookie))
+            .and_then(|session| session.offered.clone())
     }
 
     /// Ends one.
@@ -121,8 +150,15 @@ impl Sessions {
     }
 }
 
+fn end_oldest(sessions: &mut HashMap<Key, Session>, is_meant: impl Fn(&Session) -> bool) {
+    let meant = sessions.iter().filter(|(_, session)| is_meant(session));
+    let oldest = meant.min_by_key(|(_, session)| session.used).map(|(key, _)| *key);
+    oldest.and_then(|oldest| sessions.remove(&oldest));
+}
+
 fn is_alive(session: &Session, now: Instant) -> bool {
-    now.saturating_duration_since(session.used) < IDLE_MAX && now.saturating_duration_since(session.began) < AGE_MAX
+    now.saturating_duration_since(session.used) < IDLE_MAX
+        && now.saturating_duration_since(session.began) < AGE_MAX
 }
 
 impl Known {
@@ -165,9 +201,29 @@ mod tests {
         let first = sessions.begin("a@x.test", [0; 32], now).expect("entropy");
         for n in 0..SESSIONS_MAX {
             let later = now + Duration::from_millis(1 + n as u64 / 100);
-            let _ = sessions.begin("b@x.test", [0; 32], later).expect("entropy");
+            let address = format!("{}@x.test", n / SESSIONS_OF_ACCOUNT_MAX);
+            let _ = sessions.begin(&address, [0; 32], later).expect("entropy");
         }
         assert!(sessions.find(&first, now).is_none());
         assert_eq!(sessions.0.lock().len(), SESSIONS_MAX);
+    }
+
+    #[test]
+    fn one_account_ends_its_own_and_nobody_elses() {
+        let (sessions, now) = (Sessions::default(), Instant::now());
+        let other = sessions.begin("a@x.test", [0; 32], now).expect("entropy");
+        let cookies: Vec<String> = (0..=SESSIONS_OF_ACCOUNT_MAX as u64)
+            .map(|n| {
+                sessions
+                    .begin("b@x.test", [0; 32], now + Duration::from_millis(n))
+                    .expect("entropy")
+            })
+            .collect();
+        assert!(sessions.find(&other, now).is_some() && sessions.find(&cookies[0], now).is_none());
+        assert!(
+            cookies[1..]
+                .iter()
+                .all(|cookie| sessions.find(cookie, now).is_some())
+        );
     }
 }

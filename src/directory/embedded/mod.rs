@@ -178,6 +178,23 @@ impl Embedded {
         answered.await.map_err(|_| failed())?
     }
 
+    /// Takes the step of a code of RFC 6238 for the account `id`; false when that one or a later one was taken before. It is
+    /// on the disk when the answer comes.
+    ///
+    /// # Errors
+    /// [`OrderError::Failed`].
+    pub async fn take_totp_step(&self, id: u64, step: i64) -> Result<bool, OrderError> {
+        let failed = || OrderError::Failed("the directory does not answer".to_owned());
+        let (answer, answered) = oneshot::channel();
+        let job = Box::new(move |connection: &mut Connection| {
+            let sql = "UPDATE account SET totp_step = ?2 WHERE id = ?1 AND coalesce(totp_step, -1) < ?2";
+            let changed = connection.execute(sql, [id.cast_signed(), step]);
+            let _ = answer.send(changed.map(|count| count == 1));
+        });
+        self.0.writer.try_send(job).map_err(|_| failed())?;
+        Ok(answered.await.map_err(|_| failed())??)
+    }
+
     /// Changes that nobody waits for and that make nothing known wrong.
     fn write_soon(&self, job: impl FnOnce(&mut Connection) -> rusqlite::Result<()> + Send + 'static) {
         let complained = self.0.complained.clone();

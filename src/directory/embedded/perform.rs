@@ -68,7 +68,8 @@ impl Work<'_> {
             }
             Order::AccountTotp { address, secret } => {
                 let id = self.account_id(&address)?;
-                let sql = "UPDATE account SET totp_secret = ?2 WHERE id = ?1";
+                // Without a secret there is no code to be used again; a new one begins with the step its first code took.
+                let sql = "UPDATE account SET totp_secret = ?2, totp_step = iif(?2 IS NULL, NULL, totp_step) WHERE id = ?1";
                 self.to.execute(sql, params![id, secret.map(|secret| secret.0)])?;
             }
             Order::AccountDelete { address } => {
@@ -96,19 +97,19 @@ impl Work<'_> {
             Order::AccountShow { address } => {
                 self.account_id(&address)?;
                 let address = own_key(&parse_address(&address)?);
-                return Ok(super::views::accounts(self.to, Some(&address), None)?);
+                return Ok(super::views::accounts(self.to, Some(&address), None, None)?);
             }
-            Order::AccountList { domain } => {
+            Order::AccountList { domain, limit } => {
                 let domain = domain.map(|domain| self.own_domain(&domain)).transpose()?;
-                return Ok(super::views::accounts(self.to, None, domain.as_deref())?);
+                return Ok(super::views::accounts(self.to, None, domain.as_deref(), limit)?);
             }
             Order::AliasShow { address } => {
                 let alias = self.alias(&address)?;
-                return Ok(super::views::aliases(self.to, Some(&alias), None)?);
+                return Ok(super::views::aliases(self.to, Some(&alias), None, None)?);
             }
-            Order::AliasList { domain } => {
+            Order::AliasList { domain, limit } => {
                 let domain = domain.map(|domain| self.own_domain(&domain)).transpose()?;
-                return Ok(super::views::aliases(self.to, None, domain.as_deref())?);
+                return Ok(super::views::aliases(self.to, None, domain.as_deref(), limit)?);
             }
         }
         Ok(Outcome::Done)

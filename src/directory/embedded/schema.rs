@@ -6,7 +6,7 @@
 use rusqlite::Connection;
 
 /// The version this program writes.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +96,9 @@ CREATE TABLE domain_admin (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Version 2: the 30-second step of the last code of RFC 6238 that was taken; NULL: none. Older ones are refused (§5.2).
+const V2: &str = "ALTER TABLE account ADD COLUMN totp_step INTEGER;";
+
 /// Sets a connection up and brings its file to [`VERSION`].
 pub fn prepare(connection: &mut Connection) -> Result<(), SchemaError> {
     // FULL: a change that was reported as made survives a power loss (WAL's default would lose the last ones).
@@ -109,6 +112,9 @@ pub fn prepare(connection: &mut Connection) -> Result<(), SchemaError> {
     }
     if found < 1 {
         transaction.execute_batch(V1)?;
+    }
+    if found < 2 {
+        transaction.execute_batch(V2)?;
     }
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;

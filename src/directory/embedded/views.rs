@@ -47,11 +47,17 @@ pub fn domains(connection: &Connection, domain: Option<&str>) -> Result<Outcome>
 }
 
 /// All accounts, those of a domain, or one.
-pub fn accounts(connection: &Connection, address: Option<&str>, domain: Option<&str>) -> Result<Outcome> {
+pub fn accounts(
+    connection: &Connection,
+    address: Option<&str>,
+    domain: Option<&str>,
+    limit: Option<u32>,
+) -> Result<Outcome> {
     let sql = "SELECT id, address, name, is_enabled, is_admin, protocols, quota_bytes, quota_messages, pop3_deletion,
             retention_days, keeps_copy, takes_details, hash, totp_secret IS NOT NULL
-        FROM account WHERE (?1 IS NULL OR address = ?1) AND (?2 IS NULL OR domain = ?2) ORDER BY address";
-    let mut views = all(connection, sql, params![address, domain], account)?;
+        FROM account WHERE (?1 IS NULL OR address = ?1) AND (?2 IS NULL OR domain = ?2) ORDER BY address
+        LIMIT coalesce(?3, -1)";
+    let mut views = all(connection, sql, params![address, domain, limit], account)?;
     for view in &mut views {
         let id = view.id.cast_signed();
         let sql = "SELECT target FROM forward WHERE account = ?1 ORDER BY target";
@@ -106,10 +112,15 @@ fn app_passwords(connection: &Connection, account: i64) -> Result<Vec<AppPasswor
 }
 
 /// All aliases, those of a domain, or one.
-pub fn aliases(connection: &Connection, address: Option<&str>, domain: Option<&str>) -> Result<Outcome> {
+pub fn aliases(
+    connection: &Connection,
+    address: Option<&str>,
+    domain: Option<&str>,
+    limit: Option<u32>,
+) -> Result<Outcome> {
     let sql = "SELECT address FROM alias WHERE (?1 IS NULL OR address = ?1) AND (?2 IS NULL OR domain = ?2)
-        ORDER BY address";
-    let addresses = texts(connection, sql, params![address, domain])?;
+        ORDER BY address LIMIT coalesce(?3, -1)";
+    let addresses = texts(connection, sql, params![address, domain, limit])?;
     let view = |address: String| {
         let sql = "SELECT target FROM alias_target WHERE alias = ?1 ORDER BY target";
         let targets = texts(connection, sql, [&address])?;

@@ -1,0 +1,159 @@
+//! Who is it: the login of the pages, and the password and the code that are asked for again.
+//!
+//! Invariants: an unknown login costs what a wrong password costs and is told the same; a code of the second factor is looked
+//! at only behind the right password, and is good once, across restarts too; every failure is counted by (account, network),
+//! with those of mail programs.
+//! Failure: a directory or a helper thread that does not answer is a 503, never a yes.
+
+use super::sessions::{self, COOKIE, stamp};
+use super::{Answer, Fields, Pages, Refusal, account, cookie, html, take, totp};
+use crate::admin::http::Peer;
+use crate::auth::scheme;
+use crate::base::clock::{Clock, SystemClock};
+use crate::directory::{LoginRecord, PasswordHash, Source as _};
+use axum::Extension;
+use axum::extract::{Form, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Whose credentials were right.
+struct Owner {
+    address: String,
+    stamp: sessions::Stamp,
+}
+
+/// What somebody says to prove who they are; of the fields that are not asked for nothing is looked at.
+pub(super) struct Proof<'a> {
+    pub password: Option<&'a str>,
+    /// Of the second factor, where there is one.
+    pub code: Option<&'a str>,
+}
+
+/// The hash of the account's own password.
+pub(super) fn own_hash(record: &LoginRecord) -> Option<&PasswordHash> {
+    record.hashes.iter().find(|hash| scheme::is_known(hash.expose()))
+}
+
+impl Pages {
+    /// Whether `proof` is the owner's. All that is no is the same no.
+    async fn check(&self, login: &str, proof: &Proof<'_>) -> Result<Option<Owner>, Refusal> {
+        let record = self
+            .directory
+            .login(login)
+            .await
+            .map_err(|_| Refusal::Unavailable)?;
+        let record = record.filter(|record| record.account.is_enabled);
+        let own = record.as_ref().and_then(|record| own_hash(record).cloned());
+        let is_right = match proof.password {
+            Some(password) => self.is_password(own.as_ref(), password).await?,
+            None => true,
+        };
+        let (Some(record), Some(own), true) = (record, own, is_right) else {
+            return Ok(None);
+        };
+        if let (Some(secret), Some(code)) = (&record.totp_secret, proof.code)
+            && !self.use_code(record.account.id.0, secret.expose(), code).await?
+        {
+            return Ok(None);
+        }
+        Ok(Some(Owner {
+            // As it is stored: another spelling of it would be another session's.
+            address: record.account.address.to_string().to_ascii_lowercase(),
+            stamp: stamp(own.expose()),
+        }))
+    }
+
+    async fn is_password(&self, own: Option<&PasswordHash>, password: &str) -> Result<bool, Refusal> {
+        let hash = own.unwrap_or(&self.dummy).clone();
+        let candidate = password.as_bytes().to_vec();
+        let matching = self.control.compute(move || scheme::matches(&hash, &candidate));
+        let is_right = matching.await.map_err(|_| Refusal::Unavailable)?;
+        Ok(is_right && own.is_some())
+    }
+
+    /// Whether `code` is one of `secret` that was not used before; it is used now.
+    pub(super) async fn use_code(&self, account: u64, secret: &str, code: &str) -> Result<bool, Refusal> {
+        let Some(step) = totp::verify(secret, code, SystemClock.now().seconds()) else {
+            return Ok(false);
+        };
+        let taken = self.directory.take_totp_step(account, step).await;
+        taken.map_err(|_| Refusal::Unavailable)
+    }
+
+    /// [`check`](Self::check) in its time: failures make further ones wait.
+    async fn checked(&self, login: &str, proof: &Proof<'_>, peer: IpAddr) -> Result<Option<Owner>, Refusal> {
+        let is_limited = self.limits_loopback || !peer.to_canonical().is_loopback();
+        let keys = is_limited.then(|| self.failures.keys(login.as_bytes(), peer));
+        if let Some(keys) = keys {
+            tokio::time::sleep(self.failures.delay_before(keys, Instant::now())).await;
+        }
+        let checked = self.check(login, proof).await?;
+        match (&checked, keys) {
+            (Some(_), Some(keys)) => self.failures.succeeded(keys),
+            (None, Some(keys)) => tokio::time::sleep(self.failures.failed(keys, Instant::now())).await,
+            _ => {}
+        }
+        Ok(checked)
+    }
+
+    /// Whoever is logged in proves it again.
+    pub(super) async fn confirm(
+        &self,
+        address: &str,
+        proof: &Proof<'_>,
+        peer: IpAddr,
+    ) -> Result<(), Refusal> {
+        let owner = self.checked(address, proof, peer).await?;
+        let what = if proof.password.is_some() {
+            "password"
+        } else {
+            "code"
+        };
+        let is_owner = owner.is_some_and(|owner| owner.address == address);
+        is_owner
+            .then_some(())
+            .ok_or_else(|| Refusal::Fault(format!("That {what} is not right.")))
+    }
+}
+
+/// `POST /login`
+pub(super) async fn log_in(
+    State(pages): State<Arc<Pages>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Form(fields): Form<Fields>,
+) -> Answer {
+    let login = take(&fields, "login").trim().to_ascii_lowercase();
+    let proof = Proof {
+        password: Some(take(&fields, "password")),
+        code: Some(take(&fields, "code")),
+    };
+    let Some(owner) = pages.checked(&login, &proof, peer).await? else {
+        tracing::info!(login, %peer, "login to the pages refused");
+        let body = format!(
+            "<p class=\"fault\" role=\"alert\">That login, password or code is not right.</p>{}",
+            account::login_form()
+        );
+        return Ok((StatusCode::FORBIDDEN, Html(html::page("Log in", &body))).into_response());
+    };
+    let begun = pages.sessions.begin(&owner.address, owner.stamp, Instant::now());
+    let cookie = begun.map_err(|_| Refusal::Unavailable)?;
+    let cookie = format!("{COOKIE}={cookie}; Path=/; Secure; HttpOnly; SameSite=Strict");
+    Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/account")).into_response())
+}
+
+/// `POST /logout`
+pub(super) async fn log_out(
+    State(pages): State<Arc<Pages>>,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Answer {
+    let _ = pages.acting(&headers, &fields).await?;
+    if let Some(cookie) = cookie(&headers) {
+        pages.sessions.end(cookie);
+    }
+    let gone = format!("{COOKIE}=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Strict");
+    Ok(([(header::SET_COOKIE, gone)], Redirect::to("/account")).into_response())
+}
