@@ -296,7 +296,7 @@ pub fn has_client(name: &str) -> bool {
 }
 
 /// Says that something is not there, as [`has_client`] does; `false` if that is no failure.
-fn skip_or_fail(what: &str) -> bool {
+pub fn skip_or_fail(what: &str) -> bool {
     let is_required = std::env::var_os("RINGPOST_REQUIRE_CLIENTS").is_some_and(|value| value == "1");
     assert!(
         !is_required,
