@@ -8,16 +8,16 @@
 //! Standards: RFC 9051 §6.3.12, RFC 3502, RFC 7888, RFC 7889, RFC 4315, RFC 8508, RFC 6855 §4.
 
 use super::api::{Appended, Question, Refusal, Status};
+use super::catenate::{Behind, Then};
 use super::core::{Core, Doing, State};
 use super::encode::code::Code;
-use super::framing::{Announced, Frame};
-use super::parse::{self, AppendHead, Fault, PartsEnd};
+use super::framing::Announced;
+use super::parse::{self, AppendHead, Fault, Line, PartsEnd};
 use super::types::{Append, AppendMessage, Tag};
 use crate::proto::Actions;
 
 const EMPTY: &str = "A message has at least one octet";
 const NOT_THE_END: Fault = Fault::Expected("the end of the line after the message");
-const NOT_A_MESSAGE: Fault = Fault::Expected("another message after the space");
 
 /// What follows a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +49,19 @@ impl Tail {
 
 impl Tail {
     /// Behind a literal of CATENATE.
-    pub(super) fn of_part(is_utf8: bool) -> Self {
+    fn of_part(is_utf8: bool) -> Self {
         if is_utf8 {
             Self::PartParenthesis
         } else {
             Self::Part
+        }
+    }
+
+    /// Behind the literal at the end of a line.
+    pub(super) fn of_line(line: &Line) -> Self {
+        match line.messages.last() {
+            Some(message) => Self::of(message),
+            None => Self::of_part(line.end() == Some(PartsEnd::Text { is_utf8: true })),
         }
     }
 }
@@ -67,6 +75,11 @@ pub(super) enum Abandoned {
     TooBig,
     /// A further message has no octets.
     Cancelled,
+}
+
+fn behind_part(tag: Tag) -> Doing {
+    let behind = Behind::Part;
+    Doing::AppendLine { tag, behind }
 }
 
 impl Core {
@@ -102,13 +115,8 @@ impl Core {
         bytes: u64,
         out: &mut Actions<Question>,
     ) {
-        let append = Append {
-            message: AppendMessage {
-                size: bytes,
-                ..append.message
-            },
-            ..append
-        };
+        let mut append = append;
+        append.last_mut().size = bytes;
         if append.replaces.is_some() && self.state != State::Selected {
             self.push_tagged(&tag, Status::Bad, None, "Not in this state", out);
             self.count_error(out);
@@ -125,20 +133,19 @@ impl Core {
             self.refuse_literal(announced, bytes, super::input::DISCARDED_LITERAL_BYTES_MAX, out);
             return;
         }
-        if bytes == 0 && append.message.catenate.is_none() {
+        if bytes == 0 && append.last().catenate.is_none() {
             // RFC 3502 §6.3.11 made the empty message mean "abort"; RFC 3501 has no message without octets.
             self.push_tagged(&tag, Status::No, None, EMPTY, out);
             self.refuse_literal(announced, bytes, 0, out);
             return;
         }
-        let tail = Tail::of(&append.message);
-        out.question = Some(Question::AppendBegin(append));
-        self.doing = Doing::AskedAppendBegin {
-            tag,
+        let tail = Tail::of(append.last());
+        let then = Then::Literal {
             announced,
             bytes,
             tail,
         };
+        self.ask_append(tag, append, then, out);
     }
 
     pub(super) fn append_ready(
@@ -154,7 +161,7 @@ impl Core {
         self.framer.finish();
         // A part may be empty.
         self.doing = match (bytes, tail) {
-            (0, Tail::Part) => Doing::CatenateNext { tag },
+            (0, Tail::Part) => behind_part(tag),
             (0, tail) => Doing::AppendTail { tag, tail },
             _ => Doing::AppendBody {
                 tag,
@@ -194,7 +201,7 @@ impl Core {
         out.body.push(offset..offset + taken);
         let left = left - taken as u64;
         self.doing = if left == 0 && tail == Tail::Part {
-            Doing::CatenateNext { tag }
+            behind_part(tag)
         } else if left == 0 {
             Doing::AppendTail { tag, tail }
         } else {
@@ -206,7 +213,7 @@ impl Core {
     /// The octet behind a message, and the one behind that.
     pub(super) fn append_tail(&mut self, tag: Tag, tail: Tail, byte: u8, out: &mut Actions<Question>) {
         match (tail, byte) {
-            (Tail::PartParenthesis, b')') => self.doing = Doing::CatenateNext { tag },
+            (Tail::PartParenthesis, b')') => self.doing = behind_part(tag),
             (Tail::Parenthesis, b')') => {
                 self.doing = Doing::AppendTail {
                     tag,
@@ -219,7 +226,10 @@ impl Core {
                     tail: Tail::CarriageReturn,
                 };
             }
-            (Tail::Start, b' ') => self.doing = Doing::AppendNext { tag },
+            (Tail::Start, b' ') => {
+                let behind = Behind::Message;
+                self.doing = Doing::AppendLine { tag, behind };
+            }
             (Tail::CarriageReturn, b'\n') => {
                 out.question = Some(Question::AppendCommit);
                 self.doing = Doing::AskedAppendCommit { tag };
@@ -231,65 +241,6 @@ impl Core {
                 self.abandon(tag, Abandoned::Grammar(NOT_THE_END), out);
             }
         }
-    }
-
-    /// The line of a further message, up to its literal.
-    pub(super) fn append_next(&mut self, tag: Tag, input: &[u8], out: &mut Actions<Question>) -> usize {
-        let (taken, frame) = self.framer.advance(input, self.limits());
-        match frame {
-            Frame::Literal(text, announced) => {
-                let parsed = parse::append_next(text, self.names);
-                self.next_announced(tag, parsed, announced, out);
-            }
-            Frame::Command(_) => {
-                self.framer.finish();
-                self.abandon(tag, Abandoned::Grammar(NOT_A_MESSAGE), out);
-            }
-            Frame::TooLong(_) => {
-                self.framer.release();
-                self.abandon(tag, Abandoned::Grammar(Fault::Limit("the line is too long")), out);
-            }
-            Frame::Partial | Frame::SkippedLiteral(_) | Frame::Skipped => {
-                self.doing = Doing::AppendNext { tag };
-            }
-        }
-        taken
-    }
-
-    fn next_announced(
-        &mut self,
-        tag: Tag,
-        parsed: Result<AppendMessage, Fault>,
-        announced: Announced,
-        out: &mut Actions<Question>,
-    ) {
-        let bytes = announced.bytes.unwrap_or(u64::MAX);
-        if self.is_beyond_literal_minus(announced, bytes) {
-            return self.bye(Some(&Code::TooBig), super::input::LITERAL_MINUS, out);
-        }
-        let why = match parsed {
-            Ok(message) if message.catenate.is_some() => {
-                Abandoned::Grammar(Fault::Expected("one message with CATENATE"))
-            }
-            Ok(message) if (1..=self.message_bytes_max()).contains(&bytes) => {
-                let tail = Tail::of(&message);
-                out.question = Some(Question::AppendNext(AppendMessage {
-                    size: bytes,
-                    ..message
-                }));
-                self.doing = Doing::AskedAppendBegin {
-                    tag,
-                    announced,
-                    bytes,
-                    tail,
-                };
-                return;
-            }
-            Ok(_) if bytes == 0 => Abandoned::Cancelled,
-            Ok(_) => Abandoned::TooBig,
-            Err(fault) => Abandoned::Grammar(fault),
-        };
-        self.refuse_further(tag, why, announced, bytes, out);
     }
 
     /// Drops what came of the command at a further literal, and skips what will come of it anyway.

@@ -15,10 +15,11 @@
 use super::api::{Answer, Channel, Config, Question, Status};
 use super::append::{Abandoned, Tail};
 use super::capability::{self, Situation};
+use super::catenate::{Behind, Then};
 use super::encode::code::{Code, push_bye_line, push_status_line};
 use super::framing::{Announced, Framer};
 use super::parse::{self, ParseError};
-use super::types::{NameForm, Tag};
+use super::types::{AppendMessage, NameForm, Tag};
 use crate::proto::sasl::Exchange;
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol, Receipt};
 use std::marker::PhantomData;
@@ -114,13 +115,16 @@ pub(super) enum Doing {
         tag: Tag,
         tail: Tail,
     },
-    /// The line of a further message.
-    AppendNext {
+    /// The line behind a message or a part of one.
+    AppendLine {
         tag: Tag,
+        behind: Behind,
     },
-    /// The line behind a literal of CATENATE.
-    CatenateNext {
+    /// A message that others follow on the same line.
+    AskedFurther {
         tag: Tag,
+        further: Vec<AppendMessage>,
+        then: Then,
     },
     /// The last part of CATENATE.
     AskedCatenateEnd {
@@ -145,6 +149,7 @@ impl Doing {
                 | Self::AskedIdle { .. }
                 | Self::AskedIdleDone { .. }
                 | Self::AskedAppendBegin { .. }
+                | Self::AskedFurther { .. }
                 | Self::AskedCatenateEnd { .. }
                 | Self::AskedAppendCommit { .. }
                 | Self::AskedAppendAbandon { .. }
@@ -159,8 +164,7 @@ impl Doing {
                 | Self::Idling { .. }
                 | Self::AppendBody { .. }
                 | Self::AppendTail { .. }
-                | Self::AppendNext { .. }
-                | Self::CatenateNext { .. }
+                | Self::AppendLine { .. }
         )
     }
 }
@@ -312,10 +316,7 @@ impl Core {
         self.is_shutting_down = true;
         let is_message_coming = matches!(
             self.doing,
-            Doing::AppendBody { .. }
-                | Doing::AppendTail { .. }
-                | Doing::AppendNext { .. }
-                | Doing::CatenateNext { .. }
+            Doing::AppendBody { .. } | Doing::AppendTail { .. } | Doing::AppendLine { .. }
         );
         if !self.doing.is_asking() && !is_message_coming {
             self.bye(None, "The server is shutting down", out);
@@ -354,8 +355,7 @@ impl Core {
                 self.append_tail(tag, tail, input[0], out);
                 1
             }
-            Doing::AppendNext { tag } => self.append_next(tag, input, out),
-            Doing::CatenateNext { tag } => self.catenate_next(tag, input, out),
+            Doing::AppendLine { tag, behind } => self.append_line(tag, behind, input, out),
             Doing::Sasl { tag, exchange } => self.sasl_line(tag, exchange, input, out),
             Doing::Idling { tag } => self.idle_line(tag, input, out),
             _ => self.command_bytes(input, out),
@@ -388,10 +388,7 @@ impl Core {
     fn earn_time(&self, octets: usize, out: &mut Actions<Question>) {
         if matches!(
             self.doing,
-            Doing::AppendBody { .. }
-                | Doing::AppendTail { .. }
-                | Doing::AppendNext { .. }
-                | Doing::CatenateNext { .. }
+            Doing::AppendBody { .. } | Doing::AppendTail { .. } | Doing::AppendLine { .. }
         ) {
             let rate = MESSAGE_BYTES_PER_SECOND_MIN;
             Deadline::earn(&mut out.deadline, octets, rate, MESSAGE_PAUSE_SECONDS);

@@ -172,6 +172,12 @@ impl Core {
             ) => {
                 self.append_refused(&tag, &refusal, announced, bytes, out);
             }
+            (Doing::AskedFurther { tag, further, then }, Answer::AppendReady) => {
+                self.ask_next(tag, further, then, out);
+            }
+            (Doing::AskedFurther { tag, then, .. }, Answer::AppendRefused(refusal)) => {
+                self.line_refused(&tag, &refusal, then, out);
+            }
             (Doing::AskedCatenateEnd { tag }, Answer::AppendReady) => {
                 out.question = Some(Question::AppendCommit);
                 self.doing = Doing::AskedAppendCommit { tag };

@@ -300,6 +300,9 @@ pub enum StatusItem {
 pub struct Append {
     pub mailbox: MailboxName,
     pub message: AppendMessage,
+    /// Messages behind it on the same line: all of them but the last have come whole, of URLs alone. The core asks about
+    /// them one by one; the session never sees them here.
+    pub further: Vec<AppendMessage>,
     /// REPLACE (RFC 8508).
     pub replaces: Option<Replaced>,
 }
@@ -327,13 +330,34 @@ pub struct AppendMessage {
     pub catenate: Option<Parts>,
 }
 
+impl Append {
+    /// The last message of the line.
+    #[must_use]
+    pub fn last(&self) -> &AppendMessage {
+        self.further.last().unwrap_or(&self.message)
+    }
+
+    /// As [`Self::last`].
+    pub fn last_mut(&mut self) -> &mut AppendMessage {
+        self.further.last_mut().unwrap_or(&mut self.message)
+    }
+}
+
 impl AppendMessage {
+    /// It has come whole: of URLs alone (RFC 4469).
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.ends_with(PartsEnd::Closed)
+    }
+
     /// The literal that is announced is a URL, not octets of the message.
     #[must_use]
     pub fn is_url_announced(&self) -> bool {
-        self.catenate
-            .as_ref()
-            .is_some_and(|parts| parts.end == PartsEnd::UrlLiteral)
+        self.ends_with(PartsEnd::UrlLiteral)
+    }
+
+    fn ends_with(&self, end: PartsEnd) -> bool {
+        self.catenate.as_ref().is_some_and(|parts| parts.end == end)
     }
 }
 

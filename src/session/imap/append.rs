@@ -82,7 +82,7 @@ impl<S: Services> Session<S> {
     }
 
     /// May this one come too? A refusal drops those before it.
-    pub async fn append_next(&mut self, message: AppendMessage) -> Answer<CommitReceipt> {
+    pub async fn append_next(&mut self, mut message: AppendMessage) -> Answer<CommitReceipt> {
         let Some(mut upload) = self.upload.take() else {
             return Answer::AppendRefused(no_message());
         };
@@ -90,15 +90,22 @@ impl<S: Services> Session<S> {
             return Answer::AppendRefused(Refusal::new(Code::Cannot, "One message replaces one"));
         }
         let writer = self.services.store().body_writer();
-        match upload.next(message, writer, &*self.services).await {
-            Ok(bytes) => match self.check_append(&upload.mailbox, bytes) {
-                Ok(()) => {
-                    self.upload = Some(upload);
-                    Answer::AppendReady
-                }
-                Err(refusal) => Answer::AppendRefused(refusal),
-            },
-            Err(refusal) => Answer::AppendRefused(refusal),
+        let urls = message.catenate.take().map(|parts| parts.urls);
+        let bytes = message.size;
+        if urls.is_some() {
+            message.size = 0;
+        }
+        let checked = match upload.next(message, writer, &*self.services).await {
+            Ok(before) => self.check_append(&upload.mailbox, before.saturating_add(bytes)),
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = checked {
+            return Answer::AppendRefused(refusal);
+        }
+        self.upload = Some(upload);
+        match urls {
+            Some(urls) => self.append_part(&urls, bytes).await,
+            None => Answer::AppendReady,
         }
     }
 
@@ -233,7 +240,7 @@ impl<E: Environment> Upload<E> {
         self.message.size
     }
 
-    /// Ends the message that was coming and begins `message`; the octets of all of them.
+    /// Ends the message that was coming and begins `message`; the octets of those before it.
     async fn next<S: Services<Environment = E>>(
         &mut self,
         message: AppendMessage,
@@ -243,14 +250,16 @@ impl<E: Environment> Upload<E> {
         if self.whole.len() + 1 == APPEND_MESSAGES_MAX {
             return Err(Refusal::new(Code::Limit, "Too many messages in one APPEND"));
         }
+        if self.message.size == 0 {
+            return Err(empty());
+        }
         self.whole_bytes += self.message.size;
-        let bytes = self.whole_bytes.saturating_add(message.size);
         let message = std::mem::replace(&mut self.message, message);
         let writer = std::mem::replace(&mut self.writer, writer);
         if self.failure.is_none() {
             self.whole.push(whole(message, writer, services).await?);
         }
-        Ok(bytes)
+        Ok(self.whole_bytes)
     }
 
     /// The messages, all of them whole.
@@ -259,8 +268,7 @@ impl<E: Environment> Upload<E> {
             return Err(failure);
         }
         if self.message.size == 0 {
-            // Parts may be empty, a message may not.
-            return Err(Refusal::new(Code::Cannot, "A message has at least one octet"));
+            return Err(empty());
         }
         let mut messages = self.whole;
         messages.push(whole(self.message, self.writer, services).await?);
@@ -285,6 +293,11 @@ async fn whole<S: Services>(
         internal_date,
         body,
     })
+}
+
+/// Parts may be empty, a message may not.
+fn empty() -> Refusal {
+    Refusal::new(Code::Cannot, "A message has at least one octet")
 }
 
 fn no_message() -> Refusal {

@@ -3,8 +3,9 @@
 //! Limits: [`URLS_MAX`].
 //! Standards: RFC 4469 §5, RFC 6855 §4 (`UTF8`).
 
-use super::Fault;
 use super::cursor::{Cursor, Parsed};
+use super::{Fault, mailbox};
+use crate::proto::imap::types::{AppendMessage, NameForm};
 
 /// Most URLs of one message, by what names them: as many parts as MIME is parsed to.
 pub const URLS_MAX: usize = 1_000;
@@ -28,25 +29,58 @@ pub enum PartsEnd {
     Closed,
 }
 
-/// Reads what follows a literal: ` URL …`, ` TEXT {n}`, `)`.
+/// What stands behind a message or behind a part of one, up to a literal or to the end of the line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// Of the message that is coming.
+    pub parts: Option<Parts>,
+    /// Behind it; all but the last are whole.
+    pub messages: Vec<AppendMessage>,
+}
+
+impl Line {
+    /// What the last message of the line ends with here; `None`: with a literal that is all of it.
+    #[must_use]
+    pub fn end(&self) -> Option<PartsEnd> {
+        match self.messages.last() {
+            Some(message) => message.catenate.as_ref().map(|parts| parts.end),
+            None => self.parts.as_ref().map(|parts| parts.end),
+        }
+    }
+
+    /// With nothing behind it, if that would be nothing.
+    pub(super) fn checked(self, cursor: &Cursor<'_>) -> Parsed<Self> {
+        if self.end() == Some(PartsEnd::Closed) {
+            cursor.end()?;
+        }
+        Ok(self)
+    }
+}
+
+/// Reads what follows a literal of CATENATE: ` URL …`, ` TEXT {n}`, `)`, and behind that further messages.
 ///
 /// # Errors
 /// When something in it is wrong.
-pub fn catenate_next(text: &[u8]) -> Parsed<Parts> {
-    let mut cursor = Cursor::new(text);
-    if cursor.eat(b')') {
-        cursor.end()?;
-        return Ok(Parts {
+pub fn catenate_next(text: &[u8], names: NameForm) -> Parsed<Line> {
+    let mut cursor = Cursor::with_names(text, names);
+    let parts = if cursor.eat(b')') {
+        Parts {
             urls: Vec::new(),
             end: PartsEnd::Closed,
-        });
+        }
+    } else {
+        cursor.space()?;
+        parts(&mut cursor)?
+    };
+    let messages = match parts.end {
+        PartsEnd::Closed => mailbox::messages_after_whole(&mut cursor)?,
+        _ => Vec::new(),
+    };
+    Line {
+        parts: Some(parts),
+        messages,
     }
-    cursor.space()?;
-    let parts = parts(&mut cursor)?;
-    if parts.end == PartsEnd::Closed {
-        cursor.end()?;
-    }
-    Ok(parts)
+    .checked(&cursor)
 }
 
 /// `part *(SP part)`, the first of them next.

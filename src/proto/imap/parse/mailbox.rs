@@ -5,7 +5,7 @@
 //! Standards: RFC 9051 §6.3, RFC 5258, 5819, 6154, 7162, 8438.
 
 use super::cursor::{Cursor, Parsed, Upper};
-use super::{Fault, ParseError, PartsEnd, qresync, take_tag};
+use super::{Fault, Line, ParseError, qresync, take_tag};
 use crate::model::{Flag, Flags, Keyword, MailboxName, SpecialUse};
 use crate::proto::imap::dates;
 use crate::proto::imap::types::{
@@ -19,6 +19,9 @@ pub const FLAGS_MAX: usize = 520;
 
 /// Most patterns of one LIST; each is matched against every mailbox.
 pub const PATTERNS_MAX: usize = 64;
+
+/// Most messages of one line of APPEND; the session takes fewer.
+const MESSAGES_MAX: usize = 64;
 
 /// Most options in any parenthesised list of options.
 pub(super) const OPTIONS_MAX: usize = 32;
@@ -40,15 +43,7 @@ pub(super) fn command(verb: &[u8], cursor: &mut Cursor<'_>) -> Option<Parsed<Com
         // With its literal APPEND is read by `append_head`; here it has none. So is REPLACE.
         b"APPEND" => match append_arguments(cursor) {
             // RFC 4469: of URLs alone.
-            Ok(append)
-                if append
-                    .message
-                    .catenate
-                    .as_ref()
-                    .is_some_and(|parts| parts.end == PartsEnd::Closed) =>
-            {
-                Ok(CommandBody::Append(append))
-            }
+            Ok(append) if append.last().is_whole() => Ok(CommandBody::Append(append)),
             Ok(_) => Err(Fault::Expected("a literal at the end of the line")),
             Err(fault) => Err(fault),
         },
@@ -312,11 +307,14 @@ pub fn append_head(text: &[u8], names: NameForm) -> Result<AppendHead, ParseErro
     }
     let parsed = parsed.and_then(|replaces| {
         let append = append_arguments(&mut cursor)?;
+        if append.last().is_whole() {
+            cursor.end()?;
+        }
         Ok(Append { replaces, ..append })
     });
     match parsed {
         // The announced literal is a URL: the command is read again with it.
-        Ok(append) if append.message.is_url_announced() => Ok(AppendHead::Other),
+        Ok(append) if append.last().is_url_announced() => Ok(AppendHead::Other),
         Ok(append) => Ok(AppendHead::Message(tag, append)),
         Err(fault) => Err(ParseError {
             tag: Some(tag),
@@ -343,17 +341,50 @@ fn append_arguments(cursor: &mut Cursor<'_>) -> Parsed<Append> {
     let message = append_message(cursor)?;
     Ok(Append {
         mailbox,
+        further: further_messages(cursor, &message)?,
         message,
         replaces: None,
     })
 }
 
-/// Reads `[flags] [date-time] ` before a further message (RFC 3502); `text` ends with `{n}` CRLF.
+/// Reads a further message (RFC 3502) up to its literal, and those behind it if it is whole; `text` is a line, or ends
+/// with `{n}` CRLF.
 ///
 /// # Errors
 /// When something in it is wrong.
-pub fn append_next(text: &[u8], names: NameForm) -> Parsed<AppendMessage> {
-    append_message(&mut Cursor::with_names(text, names))
+pub fn append_next(text: &[u8], names: NameForm) -> Parsed<Line> {
+    let mut cursor = Cursor::with_names(text, names);
+    let message = append_message(&mut cursor)?;
+    let mut further = further_messages(&mut cursor, &message)?;
+    further.insert(0, message);
+    Line {
+        parts: None,
+        messages: further,
+    }
+    .checked(&cursor)
+}
+
+/// `*(SP append-message)` behind a message, as long as they are whole.
+pub(super) fn further_messages(
+    cursor: &mut Cursor<'_>,
+    before: &AppendMessage,
+) -> Parsed<Vec<AppendMessage>> {
+    if before.is_whole() {
+        messages_after_whole(cursor)
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+pub(super) fn messages_after_whole(cursor: &mut Cursor<'_>) -> Parsed<Vec<AppendMessage>> {
+    let mut messages: Vec<AppendMessage> = Vec::new();
+    while messages.last().is_none_or(AppendMessage::is_whole) && cursor.eat(b' ') {
+        if messages.len() == MESSAGES_MAX {
+            return Err(Fault::Limit("too many messages in a line"));
+        }
+        messages.push(append_message(cursor)?);
+    }
+    Ok(messages)
 }
 
 fn append_message(cursor: &mut Cursor<'_>) -> Parsed<AppendMessage> {

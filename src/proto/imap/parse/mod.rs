@@ -100,7 +100,7 @@ pub fn tag(text: &[u8]) -> Option<Tag> {
     take_tag(&mut Cursor::new(text)).ok()
 }
 
-pub use catenate::{Parts, PartsEnd, catenate_next};
+pub use catenate::{Line, Parts, PartsEnd, catenate_next};
 pub use mailbox::{AppendHead, append_head, append_next};
 
 fn take_tag(cursor: &mut Cursor<'_>) -> Parsed<Tag> {

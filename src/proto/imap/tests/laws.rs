@@ -6,7 +6,7 @@ use crate::proto::imap::input::{COMMAND_LITERAL_BYTES_MAX, COMMAND_TEXT_BYTES_MA
 use proptest::prelude::*;
 
 /// Pieces that streams are made of: right, wrong, and half of something.
-const PIECES: [&[u8]; 39] = [
+const PIECES: [&[u8]; 42] = [
     b"a NOOP\r\n",
     b"b CAPABILITY\r\n",
     b"c LOGIN alice secret\r\n",
@@ -32,6 +32,9 @@ const PIECES: [&[u8]; 39] = [
     b"s STARTTLS\r\n",
     b"t ENABLE CONDSTORE\r\n",
     b"t APPEND x CATENATE (URL /a TEXT {3+}\r\nabc URL {2+}\r\n/b TEXT {0+}\r\n)\r\n",
+    b"t APPEND x CATENATE (URL /a) CATENATE (URL /b TEXT {3+}\r\nabc) CATENATE (URL /c) (\\Seen) {2+}\r\nde {1+}\r\nf CATENATE (URL /d)\r\n",
+    b"t APPEND x CATENATE (URL /a) CATENATE (URL /bad) CATENATE (TEXT {3+}\r\nabc)\r\n",
+    b"t APPEND x CATENATE (URL /a) CATENATE (URL /b {2+}\r\nxx\r\n",
     b"t APPEND x CATENATE (TEXT {1+}\r\n( URL /bad TEXT {2+}\r\n)) URL /c)\r\n",
     b"t APPEND x CATENATE (TEXT {1+}\r\n( FILE {2+}\r\n))\r\n",
     b"t APPEND x CATENATE (URL /a URL /b)\r\n",

@@ -214,6 +214,16 @@ impl Table {
                     return Answer::AppendRefused(Refusal::new(Code::OverQuota, "No room"));
                 }
                 self.bodies.push(std::mem::take(&mut self.body));
+                let urls = message.catenate.into_iter().flat_map(|parts| parts.urls.concat());
+                self.body.extend(urls);
+                if self.body.ends_with(b"/bad") {
+                    self.bodies.clear();
+                    self.body.clear();
+                    return Answer::AppendRefused(Refusal::new(
+                        Code::BadUrl(b"/bad".to_vec()),
+                        "No such message",
+                    ));
+                }
                 Answer::AppendReady
             }
             Question::AppendCommit => {

@@ -1,5 +1,6 @@
 //! Dialogues of small extensions: REPLACE (RFC 8508), UNAUTHENTICATE (RFC 8437), UTF8=ACCEPT (RFC 6855).
 
+use super::transcript::play;
 use super::world::{Client, World};
 
 fn replace(world: &mut World, client: &mut Client, head: &str, message: &str) -> super::world::Reply {
@@ -124,6 +125,66 @@ fn catenate_makes_a_message_of_parts_of_others() {
     assert!(
         a.ok(&mut world, "SEARCH UNSEEN").has("* SEARCH 1"),
         "a part is no reading"
+    );
+}
+
+#[test]
+fn several_messages_may_each_be_made_of_parts() {
+    // RFC 4469 §5 and RFC 3502: CATENATE may stand wherever a message may.
+    let mut world = World::new();
+    let mut a = world.login(1);
+    play(
+        &mut world,
+        &mut a,
+        r#"
+        C: A1 APPEND Drafts CATENATE (TEXT {14+}
+        C: From: a
+        C:
+        C: x
+        C: ) CATENATE (TEXT {14+}
+        C: From: b
+        C:
+        C: y
+        C: )
+        S: A1 OK [APPENDUID ~ 1:2] APPEND completed
+        C: A2 APPEND Drafts CATENATE (URL "/Drafts/;UID=1") CATENATE (URL "/Drafts/;UID=2/;SECTION=HEADER" TEXT {3+}
+        C: z
+        C: ) (\Answered) CATENATE (URL "/Drafts/;UID=2") (\Seen) {11+}
+        C: From: c
+        C:
+        C:  CATENATE (URL "/Drafts/;UID=1")
+        S: A2 OK [APPENDUID ~ 3:7] APPEND completed
+        "#,
+    );
+    a.ok(&mut world, "SELECT Drafts");
+    play(
+        &mut world,
+        &mut a,
+        r#"
+        C: A4 FETCH 3:7 (FLAGS RFC822.SIZE)
+        S: * 3 FETCH (FLAGS () RFC822.SIZE 14)
+        S: * 4 FETCH (FLAGS () RFC822.SIZE 14)
+        S: * 5 FETCH (FLAGS (\Answered) RFC822.SIZE 14)
+        S: * 6 FETCH (FLAGS (\Seen) RFC822.SIZE 11)
+        S: * 7 FETCH (FLAGS () RFC822.SIZE 14)
+        S: A4 OK FETCH completed
+        C: A4 FETCH 4 BODY.PEEK[]
+        S: * 4 FETCH (UID 4 BODY[] {14}
+        S: From: b
+        S:
+        S: z
+        S: )
+        S: A4 OK FETCH completed
+        -- all are refused with one
+        C: A5 APPEND Drafts CATENATE (URL "/Drafts/;UID=9") CATENATE (URL "/Drafts/;UID=1")
+        S: A5 NO [BADURL /Drafts/;UID=9] There is no such message
+        C: A6 APPEND Drafts CATENATE (URL "/Drafts/;UID=1") CATENATE (URL "/Drafts/;UID=9") {3+}
+        C: abc
+        S: A6 NO [BADURL /Drafts/;UID=9] There is no such message
+        C: A7 STATUS Drafts (MESSAGES)
+        S: * STATUS Drafts (MESSAGES 7)
+        S: A7 OK STATUS completed
+        "#,
     );
 }
 

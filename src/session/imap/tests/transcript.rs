@@ -11,6 +11,12 @@ pub fn play(world: &mut World, client: &mut Client, dialogue: &str) {
     let mut sent = Vec::new();
     let mut expected: Vec<&str> = Vec::new();
     for line in dialogue.lines().map(str::trim_start).chain(["C: "]) {
+        // An empty line has nothing behind its mark.
+        let line = match line {
+            "C:" => "C: ",
+            "S:" => "S: ",
+            line => line,
+        };
         if let Some(line) = line.strip_prefix("C: ") {
             if !expected.is_empty() {
                 compare(world, client, &sent.join("\r\n"), &expected);
