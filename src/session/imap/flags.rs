@@ -83,8 +83,8 @@ impl<S: Services> Session<S> {
             let code = Code::Modified(numbers);
             Completion::ok("Some messages were changed meanwhile").with_code(code)
         } else if targets.has_gone && !store.by_uid {
-            // imaptest and its kin tell this from a failure by the text.
-            let gone = "Cannot store on expunged messages";
+            // imaptest tells this from a failure by the words "have been deleted", wherever they stand.
+            let gone = "The messages have been deleted by somebody else";
             expunge_issued("STORE completed", gone, store.silent || !targets.uids.is_empty())
         } else {
             Completion::ok("STORE completed")

@@ -52,8 +52,17 @@ pub struct Watch {
 /// What happened to a mailbox that is not selected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Happened {
-    messages: bool,
+    new: bool,
+    expunge: bool,
     flags: bool,
+}
+
+impl Happened {
+    const EVERYTHING: Self = Self {
+        new: true,
+        expunge: true,
+        flags: true,
+    };
 }
 
 /// What the client wants to hear of the selected mailbox.
@@ -117,7 +126,8 @@ impl Watch {
     fn wanted(&self, account: &AccountState, name: &MailboxName, happened: Happened) -> Happened {
         let mut wanted = Happened::default();
         for events in self.groups_of(account, name) {
-            wanted.messages |= events.message_new && happened.messages;
+            wanted.new |= events.message_new && happened.new;
+            wanted.expunge |= events.message_expunge && happened.expunge;
             wanted.flags |= events.flag_change && happened.flags;
         }
         wanted
@@ -200,15 +210,13 @@ fn now(account: &AccountState) -> (u64, ModSeq) {
 
 fn happened(state: &MailboxState, from: u64) -> Happened {
     let Some(changes) = state.changes.since(from) else {
-        return Happened {
-            messages: true,
-            flags: true,
-        };
+        return Happened::EVERYTHING;
     };
     let mut happened = Happened::default();
     for change in changes {
         match change {
-            MailboxChange::Added(_) | MailboxChange::Expunged(_) => happened.messages = true,
+            MailboxChange::Added(_) => happened.new = true,
+            MailboxChange::Expunged(_) => happened.expunge = true,
             MailboxChange::FlagsChanged(_) => happened.flags = true,
         }
     }
@@ -218,7 +226,7 @@ fn happened(state: &MailboxState, from: u64) -> Happened {
 /// The items of a STATUS that tells of it (RFC 5465 §5.1–5.3).
 fn status_items(happened: Happened, gives_mod_seq: bool) -> SmallVec<[StatusItem; 6]> {
     let mut items: SmallVec<[StatusItem; 6]> = SmallVec::new();
-    if happened.messages {
+    if happened.new || happened.expunge {
         items.extend([StatusItem::Messages, StatusItem::UidNext]);
     }
     items.push(StatusItem::UidValidity);
@@ -258,15 +266,11 @@ impl<S: Services> Session<S> {
 
     /// STATUS of every mailbox whose messages are watched.
     async fn tell_status<P: Pipe>(&mut self, link: &mut Link<P>) -> Result<(), Lost> {
-        let everything = Happened {
-            messages: true,
-            flags: true,
-        };
         let selected = self.selected.as_ref().map(|selected| selected.view.mailbox());
         let Some(watch) = &self.notify else { return Ok(()) };
         let watched = self.services.store().account(self.account.id, |account| {
             let others = account.names.iter().filter(|(_, id)| Some(**id) != selected);
-            let wanted = others.map(|(name, id)| (*id, watch.wanted(account, name, everything)));
+            let wanted = others.map(|(name, id)| (*id, watch.wanted(account, name, Happened::EVERYTHING)));
             wanted
                 .filter(|(_, wanted)| *wanted != Happened::default())
                 .collect()

@@ -126,6 +126,63 @@ fn other_mailboxes_are_told_of_by_status() {
 }
 
 #[test]
+fn each_event_of_another_mailbox_is_told_of_alone() {
+    // As imaptest asks; RFC 5465 §3.1 has the items. Of the selected mailbox §5 wants them together.
+    let mut world = World::new();
+    let (mut a, mut b) = (world.selected(1), world.login(1));
+    b.fill(&mut world, "Sent", 1);
+    b.ok(&mut world, "SELECT Sent");
+    for (events, items) in [
+        ("MessageExpunge", "MESSAGES 1 "),
+        ("MessageNew", "MESSAGES 1 UIDNEXT 2 UIDVALIDITY "),
+        ("FlagChange", "UIDVALIDITY "),
+    ] {
+        let reply = a.ok(
+            &mut world,
+            &format!("NOTIFY SET STATUS (mailboxes Sent ({events}))"),
+        );
+        let lines = reply.lines();
+        assert!(
+            lines.len() == 1 && lines[0].starts_with(&format!("* STATUS Sent ({items}")),
+            "{events}: {lines:?}"
+        );
+        assert_eq!(
+            lines[0].contains("HIGHESTMODSEQ"),
+            events == "FlagChange",
+            "{lines:?}"
+        );
+        let tagged = a.tagged(&mut world, &format!("NOTIFY SET (selected ({events}))"));
+        assert!(tagged.starts_with("BAD"), "{tagged}");
+    }
+    let mut told_of = |world: &mut World, events: &str| {
+        a.ok(world, &format!("NOTIFY SET (mailboxes Sent ({events}))"));
+        let mut seen = Vec::new();
+        for command in [
+            "APPEND Sent {14+}\r\nSubject: x\r\n\r\n",
+            "STORE 1 FLAGS (\\Deleted)",
+            "EXPUNGE",
+        ] {
+            b.ok(world, command);
+            let lines = told(world, &mut a);
+            assert!(lines.len() <= 1, "{lines:?}");
+            seen.extend(
+                lines
+                    .first()
+                    .map(|_| command.split(' ').next().unwrap().to_owned()),
+            );
+        }
+        seen
+    };
+    assert_eq!(told_of(&mut world, "MessageNew"), ["APPEND"]);
+    assert_eq!(told_of(&mut world, "MessageExpunge"), ["EXPUNGE"]);
+    assert_eq!(told_of(&mut world, "FlagChange"), ["STORE"]);
+    assert_eq!(
+        told_of(&mut world, "FlagChange MessageExpunge"),
+        ["STORE", "EXPUNGE"]
+    );
+}
+
+#[test]
 fn names_and_subscriptions_are_told_of_by_list() {
     // §5.4, §5.5
     let mut world = World::new();
