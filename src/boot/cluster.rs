@@ -166,7 +166,7 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         imap: Arc::new(crate::proto::imap::Config {
             message_bytes_max: plan.settings.message_bytes_max,
             mechanisms: session::login::mechanisms(&plan.settings),
-            ..crate::proto::imap::Config::default()
+            ..plan.settings.imap.clone()
         }),
         failures: plan.failures,
         peers: Arc::new(Peers::new(seed()?)),

@@ -123,6 +123,7 @@ pub fn settings(arguments: &DemoArguments) -> Settings {
             recipients_per_day: arguments.submission_recipients_per_day,
         },
         relays_later: false,
+        imap: crate::proto::imap::Config::default(),
         pop3_login_delay_seconds: arguments.pop3_login_delay,
         limit_peers: false,
         trusted_proxies: arguments.proxy_from.clone(),

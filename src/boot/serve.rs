@@ -147,6 +147,13 @@ fn settings(config: &Config) -> Settings {
             recipients_per_day: config.limits.submission_recipients_per_day,
         },
         relays_later: false,
+        imap: crate::proto::imap::Config {
+            hidden_capabilities: config.imap.hidden_capabilities.clone(),
+            is_literal_plus: config.imap.literal_plus,
+            is_compress_offered: config.imap.compress,
+            message_limit: config.imap.message_limit,
+            ..crate::proto::imap::Config::default()
+        },
         pop3_login_delay_seconds: config.pop3_login_delay_seconds,
         limit_peers: config.limits.loopback,
         trusted_proxies: config.security.trusted_proxies.clone(),

@@ -24,6 +24,7 @@ use crate::discovery::MtaStsMode;
 use crate::model::Domain;
 use crate::session::Service;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 /// Where the file is looked for unless `--config` says otherwise.
@@ -42,6 +43,7 @@ pub struct Config {
     pub security: Security,
     /// `[pop3]`
     pub pop3_login_delay_seconds: u32,
+    pub imap: Imap,
     pub web: Web,
 }
 
@@ -89,6 +91,15 @@ pub struct Security {
     pub trusted_proxies: Vec<Network>,
     pub xclient_from: Vec<Network>,
     pub scram: bool,
+}
+
+/// `[imap]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Imap {
+    pub hidden_capabilities: Vec<String>,
+    pub literal_plus: bool,
+    pub compress: bool,
+    pub message_limit: Option<NonZeroU32>,
 }
 
 /// `[web]`
@@ -173,6 +184,12 @@ impl Config {
                 scram: values.flag("security.scram"),
             },
             pop3_login_delay_seconds: count("pop3.login_delay"),
+            imap: Imap {
+                hidden_capabilities: values.list("imap.hidden_capabilities"),
+                literal_plus: values.flag("imap.literal_plus"),
+                compress: values.flag("imap.compress"),
+                message_limit: NonZeroU32::new(count("imap.message_limit")),
+            },
             web: Web {
                 mta_sts: match values.text("web.mta_sts").as_str() {
                     "enforce" => Some(MtaStsMode::Enforce),

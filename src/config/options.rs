@@ -32,6 +32,8 @@ pub enum Kind {
     Addresses,
     /// A list of addresses or networks.
     Networks,
+    /// A list of IMAP's capabilities.
+    Capabilities,
 }
 
 /// What stands for an option that the file does not mention.
@@ -306,6 +308,40 @@ pub const OPTIONS: &[Opt] = &[
         "Seconds between two POP3 logins of one account (RFC 2449 LOGIN-DELAY). 0: none are asked for.",
     ),
     opt(
+        "imap.hidden_capabilities",
+        Kind::Capabilities,
+        Default::List(&[]),
+        Restart,
+        "Capabilities that IMAP does not announce, for programs that one of them breaks. The commands work nevertheless.",
+    ),
+    opt(
+        "imap.literal_plus",
+        Kind::Flag,
+        Default::Flag(true),
+        Restart,
+        "Whether programs may send literals of any size unasked (LITERAL+). Off: up to 4,096 octets (LITERAL-, RFC 7888), which \
+         spares reading what is refused, and costs a round trip for each longer message.",
+    ),
+    opt(
+        "imap.compress",
+        Kind::Flag,
+        Default::Flag(true),
+        Restart,
+        "Whether COMPRESS=DEFLATE is offered. It saves slow lines' time and costs the CPU of deflating, and 48 KiB for each \
+         connection that uses it.",
+    ),
+    opt(
+        "imap.message_limit",
+        Kind::Number {
+            min: 0,
+            max: 1_000_000,
+        },
+        Default::Number(0),
+        Restart,
+        "Most messages that one FETCH, SEARCH, STORE, COPY, MOVE, APPEND or UID EXPUNGE works on (MESSAGELIMIT, RFC 9738). 0: as \
+         many as there are. Programs that do not know of it see a part of a mailbox only.",
+    ),
+    opt(
         "web.mta_sts",
         Kind::Word(&["off", "none", "testing", "enforce"]),
         Default::Text("testing"),
@@ -386,6 +422,7 @@ impl Kind {
             Self::Word(words) => format!("one of {}", words.join(", ")),
             Self::Addresses => "a list of addresses with ports".to_owned(),
             Self::Networks => "a list of addresses or networks".to_owned(),
+            Self::Capabilities => "a list of capabilities that IMAP has here".to_owned(),
         }
     }
 
@@ -403,6 +440,7 @@ impl Kind {
             Self::Word(_) => "\"word\"",
             Self::Addresses => "[\"0.0.0.0:25\", \"[::]:25\"]",
             Self::Networks => "[\"192.0.2.0/24\", \"2001:db8::/32\"]",
+            Self::Capabilities => "[\"QRESYNC\", \"AUTH=LOGIN\"]",
         }
     }
 }

@@ -5,6 +5,7 @@ use super::problem::{Problem, Problems};
 use super::values::{Value, Values};
 use crate::base::network::Network;
 use crate::model::Domain;
+use crate::proto::imap::capability;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -267,6 +268,7 @@ fn value(kind: Kind, item: &Item) -> Result<Value, String> {
         Kind::Text => plain_text(item).map(Value::Text),
         Kind::Addresses => list(item, |text| text.parse::<SocketAddr>().is_ok()),
         Kind::Networks => list(item, |text| text.parse::<Network>().is_ok()),
+        Kind::Capabilities => list(item, capability::is_known),
     }
 }
 

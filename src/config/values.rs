@@ -163,7 +163,9 @@ impl Values {
             .collect()
     }
 
-    fn list(&self, key: &str) -> Vec<String> {
+    /// A list of texts.
+    #[must_use]
+    pub fn list(&self, key: &str) -> Vec<String> {
         match self.known(key) {
             Some(Value::List(list)) => list,
             _ => Vec::new(),

@@ -90,6 +90,8 @@ pub struct Settings {
     pub retention: Option<Retention>,
     /// Seconds between two POP3 logins of one account; 0: none are asked for.
     pub pop3_login_delay_seconds: u32,
+    /// What IMAP offers; the size of messages and SASL's mechanisms in it are not looked at.
+    pub imap: crate::proto::imap::Config,
     /// What one account may submit.
     pub submission: SubmissionLimits,
     /// Submitted mail for other sites is refused for now (451) rather than for good (550).

@@ -10,6 +10,7 @@ use crate::model::{Uid, UidValidity};
 use crate::proto::sasl::scram::Verifier;
 use crate::proto::sasl::{Mechanisms, Request};
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
 /// Largest message APPEND accepts unless configured otherwise, in octets: what large providers take, and what
 /// APPENDLIMIT (RFC 7889) announces.
@@ -30,6 +31,9 @@ pub struct Config {
     /// Take non-synchronising literals of any size (LITERAL+); else up to 4,096 octets (LITERAL-, RFC 7888 §5), which
     /// spares the server octets that it would have to read only to drop them.
     pub is_literal_plus: bool,
+    /// Most messages that one command works on (MESSAGELIMIT, RFC 9738); `None`: as many as there are. A client that does
+    /// not know of it sees a part of a mailbox only.
+    pub message_limit: Option<NonZeroU32>,
     /// Capabilities not to announce, by name, in any case: for clients that a capability breaks. Hiding does not
     /// disable the command.
     pub hidden_capabilities: Vec<String>,
@@ -43,6 +47,7 @@ impl Default for Config {
             mechanisms: Mechanisms::PASSWORDS,
             is_compress_offered: true,
             is_literal_plus: true,
+            message_limit: None,
             hidden_capabilities: Vec::new(),
         }
     }

@@ -22,6 +22,8 @@ pub enum When {
     /// Before login, where a password is safe.
     LoginEnabled,
     /// After login, by the setting.
+    Limited,
+    /// After login, by the setting.
     Compressible,
     /// After login.
     Authenticated,
@@ -49,7 +51,7 @@ const fn row(name: &'static str, when: When, is_implemented: bool) -> Capability
 /// Stands for one capability of each mechanism that the connection may use.
 const AUTH: &str = "AUTH=";
 
-/// In the order they are announced. `APPENDLIMIT` gets its number when it is written.
+/// In the order they are announced. `APPENDLIMIT` and `MESSAGELIMIT` get their numbers when they are written.
 pub const TABLE: &[Capability] = &[
     row("IMAP4rev2", When::Always, true),
     row("IMAP4rev1", When::Always, true),
@@ -95,6 +97,7 @@ pub const TABLE: &[Capability] = &[
     row("OBJECTID", When::Authenticated, true),
     row("SAVEDATE", When::Authenticated, true),
     row("APPENDLIMIT", When::Authenticated, true),
+    row("MESSAGELIMIT", When::Limited, true),
     row("COMPRESS=DEFLATE", When::Compressible, true),
     row("REPLACE", When::Authenticated, true),
     row("UNAUTHENTICATE", When::Authenticated, true),
@@ -104,6 +107,16 @@ pub const TABLE: &[Capability] = &[
     row("QUOTA=RES-STORAGE", When::Authenticated, true),
     row("QUOTA=RES-MAILBOX", When::Authenticated, true),
 ];
+
+/// True for a name that may be hidden: one of [`TABLE`], or `AUTH=` with a mechanism.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    let is_mechanism = name.len() > AUTH.len() && name.is_char_boundary(AUTH.len()) && {
+        let (head, mechanism) = name.split_at(AUTH.len());
+        head.eq_ignore_ascii_case(AUTH) && mechanism.bytes().all(super::parse::is_atom_char)
+    };
+    is_mechanism || TABLE.iter().any(|row| row.name.eq_ignore_ascii_case(name))
+}
 
 /// What of the connection decides the list.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +141,7 @@ impl When {
             Self::BeforeTls => before_login && !situation.is_tls && config.is_starttls_offered,
             Self::LoginDisabled => before_login && !situation.is_login_allowed,
             Self::LoginEnabled => before_login && situation.is_login_allowed,
+            Self::Limited => situation.is_authenticated && config.message_limit.is_some(),
             Self::Compressible => situation.is_authenticated && config.is_compress_offered,
             Self::Authenticated => situation.is_authenticated,
         }
@@ -160,9 +174,14 @@ pub fn push(config: &Config, situation: Situation, out: &mut Vec<u8>) {
         }
         out.push(b' ');
         out.extend_from_slice(capability.name.as_bytes());
-        if capability.name == "APPENDLIMIT" {
+        let number = match capability.name {
+            "APPENDLIMIT" => Some(config.message_bytes_max),
+            "MESSAGELIMIT" => config.message_limit.map(|limit| u64::from(limit.get())),
+            _ => None,
+        };
+        if let Some(number) = number {
             out.push(b'=');
-            super::encode::push_number(config.message_bytes_max, out);
+            super::encode::push_number(number, out);
         }
     }
 }

@@ -247,7 +247,15 @@ impl<E: Environment> Upload<E> {
         writer: BodyWriter<E>,
         services: &S,
     ) -> Result<u64, Refusal> {
-        if self.whole.len() + 1 == APPEND_MESSAGES_MAX {
+        let count = self.whole.len() + 1;
+        if let Some(limit) = services.config().message_limit
+            && count == limit.get() as usize
+        {
+            // RFC 9738 §3.1: none of them is kept.
+            let code = Code::MessageLimit { limit, lowest: None };
+            return Err(Refusal::new(code, "Too many messages in one APPEND"));
+        }
+        if count == APPEND_MESSAGES_MAX {
             return Err(Refusal::new(Code::Limit, "Too many messages in one APPEND"));
         }
         if self.message.size == 0 {

@@ -27,6 +27,9 @@ impl<S: Services> Session<S> {
         };
         let standing = self.tell_changes(link, occasion).await?;
         self.state_mod_seq(&mut completion);
+        if occasion == Occasion::Asked {
+            self.state_mod_seq_of_part(&completion, link.out());
+        }
         Ok(with_standing(completion, standing))
     }
 

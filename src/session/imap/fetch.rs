@@ -15,6 +15,7 @@ use super::Services;
 use super::changes::{announce_keywords, push_flags_item};
 use super::fetch_content::{self, Warmth, is_of_content};
 use super::link::Link;
+use super::message_limit;
 use super::state::{Answered, Session, Stop, expunge_issued, no};
 use crate::mailbox::digests::{Digests, Shape};
 use crate::mailbox::reader::{MessageReader, ReadError};
@@ -22,7 +23,7 @@ use crate::mailbox::view::{View, row_of};
 use crate::model::{Flags, ModSeq, Uid};
 use crate::proto::imap::encode::{message, push_number};
 use crate::proto::imap::types::{Fetch, FetchItem, InternalDate, StoreOperation};
-use crate::proto::imap::{Code, Completion};
+use crate::proto::imap::{Code, Completion, Status};
 use crate::proto::message::structure::Structure;
 use crate::session::pipe::Pipe;
 use crate::store::{Change, MailboxState, MessageRow, Outcome};
@@ -163,8 +164,9 @@ impl<S: Services> Session<S> {
         if let (true, Some(since)) = (fetch.vanished, fetch.changed_since) {
             self.fetch_vanished(link, &fetch.set, since).await?;
         }
-        if let Some(partial) = fetch.partial {
-            ranges = self.part_of(link, &ranges, partial, &plan).await?;
+        let mut reached = None;
+        if fetch.partial.is_some() || self.may_exceed_limit(&ranges) {
+            (ranges, reached) = self.part_of(link, &ranges, fetch.partial, &plan).await?;
         }
         let mut trouble = Trouble::default();
         for range in ranges {
@@ -174,7 +176,11 @@ impl<S: Services> Session<S> {
                 self.fetch_messages(link, &plan, range, &mut trouble).await?;
             }
         }
-        Ok(trouble.completion(fetch.by_uid))
+        let done = trouble.completion(fetch.by_uid);
+        Ok(match done.status {
+            Status::Ok => message_limit::ended(done, reached),
+            Status::No | Status::Bad => done,
+        })
     }
 
     async fn fetch_rows<P: Pipe>(

@@ -7,6 +7,7 @@
 
 use super::Services;
 use super::link::Link;
+use super::message_limit;
 use super::state::{Answered, Selected, Session, Stop, expunge_issued, no};
 use crate::mailbox::view::row_of;
 use crate::model::flags::partition_flags;
@@ -40,6 +41,11 @@ impl<S: Services> Session<S> {
     pub async fn store<P: Pipe>(&mut self, link: &mut Link<P>, store: Store) -> Answered {
         let mailbox = self.writable()?;
         let mut targets = self.store_targets(&store)?;
+        if store.unchanged_since.is_some() {
+            // The one response code of the end is MODIFIED's.
+            self.check_message_limit(targets.uids.len())?;
+        }
+        let reached = self.cut_to_limit(&mut targets.uids);
         // Of messages changed later than UNCHANGEDSINCE.
         let mut numbers: Vec<u32> = Vec::new();
         if store.unchanged_since.is_some() {
@@ -82,6 +88,8 @@ impl<S: Services> Session<S> {
         Ok(if !numbers.is_empty() {
             let code = Code::Modified(numbers);
             Completion::ok("Some messages were changed meanwhile").with_code(code)
+        } else if reached.is_some() {
+            message_limit::ended(Completion::ok("STORE completed in part"), reached)
         } else if targets.has_gone && !store.by_uid {
             // imaptest tells this from a failure by the words "have been deleted", wherever they stand.
             let gone = "The messages have been deleted by somebody else";

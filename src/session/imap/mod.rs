@@ -28,6 +28,7 @@ mod flags;
 pub mod link;
 mod list;
 mod mailboxes;
+mod message_limit;
 mod notify;
 mod partial;
 mod qresync;

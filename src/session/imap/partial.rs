@@ -1,4 +1,4 @@
-//! FETCH's modifier PARTIAL (RFC 9394 §3.3): which messages of the set it means.
+//! FETCH's modifier PARTIAL (RFC 9394 §3.3), and its limit (RFC 9738): which messages of the set are meant.
 //!
 //! Counted are the messages that are there and that CHANGEDSINCE lets through (§3.4); what others have expunged counts
 //! for nothing, as in SEARCH.
@@ -7,6 +7,7 @@
 use super::Services;
 use super::fetch::{Plan, is_wanted, slices};
 use super::link::Link;
+use super::message_limit::Reached;
 use super::state::{Session, Stop};
 use crate::mailbox::view::row_of;
 use crate::proto::imap::types::PartialRange;
@@ -21,14 +22,14 @@ const ROWS_SLICE: usize = 4_096;
 type Ranges = SmallVec<[Range<usize>; 4]>;
 
 impl<S: Services> Session<S> {
-    /// The messages of `ranges` that `partial` means.
+    /// The messages of `ranges` that `partial` means, as many as one command may have.
     pub(super) async fn part_of<P: Pipe>(
         &self,
         link: &mut Link<P>,
         ranges: &Ranges,
-        partial: PartialRange,
+        partial: Option<PartialRange>,
         plan: &Plan,
-    ) -> Result<Ranges, Stop> {
+    ) -> Result<(Ranges, Option<Reached>), Stop> {
         let mut counted = Vec::new();
         for slice in ranges.iter().flat_map(|range| slices(range.clone(), ROWS_SLICE)) {
             self.with_selected(|state, selected| {
@@ -40,7 +41,13 @@ impl<S: Services> Session<S> {
             })?;
             link.part_done(&*self.services).await?;
         }
-        Ok(joined(&counted[partial.of(counted.len())]))
+        if let Some(partial) = partial {
+            let part = partial.of(counted.len());
+            self.check_message_limit(part.len())?;
+            return Ok((joined(&counted[part]), None));
+        }
+        let reached = self.cut_places(&mut counted, self.selected()?.view.uids());
+        Ok((joined(&counted), reached))
     }
 }
 

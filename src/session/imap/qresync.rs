@@ -13,10 +13,11 @@ use super::link::Link;
 use super::state::{Session, Stop};
 use crate::mailbox::vanished::{agreed_up_to, contains, joined, missing, normalised, uid_ranges};
 use crate::model::{ModSeq, Uid};
+use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::encode::mailbox::push_count_line;
 use crate::proto::imap::encode::push_ranges;
 use crate::proto::imap::types::{QResync, SequenceSet};
-use crate::proto::imap::{Code, Completion};
+use crate::proto::imap::{Code, Completion, Status};
 use crate::session::pipe::Pipe;
 use std::ops::RangeInclusive;
 
@@ -90,6 +91,15 @@ impl<S: Services> Session<S> {
     pub fn state_mod_seq(&self, completion: &mut Completion) {
         if let (Some(Code::HighestModSeq(highest)), Some(selected)) = (&mut completion.code, &self.selected) {
             *highest = selected.view.highest_mod_seq();
+        }
+    }
+
+    /// The same for a command whose tagged response says that it did a part only (RFC 9738).
+    pub fn state_mod_seq_of_part(&self, completion: &Completion, out: &mut Vec<u8>) {
+        let is_part = matches!(completion.code, Some(Code::MessageLimit { .. }));
+        if let (true, true, Some(selected)) = (is_part, self.is_qresync, &self.selected) {
+            let highest = Code::HighestModSeq(selected.view.highest_mod_seq());
+            push_status_line(b"*", Status::Ok, Some(&highest), "Highest", out);
         }
     }
 

@@ -6,6 +6,7 @@
 use super::Services;
 use super::changes::count;
 use super::link::Link;
+use super::message_limit::{self, Reached};
 use super::state::{Answered, Session, Stop, mailbox_gone, no};
 use crate::base::clock::Clock;
 use crate::mailbox::fuzzy::{self, Reading, Scores};
@@ -50,12 +51,16 @@ impl<S: Services> Session<S> {
             self.sort(&mut found, &search.sort, &scores).await?;
         }
         let mut options = search.return_options;
-        let gives_mod_seq = has_mod_seq && !found.indexes.is_empty();
-        let mod_seq = gives_mod_seq.then(|| mod_seq_of(&found, options));
         if self.is_rev2 && search.sort.is_empty() {
             // RFC 9051 §6.4.4: without RETURN it is RETURN (ALL).
             options.get_or_insert_default();
         }
+        let mut reached = None;
+        if search.sort.is_empty() && names_all(options) {
+            reached = self.cut_found(&mut found)?;
+        }
+        let gives_mod_seq = has_mod_seq && !found.indexes.is_empty();
+        let mod_seq = gives_mod_seq.then(|| mod_seq_of(&found, options));
         match options {
             None => {
                 let word = if search.sort.is_empty() { "SEARCH" } else { "SORT" };
@@ -75,6 +80,9 @@ impl<S: Services> Session<S> {
             }
         }
         let done = Completion::ok("SEARCH completed");
+        if reached.is_some() {
+            return Ok(message_limit::ended(done, reached));
+        }
         // RFC 9051 §7.1. A UID SEARCH is followed by the EXPUNGE responses themselves.
         Ok(if found.has_gone && !search.by_uid {
             done.with_code(Code::ExpungeIssued)
@@ -172,6 +180,20 @@ impl<S: Services> Session<S> {
             services,
         );
         found.indexes = sorted.await.map_err(stop_of)?;
+        self.look_at_ends(found)
+    }
+
+    /// Leaves as many of the highest messages as one command may have.
+    fn cut_found(&self, found: &mut Found) -> Result<Option<Reached>, Stop> {
+        let reached = self.cut_places(&mut found.indexes, self.selected()?.view.uids());
+        if reached.is_some() {
+            found.mod_seq = self.highest_of(&found.indexes)?.unwrap_or_default();
+            self.look_at_ends(found)?;
+        }
+        Ok(reached)
+    }
+
+    fn look_at_ends(&self, found: &mut Found) -> Result<(), Stop> {
         let ends = [found.indexes.first(), found.indexes.last()];
         let [first, last] = self.with_selected(|state, selected| {
             ends.map(|index| {
@@ -214,6 +236,9 @@ impl<S: Services> Session<S> {
     fn answer_extended<P: Pipe>(&mut self, link: &mut Link<P>, answer: &Answer<'_>) -> Result<(), Stop> {
         let Answer { found, options, .. } = *answer;
         let partial = options.partial.map(|partial| partial.of(found.indexes.len()));
+        if let Some(partial) = &partial {
+            self.check_message_limit(partial.len())?;
+        }
         let shown = &found.indexes[partial.clone().unwrap_or(0..found.indexes.len())];
         let mod_seq = match partial {
             Some(_) if answer.mod_seq.is_some() => self.highest_of(shown)?,
@@ -221,11 +246,7 @@ impl<S: Services> Session<S> {
         };
         let selected = self.selected_mut()?;
         let uids = selected.view.uids();
-        let asks_nothing = ReturnOptions {
-            relevancy: false,
-            ..options
-        } == ReturnOptions::default();
-        let names_all = asks_nothing || options.all;
+        let names_all = names_all(Some(options));
         if options.min || options.max || options.count || options.partial.is_some() || names_all {
             let number = |index: &usize| number(uids, *index, answer.by_uid);
             let names_shown = names_all || options.partial.is_some();
@@ -295,6 +316,17 @@ pub(super) fn stop_of(error: SearchError) -> Stop {
         SearchError::MailboxGone => mailbox_gone().into(),
         SearchError::Store(error) => error.into(),
     }
+}
+
+/// Every message found is named in the response.
+fn names_all(options: Option<ReturnOptions>) -> bool {
+    options.is_none_or(|options| {
+        let without_scores = ReturnOptions {
+            relevancy: false,
+            ..options
+        };
+        options.all || without_scores == ReturnOptions::default()
+    })
 }
 
 /// MIN or MAX are asked for, and neither ALL nor COUNT: the messages between do not matter.

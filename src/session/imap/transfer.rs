@@ -7,6 +7,7 @@
 
 use super::Services;
 use super::link::Link;
+use super::message_limit;
 use super::state::{Answered, Session, Stop, no};
 use crate::mailbox::view::row_of;
 use crate::model::{Flags, MailboxId, MailboxName, Uid};
@@ -31,8 +32,12 @@ impl<S: Services> Session<S> {
         if sources.uids.is_empty() {
             return Ok(done);
         }
+        let mut uids = sources.uids;
+        if let Some(reached) = self.cut_to_limit(&mut uids) {
+            // Whole or not at all (RFC 9051 §6.4.7); the UID says how far the next try may reach.
+            return Ok(reached.refusal());
+        }
         self.check_quota(sources.bytes)?;
-        let uids = sources.uids;
         let outcome = self.transfer(Change::Copy { from, uids, to }).await?;
         self.note_copies(to, &outcome);
         Ok(match copy_uid(outcome) {
@@ -50,26 +55,32 @@ impl<S: Services> Session<S> {
     ) -> Answered {
         let from = self.writable()?;
         let to = self.mailbox_id(&target, Code::TryCreate)?;
-        let uids = self.sources(&set, by_uid)?.uids;
+        let mut uids = self.sources(&set, by_uid)?.uids;
+        let reached = self.cut_to_limit(&mut uids);
         if !uids.is_empty() {
             let outcome = self.transfer(Change::Move { from, uids, to }).await?;
             self.note_copies(to, &outcome);
             if let Some(code) = copy_uid(outcome) {
                 // RFC 6851 §4.3: before the EXPUNGE responses, which the end of the command writes.
                 push_status_line(b"*", Status::Ok, Some(&code), "Moved", link.out());
-                if self.is_qresync {
+                if self.is_qresync && reached.is_none() {
                     return Ok(self.with_highest_mod_seq(Completion::ok("MOVE completed")));
                 }
             }
         }
-        Ok(Completion::ok("MOVE completed"))
+        Ok(message_limit::ended(Completion::ok("MOVE completed"), reached))
     }
 
     /// The end of the command writes the EXPUNGE responses.
     pub async fn expunge(&mut self, set: Option<SequenceSet>) -> Answered {
         let mailbox = self.writable()?;
+        let mut reached = None;
         let uids = match set {
-            Some(set) => self.uids_of(&set)?,
+            Some(set) => {
+                let mut uids = self.deleted_among(&set)?;
+                reached = self.cut_to_limit(&mut uids);
+                uids
+            }
             None => self.deleted_uids()?,
         };
         if !uids.is_empty() {
@@ -82,16 +93,23 @@ impl<S: Services> Session<S> {
             if let Outcome::Expunged(gone) = self.change(expunge).await?
                 && !gone.is_empty()
                 && self.is_qresync
+                && reached.is_none()
             {
                 return Ok(self.with_highest_mod_seq(Completion::ok("EXPUNGE completed")));
             }
         }
-        Ok(Completion::ok("EXPUNGE completed"))
+        Ok(message_limit::ended(Completion::ok("EXPUNGE completed"), reached))
     }
 
-    fn uids_of(&self, set: &SequenceSet) -> Result<Vec<Uid>, Stop> {
-        let selected = self.selected()?;
-        Ok(selected.view.uids_in(&selected.resolve(set, true)?))
+    fn deleted_among(&self, set: &SequenceSet) -> Result<Vec<Uid>, Stop> {
+        let ranges = self.selected()?.resolve(set, true)?;
+        self.with_selected(|state, selected| {
+            let mut uids = selected.view.uids_in(&ranges);
+            uids.retain(|uid| {
+                row_of(&state.rows, *uid).is_some_and(|row| row.flags.contains(Flags::DELETED))
+            });
+            uids
+        })
     }
 
     /// Every message with \Deleted, also those this session has not been told of yet (RFC 9051 §6.4.3).

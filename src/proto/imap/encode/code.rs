@@ -1,11 +1,12 @@
 //! Response codes and the lines that carry them: tagged responses, untagged OK, NO, BAD, BYE.
 //!
 //! Standards: RFC 9051 §7.1, RFC 5530, 4315 (APPENDUID, COPYUID), 7162 (MODIFIED, HIGHESTMODSEQ), 8474 (MAILBOXID),
-//! 5182 (NOTSAVED), 3516 (UNKNOWN-CTE), 6154 (USEATTR).
+//! 5182 (NOTSAVED), 3516 (UNKNOWN-CTE), 6154 (USEATTR), 9738 (MESSAGELIMIT).
 
 use super::{push_number, push_number_set, push_text};
 use crate::model::{Flags, Keyword, MailboxId, ModSeq, SeqNum, Uid, UidValidity};
 use crate::proto::imap::api::{Completion, Status};
+use std::num::NonZeroU32;
 
 /// A response code, without its brackets.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +53,11 @@ pub enum Code {
     InUse,
     Limit,
     MailboxId(MailboxId),
+    /// RFC 9738 §3.1: the limit, and the lowest UID that the command got to.
+    MessageLimit {
+        limit: NonZeroU32,
+        lowest: Option<Uid>,
+    },
     /// RFC 7162 §3.1.3: sequence numbers, or UIDs for UID STORE.
     Modified(Vec<u32>),
     NoModSeq,
@@ -131,6 +137,13 @@ pub fn push_code(code: &Code, out: &mut Vec<u8>) {
             super::mailbox::push_mailbox_id(*id, out);
             out.push(b')');
         }
+        Code::MessageLimit { limit, lowest } => {
+            push_named_number(b"MESSAGELIMIT", u64::from(limit.get()), out);
+            if let Some(uid) = lowest {
+                out.push(b' ');
+                push_number(u64::from(uid.value()), out);
+            }
+        }
         Code::Modified(numbers) => {
             out.extend_from_slice(b"MODIFIED ");
             push_number_set(numbers.iter().copied(), out);
@@ -209,6 +222,7 @@ fn plain_name(code: &Code) -> &'static str {
         | Code::HighestModSeq(_)
         | Code::InProgress { .. }
         | Code::MailboxId(_)
+        | Code::MessageLimit { .. }
         | Code::Modified(_)
         | Code::PermanentFlags { .. }
         | Code::UidNext(_)

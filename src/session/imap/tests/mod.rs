@@ -6,6 +6,7 @@ mod extensions;
 mod failures;
 mod finding;
 mod mailboxes;
+mod message_limit;
 mod notify;
 mod partial;
 mod resync;

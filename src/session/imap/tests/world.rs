@@ -64,6 +64,8 @@ pub struct TestServices {
     pub clock: ManualClock,
     digests: RefCell<Digests>,
     pub shutdown: Shutdown,
+    /// Of connections to come, and what running sessions read of it.
+    pub config: RefCell<Arc<Config>>,
     core: Core,
 }
 
@@ -93,7 +95,7 @@ impl Services for TestServices {
         self.core
     }
     fn config(&self) -> Arc<Config> {
-        Arc::default()
+        self.config.borrow().clone()
     }
     fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
         None
@@ -170,6 +172,7 @@ impl World {
             clock,
             digests: RefCell::default(),
             shutdown: Shutdown::default(),
+            config: RefCell::default(),
             core,
         });
         Self {
