@@ -106,6 +106,12 @@ impl Server {
         server
     }
 
+    /// The same server, which removes `directory` when it is dropped.
+    pub fn keeping(mut self, directory: tempfile::TempDir) -> Server {
+        self.directory = Some(directory);
+        self
+    }
+
     /// The port of `smtp`, `imap`, `imaps`, `pop3`, `pop3s`, …
     pub fn port(&self, service: &str) -> u16 {
         *self

@@ -221,6 +221,11 @@ impl Imap {
         let mut wire = Wire::connect(server.port("imap"));
         let greeting = wire.line().unwrap_or_default();
         assert!(greeting.starts_with("* OK"), "{greeting}");
+        Imap::over(wire)
+    }
+
+    /// Over a connection that has been greeted.
+    pub fn over(wire: Wire) -> Imap {
         Imap { wire, tag: 0 }
     }
 
