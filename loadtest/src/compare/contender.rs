@@ -62,7 +62,7 @@ const RINGPOST: Contender = Contender {
 };
 
 /// All there are, in the order of their turns.
-pub const ALL: [Contender; 11] = [
+pub const ALL: [Contender; 12] = [
     RINGPOST,
     Contender {
         name: "ringpost-lmtp",
@@ -85,6 +85,15 @@ pub const ALL: [Contender; 11] = [
         has_tls: false,
         mailboxes: Mailboxes::None,
         needs: &[("postfix", "usr/sbin/smtp-sink")],
+    },
+    Contender {
+        name: "haraka",
+        title: "Haraka (discards)",
+        start: script(include_str!("scripts/haraka.sh"), ""),
+        is_lmtp: false,
+        has_tls: true,
+        mailboxes: Mailboxes::None,
+        needs: &[("haraka", "usr/bin/haraka")],
     },
     Contender {
         name: "postfix",

@@ -45,11 +45,11 @@ pub struct Options {
     #[arg(long, default_value = ".")]
     directory: PathBuf,
     /// Where a rival's packages are unpacked, as postfix=DIR; more than once if they are many. Names: postfix (smtp-sink too),
-    /// dovecot, exim, opensmtpd, cyrus. What is installed needs none
+    /// dovecot, exim, opensmtpd, cyrus, haraka (`npm install -g --prefix DIR/usr Haraka`). What is installed needs none
     #[arg(long, value_name = "NAME=DIR")]
     root: Vec<Root>,
     /// Only these contenders, parted by commas (default: all that can be had): ringpost, ringpost-lmtp, ringpost-discard,
-    /// smtp-sink, postfix, postfix-mdbox, dovecot, dovecot-mdbox, exim, opensmtpd, cyrus
+    /// smtp-sink, haraka, postfix, postfix-mdbox, dovecot, dovecot-mdbox, exim, opensmtpd, cyrus
     #[arg(long, value_delimiter = ',')]
     contender: Vec<String>,
     /// Which rows, parted by commas: 10, 100, 500 (connections kept open, 4 KiB), once (one message a connection), 50k (50 KiB),
