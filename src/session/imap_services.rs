@@ -12,28 +12,30 @@ use crate::node::{CLOCK, Node, NodeEnvironment, NodeStore};
 use crate::proto::imap::{Config, LoginRefusal};
 use crate::proto::sasl::Request;
 use crate::runtime::{self, Core};
+use futures_util::FutureExt;
 use std::cell::RefCell;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Runs a session from its greeting until it ends or wants to move.
-pub async fn serve(conn: Conn, node: Rc<Node>) -> Option<Box<Moved<Conn>>> {
+/// A session from its greeting until it ends or wants to move.
+pub fn serve(conn: Conn, node: Rc<Node>) -> impl Future<Output = Option<Box<Moved<Conn>>>> {
     let is_tls = conn.tls().is_some();
-    moved(imap::serve(conn, is_tls, node).await)
+    imap::serve(conn, is_tls, node).map(moved)
 }
 
 /// Goes on with a session on the core that owns its account. It moves once more if that login fails in the last moment
-/// and the client logs in to an account of a third core.
-pub async fn resume(session: Moved<Conn>, node: Rc<Node>) -> Option<Box<Moved<Conn>>> {
-    match imap::resume(session, node).await {
-        Ok(served) => moved(served),
-        Err(error) => {
-            tracing::debug!(%error, "moved IMAP connection lost");
-            None
-        }
-    }
+/// and the client logs in to an account of a third core. `None`: the connection is lost.
+pub fn resume(
+    session: Moved<Conn>,
+    node: Rc<Node>,
+) -> Option<impl Future<Output = Option<Box<Moved<Conn>>>>> {
+    imap::resume(session, node)
+        .inspect_err(|error| tracing::debug!(%error, "moved IMAP connection lost"))
+        .ok()
+        .map(|serving| serving.map(moved))
 }
 
 fn moved(served: Served<Conn>) -> Option<Box<Moved<Conn>>> {

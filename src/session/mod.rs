@@ -26,11 +26,14 @@ pub use service::Service;
 
 use crate::base::meter::Gauge;
 use crate::net::Conn;
-use crate::node::Node;
 use crate::node::connections::{Admission, Farewell};
 use crate::node::meters::ServiceMeters;
 use crate::node::peers::Place;
+use crate::node::{Node, SessionId};
 use crate::runtime::{self, Endpoint};
+use futures_util::FutureExt;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -53,84 +56,136 @@ enum MovedSession {
 /// The way to the core that owns an account.
 pub type Moves = Rc<Endpoint<Moved, ()>>;
 
+/// What a connection does for a while, in memory of its own: a task that held all its stages would be as large as the largest
+/// of them, and would hold the connection once for each; this way an idle session is a small task and its protocol's loop.
+type Stage<T> = Pin<Box<dyn Future<Output = T>>>;
+
 /// Starts the session of a connection just accepted. Returns at once.
 pub fn start(service: Service, conn: Conn, node: &Rc<Node>, moves: &Moves) {
-    let Some(mut admission) = node.connections.admit() else {
+    let Some(admission) = node.connections.admit() else {
         node.meters.refused_full.add(1);
         return refuse(service, conn, node.connections.farewell());
     };
     let id = node.next_session_id();
     tracing::debug!(%id, service = service.name(), peer = %conn.peer(), "connection");
-    let (node, moves, seat) = (node.clone(), moves.clone(), node.drain.seat());
+    let seat = node.drain.seat();
+    let opening = Box::pin(open(service, conn, id, node.clone(), moves.clone(), admission));
     runtime::spawn_detached(service.name(), async move {
         let _seat = seat;
-        service_meters(&node, service).begun.add(1);
-        let opening = InGauge::of(&node, service, |meters| &meters.opening);
-        let Some(conn) = proxied::identified(conn, &node).await else {
-            return;
-        };
-        if !is_admitted(service, &conn, &node, &mut admission) {
-            node.meters.refused_peer.add(1);
-            tracing::debug!(peer = %conn.peer(), service = service.name(), "too many connections from one peer");
-            return turn_away(conn, service.too_many_connections()).await;
+        if let Some(serving) = opening.await {
+            serving.await;
         }
-        let Some(conn) = secured(service, conn, &node).await else {
-            return;
-        };
-        drop(opening);
-        let serving = InGauge::of(&node, service, |meters| &meters.serving);
-        let session = match service {
-            Service::Smtp => smtp::serve(conn, id, node.smtp.clone(), node, &admission)
-                .await
-                .map(MovedSession::Smtp),
-            Service::Lmtp => smtp::serve(conn, id, node.lmtp.clone(), node, &admission)
-                .await
-                .map(MovedSession::Smtp),
-            Service::Submission | Service::Submission2525 | Service::Submissions => {
-                smtp::serve(conn, id, node.submission.clone(), node, &admission)
-                    .await
-                    .map(MovedSession::Smtp)
-            }
-            Service::Pop3 | Service::Pop3s => pop3::serve(conn, node).await.map(MovedSession::Pop3),
-            Service::Imap | Service::Imaps => imap_services::serve(conn, node).await.map(MovedSession::Imap),
-        };
-        drop(serving);
-        move_on(session, admission, &moves).await;
     });
+}
+
+/// What comes before the greeting. Ends with the session to be served, if the connection is let in.
+async fn open(
+    service: Service,
+    conn: Conn,
+    id: SessionId,
+    node: Rc<Node>,
+    moves: Moves,
+    mut admission: Admission,
+) -> Option<Stage<()>> {
+    service_meters(&node, service).begun.add(1);
+    let opening = InGauge::of(&node, service, |meters| &meters.opening);
+    let conn = proxied::identified(conn, &node).await?;
+    if !is_admitted(service, &conn, &node, &mut admission) {
+        node.meters.refused_peer.add(1);
+        tracing::debug!(peer = %conn.peer(), service = service.name(), "too many connections from one peer");
+        turn_away(conn, service.too_many_connections()).await;
+        return None;
+    }
+    let conn = secured(service, conn, &node).await?;
+    drop(opening);
+    Some(serve(service, conn, id, node, moves, admission))
+}
+
+/// The session proper, until it has ended or moved.
+fn serve(
+    service: Service,
+    conn: Conn,
+    id: SessionId,
+    node: Rc<Node>,
+    moves: Moves,
+    admission: Admission,
+) -> Stage<()> {
+    let serving = InGauge::of(&node, service, |meters| &meters.serving);
+    let config = match service {
+        Service::Smtp => node.smtp.clone(),
+        Service::Lmtp => node.lmtp.clone(),
+        Service::Submission | Service::Submission2525 | Service::Submissions => node.submission.clone(),
+        Service::Pop3 | Service::Pop3s => {
+            return stay(
+                pop3::serve(conn, node),
+                MovedSession::Pop3,
+                serving,
+                admission,
+                moves,
+            );
+        }
+        Service::Imap | Service::Imaps => {
+            return stay(
+                imap_services::serve(conn, node),
+                MovedSession::Imap,
+                serving,
+                admission,
+                moves,
+            );
+        }
+    };
+    let session = smtp::serve(conn, id, config, node, &admission);
+    stay(session, MovedSession::Smtp, serving, admission, moves)
 }
 
 /// Goes on with a session that began on another core. Returns at once.
 pub fn adopt(node: &Rc<Node>, moves: &Moves, moved: Moved) {
-    let (node, moves, seat) = (node.clone(), moves.clone(), node.drain.seat());
+    let (moves, seat) = (moves.clone(), node.drain.seat());
+    let mut admission = node.connections.adopt(moved.place);
+    let service = match &moved.session {
+        MovedSession::Imap(_) => Service::Imap,
+        MovedSession::Pop3(_) => Service::Pop3,
+        MovedSession::Smtp(_) => Service::Submission,
+    };
+    let gauge = InGauge::of(node, service, |meters| &meters.moved);
+    let node = node.clone();
+    let resumed = match moved.session {
+        MovedSession::Imap(moved) => imap_services::resume(*moved, node)
+            .map(|session| stay(session, MovedSession::Imap, gauge, admission, moves)),
+        MovedSession::Pop3(moved) => pop3::resume(*moved, node)
+            .map(|session| stay(session, MovedSession::Pop3, gauge, admission, moves)),
+        MovedSession::Smtp(moved) => {
+            // Its peer is known, and limited by its account from here on.
+            let _ = admission.identify(None, moved.peer.ip(), 0);
+            smtp::resume(*moved, node, &admission)
+                .map(|session| stay(session, MovedSession::Smtp, gauge, admission, moves))
+        }
+    };
+    // None: the connection is lost.
+    let Some(session) = resumed else { return };
     runtime::spawn_detached("moved session", async move {
         let _seat = seat;
-        let mut admission = node.connections.adopt(moved.place);
-        let service = match &moved.session {
-            MovedSession::Imap(_) => Service::Imap,
-            MovedSession::Pop3(_) => Service::Pop3,
-            MovedSession::Smtp(_) => Service::Submission,
-        };
-        let in_gauge = InGauge::of(&node, service, |meters| &meters.moved);
-        let session = match moved.session {
-            MovedSession::Imap(moved) => imap_services::resume(*moved, node).await.map(MovedSession::Imap),
-            MovedSession::Pop3(moved) => {
-                pop3::resume(*moved, node).await;
-                None
-            }
-            MovedSession::Smtp(moved) => {
-                // Its peer is known, and limited by its account from here on.
-                let _ = admission.identify(None, moved.peer.ip(), 0);
-                smtp::resume(*moved, node, &admission).await;
-                None
-            }
-        };
-        drop(in_gauge);
-        move_on(session, admission, &moves).await;
+        session.await;
     });
 }
 
+/// `session` on this core, then its move if it wants one.
+fn stay<M: 'static>(
+    session: impl Future<Output = Option<Box<M>>> + 'static,
+    of_protocol: fn(Box<M>) -> MovedSession,
+    gauge: InGauge,
+    admission: Admission,
+    moves: Moves,
+) -> Stage<()> {
+    // Combinators, not an async block: that would hold the session twice, as what it captured and as what it awaits.
+    Box::pin(session.then(move |ended| {
+        drop(gauge);
+        move_on(ended.map(of_protocol), admission, moves)
+    }))
+}
+
 /// Sends a session to the core it wants to go to, if it did not end.
-async fn move_on(session: Option<MovedSession>, admission: Admission, moves: &Moves) {
+async fn move_on(session: Option<MovedSession>, admission: Admission, moves: Moves) {
     let Some(session) = session else { return };
     let core = match &session {
         MovedSession::Imap(moved) => moved.core,
@@ -202,5 +257,23 @@ async fn secured(service: Service, mut conn: Conn, node: &Node) -> Option<Conn> 
             tracing::debug!(peer = %conn.peer(), %error, "TLS handshake failed");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What waits for the next command is held by each idle connection. With moves and closes inline it was 2.4 and 1.9 KB.
+    #[test]
+    fn futures_of_idle_sessions_are_small() {
+        fn size<A, F>(_: impl Fn(Conn, Rc<Node>, A) -> F) -> usize {
+            size_of::<F>()
+        }
+        let smtp = |conn, node: Rc<Node>, (id, admission): (SessionId, &'static Admission)| {
+            smtp::serve(conn, id, node.smtp.clone(), node, admission)
+        };
+        assert!(size(smtp) <= 1152);
+        assert!(size(|conn, node, ()| pop3::serve(conn, node)) <= 768);
     }
 }

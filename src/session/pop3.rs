@@ -27,6 +27,7 @@ use crate::proto::pop3::{
 use crate::store::{
     AccountState, Change, CommitReceipt, MailboxState, MessageRow, Pin, Store, StoreError, StoredMessage,
 };
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -77,7 +78,7 @@ enum End {
 }
 
 /// Runs a session from its greeting until it ends or wants to move.
-pub async fn serve(conn: Conn, node: Rc<Node>) -> Option<Box<Moved>> {
+pub fn serve(conn: Conn, node: Rc<Node>) -> impl Future<Output = Option<Box<Moved>>> {
     let core = Pop3::new(node.pop3.clone()).with_plaintext(node.allows_plaintext(conn.peer().ip()));
     let dialogue = Dialogue::open(conn, core, node.tls.pop3.clone(), node.drain.shutdown());
     let session = Box::new(Session {
@@ -86,7 +87,7 @@ pub async fn serve(conn: Conn, node: Rc<Node>) -> Option<Box<Moved>> {
         maildrop: None,
         opened: None,
     });
-    session.run_and_close().await
+    session.run_and_close()
 }
 
 /// What the operator's settings mean for the protocol.
@@ -108,10 +109,8 @@ fn retention(account: &Account) -> Retention {
 }
 
 /// Goes on with a session on the core that owns its account.
-pub async fn resume(moved: Moved, node: Rc<Node>) {
-    let Ok(conn) = Conn::attach(moved.conn) else {
-        return;
-    };
+pub fn resume(moved: Moved, node: Rc<Node>) -> Option<impl Future<Output = Option<Box<Moved>>>> {
+    let conn = Conn::attach(moved.conn).ok()?;
     let input = Input::with_carry(moved.carry);
     let dialogue = Dialogue::resume(
         conn,
@@ -126,18 +125,21 @@ pub async fn resume(moved: Moved, node: Rc<Node>) {
         maildrop: None,
         opened: None,
     });
-    let opened = session.open_maildrop(&moved.account).await;
-    session.dialogue.answer(opened);
-    // It is where its account is; nothing makes it move again.
-    let _ = session.run_and_close().await;
+    let account = moved.account;
+    Some(async move {
+        let opened = Box::pin(session.open_maildrop(&account)).await;
+        session.dialogue.answer(opened);
+        session.run_and_close().await
+    })
 }
 
 impl Session {
     async fn run_and_close(mut self: Box<Self>) -> Option<Box<Moved>> {
         match self.run().await {
-            Ok(End::LoggedInElsewhere(account)) => self.into_moved(account).await,
+            // Boxed, as is the close: an idle session would hold them as part of its future.
+            Ok(End::LoggedInElsewhere(account)) => Box::pin(self.into_moved(account)).await,
             Ok(End::Closed) => {
-                self.dialogue.into_parts().0.close().await;
+                Box::pin(self.dialogue.into_parts().0.close()).await;
                 None
             }
             Err(error) => {

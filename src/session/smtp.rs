@@ -31,6 +31,7 @@ use crate::store::{BODY_IN_MEMORY_BYTES_MAX, Body, CommitReceipt, StoreError};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::collections::HashSet;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -101,14 +102,14 @@ enum End {
     SubmitterElsewhere(Arc<Account>),
 }
 
-/// Runs a session until it ends or wants to move.
-pub async fn serve<P: Pipe>(
+/// A session, until it ends or wants to move.
+pub fn serve<P: Pipe>(
     pipe: P,
     id: SessionId,
     config: Arc<Config>,
     node: Rc<Node>,
     admission: &Admission,
-) -> Option<Box<Moved<P>>> {
+) -> impl Future<Output = Option<Box<Moved<P>>>> + use<P> {
     let pipe = Counted::new(pipe, node.meters.clone());
     let role = config.role;
     let mut core = Smtp::new(config).with_plaintext(node.allows_plaintext(pipe.peer().ip()));
@@ -118,14 +119,17 @@ pub async fn serve<P: Pipe>(
     let dialogue = Dialogue::open(pipe, core, node.tls.smtp.clone(), node.drain.shutdown());
     // In one allocation, and not once in each future that it is handed through.
     let session = Box::new(Session::new(node, id, role, dialogue, admission));
-    session.run_and_close().await
+    session.run_and_close()
 }
 
-/// Goes on with a session on the core that owns its submitter's account.
-pub async fn resume<P: Pipe>(moved: Moved<P>, node: Rc<Node>, admission: &Admission) {
-    let Ok(pipe) = P::attach(moved.connection) else {
-        return;
-    };
+/// Goes on with a session on the core that owns its submitter's account, where nothing makes it move again. `None`: the
+/// connection is lost.
+pub fn resume<P: Pipe>(
+    moved: Moved<P>,
+    node: Rc<Node>,
+    admission: &Admission,
+) -> Option<impl Future<Output = Option<Box<Moved<P>>>> + use<P>> {
+    let pipe = P::attach(moved.connection).ok()?;
     let pipe = Counted::new(pipe, node.meters.clone());
     let input = Input::with_carry(moved.carry);
     let dialogue = Dialogue::resume(
@@ -144,8 +148,7 @@ pub async fn resume<P: Pipe>(moved: Moved<P>, node: Rc<Node>, admission: &Admiss
     ));
     session.submitter = Some(moved.submitter);
     session.dialogue.answer(Answer::Authenticated);
-    // It is where its account is; nothing makes it move again.
-    let _ = session.run_and_close().await;
+    Some(session.run_and_close())
 }
 
 /// What the operator's settings mean for the protocol.
@@ -188,13 +191,14 @@ impl<P: Pipe> Session<P> {
 
     async fn run_and_close(mut self: Box<Self>) -> Option<Box<Moved<P>>> {
         match self.run().await {
-            Ok(End::SubmitterElsewhere(submitter)) => return self.into_moved(submitter).await,
+            // Boxed, as is the close: an idle session would hold them as part of its future.
+            Ok(End::SubmitterElsewhere(submitter)) => return Box::pin(self.into_moved(submitter)).await,
             Ok(End::Closed) => {}
             Err(error) => {
                 tracing::debug!(id = %self.id, peer = %self.dialogue.pipe.peer(), %error, "SMTP connection lost");
             }
         }
-        self.dialogue.into_parts().0.close().await;
+        Box::pin(self.dialogue.into_parts().0.close()).await;
         None
     }
 

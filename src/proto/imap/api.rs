@@ -73,7 +73,7 @@ pub enum Question {
     /// [`Answer::Verifier`].
     Authenticate(Request),
     /// Execute this; write its untagged responses; then [`Answer::Done`].
-    Command(Command),
+    Command(Box<Command>),
     /// Start pushing mailbox changes: [`Answer::Idling`] (the core then sends `+ idling`), or [`Answer::Done`] to refuse.
     Idle,
     /// Stop pushing: [`Answer::Done`]. If the client sent garbage instead of DONE, the core answers BAD whatever is said.

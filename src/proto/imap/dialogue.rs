@@ -64,7 +64,7 @@ impl Core {
                     self.names = self.names.after_enable(capabilities);
                 }
                 self.doing = Doing::AskedCommand { tag: tag.clone() };
-                out.question = Some(Question::Command(Command { tag, body }));
+                out.question = Some(Question::Command(Box::new(Command { tag, body })));
             }
         }
     }

@@ -26,9 +26,6 @@ pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// A peer that takes nothing of one buffer for so long is gone (the time a command may take to be sent, the other way).
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The send buffer's memory that an idle session keeps: a short command's responses.
-const SEND_BUFFER_KEPT_BYTES: usize = 256;
-
 /// Computing after which others get a turn; sends count as turns. GLOMMIO.md asks for slices of 1 ms.
 pub const TURN_TIME: Duration = Duration::from_millis(1);
 
@@ -96,6 +93,11 @@ impl<P: Pipe> Link<P> {
         if self.actions.wire.is_empty() {
             return Ok(());
         }
+        // Boxed: most waits of a session are for its client's next command, and the memory of a send is not needed then.
+        Box::pin(self.send_all(now)).await
+    }
+
+    async fn send_all(&mut self, now: Instant) -> Result<(), Lost> {
         let wire = std::mem::take(&mut self.actions.wire);
         self.pipe.set_deadline(Some(now + SEND_TIMEOUT));
         if self.inflater.is_some() {
@@ -159,7 +161,8 @@ impl<P: Pipe> Link<P> {
     pub async fn wait(&mut self, changes: Option<&mut Waiter>, stopping: &mut Waiter) -> Result<Woken, Lost> {
         self.turn = None;
         self.input.park();
-        self.actions.wire.shrink_to(SEND_BUFFER_KEPT_BYTES);
+        // A buffer for a command's responses costs less than what one kept by each idle session would.
+        self.actions.wire = Vec::new();
         self.pipe.set_deadline(self.deadline);
         let mut received = pin!(self.pipe.recv());
         let mut changed = changes.map(Waiter::changed);

@@ -228,7 +228,9 @@ fn follow(served: Served<TestPipe>, services: Rc<TestServices>, spawner: LocalSp
         fn assert_send<T: Send>(_: &T) {}
         assert_send(&moved);
         let session = async move {
-            let _ = resume(*moved, services).await.map(|_| ());
+            if let Ok(serving) = resume(*moved, services) {
+                let _ = serving.await;
+            }
         };
         spawner.spawn_local(session).unwrap();
     }
