@@ -8,6 +8,7 @@
 //! Standards: RFC 9106 (argon2id), RFC 4616 (the identities a PLAIN exchange carries).
 //! Not here: the exchanges themselves (`proto`), who exists (`directory`).
 
+mod argon;
 pub mod failures;
 pub mod scheme;
 pub mod scram;

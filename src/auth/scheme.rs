@@ -9,9 +9,9 @@
 //! Standards: RFC 9106 (argon2id, by its recommended parameters for servers without much memory, as the crate has them),
 //! RFC 8018 (PBKDF2), crypt(5) for `$2?$`, `$5$`, `$6$`; RFC 2307 for `{SSHA}`.
 
+use super::argon;
 use crate::directory::PasswordHash;
-use argon2::Argon2;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier, SaltString};
+use argon2::password_hash::SaltString;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, pbkdf2};
 use base64::Engine as _;
@@ -91,7 +91,7 @@ pub fn matches(hash: &PasswordHash, password: &[u8]) -> bool {
     let text = || std::str::from_utf8(password);
     match parse(hash.expose()) {
         None => false,
-        Some(Scheme::Argon2(hash)) => Argon2::default().verify_password(password, &hash).is_ok(),
+        Some(Scheme::Argon2(hash)) => argon::matches(&hash, password),
         // A password beyond bcrypt's 72 octets was cut when it was hashed, so it is when it is compared.
         Some(Scheme::Bcrypt(hash)) => bcrypt::verify(password, hash).unwrap_or(false),
         Some(Scheme::Sha512Crypt(hash)) => {
@@ -262,9 +262,7 @@ pub fn hash(password: &[u8]) -> Result<PasswordHash, String> {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).map_err(|e| e.to_string())?;
     let salt = SaltString::encode_b64(&salt).map_err(|e| e.to_string())?;
-    let hash = Argon2::default()
-        .hash_password(password, &salt)
-        .map_err(|e| e.to_string())?;
+    let hash = argon::hash(password, &salt).map_err(|e| e.to_string())?;
     Ok(PasswordHash::new(format!("{{ARGON2ID}}{hash}")))
 }
 
