@@ -3,6 +3,7 @@
 //! Limits: `BODY_TIMEOUT`, [`BODY_BYTES_MAX`].
 //! Failure: a directory that cannot name its domains is a 503, so that nobody keeps a wrong answer.
 
+use crate::directory::Source;
 use crate::directory::embedded::Embedded;
 use crate::directory::orders::{Order, Outcome};
 use crate::discovery::{self, BODY_BYTES_MAX, Document, Endpoint, MtaSts, Offer};
@@ -31,11 +32,21 @@ pub struct Found {
 }
 
 /// Where the domains are known.
-#[derive(Debug)]
 pub enum Domains {
     Fixed(Vec<Domain>),
     /// With the one that is named first.
     Embedded(Embedded, Domain),
+    /// In a directory that cannot list them: those of a request are asked for. With the one that is named first.
+    Asked(Arc<dyn Source>, Domain),
+}
+
+impl std::fmt::Debug for Domains {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fixed(domains) => domains.fmt(f),
+            Self::Embedded(_, main) | Self::Asked(_, main) => write!(f, "{main} and others"),
+        }
+    }
 }
 
 /// The pages, as what answers when no other route does.
@@ -59,14 +70,14 @@ async fn answer(State(found): State<Arc<Found>>, request: Request) -> Response {
         Ok(Err(_)) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
         Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
     };
-    let Some(offer) = found.offer().await else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    };
     let request = discovery::Request {
         is_post,
         path: uri.path(),
         query: uri.query().unwrap_or_default(),
         body: &body,
+    };
+    let Some(offer) = found.offer(request).await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     match discovery::answer(&offer, request) {
         Some(document) => response(document),
@@ -99,7 +110,7 @@ fn response(document: Document) -> Response {
 }
 
 impl Found {
-    async fn offer(&self) -> Option<Offer> {
+    async fn offer(&self, request: discovery::Request<'_>) -> Option<Offer> {
         let domains = match &self.domains {
             Domains::Fixed(domains) => domains.clone(),
             Domains::Embedded(directory, main) => {
@@ -109,6 +120,15 @@ impl Found {
                 let others = views.iter().filter_map(|view| Domain::new(&view.domain).ok());
                 let others = others.filter(|domain| domain != main);
                 std::iter::once(main.clone()).chain(others).collect()
+            }
+            Domains::Asked(source, main) => {
+                let mut domains = vec![main.clone()];
+                for named in discovery::domains_in(request) {
+                    if named != *main && source.domain(named.as_str()).await.ok()?.is_some() {
+                        domains.push(named);
+                    }
+                }
+                domains
             }
         };
         Some(Offer {

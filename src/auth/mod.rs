@@ -152,12 +152,15 @@ impl Authenticator {
         let Ok(record) = record else {
             return Login::Unavailable;
         };
-        let digest = self.digest(login, password, protocol);
         let record = record.filter(|record| {
             let account = &record.account;
             account.is_enabled && account.protocols.allows(protocol)
         });
-        if let Some(record) = record.as_ref().filter(|_| self.was_verified(&digest)) {
+        let digest = self.digest(login, password, protocol, record.as_deref());
+        if let Some((record, reference)) = record.as_ref().and_then(|r| Some((r, r.checked_by.as_deref()?))) {
+            return self.check_elsewhere(record, reference, password, digest).await;
+        }
+        if let Some(record) = record.as_ref().filter(|_| self.was_verified(&digest, CACHE_TTL)) {
             return authenticated(record);
         }
         let (compared, dummy) = (record.clone(), self.dummy.clone());
@@ -178,6 +181,37 @@ impl Authenticator {
                 authenticated(&record)
             }
             _ => Login::Refused,
+        }
+    }
+
+    /// The back end says whether the password is right.
+    async fn check_elsewhere(
+        &self,
+        record: &LoginRecord,
+        reference: &str,
+        password: &[u8],
+        digest: [u8; 32],
+    ) -> Login {
+        let Some(source) = self.directory.source() else {
+            return Login::Unavailable;
+        };
+        if self.was_verified(&digest, source.ages().positive) {
+            return authenticated(record);
+        }
+        let generation = self.directory.generation();
+        match source.check_password(reference, password).await {
+            Ok(true) => {
+                self.remember(digest, generation);
+                authenticated(record)
+            }
+            Ok(false) => {
+                // Somebody unknown costs this hash; so does a wrong password.
+                let (dummy, candidate) = (self.dummy.clone(), password.to_vec());
+                let hashing = self.control.compute(move || scheme::matches(&dummy, &candidate));
+                let _ = hashing.await;
+                Login::Refused
+            }
+            Err(_) => Login::Unavailable,
         }
     }
 
@@ -206,13 +240,24 @@ impl Authenticator {
         self.refuse(keys).await
     }
 
-    fn digest(&self, login: &[u8], password: &[u8], protocol: ClientProtocol) -> [u8; 32] {
+    /// What is remembered of a login: other hashes, because the password was changed somewhere, make it another one.
+    fn digest(
+        &self,
+        login: &[u8],
+        password: &[u8],
+        protocol: ClientProtocol,
+        record: Option<&LoginRecord>,
+    ) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.key);
         // An app password opens one protocol and not another.
         context.update(&[protocol as u8]);
         // The length keeps ("ab", "c") and ("a", "bc") apart.
         context.update(&(login.len() as u64).to_le_bytes());
         context.update(login);
+        for hash in record.into_iter().flat_map(|record| &record.hashes) {
+            context.update(&(hash.expose().len() as u64).to_le_bytes());
+            context.update(hash.expose().as_bytes());
+        }
         context.update(password);
         let mut digest = [0; 32];
         digest.copy_from_slice(context.sign().as_ref());
@@ -228,12 +273,12 @@ impl Authenticator {
         generation
     }
 
-    fn was_verified(&self, digest: &[u8; 32]) -> bool {
+    fn was_verified(&self, digest: &[u8; 32], ttl: Duration) -> bool {
         self.follow_directory();
         self.verified
             .borrow()
             .get(digest)
-            .is_some_and(|at| at.elapsed() < CACHE_TTL)
+            .is_some_and(|at| at.elapsed() < ttl)
     }
 
     /// `generation`: the directory's when it was asked. What was verified against an older state is true only once.
@@ -319,6 +364,7 @@ mod tests {
                 app(2, "old", "imap", Some(NOW)),
                 app(3, "new", "imap", Some(NOW + 1)),
             ],
+            checked_by: None,
             totp_secret: None,
         }
     }

@@ -145,6 +145,7 @@ mod tests {
             account: Arc::new(Account::new(AccountId(1), address)),
             hashes: hashes("pencil").expect("entropy").to_vec(),
             app_passwords: Vec::new(),
+            checked_by: None,
             totp_secret: None,
         };
         for hash in [Hash::Sha1, Hash::Sha256] {

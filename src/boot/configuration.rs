@@ -1,10 +1,10 @@
 //! `ringpost check` and `ringpost config …`.
 
 use super::certificates::Files;
-use super::{BootError, privileges};
+use super::{BootError, backend, privileges};
 use crate::cli::serve::{ConfigCommand, ServeArguments};
 use crate::config::options::{OPTIONS, find};
-use crate::config::{Config, show};
+use crate::config::{Backend, Config, show};
 use crate::directory::embedded::{Database, FILE_NAME};
 use crate::directory::orders::{Order, Outcome};
 use std::collections::BTreeMap;
@@ -30,6 +30,9 @@ pub fn check(arguments: &ServeArguments) -> Result<ExitCode, BootError> {
     if let Err(why) = check_directory(&config) {
         problems.push(why);
     }
+    if let Err(why) = backend::check(&config) {
+        problems.push(why);
+    }
     if problems.is_empty() {
         print(&format!("{}: good", arguments.config.display()));
         return Ok(ExitCode::SUCCESS);
@@ -50,6 +53,9 @@ fn check_directory(config: &Config) -> Result<(), String> {
         ));
     }
     let mut database = Database::open(data).map_err(|error| error.to_string())?;
+    if config.directory.backend != Backend::Embedded {
+        return Ok(());
+    }
     let order = Order::DomainShow {
         domain: config.server.domain.as_str().to_owned(),
     };

@@ -7,7 +7,8 @@
 //! Failure: what an admin has to change is said in one message and exits with 2; nothing is left half-started.
 //! Not here: what sessions do (`session`).
 
-pub mod certificates;
+pub mod backend;
+mod certificates;
 pub mod cluster;
 pub mod configuration;
 pub mod data;

@@ -7,13 +7,13 @@ use super::certificates::Keeper;
 use super::cluster::{self, Plan};
 use super::data::DataDirectory;
 use super::reload::{Reloader, mta_sts};
-use super::{BootError, listeners, privileges, signal};
+use super::{BootError, backend, listeners, privileges, signal};
 use crate::admin::discovery::{Domains, Found};
 use crate::admin::pages::{Pages, Sessions};
 use crate::admin::{self, socket};
 use crate::auth::failures::Failures;
 use crate::cli::serve::ServeArguments;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::directory::Backend;
 use crate::directory::embedded::{self, Embedded};
 use crate::discovery::{Endpoint, Protocol, Security};
@@ -52,9 +52,16 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
     let control = Control::start().map_err(|e| system("control thread")(e.to_string()))?;
     let directory =
         Embedded::start(&data.path, control.clone()).map_err(|e| BootError::Admin(e.to_string()))?;
+    let source = backend::source(&config, &directory, &control)?;
+    if config.directory.backend != config::Backend::Embedded {
+        directory.leave_to(config.directory.backend.name());
+    }
     let found = Arc::new(Found {
         hostname: config.server.hostname.clone(),
-        domains: Domains::Embedded(directory.clone(), config.server.domain.clone()),
+        domains: match config.directory.backend {
+            config::Backend::Embedded => Domains::Embedded(directory.clone(), config.server.domain.clone()),
+            _ => Domains::Asked(source.clone(), config.server.domain.clone()),
+        },
         endpoints: endpoints(&ports),
         mta_sts: RwLock::new(mta_sts(&config)),
     });
@@ -81,7 +88,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
             "tcp" => net::Backend::Tcp,
             _ => net::Backend::Ring,
         },
-        directory: Backend::Source(Arc::new(directory)),
+        directory: Backend::Source(source),
         main_domain: config.server.domain.clone(),
         tls,
         settings: settings(&config),

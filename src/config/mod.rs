@@ -8,7 +8,9 @@
 //! Limits: [`read::FILE_BYTES_MAX`].
 //! Not here: accounts, aliases and domains' settings (`directory`), what is done with a value (`boot`).
 
+mod directory;
 pub mod options;
+mod options_directory;
 pub mod problem;
 pub mod read;
 pub mod show;
@@ -16,6 +18,7 @@ pub mod show;
 mod tests;
 pub mod values;
 
+pub use directory::{Backend, DirectoryOptions};
 pub use problem::{Problem, Problems};
 pub use values::{Value, Values};
 
@@ -45,6 +48,8 @@ pub struct Config {
     pub pop3_login_delay_seconds: u32,
     pub imap: Imap,
     pub web: Web,
+    /// `[directory]`, `[postgresql]`, `[ldap]`
+    pub directory: DirectoryOptions,
 }
 
 /// `[server]`
@@ -199,6 +204,7 @@ impl Config {
                 },
                 mta_sts_max_age_seconds: count("web.mta_sts_max_age"),
             },
+            directory: DirectoryOptions::from_values(values, directory),
         }
     }
 
@@ -229,6 +235,7 @@ impl Config {
                 seen.push((key.clone(), *address));
             }
         }
+        problems.extend(self.directory.problems(values, path));
         problems
     }
 }

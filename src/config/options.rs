@@ -1,6 +1,8 @@
 //! The declaration of every option. To add one: a line here, and a field of `Config` that reads it; a test sees to it that
 //! nothing declared is unread and nothing read is undeclared.
 
+use super::options_directory::DIRECTORY;
+
 /// What a value may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -34,6 +36,12 @@ pub enum Kind {
     Networks,
     /// A list of IMAP's capabilities.
     Capabilities,
+    /// A list of host or domain names.
+    Domains,
+    /// SQL with these parameters, or nothing.
+    Query(&'static [&'static str]),
+    /// An LDAP filter with these placeholders, or nothing.
+    Filter(&'static [&'static str]),
 }
 
 /// What stands for an option that the file does not mention.
@@ -70,7 +78,13 @@ pub struct Opt {
 
 const MIB: u64 = 1024 * 1024;
 
-const fn opt(key: &'static str, kind: Kind, default: Default, reload: Reload, doc: &'static str) -> Opt {
+pub(super) const fn opt(
+    key: &'static str,
+    kind: Kind,
+    default: Default,
+    reload: Reload,
+    doc: &'static str,
+) -> Opt {
     Opt {
         key,
         kind,
@@ -83,7 +97,23 @@ const fn opt(key: &'static str, kind: Kind, default: Default, reload: Reload, do
 use Reload::{Live, Restart};
 
 /// All of them, in the order of the sample file; those of one table together.
-pub const OPTIONS: &[Opt] = &[
+pub const OPTIONS: &[Opt] = &joined::<{ SERVER.len() + DIRECTORY.len() }>(SERVER, DIRECTORY);
+
+const fn joined<const N: usize>(first: &[Opt], then: &[Opt]) -> [Opt; N] {
+    let mut all = [first[0]; N];
+    let mut at = 0;
+    while at < N {
+        all[at] = if at < first.len() {
+            first[at]
+        } else {
+            then[at - first.len()]
+        };
+        at += 1;
+    }
+    all
+}
+
+const SERVER: &[Opt] = &[
     opt(
         "server.hostname",
         Kind::Domain,
@@ -423,6 +453,9 @@ impl Kind {
             Self::Addresses => "a list of addresses with ports".to_owned(),
             Self::Networks => "a list of addresses or networks".to_owned(),
             Self::Capabilities => "a list of capabilities that IMAP has here".to_owned(),
+            Self::Domains => "a list of host or domain names".to_owned(),
+            Self::Query(names) => format!("a SELECT in quotes with {}", named(names, ":", "")),
+            Self::Filter(names) => format!("an LDAP filter in quotes with {}", named(names, "{", "}")),
         }
     }
 
@@ -441,8 +474,19 @@ impl Kind {
             Self::Addresses => "[\"0.0.0.0:25\", \"[::]:25\"]",
             Self::Networks => "[\"192.0.2.0/24\", \"2001:db8::/32\"]",
             Self::Capabilities => "[\"QRESYNC\", \"AUTH=LOGIN\"]",
+            Self::Domains => "[\"example.com\", \"example.net\"]",
+            Self::Query(_) => "\"SELECT … WHERE address = :address\"",
+            Self::Filter(_) => "\"(mail={address})\"",
         }
     }
+}
+
+fn named(names: &[&str], before: &str, behind: &str) -> String {
+    let names: Vec<String> = names
+        .iter()
+        .map(|name| format!("{before}{name}{behind}"))
+        .collect();
+    names.join(", ")
 }
 
 /// A size as people write it.

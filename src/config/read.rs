@@ -4,6 +4,8 @@ use super::options::{Kind, OPTIONS, Opt, find, is_table, parse_bytes, parse_seco
 use super::problem::{Problem, Problems};
 use super::values::{Value, Values};
 use crate::base::network::Network;
+use crate::directory::ldap::filter::Filter;
+use crate::directory::postgres::query::Query;
 use crate::model::Domain;
 use crate::proto::imap::capability;
 use std::collections::BTreeMap;
@@ -256,8 +258,9 @@ fn value(kind: Kind, item: &Item) -> Result<Value, String> {
         }
         Kind::Domain => {
             let text = plain_text(item)?;
-            let is_name = Domain::new(&text).is_ok_and(|domain| !domain.as_str().starts_with('['));
-            is_name.then_some(Value::Text(text)).ok_or_else(String::new)
+            is_name(&text)
+                .then_some(Value::Text(text))
+                .ok_or_else(String::new)
         }
         Kind::Path => {
             let text = plain_text(item)?;
@@ -269,6 +272,11 @@ fn value(kind: Kind, item: &Item) -> Result<Value, String> {
         Kind::Addresses => list(item, |text| text.parse::<SocketAddr>().is_ok()),
         Kind::Networks => list(item, |text| text.parse::<Network>().is_ok()),
         Kind::Capabilities => list(item, capability::is_known),
+        Kind::Domains => list(item, is_name),
+        Kind::Query(parameters) => checked_text(item, |text| Query::parse(text, parameters).map(|_| ())),
+        Kind::Filter(placeholders) => {
+            checked_text(item, |text| Filter::parse(text, placeholders).map(|_| ()))
+        }
     }
 }
 
@@ -287,6 +295,22 @@ fn plain_text(item: &Item) -> Result<String, String> {
         return Err("it is too long, or has control characters in it".to_owned());
     }
     Ok(text.to_owned())
+}
+
+fn is_name(text: &str) -> bool {
+    Domain::new(text).is_ok_and(|domain| !domain.as_str().starts_with('['))
+}
+
+/// A text of several lines, empty or good.
+fn checked_text(item: &Item, check: impl Fn(&str) -> Result<(), String>) -> Result<Value, String> {
+    let text = item.as_str().ok_or_else(String::new)?;
+    if text.len() > TEXT_BYTES_MAX || text.contains('\0') {
+        return Err(format!("up to {TEXT_BYTES_MAX} octets"));
+    }
+    if !text.trim().is_empty() {
+        check(text)?;
+    }
+    Ok(Value::Text(text.to_owned()))
 }
 
 fn list(item: &Item, is_good: impl Fn(&str) -> bool) -> Result<Value, String> {

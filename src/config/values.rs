@@ -163,6 +163,15 @@ impl Values {
             .collect()
     }
 
+    /// Domains.
+    #[must_use]
+    pub fn domains(&self, key: &str) -> Vec<Domain> {
+        self.list(key)
+            .iter()
+            .filter_map(|text| Domain::new(text).ok())
+            .collect()
+    }
+
     /// A list of texts.
     #[must_use]
     pub fn list(&self, key: &str) -> Vec<String> {

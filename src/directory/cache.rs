@@ -1,8 +1,8 @@
 //! What a core remembers of the directory's answers.
 //!
-//! Invariants: an answer is believed for [`POSITIVE_TTL`] or [`NEGATIVE_TTL`], and not beyond a change of the directory's
-//! generation; while the back end fails, an answer that was good is given for [`STALE_MAX`] more; one question is under way
-//! once, whoever else wants to know waits for it; whoever asked may go away, then the next one asks.
+//! Invariants: an answer is believed for a time ([`Ages`]), and not beyond a change of the directory's generation; while the
+//! back end fails, a yes that was good is given for a longer time; one question is under way once, whoever else wants
+//! to know waits for it; whoever asked may go away, then the next one asks.
 //! Limits: [`ENTRIES_MAX`] keys; the least recently used half goes when they are reached.
 //! Failure: a question that failed is not asked again for [`RETRY_AFTER`], so that a dead back end costs one time-out a key
 //! and interval, not one a connection.
@@ -16,14 +16,26 @@ use std::time::{Duration, Instant};
 /// Keys remembered by one core for each kind of question; about 300 bytes each.
 pub const ENTRIES_MAX: usize = 50_000;
 
-/// How long a found entry is believed. A back end that others write to (SQL, LDAP) is as late as this.
-pub const POSITIVE_TTL: Duration = Duration::from_secs(60);
+/// How long answers are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ages {
+    /// A found entry. A back end that others write to (SQL, LDAP) is as late as this.
+    pub positive: Duration,
+    /// A no: shorter, because a new account should not wait for it.
+    pub negative: Duration,
+    /// How much longer an old answer stands in while the back end is down.
+    pub stale: Duration,
+}
 
-/// How long a no is believed: shorter, because a new account should not wait for it.
-pub const NEGATIVE_TTL: Duration = Duration::from_secs(10);
-
-/// How long an old answer stands in while the back end is down.
-pub const STALE_MAX: Duration = Duration::from_secs(3_600);
+impl Default for Ages {
+    fn default() -> Self {
+        Self {
+            positive: Duration::from_secs(60),
+            negative: Duration::from_secs(10),
+            stale: Duration::from_secs(3_600),
+        }
+    }
+}
 
 /// Between two questions for one key to a back end that failed.
 pub const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -71,18 +83,20 @@ pub struct Cache<T> {
     asked: HashMap<Box<str>, Vec<Sender<()>>>,
     generation: u64,
     entries_max: usize,
+    ages: Ages,
 }
 
 impl<T> Cache<T> {
     /// Remembers nothing yet, and never more than `entries_max` keys.
     #[must_use]
-    pub fn new(entries_max: usize) -> Self {
+    pub fn new(entries_max: usize, ages: Ages) -> Self {
         Self {
             young: HashMap::new(),
             old: HashMap::new(),
             asked: HashMap::new(),
             generation: 0,
             entries_max,
+            ages,
         }
     }
 
@@ -123,15 +137,16 @@ impl<T> Cache<T> {
     pub fn settle(&mut self, key: &str, generation: u64, answer: Found<T>, now: Instant) -> Found<T> {
         let slot = match answer {
             Ok(found) => {
-                let ttl = if found.is_some() {
-                    POSITIVE_TTL
+                // An outdated no stands in for nothing: whoever came meanwhile would be refused for good.
+                let (ttl, stale) = if found.is_some() {
+                    (self.ages.positive, self.ages.stale)
                 } else {
-                    NEGATIVE_TTL
+                    (self.ages.negative, Duration::ZERO)
                 };
                 Slot {
                     answer: Ok(found),
                     believed_until: now + ttl,
-                    usable_until: now + ttl + STALE_MAX,
+                    usable_until: now + ttl + stale,
                 }
             }
             Err(Unavailable) => self.stand_in(key, now),
@@ -202,32 +217,43 @@ mod tests {
 
     #[test]
     fn answers_are_believed_for_their_time() {
-        let (mut cache, start) = (Cache::new(10), Instant::now());
+        let (mut cache, start) = (Cache::new(10, Ages::default()), Instant::now());
         let _ = cache.settle("a", 0, found(1), start);
         let _ = cache.settle("b", 0, Ok(None), start);
-        assert_eq!(cache.look("a", start + NEGATIVE_TTL), Look::Known(found(1)));
+        assert_eq!(
+            cache.look("a", start + Ages::default().negative),
+            Look::Known(found(1))
+        );
         assert_eq!(cache.look("b", start), Look::Known(Ok(None)));
-        assert_eq!(cache.look("b", start + NEGATIVE_TTL), Look::Missing);
-        assert_eq!(cache.look("a", start + POSITIVE_TTL), Look::Missing);
+        assert_eq!(cache.look("b", start + Ages::default().negative), Look::Missing);
+        assert_eq!(cache.look("a", start + Ages::default().positive), Look::Missing);
     }
 
     #[test]
     fn a_dead_back_end_leaves_old_answers_and_is_not_pestered() {
-        let (mut cache, start) = (Cache::new(10), Instant::now());
+        let (mut cache, start) = (Cache::new(10, Ages::default()), Instant::now());
         let _ = cache.settle("a", 0, found(1), start);
-        let later = start + POSITIVE_TTL;
+        let later = start + Ages::default().positive;
         assert_eq!(cache.settle("a", 0, Err(Unavailable), later), found(1));
         assert_eq!(cache.look("a", later), Look::Known(found(1)));
         assert_eq!(cache.look("a", later + RETRY_AFTER), Look::Missing);
-        let end = later + STALE_MAX;
+        let end = later + Ages::default().stale;
         assert_eq!(cache.settle("a", 0, Err(Unavailable), end), Err(Unavailable));
         assert_eq!(cache.look("a", end), Look::Known(Err(Unavailable)));
         assert_eq!(cache.look("a", end + RETRY_AFTER), Look::Missing);
     }
 
     #[test]
+    fn an_outdated_no_refuses_nobody() {
+        let (mut cache, start) = (Cache::<u32>::new(10, Ages::default()), Instant::now());
+        let _ = cache.settle("a", 0, Ok(None), start);
+        let later = start + Ages::default().negative;
+        assert_eq!(cache.settle("a", 0, Err(Unavailable), later), Err(Unavailable));
+    }
+
+    #[test]
     fn a_change_makes_what_was_read_before_it_void() {
-        let (mut cache, now) = (Cache::new(10), Instant::now());
+        let (mut cache, now) = (Cache::new(10, Ages::default()), Instant::now());
         let _ = cache.settle("a", 0, found(1), now);
         assert!(matches!(cache.turn("b"), Turn::Ask));
         cache.follow(1);
@@ -242,7 +268,7 @@ mod tests {
 
     #[test]
     fn one_asks_and_the_others_wait_for_it_or_take_its_place() {
-        let mut cache: Cache<u32> = Cache::new(10);
+        let mut cache: Cache<u32> = Cache::new(10, Ages::default());
         assert!(matches!(cache.turn("a"), Turn::Ask));
         let Turn::Wait(mut waits) = cache.turn("a") else {
             panic!("two ask")
@@ -258,7 +284,7 @@ mod tests {
     proptest! {
         #[test]
         fn memory_is_bounded_and_what_is_known_was_settled(keys in prop::collection::vec(0_u32..40, 1..300)) {
-            let (mut cache, now) = (Cache::new(20), Instant::now());
+            let (mut cache, now) = (Cache::new(20, Ages::default()), Instant::now());
             for key in keys {
                 let name = key.to_string();
                 match cache.look(&name, now) {

@@ -29,6 +29,7 @@ impl Memory {
             account: recipient.account.clone(),
             hashes: hashes.to_vec(),
             app_passwords: Vec::new(),
+            checked_by: None,
             totp_secret: None,
         };
         self.logins.insert(address.clone(), Arc::new(login));

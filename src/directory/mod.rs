@@ -10,8 +10,11 @@
 
 pub mod cache;
 pub mod embedded;
+pub mod foreign;
+pub mod ldap;
 pub mod memory;
 pub mod orders;
+pub mod postgres;
 pub mod resolve;
 pub mod source;
 #[cfg(test)]
@@ -19,11 +22,12 @@ mod tests;
 
 pub use memory::{Memory, demo};
 pub use source::{
-    AppPassword, DomainFacts, Entry, Found, LoginRecord, PasswordHash, Recipient, Source, Unavailable,
+    AppPassword, Checked, DomainFacts, Entry, Found, LoginRecord, PasswordHash, Recipient, Source,
+    Unavailable,
 };
 
 use crate::model::{Account, AddrSpec, Domain, ForwardPath, LocalPart};
-use cache::{Cache, Look, Turn};
+use cache::{Ages, Cache, Look, Turn};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use resolve::{Known, Missing, NotYet};
 use smallvec::SmallVec;
@@ -87,12 +91,16 @@ impl Directory {
     /// Over `backend`; `main` is the domain whose postmaster `RCPT TO:<postmaster>` reaches.
     #[must_use]
     pub fn new(backend: Backend, main: Domain) -> Self {
+        let ages = match &backend {
+            Backend::Memory(_) => Ages::default(),
+            Backend::Source(source) => source.ages(),
+        };
         Self(Rc::new(Inner {
             backend,
             main,
-            domains: RefCell::new(Cache::new(cache::ENTRIES_MAX)),
-            addresses: RefCell::new(Cache::new(cache::ENTRIES_MAX)),
-            logins: RefCell::new(Cache::new(cache::ENTRIES_MAX)),
+            domains: RefCell::new(Cache::new(cache::ENTRIES_MAX, ages)),
+            addresses: RefCell::new(Cache::new(cache::ENTRIES_MAX, ages)),
+            logins: RefCell::new(Cache::new(cache::ENTRIES_MAX, ages)),
         }))
     }
 

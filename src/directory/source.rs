@@ -5,6 +5,7 @@
 //! Failure: [`Unavailable`]; a source answers or fails within its own time-out and never hangs.
 //! Not here: remembering answers (`cache`).
 
+use super::cache::Ages;
 use crate::model::{Account, AddrSpec};
 use std::fmt;
 use std::future::Future;
@@ -21,6 +22,9 @@ pub type Found<T> = Result<Option<Arc<T>>, Unavailable>;
 
 /// An answer under way. Its waker may come from any executor.
 pub type Asked<T> = Pin<Box<dyn Future<Output = Found<T>> + Send>>;
+
+/// Whether a password is right, once the back end has said so.
+pub type Checked = Pin<Box<dyn Future<Output = Result<bool, Unavailable>> + Send>>;
 
 /// A domain that is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +106,9 @@ pub struct LoginRecord {
     pub hashes: Vec<PasswordHash>,
     /// Passwords made for programs.
     pub app_passwords: Vec<AppPassword>,
+    /// Where the back end itself says whether a password is right (an LDAP bind): by what it knows the account. Its own
+    /// hashes are not looked at then.
+    pub checked_by: Option<Arc<str>>,
     /// The base32 secret of RFC 6238. Where there is one, mail protocols take app passwords only.
     pub totp_secret: Option<PasswordHash>,
 }
@@ -139,6 +146,16 @@ pub trait Source: Send + Sync {
     /// Rises with every change that this process made or heard of: whatever was remembered before is not believed any more.
     fn generation(&self) -> u64 {
         0
+    }
+
+    /// How long its answers are believed.
+    fn ages(&self) -> Ages {
+        Ages::default()
+    }
+
+    /// Is this the password of whom `reference` ([`LoginRecord::checked_by`]) names?
+    fn check_password(&self, _reference: &str, _password: &[u8]) -> Checked {
+        Box::pin(std::future::ready(Err(Unavailable)))
     }
 
     /// Keeps `hash` in place of the hash `old` of the account that logs in as `login`: the password was right and the old

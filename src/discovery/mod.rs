@@ -30,6 +30,9 @@ use crate::model::{AddrSpec, Domain};
 /// Longest request body that is looked at: Outlook's are below 1 KiB.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
 
+/// Domains that are asked for because of one request: it is about one address.
+const DOMAINS_ASKED_MAX: usize = 2;
+
 /// What there is to tell of one host.
 #[derive(Clone, Debug)]
 pub struct Offer {
@@ -139,6 +142,25 @@ pub fn answer(offer: &Offer, request: Request<'_>) -> Option<Document> {
         mta_sts::PATH => mta_sts::answer(offer),
         _ => return None,
     })
+}
+
+/// Domains of addresses that a request may be about, a few at most: for whoever cannot list all that are ours.
+#[must_use]
+pub fn domains_in(request: Request<'_>) -> Vec<Domain> {
+    let query = percent_decoded(request.query).unwrap_or_default();
+    let path = percent_decoded(request.path).unwrap_or_default();
+    let body = String::from_utf8_lossy(request.body);
+    let is_between = |c: char| c.is_whitespace() || "<>&=/?\"',;".contains(c);
+    let words = [&*query, &*path, &*body]
+        .into_iter()
+        .flat_map(|text| text.split(is_between));
+    let mut domains: Vec<Domain> = Vec::new();
+    for address in words.filter_map(|word| AddrSpec::parse(word).ok()) {
+        if domains.len() < DOMAINS_ASKED_MAX && !domains.contains(&address.domain) {
+            domains.push(address.domain);
+        }
+    }
+    domains
 }
 
 /// An address as the peer gave it, if it is one of ours.

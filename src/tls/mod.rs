@@ -8,9 +8,11 @@
 
 mod certificate;
 mod certificates;
+mod client;
 mod record_buffer;
 mod session;
 
 pub use certificate::{Certificate, TlsError, self_signed, server_config, server_config_with};
 pub use certificates::{Certificates, Offers};
+pub use client::client_config;
 pub use session::{Progress, RECORD_PLAINTEXT_BYTES_MAX, TlsSession};

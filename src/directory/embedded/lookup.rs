@@ -137,6 +137,7 @@ pub fn login(connection: &Connection, login: &str) -> Result<Option<LoginRecord>
         app_passwords: app_passwords(connection, account.id)?,
         account: Arc::new(account),
         hashes,
+        checked_by: None,
         totp_secret,
     }))
 }

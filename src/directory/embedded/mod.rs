@@ -8,6 +8,7 @@
 //! Failure: a file that cannot be read or is damaged answers [`Unavailable`], and the log says why, once a minute at most.
 //! Not here: other back ends.
 
+mod foreign;
 mod lookup;
 mod perform;
 mod schema;
@@ -20,13 +21,14 @@ pub use schema::SchemaError;
 use super::orders::{Order, OrderError, Outcome};
 use super::source::{Asked, DomainFacts, Entry, Found, LoginRecord, PasswordHash, Source, Unavailable};
 use crate::base::clock::{Clock, SystemClock};
+use crate::model::AccountId;
 use crate::runtime::Control;
 use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -125,6 +127,8 @@ struct Inner {
     writer: Sender<Job>,
     control: Control,
     generation: Arc<AtomicU64>,
+    /// The back end that has the accounts instead of this one.
+    left_to: OnceLock<&'static str>,
     complained: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -153,8 +157,14 @@ impl Embedded {
             writer: thread("directory-write", writer)?,
             control,
             generation: Arc::new(AtomicU64::new(1)),
+            left_to: OnceLock::new(),
             complained: Arc::default(),
         })))
+    }
+
+    /// From now on accounts are in another directory, and orders that would change them here are refused.
+    pub fn leave_to(&self, backend: &'static str) {
+        let _ = self.0.left_to.set(backend);
     }
 
     /// Carries one order out. May be awaited on any executor.
@@ -166,6 +176,11 @@ impl Embedded {
         let (answer, answered) = oneshot::channel();
         let generation = self.0.generation.clone();
         let changes = order.changes();
+        if let Some(backend) = self.0.left_to.get().filter(|_| changes) {
+            return Err(OrderError::Refused(format!(
+                "accounts are in {backend} (directory.backend): what is changed here would have no effect"
+            )));
+        }
         let job = Box::new(move |connection: &mut Connection| {
             let outcome = perform::perform(connection, order, SystemClock.now().seconds());
             if changes && outcome.is_ok() {
@@ -193,6 +208,52 @@ impl Embedded {
         });
         self.0.writer.try_send(job).map_err(|_| failed())?;
         Ok(answered.await.map_err(|_| failed())??)
+    }
+
+    /// The id of an account that another directory keeps under `key`; a new one for a new key. `address`: the account's, in
+    /// lower case. Only on the control thread.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn id_of(
+        &self,
+        backend: &'static str,
+        key: &str,
+        address: &str,
+    ) -> Result<AccountId, Unavailable> {
+        let known = key.to_owned();
+        let reading = self.job(&self.0.reader, move |connection| {
+            foreign::find(connection, backend, &known)
+        });
+        if let Some(id) = reading.await? {
+            return Ok(id);
+        }
+        let (key, address, now) = (key.to_owned(), address.to_owned(), SystemClock.now().seconds());
+        let giving = self.job(&self.0.writer, move |connection| {
+            foreign::find_or_give(connection, backend, &key, &address, now)
+        });
+        giving.await
+    }
+
+    async fn job<T: Send + 'static>(
+        &self,
+        worker: &Sender<Job>,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let (answer, answered) = oneshot::channel();
+        let complained = self.0.complained.clone();
+        let job = move |connection: &mut Connection| {
+            let done = work(connection).map_err(|error| {
+                complain(&complained, &error);
+                Unavailable
+            });
+            let _ = answer.send(done);
+        };
+        worker.try_send(Box::new(job)).map_err(|_| Unavailable)?;
+        match tokio::time::timeout(LOOKUP_TIMEOUT, answered).await {
+            Ok(Ok(done)) => done,
+            _ => Err(Unavailable),
+        }
     }
 
     /// Changes that nobody waits for and that make nothing known wrong.

@@ -6,7 +6,7 @@
 use rusqlite::Connection;
 
 /// The version this program writes.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +99,18 @@ CREATE TABLE domain_admin (
 /// Version 2: the 30-second step of the last code of RFC 6238 that was taken; NULL: none. Older ones are refused (§5.2).
 const V2: &str = "ALTER TABLE account ADD COLUMN totp_step INTEGER;";
 
+/// Version 3: ids of accounts that another directory keeps (`foreign`).
+const V3: &str = "
+CREATE TABLE foreign_account (
+    id INTEGER PRIMARY KEY,                   -- counted with those of account
+    backend TEXT NOT NULL,                    -- whose key it is: postgresql, ldap
+    key TEXT NOT NULL,                        -- what names the account there, for ever
+    address TEXT NOT NULL,                    -- its address when it was first seen, for admins who search
+    created_at INTEGER NOT NULL,
+    UNIQUE (backend, key)
+) STRICT;
+";
+
 /// Sets a connection up and brings its file to [`VERSION`].
 pub fn prepare(connection: &mut Connection) -> Result<(), SchemaError> {
     // FULL: a change that was reported as made survives a power loss (WAL's default would lose the last ones).
@@ -115,6 +127,9 @@ pub fn prepare(connection: &mut Connection) -> Result<(), SchemaError> {
     }
     if found < 2 {
         transaction.execute_batch(V2)?;
+    }
+    if found < 3 {
+        transaction.execute_batch(V3)?;
     }
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
