@@ -254,6 +254,10 @@ async fn run_core(core: Core, shared: Arc<Shared>) -> Result<(), BootError> {
         );
     }
     shared.caught_up.wait().await;
+    if core.id == 0 {
+        let router = running.node.router.clone();
+        runtime::spawn_detached("compaction", delivery::compaction::keep_compacting(router));
+    }
     if core.id == 0
         && let Some(announce) = shared.when_ready.lock().take()
     {

@@ -5,16 +5,16 @@
 //! Not here: what is looked for (`store::tools`).
 
 use super::BootError;
-use crate::base::clock::SystemClock;
-use crate::cli::store::{DumpArguments, LookArguments, SalvageArguments, StoreCommand};
+use crate::base::clock::{Clock, SystemClock, UnixMillis};
+use crate::cli::store::{DumpArguments, LookArguments, SalvageArguments, StoreCommand, UndeleteArguments};
 use crate::disk::lock::DirectoryLock;
 use crate::disk::plain::PlainDisk;
 use crate::disk::{SUBDIRECTORY, SUPERBLOCK_NAME};
-use crate::model::SegmentId;
+use crate::model::{AccountId, MailboxName, SegmentId};
 use crate::store::tools::{
     CheckReport, Damage, SalvageReport, StatReport, Survey, check, dump, salvage, stat,
 };
-use crate::store::{Environment, OpenError, Store, StoreOptions, recover_with};
+use crate::store::{Environment, OpenError, Store, StoreOptions, Wanted, recover_with};
 use futures_executor::{LocalPool, block_on};
 use futures_util::task::LocalSpawnExt;
 use std::io::{IsTerminal, Write};
@@ -41,6 +41,7 @@ pub fn run(command: &StoreCommand) -> Result<ExitCode, BootError> {
         StoreCommand::Salvage(arguments) => run_salvage(arguments),
         StoreCommand::Export(arguments) => super::exchange::run_export(arguments),
         StoreCommand::Import(arguments) => super::exchange::run_import(arguments),
+        StoreCommand::Undelete(arguments) => run_undelete(arguments),
     }
 }
 
@@ -196,7 +197,7 @@ fn run_stat(arguments: &LookArguments) -> Result<ExitCode, BootError> {
 
 fn print_stat(report: &StatReport) {
     let counts = &report.counts;
-    let rows: [(&str, u64); 14] = [
+    let rows: [(&str, u64); 16] = [
         ("incarnation", report.incarnation.into()),
         ("segments", counts.segments),
         ("bytes", counts.bytes),
@@ -210,6 +211,8 @@ fn print_stat(report: &StatReport) {
         ("message bytes", report.message_bytes),
         ("partitions", report.partitions),
         ("spooled", report.spooled),
+        ("graves", report.graves),
+        ("grave bytes", report.grave_bytes),
         ("damages", report.damages),
     ];
     for (name, value) in rows {
@@ -345,6 +348,36 @@ fn run_salvage(arguments: &SalvageArguments) -> Result<ExitCode, BootError> {
         print_salvage(&report);
     }
     Ok(code(report.is_complete()))
+}
+
+fn run_undelete(arguments: &UndeleteArguments) -> Result<ExitCode, BootError> {
+    let mailbox = match &arguments.mailbox {
+        None => None,
+        Some(text) => Some(
+            MailboxName::new(text)
+                .map_err(|_| refuse(&arguments.data, &format!("{text}: not a mailbox name")))?,
+        ),
+    };
+    let hour_ms = 60 * 60 * 1_000;
+    let since = arguments
+        .since
+        .map(|hours| UnixMillis(SystemClock.now().0 - i64::from(hours) * hour_ms));
+    // Looked at first: opening for writing would make a store where there is none.
+    drop(LockedStore::open(&arguments.data)?);
+    let mut open = OpenStore::open(&arguments.data)?;
+    let store = open.store.clone();
+    let account = AccountId(arguments.account);
+    if store.account(account, |_| ()).is_none() {
+        drop(store);
+        open.close()?;
+        return Err(refuse(&arguments.data, &format!("it has no account {account}")));
+    }
+    let restored = open.run(store.undelete(account, &Wanted { mailbox, since }));
+    drop(store);
+    open.close()?;
+    let count = restored.map_err(crate::store::RestoreError::Store)?;
+    print_line(&format!("{count} messages are back"));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_salvage(report: &SalvageReport) {

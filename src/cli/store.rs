@@ -21,6 +21,9 @@ pub enum StoreCommand {
     Export(ExportArguments),
     /// Put the mail of a Maildir or of mbox files into a store, as an account that is not there yet.
     Import(ImportArguments),
+    /// Bring expunged messages back, under new UIDs, into the mailbox they left; those of deleted mailboxes into
+    /// "Restored". Exit code 0, also when there was nothing to bring back.
+    Undelete(UndeleteArguments),
 }
 
 /// `--format`.
@@ -62,6 +65,22 @@ pub struct ImportArguments {
     /// As what.
     #[arg(long, value_enum)]
     pub format: MailFormat,
+}
+
+/// Arguments of `ringpost store undelete`.
+#[derive(Debug, Args)]
+pub struct UndeleteArguments {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The account's number, as `check` and `dump` print it.
+    #[arg(long, value_name = "NUMBER")]
+    pub account: u64,
+    /// Only of this mailbox; of a deleted one by the name it had.
+    #[arg(long, value_name = "NAME")]
+    pub mailbox: Option<String>,
+    /// Only what was expunged in the last so many hours.
+    #[arg(long, value_name = "HOURS")]
+    pub since: Option<u32>,
 }
 
 /// A store to look at.

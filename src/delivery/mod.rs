@@ -10,6 +10,7 @@
 //! Not here: who a recipient is (`directory`), trace fields' text (`proto::message::trace`), the SMTP dialogue
 //! (`session::smtp`).
 
+pub mod compaction;
 pub mod fan_out;
 pub mod router;
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! Which core owns which recipients, and the commit that answers for all of them.
 
-use super::fan_out;
+use super::{compaction, fan_out};
 use crate::model::{Account, AccountId, MailboxName};
 use crate::proto::imap::types::InternalDate;
 use crate::runtime::{Core, Endpoint, MeshMeters};
-use crate::store::{Body, CommitReceipt, Delivery, Environment, LocalRecipient, SpoolKey, Store, StoreError};
+use crate::store::{
+    Body, CommitReceipt, CompactionAnswer, CompactionStep, Delivery, Environment, LocalRecipient, SpoolKey,
+    Store, StoreError,
+};
 use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +25,8 @@ pub enum Request {
     },
     /// Every recipient of this spool record has its copy: the keys may be forgotten.
     Forget(SpoolKey),
+    /// Take part in a pass of compaction.
+    Compact(CompactionStep),
 }
 
 /// The answers, in the order of the requests.
@@ -33,6 +38,8 @@ pub enum Reply {
     Room(bool),
     /// To [`Request::Forget`].
     Forgotten(Result<(), StoreError>),
+    /// To [`Request::Compact`].
+    Compacted(Box<Result<CompactionAnswer, StoreError>>),
 }
 
 /// One recipient of an accepted message.
@@ -95,6 +102,20 @@ impl<E: Environment> Router<E> {
     #[must_use]
     pub fn meters(&self) -> Arc<MeshMeters> {
         self.0.mesh.meters().clone()
+    }
+
+    pub(super) fn core(&self) -> usize {
+        self.0.core.id
+    }
+
+    pub(super) fn cores(&self) -> usize {
+        self.0.core.count
+    }
+
+    /// Asks another core.
+    pub(super) async fn call(&self, core: usize, request: Request) -> Result<Reply, StoreError> {
+        let reply = self.0.mesh.call(core, request).await;
+        reply.map_err(|gone| StoreError::Failed(gone.to_string()))
     }
 
     /// The core that owns `account`.
@@ -284,5 +305,6 @@ async fn answer<E: Environment>(store: Store<E>, request: Request) -> Reply {
             quota_bytes,
         } => Reply::Room(has_room(&store, account, bytes, quota_bytes)),
         Request::Forget(key) => Reply::Forgotten(store.spool_forget(key).await),
+        Request::Compact(step) => Reply::Compacted(Box::new(compaction::step_on(&store, step).await)),
     }
 }

@@ -39,6 +39,8 @@ impl Server {
                 offset: 0,
             },
             record_bytes: 0,
+            body_segment: SegmentId(0),
+            is_body_scattered: false,
             line_end_octets: 0,
         });
         self.log.push(MailboxChange::Added(uid));

@@ -11,10 +11,10 @@ use super::codec::{Malformed, UidSet};
 use super::cold::Cold;
 use super::record::{MessageRecord, MovedRecord, Record, body_bytes};
 use super::state::{AccountState, BuriedMailbox, CoreState, Grave, INBOX_ID, MailboxState, MessageRow};
-use super::{AccountChange, Body, LocalRecipient, MailboxChange, Outcome, SpoolEntry, SpoolKey};
+use super::{AccountChange, Body, ChunkRef, LocalRecipient, MailboxChange, Outcome, SpoolEntry, SpoolKey};
 use crate::base::clock::UnixMillis;
 use crate::model::{
-    AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, Uid, UidValidity,
+    AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SegmentId, Uid, UidValidity,
 };
 use crate::proto::imap::types::StoreOperation;
 use std::collections::HashMap;
@@ -158,6 +158,14 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
             move_record(account_of(state, moved.message.account)?, place, moved);
             Ok(Outcome::Done)
         }
+        Record::Undeleted {
+            mailbox,
+            uid,
+            message,
+        } => {
+            open_grave(account_of(state, message.account)?, *mailbox, *uid);
+            add_message(state, place, message)
+        }
         // They say what is there; who lacks what came before them is `rebuild`'s concern.
         Record::PartitionBegins { .. }
         | Record::AccountRestated { .. }
@@ -274,12 +282,25 @@ fn forget_graves(account: &mut AccountState, id: MailboxId, up_to: ModSeq) {
     }
 }
 
+/// What lay there lives on elsewhere.
+fn open_grave(account: &mut AccountState, id: MailboxId, uid: Uid) {
+    if let Some(mailbox) = account.mailboxes.get_mut(&id) {
+        let graves = mailbox.graves.iter_mut().filter(|grave| grave.row.uid == uid);
+        graves.for_each(|grave| grave.has_moved = true);
+    } else if let Some(buried) = account.buried.iter_mut().find(|buried| buried.id == id) {
+        buried.graves.retain(|grave| grave.row.uid != uid);
+        account.buried.retain(|buried| !buried.graves.is_empty());
+    }
+}
+
 /// Points everything that referred to a message's old record to its new one. What is gone meanwhile is passed over.
 fn move_record(account: &mut AccountState, place: Place, moved: &MovedRecord) {
+    let (body_segment, is_body_scattered) = body_place(&moved.message.chunks);
     let to_new = |row: &mut MessageRow| {
         if row.record == moved.from {
             row.record = place.position;
             row.record_bytes = place.bytes;
+            (row.body_segment, row.is_body_scattered) = (body_segment, is_body_scattered);
         }
     };
     for (mailbox, uid) in &moved.rows {
@@ -296,6 +317,14 @@ fn move_record(account: &mut AccountState, place: Place, moved: &MovedRecord) {
             .map(|grave| &mut grave.row);
         graves.filter(|row| row.uid == *uid).for_each(to_new);
     }
+}
+
+/// The segment of the first of `chunks`, of which there is one at least, and whether others lie in others.
+fn body_place(chunks: &[ChunkRef]) -> (SegmentId, bool) {
+    let first = chunks
+        .first()
+        .map_or(SegmentId(0), |chunk| chunk.position.segment);
+    (first, chunks.iter().any(|chunk| chunk.position.segment != first))
 }
 
 /// A change by which messages leave a mailbox.
@@ -397,6 +426,7 @@ fn add_message(state: &mut CoreState, place: Place, message: &MessageRecord) -> 
         return Err(Malformed("a message without a body"));
     }
     let goes_to_delta = Cold::takes(message.mailbox, !message.keywords.is_empty());
+    let (body_segment, is_body_scattered) = body_place(&message.chunks);
     let mut row = MessageRow {
         uid: message.uid,
         flags: message.flags,
@@ -407,6 +437,8 @@ fn add_message(state: &mut CoreState, place: Place, message: &MessageRecord) -> 
         mod_seq: message.mod_seq,
         record: place.position,
         record_bytes: place.bytes,
+        body_segment,
+        is_body_scattered,
         line_end_octets: message.line_end_octets,
     };
     let uids = vec![message.uid];

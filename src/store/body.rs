@@ -6,6 +6,7 @@
 //! Failure: chunks of a body that is never finished, or never delivered, are dead bytes of the log.
 //! Not here: which mailbox a body goes to (`plan`).
 
+use super::compaction::Pin;
 use super::group::{PieceCursor, Reply};
 use super::handle::{Inner, Store};
 use super::log::CHUNK_OVERHEAD_BYTES;
@@ -34,6 +35,10 @@ pub const BODY_BYTES_MAX: u64 = u32::MAX as u64 - 1024 * 1024;
 pub struct Body {
     kind: BodyKind,
     line_end_octets: u32,
+    /// Of the body this is a copy of; `None`: it is new.
+    email_id: Option<u64>,
+    /// While it lives, compaction leaves the segments of its chunks alone.
+    pins: SmallVec<[Pin; 1]>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +54,8 @@ impl Body {
         Self {
             kind: BodyKind::Memory(pieces),
             line_end_octets: 0,
+            email_id: None,
+            pins: SmallVec::new(),
         }
     }
 
@@ -71,7 +78,24 @@ impl Body {
         Self {
             kind: BodyKind::Stored(chunks),
             line_end_octets: 0,
+            email_id: None,
+            pins: SmallVec::new(),
         }
+    }
+
+    /// What is put anew stays the same body.
+    pub(super) fn with_email_id(mut self, email_id: u64) -> Self {
+        self.email_id = Some(email_id);
+        self
+    }
+
+    /// Are these chunks that nothing else refers to yet?
+    pub(super) fn is_pinned(&self) -> bool {
+        !self.pins.is_empty()
+    }
+
+    pub(super) fn email_id(&self) -> Option<u64> {
+        self.email_id
     }
 
     /// Octets.
@@ -113,9 +137,11 @@ pub struct BodyWriter<E: Environment> {
 
 /// The chunks of one body so far.
 #[derive(Default)]
-struct ChunkWriter {
+pub(super) struct ChunkWriter {
+    /// Of the body; where the first chunk goes if it is new.
     email_id: Option<u64>,
     chunks: Vec<ChunkRef>,
+    pins: SmallVec<[Pin; 1]>,
     /// Of the newest chunk; when it is durable, all are.
     newest: Option<oneshot::Receiver<Reply>>,
 }
@@ -228,8 +254,16 @@ fn split_pieces(pieces: Vec<Bytes>, mut bytes: usize) -> (Vec<Bytes>, Vec<Bytes>
 }
 
 impl ChunkWriter {
+    /// Of a body that is written anew.
+    pub(super) fn anew(email_id: u64) -> Self {
+        Self {
+            email_id: Some(email_id),
+            ..Self::default()
+        }
+    }
+
     /// Encodes `bytes` octets of `pieces` as chunks; waits for room before each, not for the disk.
-    async fn write<E: Environment>(
+    pub(super) async fn write<E: Environment>(
         &mut self,
         inner: &Inner<E>,
         pieces: &[Bytes],
@@ -244,8 +278,16 @@ impl ChunkWriter {
             let _guard = AbortOnUnwind::over("the open group");
             let mut log = inner.log.borrow_mut();
             let index = self.chunks.len();
-            self.chunks
-                .push(log.put_chunk(&mut self.email_id, index, chunk_bytes, &mut cursor));
+            let chunk = log.put_chunk(&mut self.email_id, index, chunk_bytes, &mut cursor);
+            let segment = chunk.position.segment;
+            if self
+                .chunks
+                .last()
+                .is_none_or(|last| last.position.segment != segment)
+            {
+                self.pins.push(inner.compaction.bodies.pin(segment));
+            }
+            self.chunks.push(chunk);
             let (sender, receiver) = oneshot::channel();
             log.put_batch(Plan::barrier(), sender);
             self.newest = Some(receiver);
@@ -256,11 +298,13 @@ impl ChunkWriter {
         Ok(())
     }
 
-    async fn finish(self) -> Result<Body, StoreError> {
+    pub(super) async fn finish(self) -> Result<Body, StoreError> {
         if let Some(newest) = self.newest {
             newest.await.unwrap_or(Err(StoreError::ShuttingDown))?;
         }
-        Ok(Body::stored(self.chunks))
+        let mut body = Body::stored(self.chunks);
+        body.pins = self.pins;
+        Ok(body)
     }
 }
 

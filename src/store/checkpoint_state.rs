@@ -20,7 +20,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 /// Bytes of one row.
-pub const ROW_BYTES: usize = 60;
+pub const ROW_BYTES: usize = 64;
 
 /// Bytes of one grave: its row, MODSEQ, date, whether it has moved.
 pub const GRAVE_BYTES: usize = ROW_BYTES + 17;
@@ -67,6 +67,13 @@ pub fn segment(input: &mut Reader<'_>) -> Result<CoveredSegment, Malformed> {
 
 /// Appends a spool entry: its sequence and the payload its record had.
 pub fn put_spool(out: &mut Vec<u8>, entry: &SpoolEntry) {
+    put_key(out, entry.key);
+    put_bytes(out, &spool_payload(entry));
+}
+
+/// The payload that the entry's record had.
+#[must_use]
+pub fn spool_payload(entry: &SpoolEntry) -> Vec<u8> {
     let recipient = |recipient: &super::LocalRecipient| SpoolRecipient {
         account: recipient.account,
         mailbox: recipient.mailbox.clone(),
@@ -83,8 +90,7 @@ pub fn put_spool(out: &mut Vec<u8>, entry: &SpoolEntry) {
     };
     let mut payload = Vec::new();
     record.encode(&mut payload);
-    put_key(out, entry.key);
-    put_bytes(out, &payload);
+    payload
 }
 
 /// See [`put_spool`].
@@ -285,6 +291,7 @@ fn row_bytes(row: &MessageRow) -> [u8; ROW_BYTES] {
     let mut out = [0; ROW_BYTES];
     out[0..4].copy_from_slice(&row.uid.value().to_le_bytes());
     out[4] = row.flags.0;
+    out[5] = u8::from(row.is_body_scattered);
     out[6..8].copy_from_slice(&row.internal_date.zone_minutes.to_le_bytes());
     out[8..16].copy_from_slice(&row.keywords.to_le_bytes());
     out[16..20].copy_from_slice(&row.size.to_le_bytes());
@@ -295,6 +302,7 @@ fn row_bytes(row: &MessageRow) -> [u8; ROW_BYTES] {
     out[48..52].copy_from_slice(&row.record.segment.0.to_le_bytes());
     out[52..56].copy_from_slice(&row.record.offset.to_le_bytes());
     out[56..60].copy_from_slice(&row.record_bytes.to_le_bytes());
+    out[60..64].copy_from_slice(&row.body_segment.0.to_le_bytes());
     out
 }
 
@@ -318,6 +326,8 @@ fn row(bytes: &[u8; ROW_BYTES]) -> Option<MessageRow> {
             offset: u32::from_le_bytes(at(bytes, 52)),
         },
         record_bytes: u32::from_le_bytes(at(bytes, 56)),
+        body_segment: SegmentId(u32::from_le_bytes(at(bytes, 60))),
+        is_body_scattered: bytes[5] != 0,
         line_end_octets: u32::from_le_bytes(at(bytes, 20)),
     })
 }

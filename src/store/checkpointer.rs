@@ -25,7 +25,7 @@ use super::snapshot::SnapshotName;
 use crate::base::clock::Clock;
 use crate::base::wait::Notify;
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile, WriteBuffer};
-use crate::model::LogPosition;
+use crate::model::{LogPosition, SegmentId};
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -78,13 +78,15 @@ pub struct Checkpoints {
     cores: u16,
     board: Arc<CheckpointBoard>,
     /// Segments of earlier starts.
-    older: Arc<Vec<CoveredSegment>>,
+    pub older: RefCell<Vec<CoveredSegment>>,
     /// The last applied sequence of every partition.
     sequences: RefCell<Vec<u64>>,
     wanted: Notify,
     logged_bytes: Cell<u64>,
     due_at_bytes: Cell<u64>,
     log_bytes: u64,
+    /// The segment in which the log goes on behind the current one.
+    covered_to: Cell<Option<SegmentId>>,
     /// When the newest one was begun.
     begun_at_bytes: Cell<u64>,
     /// The current one.
@@ -111,7 +113,8 @@ impl Checkpoints {
             }),
             cores: u16::try_from(seed.cores).expect("cores were counted"),
             board: seed.board.clone(),
-            older: seed.covered.clone(),
+            older: RefCell::new(seed.covered.to_vec()),
+            covered_to: Cell::new(None),
             sequences: RefCell::new(seed.sequences.clone()),
             wanted: Notify::new(),
             logged_bytes: Cell::new(0),
@@ -129,6 +132,13 @@ impl Checkpoints {
             current: RefCell::new(None),
             garbage: RefCell::default(),
         }
+    }
+
+    /// The segment from which on a start may read the log. `None`: also logs of earlier starts, because a core has no
+    /// checkpoint of this one.
+    pub fn log_is_read_from(&self) -> Option<SegmentId> {
+        let all_have_one = self.board.missing.load(Ordering::Acquire) == 0;
+        self.covered_to.get().filter(|_| all_have_one)
     }
 
     /// A group of `bytes` is durable.
@@ -434,6 +444,7 @@ impl<E: Environment> Inner<E> {
             return Ok(0);
         }
         self.switch_to(file_name, written);
+        self.checkpoints.covered_to.set(Some(position.segment));
         let bytes = draft.at + written.map_or(0, |(_, len)| len);
         self.meters.checkpoints.add(1);
         self.meters.checkpoint_bytes.set(bytes as i64);
@@ -459,7 +470,8 @@ impl<E: Environment> Inner<E> {
             }
         }
         let mut segments = Slice::new(slice_kind::SEGMENTS, as_of);
-        for segment in self.checkpoints.older.iter().chain(&log.written) {
+        let older = self.checkpoints.older.borrow();
+        for segment in older.iter().chain(&log.written) {
             segments.add(|out| put_segment(out, segment));
         }
         let mut spool = Slice::new(slice_kind::SPOOL, as_of);

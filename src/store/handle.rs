@@ -7,6 +7,7 @@
 
 use super::body::store_bodies;
 use super::checkpointer::Checkpoints;
+use super::compaction::Compaction;
 use super::group::Reply;
 use super::log::{Log, LogStart, Next, Room, bodies_bytes};
 use super::meters::StoreMeters;
@@ -29,9 +30,10 @@ use crate::base::guard::AbortOnUnwind;
 use crate::base::oneshot;
 use crate::base::wait::{Notify, Waiter};
 use crate::disk::{Disk, DiskError};
-use crate::model::{AccountId, PARTITIONS, Partition, SPOOL_PARTITIONS};
+use crate::model::{AccountId, PARTITIONS, Partition, SPOOL_PARTITIONS, SegmentId};
 use crate::proto::imap::types::InternalDate;
 use bytes::Bytes;
+use smallvec::smallvec;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -70,6 +72,9 @@ pub(super) struct Inner<E: Environment> {
     /// Somebody saw an old number of free bytes.
     pub wants_free_bytes: Cell<bool>,
     pub checkpoints: Checkpoints,
+    pub compaction: Compaction,
+    /// Batches were applied, or never will be.
+    pub settled: Notify,
     pub meters: Arc<StoreMeters>,
     pub ended: Notify,
     pub has_ended: Cell<bool>,
@@ -117,15 +122,31 @@ impl<E: Environment> Inner<E> {
         &self,
         bytes: usize,
         bodies: &[Body],
-        plan: impl FnOnce(&mut Planner<'_>, &[Chunks], u64) -> Result<Plan, StoreError>,
+        plan: impl FnOnce(&mut Planner<'_>, &[Chunks], &[u64]) -> Result<Plan, StoreError>,
     ) -> Reply {
         let receiver = {
             let _turn = self.line.turn().await;
-            self.wait_for_room(bytes + bodies_bytes(bodies, &self.options))
-                .await?;
-            self.encode(bodies, plan)?
+            self.encode_in_turn(bytes, bodies, plan).await?
         };
+        self.answer(receiver).await
+    }
+
+    /// The first half of a commit, for the holder of the turn.
+    pub async fn encode_in_turn(
+        &self,
+        bytes: usize,
+        bodies: &[Body],
+        plan: impl FnOnce(&mut Planner<'_>, &[Chunks], &[u64]) -> Result<Plan, StoreError>,
+    ) -> Result<oneshot::Receiver<Reply>, StoreError> {
+        self.wait_for_room(bytes + bodies_bytes(bodies, &self.options))
+            .await?;
+        let receiver = self.encode(bodies, plan)?;
         self.work.notify_all();
+        Ok(receiver)
+    }
+
+    /// The second half of a commit.
+    pub async fn answer(&self, receiver: oneshot::Receiver<Reply>) -> Reply {
         // The writer is gone without an answer: the server is stopping.
         receiver.await.unwrap_or(Err(StoreError::ShuttingDown))
     }
@@ -133,7 +154,7 @@ impl<E: Environment> Inner<E> {
     fn encode(
         &self,
         bodies: &[Body],
-        plan: impl FnOnce(&mut Planner<'_>, &[Chunks], u64) -> Result<Plan, StoreError>,
+        plan: impl FnOnce(&mut Planner<'_>, &[Chunks], &[u64]) -> Result<Plan, StoreError>,
     ) -> Result<oneshot::Receiver<Reply>, StoreError> {
         let _guard = AbortOnUnwind::over("the open group");
         let mut log = self.log.borrow_mut();
@@ -146,7 +167,7 @@ impl<E: Environment> Inner<E> {
                 pending,
                 now: self.env.clock().now(),
             };
-            plan(&mut planner, &chunks, log.next_sequence(self.spool_partition))?
+            plan(&mut planner, &chunks, log.sequences())?
         };
         let put = log.put_bodies(bodies);
         assert_eq!(put, chunks, "bodies lie where they were planned");
@@ -210,6 +231,39 @@ impl<E: Environment> Inner<E> {
         Ok(pins)
     }
 
+    /// `None`: it lies in a segment that is freed.
+    async fn open_pinned(
+        &self,
+        account: AccountId,
+        row: &MessageRow,
+    ) -> Result<Option<StoredMessage>, StoreError> {
+        let is_leaving = |segment: SegmentId| self.compaction.leaving.borrow().contains(&segment);
+        let own = row.record.segment;
+        // Pinned first: whoever removes segments says so before looking for pins.
+        let mut pins = smallvec![self.compaction.reads.pin(own)];
+        if is_leaving(own) {
+            return Ok(None);
+        }
+        let mut message = match self.reader.open_message(account, row).await {
+            Err(StoreError::Disk(DiskError::NotFound { .. })) => return Ok(None),
+            opened => opened?,
+        };
+        let mut last = own;
+        for chunk in &message.chunks {
+            let segment = chunk.position.segment;
+            if segment == last || segment == own {
+                continue;
+            }
+            last = segment;
+            pins.push(self.compaction.reads.pin(segment));
+            if is_leaving(segment) || !self.reader.is_there(segment).await? {
+                return Ok(None);
+            }
+        }
+        message.pins = pins;
+        Ok(Some(message))
+    }
+
     pub fn notify_watchers(&self, accounts: &BTreeSet<AccountId>) {
         let mut watchers = self.watchers.borrow_mut();
         for account in accounts {
@@ -256,6 +310,7 @@ impl<E: Environment> Store<E> {
         let reader = LogReader::new(env.disk().clone(), store_id);
         reader.know(segment.id, segment.record_seed(), segment.file.clone());
         let checkpoints = Checkpoints::new(&seed);
+        let compaction = Compaction::new(&seed);
         let mut state = seed.state;
         begin(&mut state);
         let unfinished = state.spool.values().cloned().collect();
@@ -284,6 +339,8 @@ impl<E: Environment> Store<E> {
             aside: Notify::new(),
             wants_free_bytes: Cell::new(false),
             checkpoints,
+            compaction,
+            settled: Notify::new(),
             meters: meters_at_start(free_bytes),
             ended: Notify::new(),
             has_ended: Cell::new(false),
@@ -312,6 +369,12 @@ impl<E: Environment> Store<E> {
         while self.0.has_started.get() && !self.0.has_ended.get() {
             ended.changed().await;
         }
+    }
+
+    /// Its limits.
+    #[must_use]
+    pub fn options(&self) -> &StoreOptions {
+        &self.0.options
     }
 
     /// What this core's store did so far.
@@ -364,7 +427,7 @@ impl<E: Environment> Store<E> {
         let bodies = self.0.ready_bodies(vec![body]).await?;
         let bytes = recipients_bytes(&recipients, bodies.first());
         let _pins = self.0.load_for(&recipients).await?;
-        let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], _| {
+        let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], _: &[u64]| {
             let body = PlannedBody {
                 chunks: &chunks[0],
                 internal_date,
@@ -394,7 +457,8 @@ impl<E: Environment> Store<E> {
         let bytes = recipients_bytes(&recipients, bodies.first());
         let partition = self.0.spool_partition;
         let mut entry = None;
-        let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], sequence| {
+        let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], sequences: &[u64]| {
+            let sequence = sequences[usize::from(partition)] + 1;
             let body = PlannedBody {
                 chunks: &chunks[0],
                 internal_date,
@@ -421,7 +485,8 @@ impl<E: Environment> Store<E> {
     /// # Errors
     /// As for every commit.
     pub async fn spool_done(&self, key: SpoolKey) -> Result<(), StoreError> {
-        let plan = |_: &mut Planner<'_>, _: &[Chunks], _| Ok(Plan::of_record(Record::SpoolDone { key }));
+        let plan =
+            |_: &mut Planner<'_>, _: &[Chunks], _: &[u64]| Ok(Plan::of_record(Record::SpoolDone { key }));
         self.0.commit(RECIPIENT_BYTES_MAX, &[], plan).await.map(|_| ())
     }
 
@@ -448,7 +513,7 @@ impl<E: Environment> Store<E> {
         let records = partitions
             .into_iter()
             .map(|partition| Record::SpoolForget { partition, key });
-        let plan = |_: &mut Planner<'_>, _: &[Chunks], _| {
+        let plan = |_: &mut Planner<'_>, _: &[Chunks], _: &[u64]| {
             Ok(Plan {
                 records: records.collect(),
                 ..Plan::barrier()
@@ -476,8 +541,9 @@ impl<E: Environment> Store<E> {
         let _pin = self.load(account).await?;
         let uids = super::codec::UidSet::new(take_uids(&mut change));
         let bytes = change_bytes_max(&change, &uids) + stored_refs_bytes(&bodies);
-        let plan =
-            |planner: &mut Planner<'_>, chunks: &[Chunks], _| planner.change(account, change, uids, chunks);
+        let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], _: &[u64]| {
+            planner.change(account, change, uids, chunks)
+        };
         self.0.commit(bytes, &bodies, plan).await
     }
 
@@ -498,7 +564,7 @@ impl<E: Environment> Store<E> {
         if self.0.state.borrow().durable(account).is_some() {
             return Ok(());
         }
-        let plan = |planner: &mut Planner<'_>, _: &[Chunks], _| Ok(planner.ensure_account(account));
+        let plan = |planner: &mut Planner<'_>, _: &[Chunks], _: &[u64]| Ok(planner.ensure_account(account));
         self.0.commit(RECIPIENT_BYTES_MAX, &[], plan).await.map(|_| ())
     }
 
@@ -525,16 +591,27 @@ impl<E: Environment> Store<E> {
         self.0.reader.read_ahead(rows).await;
     }
 
-    /// Reads a message's record.
+    /// Reads a message's record. `row` may be out of date: if compaction has moved the message since, it is found where
+    /// it is now.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`], [`StoreError::Disk`].
+    /// [`StoreError::Damaged`], [`StoreError::Disk`]; [`StoreError::Cannot`] when it was expunged and is not kept any more.
     pub async fn open_message(
         &self,
         account: AccountId,
         row: &MessageRow,
     ) -> Result<StoredMessage, StoreError> {
-        self.0.reader.open_message(account, row).await
+        let mut row = *row;
+        loop {
+            if let Some(message) = self.0.open_pinned(account, &row).await? {
+                return Ok(message);
+            }
+            row = self
+                .0
+                .compaction
+                .moved_row(account, &row)
+                .ok_or(StoreError::Cannot("the message is not kept any more"))?;
+        }
     }
 
     /// Octets of `range` of prefix + body, each piece checked against its CRC before it is returned. Ask for at most

@@ -74,6 +74,8 @@ pub struct Log<F: DiskFile> {
     last_group_bytes: usize,
     group_sequence: u64,
     commits: u64,
+    /// The newest commit that is applied.
+    settled: u64,
     sequences: Vec<u64>,
     scratch: Vec<u8>,
 }
@@ -123,6 +125,7 @@ impl<F: DiskFile> Log<F> {
             last_group_bytes: 0,
             group_sequence: 0,
             commits: 0,
+            settled: 0,
             sequences: start.sequences,
             scratch: Vec::new(),
         }
@@ -302,7 +305,7 @@ impl<F: DiskFile> Log<F> {
             return Chunks::from_slice(stored);
         }
         let mut cursor = PieceCursor::new(body.pieces());
-        let mut email_id = None;
+        let mut email_id = body.email_id();
         let lens = chunk_lens(body.len(), &self.options);
         lens.enumerate()
             .map(|(index, bytes)| self.put_chunk(&mut email_id, index, bytes, &mut cursor))
@@ -339,6 +342,21 @@ impl<F: DiskFile> Log<F> {
         };
         self.open_mut().batches.push(batch);
         commit
+    }
+
+    /// This commit and all before it are applied.
+    pub fn note_settled(&mut self, commit: u64) {
+        self.settled = commit;
+    }
+
+    /// Is everything that was encoded durable and applied?
+    pub fn is_quiet(&self) -> bool {
+        self.settled == self.commits
+    }
+
+    /// The last sequence of every partition, in flight or not.
+    pub fn sequences(&self) -> &[u64] {
+        &self.sequences
     }
 
     /// The sequence that the next record of `partition` will have.

@@ -36,6 +36,8 @@ mod checkpoint_state;
 mod checkpointer;
 mod codec;
 mod cold;
+mod compaction;
+mod found;
 mod frame;
 mod group;
 mod handle;
@@ -48,8 +50,10 @@ mod pins;
 mod plan;
 mod plan_account;
 mod reader;
+mod rebuild;
 mod record;
 mod recovery;
+mod restated;
 mod restore;
 mod scan;
 mod segment;
@@ -59,6 +63,7 @@ mod superblock;
 pub mod tools;
 mod turn;
 mod types;
+mod undelete;
 mod windows;
 mod writer;
 
@@ -66,6 +71,7 @@ mod writer;
 pub(crate) mod tests;
 
 pub use body::{Body, BodyWriter};
+pub use compaction::{Answer as CompactionAnswer, PassReport, Step as CompactionStep, compact};
 pub use handle::Store;
 pub use options::{BODY_IN_MEMORY_BYTES_MAX, CHUNK_BYTES_MAX, RESERVE_BYTES, SEGMENT_BYTES, StoreOptions};
 pub use pins::Pin;
@@ -80,3 +86,4 @@ pub use types::{
     AccountChange, Change, ChunkRef, CommitReceipt, Delivery, Environment, LocalRecipient, MailboxChange,
     NewMessage, Outcome, SpoolEntry, SpoolKey, StoreError, StoredMessage,
 };
+pub use undelete::{RESTORED, Wanted};

@@ -55,6 +55,26 @@ pub const LOADED_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How old the known number of free bytes may be before a delivery asks again.
 pub const FREE_BYTES_AGE_MS: i64 = 1_000;
 
+/// How long what was expunged can be brought back, and is known to sessions that synchronise.
+pub const EXPUNGED_KEPT_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
+
+/// Dead bytes below which compaction does not begin: a pass says all accounts anew, which a small store would do for
+/// little.
+pub const COMPACTION_DEAD_BYTES_MIN: u64 = 256 * 1024 * 1024;
+
+/// Percent of the bytes in finished segments that must be dead before compaction begins: with a quarter dead, what a pass
+/// writes to say accounts anew (about 30 bytes a message) is under 1 % of what it frees at 50 KiB a message.
+pub const COMPACTION_DEAD_PERCENT: u64 = 25;
+
+/// A segment with more than this percent alive is left alone: freeing it would cost more writing than it gives back.
+pub const COMPACTION_LIVE_PERCENT_MAX: u64 = 70;
+
+/// Live bytes that one pass writes anew at most: what is freed comes back in steps, and a pass ends within minutes.
+pub const COMPACTION_PASS_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Bytes a pass writes on one core in a second, at most: about a tenth of what a disk takes that is worth compacting for.
+pub const COMPACTION_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
+
 /// What tests set smaller and an admin may set otherwise. The default is right for a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
@@ -76,6 +96,14 @@ pub struct StoreOptions {
     pub checkpoint_slice_bytes: usize,
     /// See `LOADED_BYTES_MAX`.
     pub loaded_bytes_max: usize,
+    /// See [`EXPUNGED_KEPT_MS`]. Longer keeps the bytes of expunged mail for longer.
+    pub expunged_kept_ms: i64,
+    /// See `COMPACTION_DEAD_BYTES_MIN`.
+    pub compaction_dead_bytes_min: u64,
+    /// See `COMPACTION_PASS_BYTES`.
+    pub compaction_pass_bytes: u64,
+    /// See `COMPACTION_BYTES_PER_SECOND`. Less leaves more of the disk to mail and more dead bytes on it.
+    pub compaction_bytes_per_second: u64,
 }
 
 impl Default for StoreOptions {
@@ -90,6 +118,10 @@ impl Default for StoreOptions {
             checkpoint_log_factor: CHECKPOINT_LOG_FACTOR,
             checkpoint_slice_bytes: CHECKPOINT_SLICE_BYTES,
             loaded_bytes_max: LOADED_BYTES_MAX,
+            expunged_kept_ms: EXPUNGED_KEPT_MS,
+            compaction_dead_bytes_min: COMPACTION_DEAD_BYTES_MIN,
+            compaction_pass_bytes: COMPACTION_PASS_BYTES,
+            compaction_bytes_per_second: COMPACTION_BYTES_PER_SECOND,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::pending::{Pending, PendingAccount};
 use super::plan_account::Scope;
 use super::record::{MessageRecord, Record, SpoolRecipient, body_bytes};
 use super::state::{AccountState, CoreState, INBOX_ID};
+use super::undelete::Opened;
 use super::{Change, ChunkRef, LocalRecipient, NewMessage, Outcome, SpoolKey, StoreError};
 use crate::base::clock::UnixMillis;
 use crate::model::{AccountId, Flags, Keyword, MailboxId, MailboxName, Uid};
@@ -106,6 +107,15 @@ impl Planner<'_> {
             uid_validity,
         });
         (account, None, record)
+    }
+
+    /// Counts the account as changing until the plan's records are applied, for records that take no numbers.
+    pub fn touch(&mut self, id: Option<AccountId>, plan: &mut Plan) {
+        if let Some(durable) = id.and_then(|id| self.durable.accounts.get(&id)) {
+            self.pending.account(durable);
+            self.pending.begin(durable.id, 0);
+            plan.touched.push((durable.id, 0));
+        }
     }
 
     /// See [`super::Store::ensure_account`].
@@ -427,6 +437,59 @@ impl Planner<'_> {
             })));
         }
         plan.answer = Answer::Known(Outcome::Appended { uid_validity, uids });
+        Ok(added)
+    }
+}
+
+impl Planner<'_> {
+    /// Messages brought back, all of one account.
+    pub fn undelete(&mut self, id: AccountId, opened: Vec<Opened>) -> Result<Plan, StoreError> {
+        let mut plan = Plan::barrier();
+        let planned = self.undelete_into(id, opened, &mut plan);
+        match planned {
+            Ok(added) => {
+                self.pending.begin(id, added);
+                plan.touched.push((id, added));
+                Ok(plan)
+            }
+            Err(refused) => {
+                self.pending.release_unused(id);
+                Err(refused)
+            }
+        }
+    }
+
+    fn undelete_into(
+        &mut self,
+        id: AccountId,
+        opened: Vec<Opened>,
+        plan: &mut Plan,
+    ) -> Result<u64, StoreError> {
+        let (account, durable, created) = self.account(id);
+        assert!(created.is_none(), "who has graves exists");
+        let count = opened.len() as u64;
+        for opened in &opened {
+            let message = &opened.message;
+            let known = durable.and_then(|d| d.mailboxes.get(&message.mailbox));
+            let mailbox = account.mailbox(durable, message.mailbox)?;
+            mailbox.check_uids(count)?;
+            mailbox.check_keywords(known, &message.keywords)?;
+            mailbox.add_keywords(known, &message.keywords);
+        }
+        let mut added = 0;
+        for Opened { from, uid, message } in opened {
+            let taken = account.mailbox(durable, message.mailbox)?.take_uids(1);
+            added += message.size();
+            plan.records.push(Record::Undeleted {
+                mailbox: from,
+                uid,
+                message: Box::new(MessageRecord {
+                    uid: taken,
+                    mod_seq: account.take_mod_seq(),
+                    ..message
+                }),
+            });
+        }
         Ok(added)
     }
 }

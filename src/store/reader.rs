@@ -11,12 +11,13 @@ use super::record::{CHUNK_PREFIX_BYTES, MessageRecord, chunk_prefix, kind};
 use super::segment::{SegmentHeader, segment_name};
 use super::windows::{Span, Windows, merged};
 use super::{ChunkRef, MessageRow, StoreError, StoredMessage};
-use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
+use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
 use crate::model::{AccountId, LogPosition, SegmentId};
 use bytes::Bytes;
 use futures_util::future::join_all;
+use smallvec::SmallVec;
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -75,6 +76,15 @@ impl<D: Disk> LogReader<D> {
         self.recent.borrow_mut().keep(segment, start, buffer);
     }
 
+    /// Is the segment there?
+    pub async fn is_there(&self, segment: SegmentId) -> Result<bool, StoreError> {
+        match self.segment(segment).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::Disk(DiskError::NotFound { .. })) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
     async fn segment(&self, segment: SegmentId) -> Result<(RecordSeed, D::File), StoreError> {
         if let Some((seed, file)) = self.files.borrow().files.get(&segment) {
             return Ok((*seed, file.clone()));
@@ -92,12 +102,19 @@ impl<D: Disk> LogReader<D> {
         Ok((seed, file))
     }
 
-    /// Opens a message: its record, which must be one of `account`.
-    pub async fn open_message(
+    /// These segments are freed: their files are let go.
+    pub fn forget(&self, segments: &BTreeSet<SegmentId>) {
+        let mut open = self.files.borrow_mut();
+        open.files.retain(|segment, _| !segments.contains(segment));
+        open.order.retain(|segment| !segments.contains(segment));
+    }
+
+    /// A message's record, which must be one of `account`.
+    pub async fn message_record(
         &self,
         account: AccountId,
         row: &MessageRow,
-    ) -> Result<StoredMessage, StoreError> {
+    ) -> Result<MessageRecord, StoreError> {
         let position = row.record;
         let payload = self.message_payload(row).await?;
         let message = MessageRecord::of_payload(&payload)
@@ -109,11 +126,22 @@ impl<D: Disk> LogReader<D> {
         if !is_this_row {
             return Err(damaged(position, "the record is not this row's".to_owned()));
         }
+        Ok(message)
+    }
+
+    /// Opens a message: as [`Self::message_record`], for [`Self::read_message`].
+    pub async fn open_message(
+        &self,
+        account: AccountId,
+        row: &MessageRow,
+    ) -> Result<StoredMessage, StoreError> {
+        let message = self.message_record(account, row).await?;
         Ok(StoredMessage {
             size: message.size(),
             prefix: message.prefix,
             chunks: message.chunks,
             email_id: message.email_id,
+            pins: SmallVec::new(),
         })
     }
 
@@ -265,7 +293,8 @@ fn checked_payload(
 
 /// A message's record may have been written anew.
 fn is_kind(found: u8, wanted: u8) -> bool {
-    found == wanted || (found, wanted) == (kind::MESSAGE_MOVED, kind::MESSAGE)
+    let is_message = matches!(found, kind::MESSAGE_MOVED | kind::UNDELETED);
+    found == wanted || is_message && wanted == kind::MESSAGE
 }
 
 /// The part of `start..start + len` that lies in `range`, relative to `start`.

@@ -72,8 +72,10 @@ pub mod kind {
     pub const SPOOL_RESTATED: u8 = 26;
     /// [`super::Record::PartitionEnds`]
     pub const PARTITION_ENDS: u8 = 27;
+    /// [`super::Record::Undeleted`]
+    pub const UNDELETED: u8 = 28;
     /// The highest that is known.
-    pub const LAST: u8 = PARTITION_ENDS;
+    pub const LAST: u8 = UNDELETED;
 }
 
 /// The first bytes of a chunk's payload, before its piece of the body: for whoever salvages a damaged store.
@@ -122,7 +124,7 @@ pub struct MessageRecord {
 }
 
 impl MessageRecord {
-    /// Of the payload of a [`Record::Message`] or [`Record::MessageMoved`].
+    /// Of the payload of a [`Record::Message`], [`Record::MessageMoved`] or [`Record::Undeleted`].
     pub fn of_payload(payload: &[u8]) -> Result<Self, Malformed> {
         decode_message(&mut Reader::new(payload))
     }
@@ -268,6 +270,14 @@ pub enum Record {
         key: SpoolKey,
         payload: Bytes,
     },
+    /// A grave is opened: its message is in a mailbox again, under a new UID. The grave stays, as of one that has moved.
+    Undeleted {
+        /// Of the grave.
+        mailbox: MailboxId,
+        /// Of the grave.
+        uid: Uid,
+        message: Box<MessageRecord>,
+    },
     PartitionEnds {
         partition: u16,
         /// Sequence of the [`Record::PartitionBegins`].
@@ -313,6 +323,7 @@ impl Record {
             | Self::Transfer { account, .. } => Some(*account),
             Self::Message(message) => Some(message.account),
             Self::MessageMoved(moved) => Some(moved.message.account),
+            Self::Undeleted { message, .. } => Some(message.account),
             Self::Spool { .. }
             | Self::SpoolForget { .. }
             | Self::SpoolDone { .. }
@@ -341,6 +352,7 @@ impl Record {
             | Self::Transfer { account, .. } => account.partition().0,
             Self::Message(message) => message.account.partition().0,
             Self::MessageMoved(moved) => moved.message.account.partition().0,
+            Self::Undeleted { message, .. } => message.account.partition().0,
             Self::Spool { partition, .. }
             | Self::PartitionBegins { partition }
             | Self::ServedRestated { partition, .. }
@@ -375,6 +387,7 @@ impl Record {
             Self::Transfer { .. } => kind::TRANSFER_DATED,
             Self::GravesForgotten { .. } => kind::GRAVES_FORGOTTEN,
             Self::MessageMoved(_) => kind::MESSAGE_MOVED,
+            Self::Undeleted { .. } => kind::UNDELETED,
             Self::PartitionBegins { .. } => kind::PARTITION_BEGINS,
             Self::AccountRestated { .. } => kind::ACCOUNT_RESTATED,
             Self::ServedRestated { .. } => kind::SERVED_RESTATED,
@@ -512,6 +525,15 @@ impl Record {
                 }
             }
             Self::PartitionBegins { .. } => {}
+            Self::Undeleted {
+                mailbox,
+                uid,
+                message,
+            } => {
+                encode_message(message, out);
+                put_u32(out, mailbox.0);
+                put_u32(out, uid.value());
+            }
             Self::AccountRestated {
                 account,
                 part,
@@ -651,6 +673,14 @@ impl Record {
             },
             kind::MESSAGE_MOVED => Self::MessageMoved(Box::new(decode_moved(input)?)),
             kind::PARTITION_BEGINS => Self::PartitionBegins { partition },
+            kind::UNDELETED => {
+                let message = Box::new(decode_message(input)?);
+                Self::Undeleted {
+                    mailbox: mailbox(input)?,
+                    uid: uid(input)?,
+                    message,
+                }
+            }
             kind::ACCOUNT_RESTATED => Self::AccountRestated {
                 account: account(input)?,
                 part: input.u32()?,

@@ -8,21 +8,24 @@
 //! Failure: [`OpenError`]. Interrupted at any point, it is done again at the next start with the same result.
 //! Not here: one log (`scan`), what records do (`apply`), which checkpoints (`checkpoint_load`).
 
-use super::apply::{Place, apply, apply_beside_account};
+use super::apply::{Place, apply_beside_account};
 use super::checkpoint::CheckpointHeader;
 use super::checkpoint_load::{Base, load};
 use super::checkpoint_state::CoveredSegment;
 use super::checkpointer::CheckpointBoard;
 use super::codec::Malformed;
 use super::cold::Cold;
+use super::compaction::{CompactionBoard, Released};
+use super::found::{Found, check_covered, find_segments, is_outdated};
 use super::frame::{GroupHeader, RecordHeader};
 use super::group::{Segment, seal_at_cut};
 use super::options::StoreOptions;
+use super::rebuild::Rebuild;
 use super::record::Record;
-use super::scan::{LogEnd, LogName, ScanFrom, ScanSegment, has_groups, scan_log};
-use super::segment::{SegmentHeader, segment_name, segment_of_name};
+use super::scan::{LogEnd, LogName, ScanFrom, ScanSegment, scan_log};
+use super::segment::segment_name;
 use super::snapshot::{SnapshotName, read_cold};
-use super::state::CoreState;
+use super::state::{AccountState, CoreState};
 use super::superblock::open_superblock;
 use super::{Environment, MessageRow, StoreError};
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
@@ -55,6 +58,7 @@ pub struct StoreSeed {
     pub(super) board: Arc<CheckpointBoard>,
     /// Snapshot files of earlier starts that some core needs, and what of each is this core's.
     pub(super) snapshots: BTreeMap<SnapshotName, u64>,
+    pub(super) compaction: Arc<CompactionBoard>,
     pub(super) state: CoreState,
     /// The last sequence of every partition.
     pub(super) sequences: Vec<u64>,
@@ -181,37 +185,48 @@ async fn attempt<E: Environment>(
 ) -> Result<Recovered, Unopened> {
     let files = env.disk().list().await?;
     let superblock = open_superblock(env, &files).await?;
-    let mut found = find_segments(env, superblock.store_id, &files).await?;
-    let mut loaded = load(env.disk(), superblock.store_id, &files).await;
+    let store_id = superblock.store_id;
+    let (released, mut old_lists) = Released::load(env.disk(), store_id, &files).await?;
+    let mut found = find_segments(env, store_id, &files, &released).await?;
+    let mut loaded = load(env.disk(), store_id, &files).await;
     found.incarnation = found.incarnation.max(loaded.incarnation);
     if !uses_checkpoints {
         loaded.give_up();
     }
-    let base = loaded.base.take();
+    let base = loaded.base.take().filter(|base| !is_outdated(base, &released));
     let mut covered = BTreeMap::new();
     if let Some(base) = &base {
-        check_covered(base, &found)?;
+        check_covered(base, &found, &released)?;
         covered.clone_from(&base.segments);
+        covered.retain(|id, segment: &mut CoveredSegment| !released.has(segment.log, *id));
         found.leave_out_covered(base);
+    } else {
+        loaded.give_up();
     }
     let mut replay = Replay::new(base);
     replay.report.ignored_checkpoints = loaded.bad;
     let mut ends = Vec::new();
     for (name, segments) in &found.logs {
-        let end = replay.log(superblock.store_id, *name, segments).await?;
+        let end = replay.log(store_id, *name, segments, &released).await?;
         replay.report.torn_tail_bytes += end.torn_bytes;
         check_sealed(*name, &end, found.incarnation)?;
         ends.push(end);
     }
-    replay.load_deferred(env.disk(), superblock.store_id).await?;
+    replay.check_explained()?;
+    replay.load_deferred(env.disk(), store_id).await?;
     let incarnation = found.incarnation + 1;
     found.useless.append(&mut loaded.junk);
-    make_durable(env, superblock.store_id, &found, &ends, incarnation).await?;
+    found.useless.append(&mut old_lists);
+    make_durable(env, store_id, &found, &ends, incarnation).await?;
     for ((name, segments), end) in found.logs.iter().zip(&ends) {
         cover(&mut covered, *name, segments, end);
     }
     replay.report.segments = covered.len() as u64;
+    if !released.runs.is_empty() {
+        check_rows(&replay.state, &covered)?;
+    }
     let covered = Arc::new(covered.into_values().collect());
+    let compaction = Arc::new(CompactionBoard::new(released));
     let snapshots = loaded.snapshots.keys().copied();
     let board = Arc::new(CheckpointBoard::new(cores, loaded.used, snapshots));
     let next_segment = Arc::new(AtomicU32::new(found.last_segment + 1));
@@ -219,10 +234,11 @@ async fn attempt<E: Environment>(
     let mut recovered = replay.finish(cores, |core, state, sequences| StoreSeed {
         core,
         cores,
-        store_id: superblock.store_id,
+        store_id,
         incarnation,
         next_segment: next_segment.clone(),
         covered: Arc::clone(&covered),
+        compaction: compaction.clone(),
         board: board.clone(),
         snapshots: shares.of(core),
         state,
@@ -231,126 +247,6 @@ async fn attempt<E: Environment>(
     });
     recovered.report.incarnation = incarnation;
     Ok(recovered)
-}
-
-/// The segments of a store, by log.
-struct Found<F> {
-    logs: BTreeMap<LogName, Vec<ScanSegment<F>>>,
-    /// Files that never held a group.
-    useless: Vec<String>,
-    /// The highest of any header; 0 in a new store.
-    incarnation: u32,
-    last_segment: u32,
-}
-
-async fn find_segments<E: Environment>(
-    env: &E,
-    store_id: u64,
-    files: &[(String, u64)],
-) -> Result<Found<FileOf<E>>, OpenError> {
-    let mut named: Vec<(SegmentId, u64)> = files
-        .iter()
-        .filter_map(|(name, len)| Some((segment_of_name(name)?, *len)))
-        .collect();
-    named.sort_unstable();
-    let mut found = Found {
-        logs: BTreeMap::new(),
-        useless: Vec::new(),
-        incarnation: 0,
-        last_segment: 0,
-    };
-    for (id, len) in named {
-        found.last_segment = id.0;
-        let file = env.disk().open(&segment_name(id)).await?;
-        let block = file.read_at(0, BLOCK_BYTES).await?;
-        let header = SegmentHeader::decode(block.as_ref());
-        let start = LogPosition {
-            segment: id,
-            offset: 0,
-        };
-        match header {
-            Ok(header) if header.store_id != store_id || header.segment != id => {
-                let what = "the segment belongs to another store or has another's name".to_owned();
-                return Err(OpenError::Damaged {
-                    position: start,
-                    what,
-                });
-            }
-            Ok(header) => {
-                found.incarnation = found.incarnation.max(header.incarnation);
-                let name = LogName {
-                    incarnation: header.incarnation,
-                    log: header.log,
-                };
-                let segment = ScanSegment {
-                    file,
-                    len,
-                    id,
-                    generation: header.generation,
-                    version: header.version,
-                };
-                found.logs.entry(name).or_default().push(segment);
-            }
-            // The header is durable before the first group is written: with a group behind it, it was right once.
-            Err(why) if has_groups(store_id, &file, len, id).await? => {
-                let what = format!("the segment's header: {why}");
-                return Err(OpenError::Damaged {
-                    position: start,
-                    what,
-                });
-            }
-            Err(_) => found.useless.push(segment_name(id)),
-        }
-    }
-    Ok(found)
-}
-
-impl<F> Found<F> {
-    /// Leaves of the logs what is behind the checkpoints. Those of older starts were sealed before it.
-    fn leave_out_covered(&mut self, base: &Base) {
-        self.logs.retain(|name, segments| {
-            if let Some(header) = base.header(*name).filter(|header| header.sequence > 0) {
-                segments.retain(|segment| segment.id >= header.position.segment);
-            }
-            name.incarnation >= base.incarnation
-        });
-    }
-}
-
-/// What a checkpoint covers is not read again, but it must be there: messages lie in it.
-fn check_covered<F>(base: &Base, found: &Found<F>) -> Result<(), OpenError> {
-    let mut there = HashMap::new();
-    for (name, segments) in &found.logs {
-        there.extend(segments.iter().map(|s| (s.id, (*name, s.generation, s.len))));
-    }
-    for (id, segment) in &base.segments {
-        let what = match there.get(id) {
-            None => "the segment is missing",
-            Some((log, generation, _)) if *log != segment.log || *generation != segment.generation => {
-                "the segment is another than was written"
-            }
-            Some((_, _, len)) if *len < u64::from(segment.end) => "the end of the segment is gone",
-            Some(_) => continue,
-        };
-        let position = LogPosition {
-            segment: *id,
-            offset: 0,
-        };
-        return Err(OpenError::Damaged {
-            position,
-            what: what.to_owned(),
-        });
-    }
-    for header in base.headers.iter().filter(|header| header.sequence > 0) {
-        if !base.segments.contains_key(&header.position.segment) {
-            let what = "the checkpoint ends in a segment it does not name".to_owned();
-            return Err(OpenError::Damaged {
-                position: header.position,
-                what,
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Notes the segments that a log has something in, sealed by now.
@@ -378,6 +274,25 @@ fn cover<F>(
         };
         covered.insert(segment.id, segment);
     }
+}
+
+/// Where compaction has freed segments, no message may lie in one that is not there.
+fn check_rows(state: &CoreState, there: &BTreeMap<SegmentId, CoveredSegment>) -> Result<(), OpenError> {
+    let mut seen = None;
+    for row in state.accounts.values().flat_map(AccountState::rows_and_graves) {
+        let pair = (row.record.segment, row.body_segment);
+        if seen == Some(pair) {
+            continue;
+        }
+        if !there.contains_key(&pair.0) || !there.contains_key(&pair.1) {
+            return Err(OpenError::Damaged {
+                position: row.record,
+                what: "a message lies in a segment that is not there".to_owned(),
+            });
+        }
+        seen = Some(pair);
+    }
+    Ok(())
 }
 
 /// An older start's log was sealed by the recovery before the next start: without a seal its end is gone.
@@ -522,6 +437,8 @@ struct Replay {
     headers: Vec<CheckpointHeader>,
     /// See [`Base::ahead`].
     ahead: HashMap<AccountId, LogPosition>,
+    /// Of partitions whose records are not all there any more.
+    rebuild: Rebuild,
 }
 
 impl Replay {
@@ -546,6 +463,7 @@ impl Replay {
             },
             headers: base.headers,
             ahead: base.ahead,
+            rebuild: Rebuild::default(),
         }
     }
 
@@ -555,6 +473,7 @@ impl Replay {
         store_id: u64,
         name: LogName,
         segments: &[ScanSegment<F>],
+        released: &Released,
     ) -> Result<LogEnd, OpenError> {
         if name.incarnation > self.report.checkpoint {
             // Later logs lie behind all that any account was taken from.
@@ -578,7 +497,7 @@ impl Replay {
             });
         }
         let each = |position, header, payload: &[u8]| self.record(position, header, payload);
-        scan_log(store_id, name, segments, from, each).await
+        scan_log(store_id, name, segments, released, from, each).await
     }
 
     /// Records come by incarnation, log and place: for each partition that is the order of (epoch, sequence), because
@@ -593,10 +512,14 @@ impl Replay {
             .sequences
             .get_mut(usize::from(header.partition))
             .ok_or(Malformed("an unknown partition"))?;
-        if header.sequence != *last + 1 {
-            return Err(Malformed("records of its partition before it are missing"));
-        }
+        let missing = header
+            .sequence
+            .checked_sub(*last + 1)
+            .ok_or(Malformed("a record that was there before"))?;
         *last = header.sequence;
+        if missing > 0 {
+            self.rebuild.gap(header.partition, position, missing);
+        }
         let record = Record::decode(header.kind, header.partition, payload)?;
         let bytes = u32::try_from(header.record_bytes()).map_err(|_| Malformed("it is too long"))?;
         let place = Place {
@@ -611,10 +534,24 @@ impl Replay {
             apply_beside_account(&mut self.state, &record);
             self.deferred.entry(account).or_default().push((place, record));
         } else {
-            apply(&mut self.state, place, &record)?;
+            self.rebuild.record(&mut self.state, place, &record)?;
         }
         self.report.records += 1;
         Ok(())
+    }
+
+    /// Records that are missing must have been said anew.
+    fn check_explained(&self) -> Result<(), OpenError> {
+        match self.rebuild.unexplained().next() {
+            None => Ok(()),
+            Some(gap) => Err(OpenError::Damaged {
+                position: gap.position,
+                what: format!(
+                    "{} records of partition {} before it are missing",
+                    gap.missing, gap.partition
+                ),
+            }),
+        }
     }
 
     /// The account that `record` needs in memory, if it is not.
@@ -701,4 +638,4 @@ impl Replay {
 }
 
 /// Rows are what most of a recovered state is made of.
-const _: () = assert!(size_of::<MessageRow>() <= 64);
+const _: () = assert!(size_of::<MessageRow>() <= 72);

@@ -343,7 +343,7 @@ impl<E: Environment> Restorer<E> {
 
     async fn write(&self, records: Vec<Record>) -> Result<(), RestoreError> {
         let bytes = records.iter().map(encoded_bytes).sum();
-        let plan = |_: &mut Planner<'_>, _: &[Chunks], _| {
+        let plan = |_: &mut Planner<'_>, _: &[Chunks], _: &[u64]| {
             Ok(Plan {
                 records: records.into(),
                 ..Plan::barrier()
@@ -389,7 +389,7 @@ impl<E: Environment> Restorer<E> {
         };
         let bytes = messages.iter().map(of_message).sum();
         let mut put_at: Vec<Chunks> = Vec::new();
-        let plan = |_: &mut Planner<'_>, chunks: &[Chunks], _| {
+        let plan = |_: &mut Planner<'_>, chunks: &[Chunks], _: &[u64]| {
             put_at = chunks.to_vec();
             let record = |(account, image, place): (AccountId, MessageImage, usize)| {
                 Record::Message(Box::new(record(account, image, &chunks[place], line_ends[place])))

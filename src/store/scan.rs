@@ -9,6 +9,7 @@
 
 use super::OpenError;
 use super::codec::Malformed;
+use super::compaction::Released;
 use super::frame::{GROUP_HEADER_BYTES, GroupHeader, RecordHeader, RecordSeed};
 use super::record::kind;
 use crate::disk::{BLOCK_BYTES, DiskError, DiskFile};
@@ -83,6 +84,16 @@ pub struct LogEnd {
     pub ends: Vec<u32>,
 }
 
+impl LogEnd {
+    /// Goes on behind groups that compaction has freed: they fill whole segments.
+    fn pass_released(&mut self, name: LogName, released: &Released) {
+        while let Some(run) = released.at(name, self.sequence + 1) {
+            self.sequence = run.last_group;
+            self.is_sealed = run.has_seal;
+        }
+    }
+}
+
 /// A part of a file in memory.
 pub struct Window<B> {
     start: u64,
@@ -118,12 +129,13 @@ impl<B: AsRef<[u8]>> Window<B> {
     }
 }
 
-/// Reads a log's segments, which ascend by id, from `from` in the first of them, and gives every record but chunks and
+/// Reads a log's segments, which ascend by id and of which some may have been freed, from `from` in the first of them, and gives every record but chunks and
 /// seals to `each`.
 pub async fn scan_log<F: DiskFile>(
     store_id: u64,
     name: LogName,
     segments: &[ScanSegment<F>],
+    released: &Released,
     from: ScanFrom,
     mut each: impl FnMut(LogPosition, RecordHeader, &[u8]) -> Result<(), Malformed>,
 ) -> Result<LogEnd, OpenError> {
@@ -145,6 +157,7 @@ pub async fn scan_log<F: DiskFile>(
         *behind = from.offset;
     }
     for (index, segment) in segments.iter().enumerate() {
+        end.pass_released(name, released);
         if end.is_sealed {
             break;
         }
@@ -164,6 +177,7 @@ pub async fn scan_log<F: DiskFile>(
             }
         }
     }
+    end.pass_released(name, released);
     if !end.is_sealed {
         end.torn_bytes = scan.check_behind(segments, &end).await?;
     }

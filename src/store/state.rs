@@ -9,7 +9,8 @@ use super::cold::{Cold, Kept};
 use super::{AccountChange, MailboxChange, SpoolEntry, SpoolKey};
 use crate::base::clock::UnixMillis;
 use crate::model::{
-    AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SpecialUse, Uid, UidValidity,
+    AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SegmentId, SpecialUse, Uid,
+    UidValidity,
 };
 use crate::proto::imap::types::InternalDate;
 use smallvec::SmallVec;
@@ -94,6 +95,13 @@ impl AccountState {
         self.next_uid_validity = self.next_uid_validity.max(mailbox.uid_validity.0 + 1);
         self.names.insert(mailbox.name.clone(), mailbox.id);
         self.mailboxes.insert(mailbox.id, mailbox);
+    }
+
+    /// Every row that refers to a message record, of what is there and of what can be brought back.
+    pub(super) fn rows_and_graves(&self) -> impl Iterator<Item = &MessageRow> {
+        let mailboxes = self.mailboxes.values();
+        let own = mailboxes.flat_map(|mailbox| mailbox.rows.iter().chain(kept_rows(&mailbox.graves)));
+        own.chain(self.buried.iter().flat_map(|mailbox| kept_rows(&mailbox.graves)))
     }
 
     /// The mailbox of this name.
@@ -251,6 +259,10 @@ pub struct MessageRow {
     pub record: LogPosition,
     /// Length of that record, so that one read fetches it.
     pub record_bytes: u32,
+    /// The segment with the body's first chunk.
+    pub body_segment: SegmentId,
+    /// Other chunks of the body lie in other segments.
+    pub is_body_scattered: bool,
     /// Octets it is longer by when every line, the last one too, ends in CRLF: what POP3 announces is `size` plus this.
     pub line_end_octets: u32,
 }
@@ -266,6 +278,12 @@ pub struct Grave {
     pub at: UnixMillis,
     /// It lives on in another mailbox.
     pub has_moved: bool,
+}
+
+/// What can be brought back: what has moved is where it has moved to.
+fn kept_rows(graves: &[Grave]) -> impl Iterator<Item = &MessageRow> {
+    let kept = graves.iter().filter(|grave| !grave.has_moved);
+    kept.map(|grave| &grave.row)
 }
 
 /// The messages of a mailbox that was deleted.

@@ -3,6 +3,7 @@
 //! Not here: what is done with them (`handle`), the durable state (`state`).
 
 use super::Body;
+use super::compaction::Pin;
 use crate::base::clock::Clock;
 use crate::disk::{Disk, DiskError};
 use crate::model::{
@@ -263,4 +264,6 @@ pub struct StoredMessage {
     pub size: u64,
     /// Unique per message body for the life of the store, equal for copies (RFC 8474 EMAILID).
     pub email_id: u64,
+    /// While it lives, compaction does not remove what it is read from.
+    pub(super) pins: SmallVec<[Pin; 1]>,
 }

@@ -143,6 +143,7 @@ impl<E: Environment> Inner<E> {
         let mut answers = Vec::with_capacity(batches.len());
         for batch in batches {
             let outcome = self.apply_batch(&batch);
+            self.log.borrow_mut().note_settled(batch.commit);
             self.checkpoints.note_applied(&batch);
             touched.extend(batch.touched.iter().map(|(account, _)| *account));
             answers.push((batch.waiter, self.receipt(batch.commit), outcome));
@@ -150,6 +151,7 @@ impl<E: Environment> Inner<E> {
         self.meters.commits.add(answers.len() as u64);
         self.meter_accounts();
         self.notify_watchers(&touched);
+        self.settled.notify_all();
         for (waiter, receipt, outcome) in answers {
             waiter.send(Ok((receipt, outcome)));
         }
@@ -167,6 +169,7 @@ impl<E: Environment> Inner<E> {
         let mut state = self.state.borrow_mut();
         let mut last = Outcome::Done;
         for entry in &batch.entries {
+            self.compaction.note_applied(&entry.record, entry.place);
             last = match apply(&mut state, entry.place, &entry.record) {
                 Ok(outcome) => outcome,
                 Err(why) => panic!(
@@ -218,6 +221,7 @@ impl<E: Environment> Inner<E> {
         };
         tracing::error!(log = self.core, %failed, "the log failed: commits are refused until a restart");
         answer_all(waiting, &failed);
+        self.settled.notify_all();
         self.room.notify_all();
         self.work.notify_all();
     }

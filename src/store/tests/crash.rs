@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-const CORES: usize = 2;
+pub(super) const CORES: usize = 2;
 
 thread_local! {
     /// Starts that began with a checkpoint, and those of them that had log to read behind it.
@@ -50,7 +50,7 @@ struct Told {
 
 /// Everything outside the disk that remembers.
 #[derive(Default)]
-struct Journal {
+pub(super) struct Journal {
     accounts: RefCell<BTreeMap<AccountId, Told>>,
     /// Bodies spooled to [`spool_recipients`]: asked for, acknowledged.
     spooled: RefCell<Vec<(Vec<u8>, bool)>>,
@@ -64,7 +64,7 @@ fn account_on(core: usize, from: u64) -> AccountId {
 }
 
 /// Two accounts for scripts, on different cores.
-fn scripted() -> [AccountId; 2] {
+pub(super) fn scripted() -> [AccountId; 2] {
     [account_on(0, 100), account_on(1, 200)]
 }
 
@@ -141,20 +141,36 @@ async fn run_spool(stores: Vec<Store<SimEnvironment>>, journal: Rc<Journal>) {
 }
 
 /// Runs the whole scenario on `disk` until it is done or everything has failed.
-fn run_scenario(disk: &SimDisk, scripts: [Vec<Op>; 2]) -> Rc<Journal> {
+pub(super) fn run_scenario(disk: &SimDisk, scripts: [Vec<Op>; 2]) -> Rc<Journal> {
+    run_scenario_beside(disk, crowded_options(), scripts, |_, _| std::future::ready(()))
+}
+
+/// The same with something else going on, which is told when the scripts are done.
+pub(super) fn run_scenario_beside<F: Future<Output = ()>>(
+    disk: &SimDisk,
+    options: StoreOptions,
+    scripts: [Vec<Op>; 2],
+    beside: impl FnOnce(Vec<Store<SimEnvironment>>, Rc<Cell<bool>>) -> F,
+) -> Rc<Journal> {
     let journal = Rc::new(Journal::default());
-    let Ok(mut world) = World::open(disk, CORES, crowded_options()) else {
+    let Ok(mut world) = World::open(disk, CORES, options) else {
         return journal;
     };
     let stores = world.stores.clone();
     let [first, second] = scripts;
     let [alice, bob] = scripted();
     let all = async {
-        futures::join!(
-            run_script(stores[0].clone(), alice, first, journal.clone()),
-            run_script(stores[1].clone(), bob, second, journal.clone()),
-            run_spool(stores.clone(), journal.clone()),
-        );
+        let is_done = Rc::new(Cell::new(false));
+        let beside = beside(stores.clone(), is_done.clone());
+        let scripts = async {
+            futures::join!(
+                run_script(stores[0].clone(), alice, first, journal.clone()),
+                run_script(stores[1].clone(), bob, second, journal.clone()),
+                run_spool(stores.clone(), journal.clone()),
+            );
+            is_done.set(true);
+        };
+        futures::join!(beside, scripts);
         for store in &stores {
             store.shutdown().await;
         }
@@ -165,7 +181,7 @@ fn run_scenario(disk: &SimDisk, scripts: [Vec<Op>; 2]) -> Rc<Journal> {
 }
 
 /// Opens what is left and compares it with the journal. The error says what is wrong.
-fn check(disk: &SimDisk, cores: usize, journal: &Journal) -> Result<(), String> {
+pub(super) fn check(disk: &SimDisk, cores: usize, journal: &Journal) -> Result<(), String> {
     let report = compare_with_the_log(disk, cores)?;
     FROM_CHECKPOINT.set(FROM_CHECKPOINT.get() + u64::from(report.checkpoint > 0));
     WITH_TAIL.set(WITH_TAIL.get() + u64::from(report.checkpoint > 0 && report.records > 0));
@@ -266,7 +282,7 @@ fn check_spool(world: &mut World, journal: &Journal) -> Result<(), String> {
     }
 }
 
-fn fixed_scripts() -> [Vec<Op>; 2] {
+pub(super) fn fixed_scripts() -> [Vec<Op>; 2] {
     [fixed_script("a"), fixed_script("b")]
 }
 
@@ -298,7 +314,7 @@ fn cut_everywhere(prepare: impl Fn(&SimDisk), survivors: u64) -> Vec<String> {
     failures
 }
 
-fn assert_none(failures: &[String]) {
+pub(super) fn assert_none(failures: &[String]) {
     assert!(
         failures.is_empty(),
         "{} failures, the first: {}",

@@ -2,6 +2,8 @@
 
 mod basics;
 mod checkpoint;
+mod compaction;
+mod compaction_crash;
 mod crash;
 mod damage;
 mod graves;

@@ -53,6 +53,10 @@ pub fn small_options() -> StoreOptions {
         checkpoint_log_factor: 4,
         checkpoint_slice_bytes: 1024,
         loaded_bytes_max: 1024 * 1024,
+        expunged_kept_ms: 0,
+        compaction_dead_bytes_min: 0,
+        compaction_pass_bytes: 1 << 30,
+        compaction_bytes_per_second: 1 << 30,
     }
 }
 

@@ -166,5 +166,6 @@ pub(super) fn spooled(entry: &SpoolEntry) -> StoredMessage {
         chunks: chunks.into(),
         size: entry.body.len(),
         email_id: first,
+        pins: smallvec::SmallVec::new(),
     }
 }

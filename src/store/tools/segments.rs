@@ -9,6 +9,7 @@ use super::damage::{Damage, Damages};
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, SUPERBLOCK_NAME};
 use crate::model::{LogPosition, SegmentId};
 use crate::store::OpenError;
+use crate::store::compaction::Released;
 use crate::store::frame::{GROUP_HEADER_BYTES, GroupHeader, RecordHeader, RecordSeed};
 use crate::store::scan::LogName;
 use crate::store::segment::{
@@ -58,8 +59,10 @@ pub struct Segments<D: Disk> {
     pub logs: BTreeMap<LogName, Vec<SegmentFile<D::File>>>,
     /// The highest incarnation.
     pub newest: u32,
-    /// Segments without a header and without a group: a crash while they were made.
+    /// Segments without a header and without a group: a crash while they were made; and freed ones that are still there.
     pub unused: Vec<SegmentId>,
+    /// What compaction has freed.
+    pub released: Released,
     /// Of all files.
     pub bytes: u64,
     /// What is wrong with superblock and headers.
@@ -98,12 +101,14 @@ impl<D: Disk> Segments<D> {
                 (store_id, 0)
             }
         };
+        let (released, _) = Released::load(&disk, store_id, &files).await?;
         let mut found = Self {
             disk,
             store_id,
             created,
             logs: BTreeMap::new(),
-            newest: 0,
+            newest: released.incarnation,
+            released,
             unused: Vec::new(),
             bytes: named.iter().map(|(_, len)| len).sum(),
             damages,
@@ -169,6 +174,10 @@ impl<D: Disk> Segments<D> {
     }
 
     fn put(&mut self, name: LogName, file: SegmentFile<D::File>) {
+        if self.released.has(name, file.id) {
+            self.unused.push(file.id);
+            return;
+        }
         self.newest = self.newest.max(name.incarnation);
         self.logs.entry(name).or_default().push(file);
     }

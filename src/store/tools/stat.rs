@@ -8,7 +8,7 @@ use super::walk::{Event, walk};
 use crate::disk::Disk;
 use crate::model::{LogPosition, SegmentId};
 use crate::store::frame::RECORD_HEADER_BYTES;
-use crate::store::record::{CHUNK_PREFIX_BYTES, Record, kind};
+use crate::store::record::{CHUNK_PREFIX_BYTES, MessageRecord, kind};
 use crate::store::{ChunkRef, OpenError};
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub struct SegmentStat {
     pub id: u32,
     /// Of the file.
     pub bytes: u64,
-    /// Of records that messages in mailboxes and unfinished spool entries need.
+    /// Of records that messages in mailboxes, expunged ones that can be brought back and unfinished spool entries need.
     pub live_bytes: u64,
     pub incarnation: u32,
     pub log: u16,
@@ -41,6 +41,10 @@ pub struct StatReport {
     /// With at least one record.
     pub partitions: u64,
     pub spooled: u64,
+    /// Expunged messages that can be brought back.
+    pub graves: u64,
+    /// Octets of them.
+    pub grave_bytes: u64,
     pub segments: Vec<SegmentStat>,
     /// Places that `check` will tell about, its reading of messages aside.
     pub damages: u64,
@@ -78,6 +82,8 @@ impl StatReport {
             "message_bytes": self.message_bytes,
             "partitions": self.partitions,
             "spooled": self.spooled,
+            "graves": self.graves,
+            "grave_bytes": self.grave_bytes,
             "torn_tail_bytes": self.counts.torn_tail_bytes,
             "damages": self.damages,
             "segments": self.segments.iter().map(segment).collect::<Vec<_>>(),
@@ -93,6 +99,7 @@ pub async fn stat<D: Disk>(disk: D, progress: Progress<'_>) -> Result<StatReport
     let survey = Survey::read(disk, progress).await?;
     let live = live_bytes(&survey, progress).await;
     let accounts = &survey.state.accounts;
+    let graves = survey.graves();
     Ok(StatReport {
         store_id: survey.segments.store_id,
         created: survey.segments.created,
@@ -104,6 +111,8 @@ pub async fn stat<D: Disk>(disk: D, progress: Progress<'_>) -> Result<StatReport
         message_bytes: accounts.values().map(|a| a.bytes_used).sum(),
         partitions: survey.sequences.iter().filter(|last| **last > 0).count() as u64,
         spooled: survey.state.spool.len() as u64,
+        graves: graves.len() as u64,
+        grave_bytes: graves.iter().map(|row| u64::from(row.size)).sum(),
         segments: segment_stats(&survey.segments, &live),
         damages: survey.damages.count,
     })
@@ -132,6 +141,9 @@ async fn live_bytes<D: Disk>(survey: &Survey<D>, progress: Progress<'_>) -> BTre
         .iter()
         .map(|message| (message.row.record, message.row.record_bytes))
         .collect();
+    let graves = survey.graves();
+    records.extend(graves.iter().map(|row| (row.record, row.record_bytes)));
+    records.sort_unstable();
     records.dedup();
     let mut chunks: Vec<ChunkRef> = survey
         .state
@@ -149,11 +161,9 @@ async fn live_bytes<D: Disk>(survey: &Survey<D>, progress: Progress<'_>) -> BTre
         else {
             return;
         };
-        let is_live =
-            header.kind == kind::MESSAGE && records.binary_search_by_key(&position, |(at, _)| *at).is_ok();
-        if is_live
-            && let Ok(Record::Message(message)) = Record::decode(header.kind, header.partition, payload)
-        {
+        let is_message = matches!(header.kind, kind::MESSAGE | kind::MESSAGE_MOVED | kind::UNDELETED);
+        let is_live = is_message && records.binary_search_by_key(&position, |(at, _)| *at).is_ok();
+        if is_live && let Ok(message) = MessageRecord::of_payload(payload) {
             chunks.extend(message.chunks.iter());
         }
     };

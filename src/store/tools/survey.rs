@@ -18,12 +18,13 @@ use crate::model::{
 use crate::store::apply::{Place, apply};
 use crate::store::frame::{RecordHeader, RecordSeed};
 use crate::store::reader::LogReader;
+use crate::store::rebuild::Rebuild;
 use crate::store::record::{Record, kind};
 use crate::store::state::{AccountState, CoreState, MailboxState, MessageRow};
 use crate::store::{OpenError, StoreError, StoredMessage};
 use bytes::Bytes;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 /// How much there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +71,7 @@ impl<D: Disk> Survey<D> {
         let segments = Segments::open(disk.clone()).await?;
         let mut ledger = Ledger::new(segments.damages.clone());
         walk(&segments, &mut |event| ledger.see(event), progress).await;
+        ledger.tell_unexplained();
         let reader = LogReader::new(disk, segments.store_id);
         let files = segments.logs.values().flatten();
         let headerless = files
@@ -81,7 +83,9 @@ impl<D: Disk> Survey<D> {
         counts.bytes = segments.bytes;
         let mut notes = ledger.notes;
         for id in &segments.unused {
-            notes.push(format!("segment {id} was never used: a crash while it was made"));
+            notes.push(format!(
+                "segment {id} is not used: a crash came while it was made, or before it was removed"
+            ));
         }
         let mut survey = Self {
             state: ledger.state,
@@ -122,6 +126,17 @@ impl<D: Disk> Survey<D> {
             }
         }
         all.sort_unstable_by_key(|m| (m.row.record, m.account, m.mailbox, m.row.uid));
+        all
+    }
+
+    /// What left its mailbox and can be brought back.
+    pub(super) fn graves(&self) -> Vec<MessageRow> {
+        let mut all: Vec<MessageRow> = Vec::new();
+        for account in self.state.accounts.values() {
+            let own = account.mailboxes.values().flat_map(|mailbox| &mailbox.graves);
+            let graves = own.chain(account.buried.iter().flat_map(|mailbox| &mailbox.graves));
+            all.extend(graves.filter(|grave| !grave.has_moved).map(|grave| grave.row));
+        }
         all
     }
 
@@ -206,6 +221,11 @@ struct Ledger {
     notes: Vec<String>,
     /// Of the group that is being read: where it begins, and of the newest record there that is sure.
     group: Option<LogPosition>,
+    rebuild: Rebuild,
+    /// What is wrong with partitions of which something is missing, until they are said anew.
+    held: BTreeMap<u16, Vec<(Damage, Option<MailboxId>)>>,
+    /// The partition of the record that is being read, if its damages are held.
+    holds: Option<u16>,
 }
 
 impl Ledger {
@@ -218,6 +238,18 @@ impl Ledger {
             unnamed: HashMap::new(),
             notes: Vec::new(),
             group: None,
+            rebuild: Rebuild::default(),
+            held: BTreeMap::new(),
+            holds: None,
+        }
+    }
+
+    /// Gaps that nothing said later explains, and what followed from them.
+    fn tell_unexplained(&mut self) {
+        for (_, held) in std::mem::take(&mut self.held) {
+            for (damage, mailbox) in held {
+                self.push(damage, mailbox);
+            }
         }
     }
 
@@ -255,6 +287,10 @@ impl Ledger {
     }
 
     fn push(&mut self, damage: Damage, mailbox: Option<MailboxId>) {
+        if let Some(partition) = self.holds {
+            self.held.entry(partition).or_default().push((damage, mailbox));
+            return;
+        }
         if let Some(mailbox) = mailbox {
             self.unnamed.insert(self.damages.kept.len(), mailbox);
         }
@@ -309,20 +345,32 @@ impl Ledger {
             return;
         }
         *last = header.sequence;
+        let partition = header.partition;
         if missing > 0 {
-            let partition = header.partition;
-            self.damages.push(damage(format!(
-                "{missing} changes of partition {partition} before this one are missing"
-            )));
+            self.rebuild.gap(partition, position, missing);
+            self.holds = Some(partition);
+            let what = format!("{missing} changes of partition {partition} before this one are missing");
+            self.push(damage(what), None);
         }
-        self.make_up(position, &record);
         let place = Place {
             position,
             bytes: u32::try_from(header.record_bytes()).unwrap_or(u32::MAX),
             sequence: header.sequence,
         };
         self.counts.records += 1;
-        if let Err(why) = apply(&mut self.state, place, &record) {
+        self.holds = Some(partition).filter(|partition| self.rebuild.is_broken(*partition));
+        // Of an account of which something is missing as much is taken as can be made sense of.
+        let applied = if self.rebuild.passes_over(&record) {
+            self.make_up(position, &record);
+            apply(&mut self.state, place, &record).map(|_| ())
+        } else {
+            self.rebuild.record(&mut self.state, place, &record)
+        };
+        if !self.rebuild.is_broken(partition) {
+            self.held.remove(&partition);
+            self.holds = None;
+        }
+        if let Err(why) = applied {
             let what = format!("a change that contradicts what came before: {}", why.0);
             let (mail, mailbox) = match subject(&record) {
                 Some((account, mailbox, uid)) => (
@@ -338,6 +386,7 @@ impl Ledger {
             };
             self.push(Damage { mail, ..damage(what) }, mailbox);
         }
+        self.holds = None;
         self.forget_changes(&record);
     }
 
@@ -437,6 +486,9 @@ pub(super) fn subject(record: &Record) -> Option<(AccountId, Option<MailboxId>, 
         Record::InboxRenamed { account, .. } => Some((*account, Some(crate::store::INBOX_ID), None)),
         Record::Transfer { account, from, .. } => Some((*account, Some(*from), None)),
         Record::Message(message) => Some((message.account, Some(message.mailbox), Some(message.uid.value()))),
+        Record::Undeleted { message, .. } => {
+            Some((message.account, Some(message.mailbox), Some(message.uid.value())))
+        }
         Record::MessageMoved(moved) => {
             let message = &moved.message;
             Some((message.account, Some(message.mailbox), Some(message.uid.value())))
@@ -469,6 +521,7 @@ pub(super) fn kind_name(kind: u8) -> Option<&'static str> {
         kind::TRANSFER | kind::TRANSFER_DATED => "a copy or move",
         kind::GRAVES_FORGOTTEN => "what was expunged long ago",
         kind::MESSAGE_MOVED => "a message in its new place",
+        kind::UNDELETED => "a message brought back",
         kind::PARTITION_BEGINS | kind::PARTITION_ENDS => "a restated partition",
         kind::ACCOUNT_RESTATED => "a restated account",
         kind::SERVED_RESTATED | kind::SPOOL_RESTATED => "a restated part of the spool",

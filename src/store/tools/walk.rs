@@ -13,6 +13,7 @@ use super::pieces::{Piece, Trust, headless, pieces};
 use super::segments::{SegmentFile, Segments};
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
 use crate::model::{LogPosition, SegmentId};
+use crate::store::compaction::Released;
 use crate::store::frame::{GROUP_HEADER_BYTES, GroupHeader, RECORD_HEADER_BYTES, RecordHeader};
 use crate::store::record::kind;
 use crate::store::scan::LogName;
@@ -59,6 +60,7 @@ pub async fn walk<D: Disk>(segments: &Segments<D>, see: &mut dyn FnMut(Event<'_>
             last: 0,
             end: None,
             is_sealed: false,
+            released: &segments.released,
             see,
         };
         log.look_for_evidence(files).await;
@@ -94,6 +96,7 @@ struct LogWalk<'a> {
     /// Behind the newest group.
     end: Option<LogPosition>,
     is_sealed: bool,
+    released: &'a Released,
     see: &'a mut dyn FnMut(Event<'_>),
 }
 
@@ -158,6 +161,10 @@ impl LogWalk<'_> {
         index: usize,
         told: &mut dyn FnMut(u64),
     ) -> bool {
+        self.pass_released();
+        if self.is_sealed {
+            return true;
+        }
         let file = &files[index];
         let mut blocks = Blocks::new(file.file.clone(), file.len);
         let mut offset = BLOCK;
@@ -358,7 +365,16 @@ impl LogWalk<'_> {
         }
     }
 
+    /// Goes on behind groups that compaction has freed.
+    fn pass_released(&mut self) {
+        while let Some(run) = self.released.at(self.name, self.last + 1) {
+            self.last = run.last_group;
+            self.is_sealed = run.has_seal;
+        }
+    }
+
     async fn finish<F: DiskFile>(&mut self, files: &[SegmentFile<F>]) {
+        self.pass_released();
         let first = files.first().map_or(SegmentId(0), |file| file.id);
         let end = self.end.unwrap_or(LogPosition {
             segment: first,

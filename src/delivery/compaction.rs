@@ -1,0 +1,67 @@
+//! Compaction in the background: one core leads, now and then, and asks the others over the mesh.
+//!
+//! Invariants: one pass at a time; what a pass writes on a core is bounded by the second
+//! ([`crate::store::StoreOptions::compaction_bytes_per_second`]), so that it takes a known share of the disk from mail.
+//! Failure: a pass that fails has freed nothing that is needed; the next one tries again. A store that takes no commits
+//! any more is not compacted.
+//! Not here: what a pass does (`store::compaction`).
+
+use super::router::{Reply, Request, Router};
+use crate::runtime;
+use crate::store::{CompactionAnswer, CompactionStep, Environment, PassReport, Store, StoreError, compact};
+use std::time::Duration;
+
+/// Between two passes. A look at what is dead costs a walk over all rows; those not in memory are read.
+pub const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// The wait doubles up to this while there is nothing to free.
+pub const LOOK_EVERY_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Leads passes for as long as the store takes commits. Spawn it on one core, once all serve requests.
+pub async fn keep_compacting<E: Environment>(router: Router<E>) {
+    let mut wait = LOOK_EVERY;
+    loop {
+        runtime::sleep(wait).await;
+        wait = (wait * 2).min(LOOK_EVERY_MAX);
+        match run(&router).await {
+            Ok(report) if report.freed > 0 => {
+                wait = LOOK_EVERY;
+                tracing::info!(?report, "compacted");
+            }
+            Ok(_) => {}
+            Err(StoreError::ShuttingDown | StoreError::Failed(_)) => return,
+            Err(error) => tracing::warn!(%error, "a pass of compaction ended early"),
+        }
+    }
+}
+
+/// One pass.
+///
+/// # Errors
+/// Any core's.
+pub async fn run<E: Environment>(router: &Router<E>) -> Result<PassReport, StoreError> {
+    let ask = async |core: usize, step: CompactionStep| {
+        if core == router.core() {
+            return step_on(router.store(), step).await;
+        }
+        match router.call(core, Request::Compact(step)).await? {
+            Reply::Compacted(answer) => *answer,
+            other => unreachable!("a step of compaction was answered with {other:?}"),
+        }
+    };
+    compact(router.store(), router.cores(), &ask).await
+}
+
+/// One core's part.
+pub async fn step_on<E: Environment>(
+    store: &Store<E>,
+    step: CompactionStep,
+) -> Result<CompactionAnswer, StoreError> {
+    let rate = store.options().compaction_bytes_per_second.max(1);
+    let pace = async |bytes: u64| {
+        // At least a breath: other tasks and their I/O come first.
+        let micros = bytes.saturating_mul(1_000_000) / rate;
+        runtime::sleep(Duration::from_micros(micros.max(2))).await;
+    };
+    store.compact_step(step, &pace).await
+}

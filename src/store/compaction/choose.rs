@@ -1,0 +1,140 @@
+//! Which segments a pass frees: pure, from what all cores have said.
+//!
+//! Invariants: a pinned segment, and one that is not finished, is never chosen; those with the least alive come first.
+//! Not here: who says what is alive (`mark`).
+
+use super::super::checkpoint_state::CoveredSegment;
+use super::super::options::{COMPACTION_DEAD_PERCENT, COMPACTION_LIVE_PERCENT_MAX, StoreOptions};
+use crate::model::SegmentId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What one core says.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    /// Segments a start would not read the log from: those of older logs, and the finished ones of its own.
+    pub finished: Vec<CoveredSegment>,
+    /// Bytes that its accounts need, by segment.
+    pub live: BTreeMap<SegmentId, u64>,
+    /// Segments that something outside the state refers to.
+    pub pinned: Vec<SegmentId>,
+}
+
+/// What to free.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Victims {
+    /// Ascending.
+    pub segments: BTreeSet<SegmentId>,
+    /// Bytes of all finished segments.
+    pub bytes: u64,
+    /// How many of them live.
+    pub live_bytes: u64,
+    /// Live bytes of the chosen.
+    pub moving_bytes: u64,
+    /// Bytes of the chosen.
+    pub chosen_bytes: u64,
+}
+
+/// Chooses; nothing if it does not pay. `free_bytes` bounds what may be written before anything comes back.
+#[must_use]
+pub fn choose(marks: &[Marks], options: &StoreOptions, free_bytes: u64) -> Victims {
+    let mut live: BTreeMap<SegmentId, u64> = BTreeMap::new();
+    let mut finished: BTreeMap<SegmentId, u64> = BTreeMap::new();
+    for mark in marks {
+        for (segment, bytes) in &mark.live {
+            *live.entry(*segment).or_default() += bytes;
+        }
+        finished.extend(mark.finished.iter().map(|s| (s.id, u64::from(s.end))));
+    }
+    // Estimates may exceed what is there.
+    let live_of = |id: &SegmentId, end: u64| live.get(id).copied().unwrap_or(0).min(end);
+    let mut victims = Victims {
+        bytes: finished.values().sum(),
+        live_bytes: finished.iter().map(|(id, end)| live_of(id, *end)).sum(),
+        ..Victims::default()
+    };
+    let dead = victims.bytes - victims.live_bytes;
+    if dead < options.compaction_dead_bytes_min.max(1) || dead * 100 < victims.bytes * COMPACTION_DEAD_PERCENT
+    {
+        return victims;
+    }
+    let pinned: BTreeSet<SegmentId> = marks.iter().flat_map(|mark| &mark.pinned).copied().collect();
+    let mut candidates: Vec<(u64, SegmentId, u64)> = finished
+        .iter()
+        .filter(|(id, _)| !pinned.contains(id))
+        .map(|(id, end)| (live_of(id, *end) * 1_000 / (*end).max(1), *id, *end))
+        .collect();
+    candidates.sort_unstable();
+    let room = options.compaction_pass_bytes.min(free_bytes / 2);
+    for (per_mille, id, end) in candidates {
+        let moving = live_of(&id, end);
+        if per_mille > COMPACTION_LIVE_PERCENT_MAX * 10 || victims.moving_bytes + moving > room {
+            break;
+        }
+        victims.moving_bytes += moving;
+        victims.chosen_bytes += end;
+        victims.segments.insert(id);
+    }
+    victims
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::scan::LogName;
+    use super::*;
+
+    fn marks(segments: &[(u32, u32, u64)], pinned: &[u32]) -> Marks {
+        let log = LogName {
+            incarnation: 1,
+            log: 0,
+        };
+        let finished = |(id, end, _): &(u32, u32, u64)| CoveredSegment {
+            id: SegmentId(*id),
+            generation: 1,
+            log,
+            end: *end,
+        };
+        Marks {
+            finished: segments.iter().map(finished).collect(),
+            live: segments
+                .iter()
+                .map(|(id, _, live)| (SegmentId(*id), *live))
+                .collect(),
+            pinned: pinned.iter().map(|id| SegmentId(*id)).collect(),
+        }
+    }
+
+    fn chosen(marks: &[Marks], options: &StoreOptions, free: u64) -> Vec<u32> {
+        let victims = choose(marks, options, free);
+        victims.segments.iter().map(|id| id.0).collect()
+    }
+
+    #[test]
+    fn the_least_alive_go_first_and_pinned_full_or_expensive_ones_stay() {
+        let options = StoreOptions {
+            compaction_dead_bytes_min: 100,
+            compaction_pass_bytes: 500,
+            ..StoreOptions::default()
+        };
+        let one = marks(
+            &[(1, 1_000, 300), (2, 1_000, 0), (3, 1_000, 900), (4, 1_000, 0)],
+            &[4],
+        );
+        assert_eq!(chosen(&[one.clone()], &options, 1 << 40), [1, 2]);
+        // Another core needs more of the first: then it would be too much.
+        let other = marks(&[(1, 1_000, 250)], &[]);
+        assert_eq!(chosen(&[one.clone(), other], &options, 1 << 40), [2]);
+        assert_eq!(chosen(&[one], &options, 400), [2]);
+    }
+
+    #[test]
+    fn a_store_that_is_mostly_alive_is_left_alone() {
+        let options = StoreOptions {
+            compaction_dead_bytes_min: 100,
+            ..StoreOptions::default()
+        };
+        let full = marks(&[(1, 1_000, 900), (2, 1_000, 700)], &[]);
+        assert_eq!(chosen(&[full], &options, 1 << 40), [] as [u32; 0]);
+        let small = marks(&[(1, 99, 0)], &[]);
+        assert_eq!(chosen(&[small], &options, 1 << 40), [] as [u32; 0]);
+    }
+}

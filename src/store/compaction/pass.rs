@@ -1,0 +1,413 @@
+//! One pass of compaction, led by one core: mark, choose, move, record, release, remove.
+//!
+//! Invariants: the list of freed segments is written only when every core has said that what it needs of them is durable
+//! elsewhere, and no file goes before that list is durable. One pass at a time.
+//! Failure: an error of any core ends the pass; what was freed until then stays freed, the rest is tried by the next.
+//! Not here: how a core is asked (`delivery::compaction`), what each step does on a core (`mark`, `relocate`, `restate`).
+
+use super::choose::{Marks, Victims, choose};
+use super::released::{Released, Run, file_name};
+use super::relocate::Moved;
+use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
+use crate::model::SegmentId;
+use crate::store::checkpoint_state::CoveredSegment;
+use crate::store::frame::GroupHeader;
+use crate::store::handle::Store;
+use crate::store::segment::segment_name;
+use crate::store::{Environment, StoreError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What the leader asks of a core.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// What lives where?
+    Mark,
+    /// Make durable elsewhere what you need of these.
+    Move(Arc<BTreeSet<SegmentId>>),
+    /// They are freed: let go of them.
+    Release(Arc<BTreeSet<SegmentId>>),
+    /// Their files are gone.
+    Removed(Arc<BTreeSet<SegmentId>>),
+}
+
+/// A core's answer.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// To [`Step::Mark`]; `None`: not now.
+    Marked(Option<Marks>),
+    /// To [`Step::Move`].
+    Moved(Moved),
+    /// To [`Step::Release`]: those that are being read.
+    Released(Vec<SegmentId>),
+    /// To [`Step::Removed`].
+    Done,
+}
+
+/// What a pass did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PassReport {
+    /// Bytes of all finished segments when it began.
+    pub bytes: u64,
+    /// How many of them lived.
+    pub live_bytes: u64,
+    /// Segments freed.
+    pub freed: u64,
+    /// Bytes of them.
+    pub freed_bytes: u64,
+    /// Messages written anew.
+    pub moved_messages: u64,
+    /// Bytes of them.
+    pub moved_bytes: u64,
+    /// Bytes of accounts said anew.
+    pub restated_bytes: u64,
+}
+
+/// Bugs that the crash tests must notice.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlantedBug {
+    /// Files go before the cores have moved what they need.
+    FreeBeforeMoving,
+    /// Files go before the list says so durably.
+    FreeBeforeTheList,
+    /// Partitions are not said anew: a change is forgotten, such as an expunge.
+    ForgetTheTombstones,
+    /// Bodies on their way in do not count.
+    ForgetBodiesOnTheirWay,
+}
+
+#[cfg(test)]
+thread_local! {
+    pub static PLANTED: std::cell::Cell<Option<PlantedBug>> = const { std::cell::Cell::new(None) };
+    /// How often a crash test's store came to each phase: mark, move, list, release, remove.
+    pub static PHASES: std::cell::Cell<[u64; 5]> = const { std::cell::Cell::new([0; 5]) };
+}
+
+#[cfg(test)]
+fn has_bug(bug: PlantedBug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+#[cfg(test)]
+fn came_to(phase: usize) {
+    let mut phases = PHASES.get();
+    phases[phase] += 1;
+    PHASES.set(phases);
+}
+
+impl<E: Environment> Store<E> {
+    /// This core's part of a pass. `pace` is told how many bytes were written and waits as long as it likes.
+    ///
+    /// # Errors
+    /// The store's: the pass ends then.
+    pub async fn compact_step(&self, step: Step, pace: &impl AsyncFn(u64)) -> Result<Answer, StoreError> {
+        let inner = self.inner();
+        Ok(match step {
+            Step::Mark => Answer::Marked(inner.mark().await?),
+            Step::Move(victims) => {
+                let mut moved = inner.move_out(&victims, pace).await?;
+                let last = victims.last().copied().unwrap_or(SegmentId(0));
+                #[cfg(test)]
+                if has_bug(PlantedBug::ForgetTheTombstones) {
+                    return Ok(Answer::Moved(moved));
+                }
+                moved.restated_bytes = inner.restate(last, pace).await?;
+                Answer::Moved(moved)
+            }
+            Step::Release(victims) => {
+                inner.compaction.leaving.borrow_mut().extend(victims.iter());
+                let stays = |segment: &CoveredSegment| !victims.contains(&segment.id);
+                inner.checkpoints.older.borrow_mut().retain(stays);
+                inner.log.borrow_mut().written.retain(stays);
+                inner.reader.forget(&victims);
+                let reads = &inner.compaction.reads;
+                Answer::Released(
+                    victims
+                        .iter()
+                        .copied()
+                        .filter(|id| reads.is_pinned(*id))
+                        .collect(),
+                )
+            }
+            Step::Removed(victims) => {
+                let mut leaving = inner.compaction.leaving.borrow_mut();
+                leaving.retain(|segment| !victims.contains(segment));
+                Answer::Done
+            }
+        })
+    }
+}
+
+/// Runs one pass over all `cores` if it pays. `ask` takes a step to a core, this one included.
+///
+/// # Errors
+/// Any core's, or the disk's.
+pub async fn compact<E: Environment>(
+    store: &Store<E>,
+    cores: usize,
+    ask: &impl AsyncFn(usize, Step) -> Result<Answer, StoreError>,
+) -> Result<PassReport, StoreError> {
+    let pass = Pass { store, cores, ask };
+    pass.run().await
+}
+
+struct Pass<'a, E: Environment, A> {
+    store: &'a Store<E>,
+    cores: usize,
+    ask: &'a A,
+}
+
+impl<E: Environment, A: AsyncFn(usize, Step) -> Result<Answer, StoreError>> Pass<'_, E, A> {
+    async fn ask_all(&self, step: &Step) -> Result<Vec<Answer>, StoreError> {
+        let asked = (0..self.cores).map(|core| (self.ask)(core, step.clone()));
+        // All are heard, so that nobody is still at it when a pass ends.
+        let answers = futures_util::future::join_all(asked).await;
+        answers.into_iter().collect()
+    }
+
+    async fn run(&self) -> Result<PassReport, StoreError> {
+        let mut report = PassReport::default();
+        self.remove_left_over().await?;
+        let Some(marks) = self.mark().await? else {
+            return Ok(report);
+        };
+        let inner = self.store.inner();
+        let free_bytes = inner.env.disk().free_bytes().await?;
+        let chosen = choose(&marks, &inner.options, free_bytes);
+        (report.bytes, report.live_bytes) = (chosen.bytes, chosen.live_bytes);
+        if chosen.segments.is_empty() {
+            return Ok(report);
+        }
+        let mut segments: BTreeMap<SegmentId, CoveredSegment> = BTreeMap::new();
+        for mark in &marks {
+            segments.extend(mark.finished.iter().map(|segment| (segment.id, *segment)));
+        }
+        #[cfg(test)]
+        if has_bug(PlantedBug::FreeBeforeMoving) {
+            let runs = self.runs(&chosen.segments, &segments).await?;
+            self.free(&chosen.segments, runs, &mut report).await?;
+        }
+        let victims = self.move_all(chosen, &mut report).await?;
+        let runs = self.runs(&victims, &segments).await?;
+        let victims: BTreeSet<SegmentId> = runs.iter().map(|run| run.first_segment).collect();
+        report.freed = victims.len() as u64;
+        report.freed_bytes = victims.iter().map(|id| u64::from(segments[id].end)).sum();
+        if !victims.is_empty() {
+            self.free(&victims, runs, &mut report).await?;
+        }
+        Ok(report)
+    }
+
+    async fn mark(&self) -> Result<Option<Vec<Marks>>, StoreError> {
+        #[cfg(test)]
+        came_to(0);
+        let mut marks = Vec::with_capacity(self.cores);
+        for answer in self.ask_all(&Step::Mark).await? {
+            match answer {
+                Answer::Marked(Some(mark)) => marks.push(mark),
+                Answer::Marked(None) => return Ok(None),
+                other => unreachable!("a mark was answered with {other:?}"),
+            }
+        }
+        #[cfg(test)]
+        if has_bug(PlantedBug::ForgetBodiesOnTheirWay) {
+            marks.iter_mut().for_each(|mark| mark.pinned.clear());
+        }
+        Ok(Some(marks))
+    }
+
+    /// Gives those that nobody needs any more.
+    async fn move_all(
+        &self,
+        chosen: Victims,
+        report: &mut PassReport,
+    ) -> Result<BTreeSet<SegmentId>, StoreError> {
+        #[cfg(test)]
+        came_to(1);
+        let mut victims = chosen.segments.clone();
+        for answer in self.ask_all(&Step::Move(Arc::new(chosen.segments))).await? {
+            let Answer::Moved(moved) = answer else {
+                unreachable!("a move was answered with {answer:?}")
+            };
+            report.moved_messages += moved.messages;
+            report.moved_bytes += moved.bytes;
+            report.restated_bytes += moved.restated_bytes;
+            victims.retain(|segment| !moved.kept.contains(segment));
+        }
+        Ok(victims)
+    }
+
+    /// Which groups lie in each of the victims. One whose groups cannot be told stays.
+    async fn runs(
+        &self,
+        victims: &BTreeSet<SegmentId>,
+        segments: &BTreeMap<SegmentId, CoveredSegment>,
+    ) -> Result<Vec<Run>, StoreError> {
+        let mut runs = Vec::new();
+        for id in victims {
+            let segment = &segments[id];
+            let Some(first_group) = self.group(segment, BLOCK_BYTES as u32).await? else {
+                continue;
+            };
+            let behind = segments
+                .range((std::ops::Bound::Excluded(*id), std::ops::Bound::Unbounded))
+                .map(|(_, other)| other)
+                .find(|other| other.log == segment.log);
+            let mut next = match behind {
+                Some(other) => self.group(other, BLOCK_BYTES as u32).await?,
+                None => None,
+            };
+            let freed_behind = {
+                let released = self.store.inner().compaction.board.released.lock();
+                released.next_behind(segment.log, first_group)
+            };
+            next = match (next, freed_behind) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            let has_seal = next.is_none();
+            let last_group = match next {
+                Some(next) => Some(next - 1),
+                // Of a log of this start something always comes behind a victim; an older one ends with its seal.
+                None if segment.log.incarnation < self.store.inner().compaction.incarnation => {
+                    self.group(segment, segment.end - BLOCK_BYTES as u32).await?
+                }
+                None => self.first_of_own_next(segment).await?.map(|next| next - 1),
+            };
+            let Some(last_group) = last_group else { continue };
+            runs.push(Run {
+                log: segment.log,
+                first_group,
+                last_group,
+                first_segment: *id,
+                last_segment: *id,
+                has_seal: has_seal && segment.log.incarnation < self.store.inner().compaction.incarnation,
+            });
+        }
+        Ok(runs)
+    }
+
+    /// The first group of the segment behind the last finished one of a log of this start.
+    async fn first_of_own_next(&self, segment: &CoveredSegment) -> Result<Option<u64>, StoreError> {
+        let disk = self.store.inner().env.disk();
+        let mut ids: Vec<SegmentId> = disk
+            .list()
+            .await?
+            .iter()
+            .filter_map(|(name, _)| crate::store::segment::segment_of_name(name))
+            .filter(|id| *id > segment.id)
+            .collect();
+        ids.sort_unstable();
+        for id in ids {
+            let other = CoveredSegment { id, ..*segment };
+            if let Some(group) = self.group(&other, BLOCK_BYTES as u32).await? {
+                return Ok(Some(group));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The sequence of the group at `offset`, if it is one of this segment and log.
+    async fn group(&self, segment: &CoveredSegment, offset: u32) -> Result<Option<u64>, StoreError> {
+        let inner = self.store.inner();
+        let file = match inner.env.disk().open(&segment_name(segment.id)).await {
+            Ok(file) => file,
+            Err(DiskError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let block = file.read_at(u64::from(offset), BLOCK_BYTES).await?;
+        let header = GroupHeader::decode(inner.compaction.store_id, block.as_ref());
+        let header = header.filter(|header| {
+            header.segment == segment.id
+                && (header.incarnation, header.log) == (segment.log.incarnation, segment.log.log)
+        });
+        Ok(header.map(|header| header.sequence))
+    }
+
+    /// Records that the victims are freed, has every core let go of them, and removes them.
+    async fn free(
+        &self,
+        victims: &BTreeSet<SegmentId>,
+        runs: Vec<Run>,
+        _report: &mut PassReport,
+    ) -> Result<(), StoreError> {
+        #[cfg(test)]
+        came_to(2);
+        #[cfg(test)]
+        if has_bug(PlantedBug::FreeBeforeTheList) {
+            self.remove(victims).await?;
+        }
+        self.write_list(runs).await?;
+        self.release(victims).await
+    }
+
+    async fn write_list(&self, runs: Vec<Run>) -> Result<(), StoreError> {
+        let inner = self.store.inner();
+        let mut list: Released = inner.compaction.board.released.lock().clone();
+        let before = list.number;
+        list.number += 1;
+        list.incarnation = inner.compaction.incarnation;
+        list.last_segment = inner.next_segment.load(Ordering::Relaxed).saturating_sub(1);
+        for run in runs {
+            list.add(run);
+        }
+        let disk = inner.env.disk();
+        match list.write(disk, inner.compaction.store_id).await {
+            Err(DiskError::AlreadyExists { .. }) => {
+                // Of an attempt that failed; it may be durable, and right: what it names was moved.
+                disk.remove(&file_name(list.number)).await?;
+                list.write(disk, inner.compaction.store_id).await?;
+            }
+            written => written?,
+        }
+        *inner.compaction.board.released.lock() = list;
+        if before > 0 {
+            // Derived from nothing, but said anew: the next start removes it otherwise.
+            let _ = disk.remove(&file_name(before)).await;
+        }
+        Ok(())
+    }
+
+    async fn release(&self, victims: &BTreeSet<SegmentId>) -> Result<(), StoreError> {
+        #[cfg(test)]
+        came_to(3);
+        let step = Step::Release(Arc::new(victims.clone()));
+        let mut removable = victims.clone();
+        for answer in self.ask_all(&step).await? {
+            let Answer::Released(read) = answer else {
+                unreachable!("a release was answered with {answer:?}")
+            };
+            removable.retain(|segment| !read.contains(segment));
+        }
+        let left = victims.difference(&removable);
+        self.store.inner().compaction.board.unremoved.lock().extend(left);
+        self.remove(&removable).await
+    }
+
+    /// Tries again what was being read when it was freed.
+    async fn remove_left_over(&self) -> Result<(), StoreError> {
+        let left = std::mem::take(&mut *self.store.inner().compaction.board.unremoved.lock());
+        if left.is_empty() {
+            return Ok(());
+        }
+        self.release(&left).await
+    }
+
+    async fn remove(&self, victims: &BTreeSet<SegmentId>) -> Result<(), StoreError> {
+        #[cfg(test)]
+        came_to(4);
+        let disk = self.store.inner().env.disk();
+        for id in victims {
+            match disk.remove(&segment_name(*id)).await {
+                Ok(()) | Err(DiskError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        disk.sync_directory().await?;
+        self.ask_all(&Step::Removed(Arc::new(victims.clone()))).await?;
+        self.store.inner().refresh_free_bytes().await;
+        Ok(())
+    }
+}
