@@ -103,7 +103,7 @@ async fn churn(store: &RealStore, mib: u64) {
     let wanted = mib * 1024 * 1024 / OCTETS as u64;
     deliver_while(store, move |count| count < wanted).await;
     for id in (0..PRODUCERS).map(AccountId) {
-        let of = |uid: &Uid| uid.value() % 5 != 0;
+        let of = |uid: &Uid| !uid.value().is_multiple_of(5);
         let uids = store.account(id, |a| {
             a.mailboxes[&INBOX_ID]
                 .rows

@@ -64,12 +64,11 @@ impl Rebuild {
     pub fn gap(&mut self, partition: u16, position: LogPosition, missing: u64) {
         let this = &mut self.partitions[usize::from(partition)];
         this.parts = None;
-        let mut broken = Broken::default();
-        broken.at = this
-            .broken
-            .take()
-            .and_then(|broken| broken.at)
-            .or(Some((position, missing)));
+        let before = this.broken.take().and_then(|broken| broken.at);
+        let broken = Broken {
+            at: before.or(Some((position, missing))),
+            ..Broken::default()
+        };
         this.broken = Some(broken);
     }
 

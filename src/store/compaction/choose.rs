@@ -119,7 +119,7 @@ mod tests {
             &[(1, 1_000, 300), (2, 1_000, 0), (3, 1_000, 900), (4, 1_000, 0)],
             &[4],
         );
-        assert_eq!(chosen(&[one.clone()], &options, 1 << 40), [1, 2]);
+        assert_eq!(chosen(std::slice::from_ref(&one), &options, 1 << 40), [1, 2]);
         // Another core needs more of the first: then it would be too much.
         let other = marks(&[(1, 1_000, 250)], &[]);
         assert_eq!(chosen(&[one.clone(), other], &options, 1 << 40), [2]);

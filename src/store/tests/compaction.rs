@@ -57,7 +57,9 @@ fn churn(world: &mut World, tag: &str) {
         }
         let both = delivery(&[id], memory(long_text(&format!("{tag}long{id}"), 3_000)));
         world.run(store.deliver(both)).expect("it commits");
-        let gone = (first..first + 30).filter(|uid| uid % 5 != 0).collect();
+        let gone = (first..first + 30)
+            .filter(|uid: &u32| !uid.is_multiple_of(5))
+            .collect();
         let ops = [
             Op::Transfer(s("INBOX"), vec![first + 4, first + 9], s("Archive"), false),
             Op::Expunge(s("INBOX"), gone, false),

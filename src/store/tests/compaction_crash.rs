@@ -61,7 +61,7 @@ fn wasteful_script(tag: &str) -> Vec<Op> {
             s("INBOX"),
             vec![first + 1],
             s("Archive"),
-            round % 2 == 0,
+            round.is_multiple_of(2),
         ));
         script.push(Op::Expunge(
             s("INBOX"),
