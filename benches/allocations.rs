@@ -131,6 +131,8 @@ fn plan(
         tls: demo::self_signed_tls().expect("a certificate"),
         settings: demo::settings(arguments),
         failures: cluster::failures().expect("entropy"),
+        store: ringpost::store::StoreOptions::default(),
+        compaction: None,
         control: Control::start().expect("a thread"),
         stop,
     };

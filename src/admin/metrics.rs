@@ -268,6 +268,7 @@ impl Page<'_> {
             "Bytes of the newest checkpoint.",
             |core| &core.store.checkpoint_bytes,
         );
+        self.compaction();
         let name = "ringpost_store_checkpoint_age_seconds";
         self.text
             .gauges(name, "Age of the newest checkpoint of this start.");
@@ -285,6 +286,43 @@ impl Page<'_> {
             let name = "ringpost_store_free_bytes";
             self.text.gauges(name, "Free bytes of the store's file system.");
             self.text.sample(name, &[], free);
+        }
+    }
+
+    fn compaction(&mut self) {
+        self.core_counters(
+            "ringpost_store_compactions_total",
+            "Passes of compaction that gave something back, by the core that led them.",
+            |core| &core.store.compaction_passes,
+        );
+        self.core_counters(
+            "ringpost_store_freed_bytes_total",
+            "Bytes that compaction gave back to the file system.",
+            |core| &core.store.compaction_freed_bytes,
+        );
+        self.core_counters(
+            "ringpost_store_compaction_written_bytes_total",
+            "Bytes that compaction wrote anew.",
+            |core| &core.store.compaction_written_bytes,
+        );
+        let sum = |of: fn(&CoreMeters) -> &Gauge| self.cores.iter().map(|core| of(core).value()).sum::<i64>();
+        let bytes = sum(|core| &core.store.compaction_log_bytes);
+        let live = sum(|core| &core.store.compaction_live_bytes);
+        let dead = bytes - live;
+        for (name, help, value) in [
+            (
+                "ringpost_store_live_bytes",
+                "Bytes alive in finished segments when compaction last looked; 0: not in this start.",
+                live,
+            ),
+            (
+                "ringpost_store_dead_bytes",
+                "Bytes dead in finished segments when compaction last looked; 0: not in this start.",
+                dead,
+            ),
+        ] {
+            self.text.gauges(name, help);
+            self.text.sample(name, &[], value);
         }
     }
 

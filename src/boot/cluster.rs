@@ -30,7 +30,7 @@ use crate::proto::smtp::Role;
 use crate::runtime::{self, Control, Core, Endpoint};
 use crate::session::{self, Moved, Service};
 
-use crate::store::{self, RESERVE_BYTES, Recovered, Store, StoreSeed};
+use crate::store::{self, RESERVE_BYTES, Recovered, Store, StoreOptions, StoreSeed};
 use crate::tls::Offers;
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
@@ -39,6 +39,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::Barrier;
 
 /// Everything that is decided before the executors start.
@@ -67,6 +68,10 @@ pub struct Plan {
     pub settings: Settings,
     /// Logins that failed, wherever.
     pub failures: Arc<Failures>,
+    /// For the store of each core.
+    pub store: StoreOptions,
+    /// Between two passes of compaction; `None`: there are none.
+    pub compaction: Option<Duration>,
     /// The tokio thread.
     pub control: Control,
     /// Resolves when the process is to stop.
@@ -90,6 +95,7 @@ struct Shared {
     dummy: PasswordHash,
     tls: Offers,
     settings: Settings,
+    compaction: Option<Duration>,
     smtp: Arc<crate::proto::smtp::Config>,
     lmtp: Arc<crate::proto::smtp::Config>,
     submission: Arc<crate::proto::smtp::Config>,
@@ -132,7 +138,7 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         let serving = admin::http::serve_tls(https, router, plan.tls.https.clone());
         plan.control.spawn(serving);
     }
-    let recovered = recover(&plan.data, cores)?;
+    let recovered = recover(&plan.data, cores, plan.store)?;
     tracing::info!(report = ?recovered.report, "store opened");
     let parts = recovered
         .seeds
@@ -172,6 +178,7 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         peers: Arc::new(Peers::new(seed()?)),
         connections_max: runtime::connections_max(cores),
         settings: plan.settings,
+        compaction: plan.compaction,
         control: plan.control,
         stop: plan.stop,
         parts: Mutex::new(parts),
@@ -213,13 +220,13 @@ fn seed() -> Result<u64, BootError> {
     })
 }
 
-fn recover(data: &std::path::Path, cores: usize) -> Result<Recovered, BootError> {
+fn recover(data: &std::path::Path, cores: usize, options: StoreOptions) -> Result<Recovered, BootError> {
     let data = data.to_owned();
     let ends = runtime::run_cores(1, move |_| {
         let data = data.clone();
         async move {
             let disk = open_disk(&data)?;
-            Ok::<_, BootError>(store::recover(&NodeEnvironment::new(disk), cores).await?)
+            Ok::<_, BootError>(store::recover_with(&NodeEnvironment::new(disk), cores, options).await?)
         }
     });
     ends.into_iter().next().expect("one executor was asked for")?
@@ -254,9 +261,11 @@ async fn run_core(core: Core, shared: Arc<Shared>) -> Result<(), BootError> {
         );
     }
     shared.caught_up.wait().await;
-    if core.id == 0 {
+    if core.id == 0
+        && let Some(pause) = shared.compaction
+    {
         let router = running.node.router.clone();
-        runtime::spawn_detached("compaction", delivery::compaction::keep_compacting(router));
+        runtime::spawn_detached("compaction", delivery::compaction::keep_compacting(router, pause));
     }
     if core.id == 0
         && let Some(announce) = shared.when_ready.lock().take()

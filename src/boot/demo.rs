@@ -18,6 +18,7 @@ use crate::node::{DiscardPermit, Settings};
 use crate::proto::pop3::Retention;
 use crate::proto::smtp::limits::MESSAGE_BYTES_MAX;
 use crate::runtime::{self, Control};
+use crate::store::StoreOptions;
 use crate::tls;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
@@ -63,6 +64,8 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
         tls: self_signed_tls()?,
         settings: settings(arguments),
         failures: cluster::failures()?,
+        store: StoreOptions::default(),
+        compaction: Some(crate::delivery::compaction::LOOK_EVERY),
         control,
         stop,
     };

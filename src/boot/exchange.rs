@@ -111,7 +111,7 @@ fn new_directory(path: &Path) -> Result<&Path, BootError> {
 }
 
 /// A number, or an address that the demo's directory has.
-fn account(text: &str) -> Result<AccountId, BootError> {
+pub(super) fn account(text: &str) -> Result<AccountId, BootError> {
     if let Ok(number) = text.parse() {
         return Ok(AccountId(number));
     }

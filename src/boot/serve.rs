@@ -17,16 +17,19 @@ use crate::config::{self, Config};
 use crate::directory::Backend;
 use crate::directory::embedded::{self, Embedded};
 use crate::discovery::{Endpoint, Protocol, Security};
+use crate::disk::BLOCK_BYTES;
 use crate::net;
 use crate::node::Settings;
 use crate::node::submitters::SubmissionLimits;
 use crate::runtime::{self, Control};
+use crate::store::StoreOptions;
 use crate::tls::Offers;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -93,6 +96,11 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
         tls,
         settings: settings(&config),
         failures,
+        store: store_options(&config),
+        compaction: config
+            .store
+            .compaction
+            .then(|| Duration::from_secs(config.store.compaction_pause_seconds)),
         control,
         stop,
     };
@@ -166,6 +174,19 @@ fn settings(config: &Config) -> Settings {
         trusted_proxies: config.security.trusted_proxies.clone(),
         xclient_from: config.security.xclient_from.clone(),
         discard: None,
+    }
+}
+
+fn store_options(config: &Config) -> StoreOptions {
+    let store = &config.store;
+    StoreOptions {
+        // Whole blocks.
+        segment_bytes: store.segment_bytes / BLOCK_BYTES as u32 * BLOCK_BYTES as u32,
+        expunged_kept_ms: i64::try_from(store.expunged_kept_seconds.saturating_mul(1_000))
+            .unwrap_or(i64::MAX),
+        compaction_dead_bytes_min: store.compaction_dead_bytes,
+        compaction_bytes_per_second: store.compaction_bytes_per_second,
+        ..StoreOptions::default()
     }
 }
 

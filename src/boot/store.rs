@@ -10,7 +10,7 @@ use crate::cli::store::{DumpArguments, LookArguments, SalvageArguments, StoreCom
 use crate::disk::lock::DirectoryLock;
 use crate::disk::plain::PlainDisk;
 use crate::disk::{SUBDIRECTORY, SUPERBLOCK_NAME};
-use crate::model::{AccountId, MailboxName, SegmentId};
+use crate::model::{MailboxName, SegmentId};
 use crate::store::tools::{
     CheckReport, Damage, SalvageReport, StatReport, Survey, check, dump, salvage, stat,
 };
@@ -197,12 +197,15 @@ fn run_stat(arguments: &LookArguments) -> Result<ExitCode, BootError> {
 
 fn print_stat(report: &StatReport) {
     let counts = &report.counts;
-    let rows: [(&str, u64); 16] = [
+    let rows: [(&str, u64); 19] = [
         ("incarnation", report.incarnation.into()),
         ("segments", counts.segments),
         ("bytes", counts.bytes),
         ("group bytes", counts.group_bytes),
         ("live bytes", report.live_bytes()),
+        ("dead bytes", report.dead_bytes()),
+        ("freed bytes", report.freed_bytes),
+        ("compactions", report.compactions),
         ("torn tail bytes", counts.torn_tail_bytes),
         ("records", counts.records),
         ("accounts", report.accounts),
@@ -362,19 +365,17 @@ fn run_undelete(arguments: &UndeleteArguments) -> Result<ExitCode, BootError> {
     let since = arguments
         .since
         .map(|hours| UnixMillis(SystemClock.now().0 - i64::from(hours) * hour_ms));
+    let account = super::exchange::account(&arguments.account)?;
     // Looked at first: opening for writing would make a store where there is none.
     drop(LockedStore::open(&arguments.data)?);
     let mut open = OpenStore::open(&arguments.data)?;
     let store = open.store.clone();
-    let account = AccountId(arguments.account);
-    if store.account(account, |_| ()).is_none() {
-        drop(store);
-        open.close()?;
-        return Err(refuse(&arguments.data, &format!("it has no account {account}")));
-    }
-    let restored = open.run(store.undelete(account, &Wanted { mailbox, since }));
+    let is_known = store.account_ids().contains(&account);
+    let restored = is_known.then(|| open.run(store.undelete(account, &Wanted { mailbox, since })));
     drop(store);
     open.close()?;
+    let restored =
+        restored.ok_or_else(|| refuse(&arguments.data, &format!("it has no account {account}")))?;
     let count = restored.map_err(crate::store::RestoreError::Store)?;
     print_line(&format!("{count} messages are back"));
     Ok(ExitCode::SUCCESS)

@@ -72,9 +72,9 @@ pub struct ImportArguments {
 pub struct UndeleteArguments {
     /// The data directory.
     pub data: PathBuf,
-    /// The account's number, as `check` and `dump` print it.
-    #[arg(long, value_name = "NUMBER")]
-    pub account: u64,
+    /// Whose: the account's number, as `check` and `dump` print it, or an address of the demo.
+    #[arg(long, value_name = "N|ADDRESS")]
+    pub account: String,
     /// Only of this mailbox; of a deleted one by the name it had.
     #[arg(long, value_name = "NAME")]
     pub mailbox: Option<String>,

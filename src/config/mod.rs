@@ -43,6 +43,7 @@ pub struct Config {
     pub https: Vec<SocketAddr>,
     pub tls: Tls,
     pub limits: Limits,
+    pub store: Storage,
     pub security: Security,
     /// `[pop3]`
     pub pop3_login_delay_seconds: u32,
@@ -87,6 +88,17 @@ pub struct Limits {
     pub submission_recipients_per_day: u32,
     pub message_bytes: u64,
     pub loopback: bool,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Storage {
+    pub expunged_kept_seconds: u64,
+    pub compaction: bool,
+    pub compaction_pause_seconds: u64,
+    pub compaction_bytes_per_second: u64,
+    pub compaction_dead_bytes: u64,
+    pub segment_bytes: u32,
 }
 
 /// `[security]`
@@ -181,6 +193,14 @@ impl Config {
                 submission_recipients_per_day: count("limits.submission_recipients_per_day"),
                 message_bytes: values.number("limits.message_bytes"),
                 loopback: values.flag("limits.loopback"),
+            },
+            store: Storage {
+                expunged_kept_seconds: values.number("store.expunged_kept"),
+                compaction: values.flag("store.compaction"),
+                compaction_pause_seconds: values.number("store.compaction_pause"),
+                compaction_bytes_per_second: values.number("store.compaction_bytes_per_second"),
+                compaction_dead_bytes: values.number("store.compaction_dead_bytes"),
+                segment_bytes: count("store.segment_bytes"),
             },
             security: Security {
                 plaintext_login_on_loopback: values.flag("security.plaintext_login_on_loopback"),

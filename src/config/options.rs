@@ -301,6 +301,65 @@ const SERVER: &[Opt] = &[
         "Recipients of one account's messages in a day.",
     ),
     opt(
+        "store.expunged_kept",
+        Kind::Seconds {
+            min: 0,
+            max: 10 * 365 * 86_400,
+        },
+        Default::Number(7 * 86_400),
+        Restart,
+        "How long `ringpost store undelete` can bring back what users expunged. It takes its space for as long; what is older is \
+         forgotten within a day.",
+    ),
+    opt(
+        "store.compaction",
+        Kind::Flag,
+        Default::Flag(true),
+        Restart,
+        "Whether the space of what nobody needs any more is given back to the file system while the server runs. Off, the store \
+         only grows: to leave a disk alone for a while.",
+    ),
+    opt(
+        "store.compaction_pause",
+        Kind::Seconds { min: 1, max: 86_400 },
+        Default::Number(60),
+        Restart,
+        "Between two passes. The pause doubles, up to an hour, while there is nothing to give back.",
+    ),
+    opt(
+        "store.compaction_bytes_per_second",
+        Kind::Bytes {
+            min: 64 * 1024,
+            max: 16 * 1024 * MIB,
+        },
+        Default::Number(32 * MIB),
+        Restart,
+        "What a pass writes on one core in a second at most: what still lives in the space to be given back is written anew. More \
+         gives back sooner and takes more of the disk from mail.",
+    ),
+    opt(
+        "store.compaction_dead_bytes",
+        Kind::Bytes {
+            min: MIB,
+            max: 1024 * 1024 * MIB,
+        },
+        Default::Number(256 * MIB),
+        Restart,
+        "A pass begins when as much is dead, and a quarter of the store. Less gives back sooner and writes more: each pass also \
+         writes about 30 bytes for every message there is.",
+    ),
+    opt(
+        "store.segment_bytes",
+        Kind::Bytes {
+            min: 16 * MIB,
+            max: 1024 * MIB,
+        },
+        Default::Number(64 * MIB),
+        Restart,
+        "Size of the files that mail is stored in; each core has one or two allocated ahead. Space is given back by whole files. \
+         Smaller on small disks; files of any size are read.",
+    ),
+    opt(
         "security.plaintext_login_on_loopback",
         Kind::Flag,
         Default::Flag(false),

@@ -11,21 +11,22 @@ use crate::runtime;
 use crate::store::{CompactionAnswer, CompactionStep, Environment, PassReport, Store, StoreError, compact};
 use std::time::Duration;
 
-/// Between two passes. A look at what is dead costs a walk over all rows; those not in memory are read.
+/// Between two passes, unless the configuration says otherwise. A look that may be worth it walks over all rows; those not
+/// in memory are read.
 pub const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// The wait doubles up to this while there is nothing to free.
 pub const LOOK_EVERY_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// Leads passes for as long as the store takes commits. Spawn it on one core, once all serve requests.
-pub async fn keep_compacting<E: Environment>(router: Router<E>) {
-    let mut wait = LOOK_EVERY;
+/// Leads passes for as long as the store takes commits, `pause` after each. Spawn it on one core, once all serve requests.
+pub async fn keep_compacting<E: Environment>(router: Router<E>, pause: Duration) {
+    let mut wait = pause;
     loop {
         runtime::sleep(wait).await;
-        wait = (wait * 2).min(LOOK_EVERY_MAX);
+        wait = (wait * 2).min(LOOK_EVERY_MAX.max(pause));
         match run(&router).await {
             Ok(report) if report.freed > 0 => {
-                wait = LOOK_EVERY;
+                wait = pause;
                 tracing::info!(?report, "compacted");
             }
             Ok(_) => {}

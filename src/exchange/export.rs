@@ -93,7 +93,7 @@ fn filed(mailbox: &MailboxState, row: &MessageRow, octets: Vec<u8>) -> FiledMess
         uid: Some(row.uid.value()),
         flags: row.flags,
         keywords: keywords.map(|keyword| keyword.as_str().to_owned()).collect(),
-        internal_date: row.internal_date,
+        internal_date: row.internal_date(),
         octets,
     }
 }
@@ -102,8 +102,8 @@ fn beside_of(row: &MessageRow) -> sidecar::Message {
     sidecar::Message {
         uid: row.uid.value(),
         mod_seq: row.mod_seq.0,
-        internal_date_ms: row.internal_date.at.0,
-        zone_minutes: row.internal_date.zone_minutes,
+        internal_date_ms: row.internal_date_at.0,
+        zone_minutes: row.internal_date_zone_minutes,
         save_date_ms: row.save_date.0,
     }
 }

@@ -125,7 +125,7 @@ fn outline(disk: &SimDisk, id: AccountId) -> (AccountImage, Vec<(MailboxName, Ve
                 row.uid.value(),
                 row.flags.0,
                 keywords,
-                row.internal_date,
+                row.internal_date(),
                 row.save_date.0,
                 octets,
             )

@@ -45,7 +45,7 @@ impl Key {
             segment: row.record.segment.0,
             offset: row.record.offset,
             size: row.size,
-            internal_date_ms: row.internal_date.at.0,
+            internal_date_ms: row.internal_date_at.0,
             save_date_ms: row.save_date.0,
         }
     }
@@ -105,7 +105,6 @@ mod tests {
     use super::*;
     use crate::base::clock::UnixMillis;
     use crate::model::{Flags, LogPosition, ModSeq, SegmentId, Uid};
-    use crate::proto::imap::types::InternalDate;
 
     fn row(offset: u32, saved: i64) -> MessageRow {
         MessageRow {
@@ -113,10 +112,8 @@ mod tests {
             flags: Flags::default(),
             keywords: 0,
             size: 1_000,
-            internal_date: InternalDate {
-                at: UnixMillis(1),
-                zone_minutes: 0,
-            },
+            internal_date_at: UnixMillis(1),
+            internal_date_zone_minutes: 0,
             save_date: UnixMillis(saved),
             mod_seq: ModSeq(1),
             record: LogPosition {
@@ -124,6 +121,8 @@ mod tests {
                 offset,
             },
             record_bytes: 100,
+            body_segment: SegmentId(1),
+            is_body_scattered: false,
             line_end_octets: 0,
         }
     }

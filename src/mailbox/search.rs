@@ -333,7 +333,7 @@ impl Criterion {
         answers: &[Option<bool>],
         wanted: &mut Wanted,
     ) -> Option<bool> {
-        let arrived = row.internal_date.at;
+        let arrived = row.internal_date_at;
         Some(match self {
             Self::Constant(value) => *value,
             Self::Flag(flags) => row.flags.contains(*flags),
@@ -342,9 +342,9 @@ impl Criterion {
             Self::SavedBefore(day) => saved_day(row) < *day,
             Self::SavedOn(day) => saved_day(row) == *day,
             Self::SavedSince(day) => saved_day(row) >= *day,
-            Self::Before(day) => day_of(row.internal_date) < *day,
-            Self::On(day) => day_of(row.internal_date) == *day,
-            Self::Since(day) => day_of(row.internal_date) >= *day,
+            Self::Before(day) => day_of(row.internal_date()) < *day,
+            Self::On(day) => day_of(row.internal_date()) == *day,
+            Self::Since(day) => day_of(row.internal_date()) >= *day,
             Self::Larger(size) => u64::from(row.size) > *size,
             Self::Smaller(size) => u64::from(row.size) < *size,
             Self::Younger(since) => arrived >= *since,

@@ -126,12 +126,12 @@ fn needs_header(key: SortKey) -> bool {
 
 fn value(key: SortKey, row: &MessageRow, header: &[u8]) -> Value {
     match key {
-        SortKey::Arrival => Value::Number(row.internal_date.at.0),
+        SortKey::Arrival => Value::Number(row.internal_date_at.0),
         SortKey::Size => Value::Number(i64::from(row.size)),
         // RFC 5256 §2.2: without a sent date it is the internal one.
         SortKey::Date => {
             let sent = date::sent_at(header).map(|seconds| seconds.saturating_mul(1000));
-            Value::Number(sent.unwrap_or(row.internal_date.at.0))
+            Value::Number(sent.unwrap_or(row.internal_date_at.0))
         }
         SortKey::Subject => {
             let subject = header::first(header, "subject").map(|field| words::decode(field.value));

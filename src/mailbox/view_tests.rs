@@ -4,7 +4,6 @@
 use super::*;
 use crate::base::clock::UnixMillis;
 use crate::model::{Flags, LogPosition, SegmentId};
-use crate::proto::imap::types::InternalDate;
 use proptest::prelude::*;
 
 /// Entries the model's change log keeps, few, so that views also fall back to comparing.
@@ -28,10 +27,8 @@ impl Server {
             flags: Flags(flags),
             keywords: 0,
             size: 1,
-            internal_date: InternalDate {
-                at: UnixMillis(0),
-                zone_minutes: 0,
-            },
+            internal_date_at: UnixMillis(0),
+            internal_date_zone_minutes: 0,
             save_date: UnixMillis(0),
             mod_seq: ModSeq(self.mod_seq),
             record: LogPosition {

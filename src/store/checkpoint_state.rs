@@ -15,7 +15,6 @@ use crate::base::clock::UnixMillis;
 use crate::model::{
     AccountId, Flags, LogPosition, MailboxId, MailboxName, ModSeq, SegmentId, Uid, UidValidity,
 };
-use crate::proto::imap::types::InternalDate;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -292,11 +291,11 @@ fn row_bytes(row: &MessageRow) -> [u8; ROW_BYTES] {
     out[0..4].copy_from_slice(&row.uid.value().to_le_bytes());
     out[4] = row.flags.0;
     out[5] = u8::from(row.is_body_scattered);
-    out[6..8].copy_from_slice(&row.internal_date.zone_minutes.to_le_bytes());
+    out[6..8].copy_from_slice(&row.internal_date_zone_minutes.to_le_bytes());
     out[8..16].copy_from_slice(&row.keywords.to_le_bytes());
     out[16..20].copy_from_slice(&row.size.to_le_bytes());
     out[20..24].copy_from_slice(&row.line_end_octets.to_le_bytes());
-    out[24..32].copy_from_slice(&row.internal_date.at.0.to_le_bytes());
+    out[24..32].copy_from_slice(&row.internal_date_at.0.to_le_bytes());
     out[32..40].copy_from_slice(&row.save_date.0.to_le_bytes());
     out[40..48].copy_from_slice(&row.mod_seq.0.to_le_bytes());
     out[48..52].copy_from_slice(&row.record.segment.0.to_le_bytes());
@@ -304,6 +303,12 @@ fn row_bytes(row: &MessageRow) -> [u8; ROW_BYTES] {
     out[56..60].copy_from_slice(&row.record_bytes.to_le_bytes());
     out[60..64].copy_from_slice(&row.body_segment.0.to_le_bytes());
     out
+}
+
+/// A row of its bytes.
+#[cfg(test)]
+pub fn row_of(bytes: &[u8]) -> Option<MessageRow> {
+    row(bytes.first_chunk()?)
 }
 
 fn row(bytes: &[u8; ROW_BYTES]) -> Option<MessageRow> {
@@ -315,10 +320,8 @@ fn row(bytes: &[u8; ROW_BYTES]) -> Option<MessageRow> {
         flags: Flags(bytes[4]),
         keywords: u64::from_le_bytes(at(bytes, 8)),
         size: u32::from_le_bytes(at(bytes, 16)),
-        internal_date: InternalDate {
-            at: UnixMillis(i64::from_le_bytes(at(bytes, 24))),
-            zone_minutes: i16::from_le_bytes(at(bytes, 6)),
-        },
+        internal_date_at: UnixMillis(i64::from_le_bytes(at(bytes, 24))),
+        internal_date_zone_minutes: i16::from_le_bytes(at(bytes, 6)),
         save_date: UnixMillis(i64::from_le_bytes(at(bytes, 32))),
         mod_seq: ModSeq(u64::from_le_bytes(at(bytes, 40))),
         record: LogPosition {

@@ -135,10 +135,16 @@ impl Checkpoints {
     }
 
     /// The segment from which on a start may read the log. `None`: also logs of earlier starts, because a core has no
-    /// checkpoint of this one.
+    /// checkpoint of this one, or they are void.
     pub fn log_is_read_from(&self) -> Option<SegmentId> {
         let all_have_one = self.board.missing.load(Ordering::Acquire) == 0;
-        self.covered_to.get().filter(|_| all_have_one)
+        let is_right = all_have_one && !self.is_void.get();
+        self.covered_to.get().filter(|_| is_right)
+    }
+
+    /// Bytes of groups that became durable in this start.
+    pub fn logged_bytes(&self) -> u64 {
+        self.logged_bytes.get()
     }
 
     /// A group of `bytes` is durable.

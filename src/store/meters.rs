@@ -23,6 +23,16 @@ pub struct StoreMeters {
     pub account_evictions: Counter,
     /// Messages delivered to accounts that were not in memory.
     pub cold_deliveries: Counter,
+    /// Passes of compaction that this core led and that freed something.
+    pub compaction_passes: Counter,
+    /// Bytes of the segments that they freed.
+    pub compaction_freed_bytes: Counter,
+    /// Bytes that compaction wrote on this core: messages written anew, accounts said anew.
+    pub compaction_written_bytes: Counter,
+    /// Bytes of finished segments when all cores last looked at them, if this one led.
+    pub compaction_log_bytes: Gauge,
+    /// How many of them lived.
+    pub compaction_live_bytes: Gauge,
     /// Free bytes of the file system when they were last asked for.
     pub free_bytes: Gauge,
     /// 1 after a write or sync has failed: commits are refused until a restart.

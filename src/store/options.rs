@@ -96,7 +96,7 @@ pub struct StoreOptions {
     pub checkpoint_slice_bytes: usize,
     /// See `LOADED_BYTES_MAX`.
     pub loaded_bytes_max: usize,
-    /// See [`EXPUNGED_KEPT_MS`]. Longer keeps the bytes of expunged mail for longer.
+    /// See `EXPUNGED_KEPT_MS`. Longer keeps the bytes of expunged mail for longer.
     pub expunged_kept_ms: i64,
     /// See `COMPACTION_DEAD_BYTES_MIN`.
     pub compaction_dead_bytes_min: u64,

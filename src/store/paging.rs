@@ -156,15 +156,67 @@ impl<E: Environment> Inner<E> {
         chain: &Chain,
         read: Result<AccountState, StoreError>,
     ) -> Result<(), StoreError> {
-        let mut state = self.state.borrow_mut();
+        if let Some(account) = self.bring_up(id, chain, read)? {
+            self.state.borrow_mut().admit(account);
+            self.meters.account_loads.add(1);
+        }
+        Ok(())
+    }
+
+    /// A snapshot may be older than what compaction has freed only if the log behind it says where its messages went.
+    fn check_segments(&self, account: &AccountState) -> Result<(), StoreError> {
+        let there = &self.compaction.board.there;
+        match there.first_missing(account.rows_and_graves()) {
+            None => Ok(()),
+            Some(position) => Err(StoreError::Damaged {
+                position,
+                what: "a message lies in a segment that is not there".to_owned(),
+            }),
+        }
+    }
+
+    /// Looks at an account as it is now, and lets go of it again if it was cold: for those who look at all of them, which
+    /// must not drive out those in use. `None`: it was never touched.
+    pub async fn look<R>(
+        &self,
+        id: AccountId,
+        look: impl FnOnce(&AccountState) -> R,
+    ) -> Result<Option<R>, StoreError> {
+        loop {
+            let chain = {
+                let state = self.state.borrow();
+                match state.cold.get(&id) {
+                    Some(cold) => cold.chain.clone(),
+                    None => return Ok(state.accounts.get(&id).map(look)),
+                }
+            };
+            let read = read_chain(self.env.disk(), self.checkpoints.store_id(), id, &chain).await;
+            match self.bring_up(id, &chain, read) {
+                Ok(Some(account)) => return Ok(Some(look(&account))),
+                // Meanwhile it was loaded, or a checkpoint has put it elsewhere.
+                Ok(None) => {}
+                Err(error) => {
+                    self.void_if_damaged(id, &error).await;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn bring_up(
+        &self,
+        id: AccountId,
+        chain: &Chain,
+        read: Result<AccountState, StoreError>,
+    ) -> Result<Option<AccountState>, StoreError> {
+        let state = self.state.borrow();
         let Some(cold) = state.cold.get(&id).filter(|cold| cold.chain == *chain) else {
-            return Ok(());
+            return Ok(None);
         };
         let last = chain.last().expect("a cold account has a snapshot");
         let account = cold.bring_up(read?).map_err(|why| damaged(id, last, &why))?;
-        state.admit(account);
-        self.meters.account_loads.add(1);
-        Ok(())
+        self.check_segments(&account)?;
+        Ok(Some(account))
     }
 
     /// What is not as it was written must not be relied on at the next start either.

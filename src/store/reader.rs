@@ -122,7 +122,7 @@ impl<D: Disk> LogReader<D> {
         // Dates travel with the row through every copy: a record of another message at this place shows.
         let is_this_row = message.account == account
             && message.size() == u64::from(row.size)
-            && (message.internal_date, message.save_date) == (row.internal_date, row.save_date);
+            && (message.internal_date, message.save_date) == (row.internal_date(), row.save_date);
         if !is_this_row {
             return Err(damaged(position, "the record is not this row's".to_owned()));
         }

@@ -175,6 +175,10 @@ impl PartitionRebuild {
             return Ok(());
         };
         if broken.begun_at.is_some() {
+            assert!(
+                !state.cold.contains_key(&id),
+                "behind a checkpoint nothing is missing"
+            );
             if state.accounts.insert(id, restated::decode(id, &all)?).is_none() {
                 self.made.push(id);
             }

@@ -8,14 +8,15 @@
 //! Failure: [`OpenError`]. Interrupted at any point, it is done again at the next start with the same result.
 //! Not here: one log (`scan`), what records do (`apply`), which checkpoints (`checkpoint_load`).
 
-use super::apply::{Place, apply_beside_account};
+use super::Environment;
+use super::apply::{Place, apply, apply_beside_account};
 use super::checkpoint::CheckpointHeader;
 use super::checkpoint_load::{Base, load};
 use super::checkpoint_state::CoveredSegment;
 use super::checkpointer::CheckpointBoard;
 use super::codec::Malformed;
 use super::cold::Cold;
-use super::compaction::{CompactionBoard, Released};
+use super::compaction::{CompactionBoard, Released, Segments};
 use super::found::{Found, check_covered, find_segments, is_outdated};
 use super::frame::{GroupHeader, RecordHeader};
 use super::group::{Segment, seal_at_cut};
@@ -27,7 +28,6 @@ use super::segment::segment_name;
 use super::snapshot::{SnapshotName, read_cold};
 use super::state::{AccountState, CoreState};
 use super::superblock::open_superblock;
-use super::{Environment, MessageRow, StoreError};
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
 use crate::model::{AccountId, LogPosition, PARTITIONS, Partition, SPOOL_PARTITIONS, SegmentId};
 use std::collections::{BTreeMap, HashMap};
@@ -138,11 +138,11 @@ pub async fn recover_with<E: Environment>(
         return Err(OpenError::TooManyCores(cores));
     }
     match attempt(env, cores, options, true).await {
-        Err(Unopened::Snapshot(why)) => {
-            tracing::error!(%why, "a snapshot is damaged: checkpoints are void, the whole log is read");
+        Err(Unopened::Checkpoints(why)) => {
+            tracing::error!(why, "checkpoints are void: the whole log is read");
             match attempt(env, cores, options, false).await {
-                Err(Unopened::Snapshot(why)) => {
-                    unreachable!("without checkpoints there is no snapshot: {why}")
+                Err(Unopened::Checkpoints(why)) => {
+                    unreachable!("without checkpoints nothing is wrong with them: {why}")
                 }
                 Err(Unopened::Open(error)) => Err(error),
                 Ok(mut recovered) => {
@@ -160,8 +160,8 @@ pub async fn recover_with<E: Environment>(
 enum Unopened {
     /// For good.
     Open(OpenError),
-    /// A checkpoint's snapshot is not as it was written: without checkpoints it may be better.
-    Snapshot(StoreError),
+    /// A snapshot is not as it was written, or what was freed is not covered: without checkpoints it may be better.
+    Checkpoints(String),
 }
 
 impl From<OpenError> for Unopened {
@@ -187,6 +187,7 @@ async fn attempt<E: Environment>(
     let superblock = open_superblock(env, &files).await?;
     let store_id = superblock.store_id;
     let (released, mut old_lists) = Released::load(env.disk(), store_id, &files).await?;
+    released.sync(env.disk()).await?;
     let mut found = find_segments(env, store_id, &files, &released).await?;
     let mut loaded = load(env.disk(), store_id, &files).await;
     found.incarnation = found.incarnation.max(loaded.incarnation);
@@ -205,13 +206,13 @@ async fn attempt<E: Environment>(
     }
     let mut replay = Replay::new(base);
     replay.report.ignored_checkpoints = loaded.bad;
-    let mut ends = Vec::new();
-    for (name, segments) in &found.logs {
-        let end = replay.log(store_id, *name, segments, &released).await?;
-        replay.report.torn_tail_bytes += end.torn_bytes;
-        check_sealed(*name, &end, found.incarnation)?;
-        ends.push(end);
+    let ends = replay.logs(store_id, &found, &released).await;
+    if replay.is_outdated {
+        return Err(Unopened::Checkpoints(
+            "segments were freed behind them".to_owned(),
+        ));
     }
+    let ends = ends?;
     replay.check_explained()?;
     replay.load_deferred(env.disk(), store_id).await?;
     let incarnation = found.incarnation + 1;
@@ -222,11 +223,10 @@ async fn attempt<E: Environment>(
         cover(&mut covered, *name, segments, end);
     }
     replay.report.segments = covered.len() as u64;
-    if !released.runs.is_empty() {
-        check_rows(&replay.state, &covered)?;
-    }
+    let there = Segments::new(covered.keys().copied(), found.last_segment);
+    check_rows(&replay.state, &there)?;
     let covered = Arc::new(covered.into_values().collect());
-    let compaction = Arc::new(CompactionBoard::new(released));
+    let compaction = Arc::new(CompactionBoard::new(released, there));
     let snapshots = loaded.snapshots.keys().copied();
     let board = Arc::new(CheckpointBoard::new(cores, loaded.used, snapshots));
     let next_segment = Arc::new(AtomicU32::new(found.last_segment + 1));
@@ -276,23 +276,17 @@ fn cover<F>(
     }
 }
 
-/// Where compaction has freed segments, no message may lie in one that is not there.
-fn check_rows(state: &CoreState, there: &BTreeMap<SegmentId, CoveredSegment>) -> Result<(), OpenError> {
-    let mut seen = None;
-    for row in state.accounts.values().flat_map(AccountState::rows_and_graves) {
-        let pair = (row.record.segment, row.body_segment);
-        if seen == Some(pair) {
-            continue;
-        }
-        if !there.contains_key(&pair.0) || !there.contains_key(&pair.1) {
-            return Err(OpenError::Damaged {
-                position: row.record,
-                what: "a message lies in a segment that is not there".to_owned(),
-            });
-        }
-        seen = Some(pair);
+/// No message may lie in a segment that is not there. What snapshots say is looked at when they are read (`paging`).
+fn check_rows(state: &CoreState, there: &Segments) -> Result<(), OpenError> {
+    let loaded = state.accounts.values().flat_map(AccountState::rows_and_graves);
+    let deltas = state.cold.values().flat_map(|cold| &cold.delta);
+    match there.first_missing(loaded.chain(deltas)) {
+        None => Ok(()),
+        Some(position) => Err(OpenError::Damaged {
+            position,
+            what: "a message lies in a segment that is not there".to_owned(),
+        }),
     }
-    Ok(())
 }
 
 /// An older start's log was sealed by the recovery before the next start: without a seal its end is gone.
@@ -439,6 +433,8 @@ struct Replay {
     ahead: HashMap<AccountId, LogPosition>,
     /// Of partitions whose records are not all there any more.
     rebuild: Rebuild,
+    /// Records behind the checkpoint are missing: it is older than the one by which they were freed.
+    is_outdated: bool,
 }
 
 impl Replay {
@@ -464,7 +460,25 @@ impl Replay {
             headers: base.headers,
             ahead: base.ahead,
             rebuild: Rebuild::default(),
+            is_outdated: false,
         }
+    }
+
+    /// All logs, in the order they were written. Gives where each ends.
+    async fn logs<F: DiskFile>(
+        &mut self,
+        store_id: u64,
+        found: &Found<F>,
+        released: &Released,
+    ) -> Result<Vec<LogEnd>, OpenError> {
+        let mut ends = Vec::new();
+        for (name, segments) in &found.logs {
+            let end = self.log(store_id, *name, segments, released).await?;
+            self.report.torn_tail_bytes += end.torn_bytes;
+            check_sealed(*name, &end, found.incarnation)?;
+            ends.push(end);
+        }
+        Ok(ends)
     }
 
     /// Everything of a log that the checkpoint does not cover.
@@ -517,6 +531,10 @@ impl Replay {
             .checked_sub(*last + 1)
             .ok_or(Malformed("a record that was there before"))?;
         *last = header.sequence;
+        if missing > 0 && self.report.checkpoint > 0 {
+            self.is_outdated = true;
+            return Err(Malformed("records behind the checkpoints are missing"));
+        }
         if missing > 0 {
             self.rebuild.gap(header.partition, position, missing);
         }
@@ -573,7 +591,8 @@ impl Replay {
         ids.sort_unstable();
         for id in ids {
             let read = read_cold(disk, store_id, id, &self.state.cold[&id]).await;
-            self.state.admit(read.map_err(Unopened::Snapshot)?);
+            self.state
+                .admit(read.map_err(|why| Unopened::Checkpoints(why.to_string()))?);
             for (place, record) in self.deferred.remove(&id).expect("it was listed") {
                 // What it does beside its account was done in its turn, and is not done twice.
                 apply(&mut self.state, place, &record).map_err(|why| OpenError::Damaged {
@@ -636,6 +655,3 @@ impl Replay {
         }
     }
 }
-
-/// Rows are what most of a recovered state is made of.
-const _: () = assert!(size_of::<MessageRow>() <= 72);

@@ -11,7 +11,6 @@ use super::record::{keywords, name, put_keywords, special_use};
 use super::state::{AccountState, BuriedMailbox, Grave, KEYWORDS_MAX, MailboxState, MessageRow};
 use crate::base::clock::UnixMillis;
 use crate::model::{AccountId, Flags, LogPosition, MailboxId, ModSeq, SegmentId, Uid, UidValidity};
-use crate::proto::imap::types::InternalDate;
 
 /// Fewest bytes that a row takes.
 const ROW_BYTES_MIN: usize = 14;
@@ -186,9 +185,9 @@ impl Before {
         put_difference(
             out,
             &mut self.internal_date,
-            row.internal_date.at.0.cast_unsigned(),
+            row.internal_date_at.0.cast_unsigned(),
         );
-        put_varint(out, u64::from(row.internal_date.zone_minutes.cast_unsigned()));
+        put_varint(out, u64::from(row.internal_date_zone_minutes.cast_unsigned()));
         put_difference(out, &mut self.save_date, row.save_date.0.cast_unsigned());
         put_difference(out, &mut self.mod_seq, row.mod_seq.0);
         put_difference(out, &mut self.segment, u64::from(row.record.segment.0));
@@ -220,10 +219,8 @@ impl Before {
             flags,
             keywords,
             size,
-            internal_date: InternalDate {
-                at,
-                zone_minutes: zone.cast_signed(),
-            },
+            internal_date_at: at,
+            internal_date_zone_minutes: zone.cast_signed(),
             save_date,
             mod_seq,
             record: LogPosition {

@@ -249,8 +249,10 @@ pub struct MessageRow {
     pub keywords: u64,
     /// Prefix and body, octets.
     pub size: u32,
-    /// INTERNALDATE.
-    pub internal_date: InternalDate,
+    /// INTERNALDATE's moment; see [`Self::internal_date`].
+    pub internal_date_at: UnixMillis,
+    /// INTERNALDATE's zone, minutes east of UTC. Beside its moment, not in a struct of both, which would be padded.
+    pub internal_date_zone_minutes: i16,
     /// When it came into this mailbox's account.
     pub save_date: UnixMillis,
     /// Of its newest change.
@@ -265,6 +267,20 @@ pub struct MessageRow {
     pub is_body_scattered: bool,
     /// Octets it is longer by when every line, the last one too, ends in CRLF: what POP3 announces is `size` plus this.
     pub line_end_octets: u32,
+}
+
+/// Sixty-four bytes for each message of an account in memory, no more.
+const _: () = assert!(size_of::<MessageRow>() == 64);
+
+impl MessageRow {
+    /// INTERNALDATE.
+    #[must_use]
+    pub fn internal_date(&self) -> InternalDate {
+        InternalDate {
+            at: self.internal_date_at,
+            zone_minutes: self.internal_date_zone_minutes,
+        }
+    }
 }
 
 /// A message that left its mailbox: remembered for sessions that synchronise, and for an admin who brings it back.

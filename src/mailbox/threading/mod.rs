@@ -67,7 +67,7 @@ pub async fn thread<E: Environment, P: Pace>(
         for (index, row) in rows {
             let header = header_of(store, account, &row).await?;
             let links = budget.timed(|| {
-                entries.push(entry(index, row.internal_date.at.0, &header, algorithm));
+                entries.push(entry(index, row.internal_date_at.0, &header, algorithm));
                 needs_links.then(|| links(&header))
             });
             budget.breathe_if_due().await?;

@@ -424,7 +424,7 @@ fn push_row_items(
             FetchItem::Rfc822Size => push_named(b"RFC822.SIZE ", u64::from(row.size), out),
             FetchItem::Flags => push_flags_item(state, view, row, out),
             FetchItem::ModSeq => message::push_mod_seq(row.mod_seq, out),
-            FetchItem::InternalDate => message::push_internal_date(row.internal_date, out),
+            FetchItem::InternalDate => message::push_internal_date(row.internal_date(), out),
             FetchItem::SaveDate => {
                 let date = InternalDate {
                     at: row.save_date,

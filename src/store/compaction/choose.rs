@@ -19,6 +19,49 @@ pub struct Marks {
     pub pinned: Vec<SegmentId>,
 }
 
+/// What may have changed since a core last said what is alive, at most: quickly said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    /// Bytes logged since, whatever they are.
+    pub logged_bytes: u64,
+    /// Bytes of what could be brought back then and is not kept any more.
+    pub old_bytes: u64,
+}
+
+/// What all cores said when they last looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// Bytes of all finished segments.
+    pub bytes: u64,
+    /// How many of them lived.
+    pub live_bytes: u64,
+}
+
+/// May so many dead bytes of so many be worth a pass?
+#[must_use]
+pub fn pays(dead: u64, bytes: u64, options: &StoreOptions) -> bool {
+    dead >= options.compaction_dead_bytes_min.max(1) && dead * 100 >= bytes * COMPACTION_DEAD_PERCENT
+}
+
+/// Can it pay to look at everything, with `finished_bytes` in finished segments? A `None` of any core: nobody knows.
+#[must_use]
+pub fn may_pay(
+    finished_bytes: u64,
+    marked: Option<Marked>,
+    growth: &[Option<Growth>],
+    options: &StoreOptions,
+) -> bool {
+    let growth: Option<Vec<Growth>> = growth.iter().copied().collect();
+    let (Some(marked), Some(growth)) = (marked, growth) else {
+        return finished_bytes >= options.compaction_dead_bytes_min;
+    };
+    let logged: u64 = growth.iter().map(|growth| growth.logged_bytes).sum();
+    let old: u64 = growth.iter().map(|growth| growth.old_bytes).sum();
+    let dead = marked.bytes - marked.live_bytes + logged + old;
+    // As if all that was logged was dead: then the dead part is the greatest.
+    finished_bytes >= options.compaction_dead_bytes_min && pays(dead, marked.bytes + logged, options)
+}
+
 /// What to free.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Victims {
@@ -53,8 +96,7 @@ pub fn choose(marks: &[Marks], options: &StoreOptions, free_bytes: u64) -> Victi
         ..Victims::default()
     };
     let dead = victims.bytes - victims.live_bytes;
-    if dead < options.compaction_dead_bytes_min.max(1) || dead * 100 < victims.bytes * COMPACTION_DEAD_PERCENT
-    {
+    if !pays(dead, victims.bytes, options) {
         return victims;
     }
     let pinned: BTreeSet<SegmentId> = marks.iter().flat_map(|mark| &mark.pinned).copied().collect();
@@ -124,6 +166,51 @@ mod tests {
         let other = marks(&[(1, 1_000, 250)], &[]);
         assert_eq!(chosen(&[one.clone(), other], &options, 1 << 40), [2]);
         assert_eq!(chosen(&[one], &options, 400), [2]);
+    }
+
+    #[test]
+    fn nobody_looks_while_no_more_can_be_dead_than_does_not_pay() {
+        let options = StoreOptions {
+            compaction_dead_bytes_min: 100,
+            ..StoreOptions::default()
+        };
+        let marked = |live_bytes| {
+            Some(Marked {
+                bytes: 1_000,
+                live_bytes,
+            })
+        };
+        let grown = |logged_bytes, old_bytes| {
+            Some(Growth {
+                logged_bytes,
+                old_bytes,
+            })
+        };
+        // Never looked, or one core has not: only by what is there.
+        assert!(may_pay(100, None, &[grown(0, 0)], &options));
+        assert!(!may_pay(99, None, &[None], &options));
+        assert!(may_pay(1_000, marked(1_000), &[grown(0, 0), None], &options));
+        assert!(!may_pay(
+            1_000,
+            marked(800),
+            &[grown(0, 0), grown(0, 0)],
+            &options
+        ));
+        assert!(!may_pay(
+            1_000,
+            marked(800),
+            &[grown(0, 10), grown(0, 39)],
+            &options
+        ));
+        assert!(may_pay(
+            1_000,
+            marked(800),
+            &[grown(0, 11), grown(0, 39)],
+            &options
+        ));
+        // 266 of 1,066.
+        assert!(!may_pay(1_000, marked(800), &[grown(66, 0)], &options));
+        assert!(may_pay(1_000, marked(800), &[grown(67, 0)], &options));
     }
 
     #[test]

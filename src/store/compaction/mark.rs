@@ -3,10 +3,13 @@
 //! Live bytes only decide which segments are worth freeing: they are estimated, by whole blocks. A body that several
 //! messages share counts once: records of one delivery lie behind its body and one after the other, so every one of them
 //! marks the blocks that reach back from its record by its size, and these overlap.
-//! Limits: one bit for each block of the log, that is a 32,768th of it.
+//! Accounts that are not in memory are read one after the other and let go of again; so as not to do that for nothing, a
+//! core can say cheaply how much may be dead since it last looked (`Growth`).
+//! Limits: one bit for each block of the log, that is a 32,768th of it; one number for each hour in which something was
+//! expunged that is still kept.
 //! Not here: what is chosen (`choose`).
 
-use super::choose::Marks;
+use super::choose::{Growth, Marks};
 use crate::base::clock::Clock;
 use crate::disk::BLOCK_BYTES;
 use crate::model::{AccountId, MailboxId, ModSeq, SegmentId};
@@ -16,13 +19,18 @@ use crate::store::plan::{Chunks, Plan, Planner};
 use crate::store::record::Record;
 use crate::store::state::{AccountState, Grave};
 use crate::store::{Environment, MessageRow, StoreError};
-use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 
 /// Accounts looked at before other tasks get a turn, and messages of one account beyond which it counts as several.
 const ACCOUNTS_AT_ONCE: usize = 64;
 /// Graves forgotten by one commit.
 const FORGOTTEN_AT_ONCE: usize = 256;
+
+/// What is to be forgotten is for so long at most, however little there is to free: its rows need memory.
+const FORGET_AFTER_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// What graves are counted by.
+const HOUR_MS: i64 = 60 * 60 * 1_000;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
@@ -69,32 +77,125 @@ impl Blocks {
     }
 }
 
+/// What one core found when it last looked at everything.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Looked {
+    at_ms: i64,
+    /// Bytes that it had logged in this start.
+    logged_bytes: u64,
+    /// Bytes of what can be brought back, by the hour of its expunging.
+    kept: BTreeMap<i64, u64>,
+}
+
+/// One core's look at everything.
+struct Look {
+    /// What was expunged up to this is not kept any more.
+    before_ms: i64,
+    blocks: Blocks,
+    kept: BTreeMap<i64, u64>,
+}
+
+impl Look {
+    /// Counts the account. Gives the records by which its old graves are forgotten.
+    fn see(&mut self, account: &AccountState) -> Vec<Record> {
+        let mut records = Vec::new();
+        let mut ids: Vec<&MailboxId> = account.mailboxes.keys().collect();
+        ids.sort_unstable();
+        for id in ids {
+            let mailbox = &account.mailboxes[id];
+            mailbox.rows.iter().for_each(|row| self.blocks.row(row));
+            records.extend(self.graves(account.id, *id, &mailbox.graves));
+        }
+        for mailbox in &account.buried {
+            records.extend(self.graves(account.id, mailbox.id, &mailbox.graves));
+        }
+        records
+    }
+
+    fn graves(&mut self, account: AccountId, mailbox: MailboxId, graves: &[Grave]) -> Option<Record> {
+        let forgotten = forgotten_up_to(graves, self.before_ms);
+        let first = graves.partition_point(|grave| Some(grave.mod_seq) <= forgotten);
+        for grave in &graves[first..] {
+            // It lives on elsewhere, and takes memory until it is forgotten.
+            let mut bytes = 0;
+            if !grave.has_moved {
+                self.blocks.row(&grave.row);
+                bytes = u64::from(grave.row.size) + u64::from(grave.row.record_bytes) + 2 * BLOCK;
+            }
+            *self.kept.entry(grave.at.0.div_euclid(HOUR_MS)).or_default() += bytes;
+        }
+        Some(Record::GravesForgotten {
+            account,
+            mailbox,
+            mod_seq: forgotten?,
+        })
+    }
+}
+
 impl<E: Environment> Inner<E> {
+    /// See [`Growth`]. `None`: it has not looked yet, or too long ago.
+    pub(super) fn growth(&self) -> Option<Growth> {
+        let looked = self.compaction.looked.borrow();
+        let looked = looked.as_ref()?;
+        let now_ms = self.env.clock().now().0;
+        let age_ms = now_ms - looked.at_ms;
+        // What was expunged since is not among what was kept then.
+        if !(0..self.options.expunged_kept_ms).contains(&age_ms) {
+            return None;
+        }
+        let before_ms = now_ms.saturating_sub(self.options.expunged_kept_ms);
+        let old = looked.kept.range(..=before_ms.div_euclid(HOUR_MS));
+        let overdue_ms = before_ms.saturating_sub(FORGET_AFTER_MS);
+        let mut overdue = looked.kept.range(..overdue_ms.div_euclid(HOUR_MS));
+        if overdue.next().is_some() {
+            return None;
+        }
+        Some(Growth {
+            logged_bytes: self
+                .checkpoints
+                .logged_bytes()
+                .saturating_sub(looked.logged_bytes),
+            old_bytes: old.map(|(_, bytes)| bytes).sum(),
+        })
+    }
+
     /// Every account's id, ascending.
     pub(super) fn account_ids(&self) -> Vec<AccountId> {
         self.state.borrow().account_ids()
     }
 
+    /// Bytes in the finished segments of this start's log.
+    pub(super) fn written_bytes(&self) -> u64 {
+        let log = self.log.borrow();
+        log.written.iter().map(|segment| u64::from(segment.end)).sum()
+    }
+
+    /// Bytes in the segments of older logs, of all cores.
+    pub(super) fn older_bytes(&self) -> u64 {
+        let older = self.checkpoints.older.borrow();
+        older.iter().map(|segment| u64::from(segment.end)).sum()
+    }
+
     /// See [`Marks`]. `None`: a start would still read logs of earlier starts; not yet.
     pub(super) async fn mark(&self) -> Result<Option<Marks>, StoreError> {
-        self.compaction.note_pass();
-        self.forget_graves().await?;
-        let Some(read_from) = self.checkpoints.log_is_read_from() else {
+        if self.checkpoints.log_is_read_from().is_none() {
             return Ok(None);
-        };
-        let mut blocks = Blocks::default();
-        for ids in self.account_ids().chunks(ACCOUNTS_AT_ONCE) {
-            for id in ids {
-                let _pin = self.load(*id).await?;
-                let state = self.state.borrow();
-                let account = state.accounts.get(id).into_iter();
-                account
-                    .flat_map(AccountState::rows_and_graves)
-                    .for_each(|row| blocks.row(row));
-            }
-            Pause::new().await;
         }
-        let mut live = blocks.into_bytes();
+        self.compaction.note_pass();
+        let now_ms = self.env.clock().now().0;
+        let logged_bytes = self.checkpoints.logged_bytes();
+        let mut look = Look {
+            before_ms: now_ms.saturating_sub(self.options.expunged_kept_ms),
+            blocks: Blocks::default(),
+            kept: BTreeMap::new(),
+        };
+        self.look_at_all(&mut look).await?;
+        self.compaction.looked.replace(Some(Looked {
+            at_ms: now_ms,
+            logged_bytes,
+            kept: look.kept,
+        }));
+        let mut live = look.blocks.into_bytes();
         for said in self.compaction.said_anew.borrow().iter() {
             for (segment, bytes) in said.bytes.iter().chain(&said.next_bytes) {
                 *live.entry(*segment).or_default() += bytes;
@@ -106,6 +207,10 @@ impl<E: Environment> Inner<E> {
         let chunks = spooled.flat_map(|entry| entry.body.stored_chunks().unwrap_or_default());
         pinned.extend(chunks.map(|chunk| chunk.position.segment));
         let mut finished = self.checkpoints.older.borrow().clone();
+        // Last: what happened meanwhile counts. Void ones are none.
+        let Some(read_from) = self.checkpoints.log_is_read_from() else {
+            return Ok(None);
+        };
         let log = self.log.borrow();
         finished.extend(log.written.iter().filter(|segment| segment.id < read_from));
         Ok(Some(Marks {
@@ -115,35 +220,24 @@ impl<E: Environment> Inner<E> {
         }))
     }
 
-    /// Commits that graves older than they are kept are not remembered any more.
-    async fn forget_graves(&self) -> Result<(), StoreError> {
-        let before_ms = self
-            .env
-            .clock()
-            .now()
-            .0
-            .saturating_sub(self.options.expunged_kept_ms);
+    /// Counts every account, and commits that graves older than they are kept are not remembered any more.
+    async fn look_at_all(&self, look: &mut Look) -> Result<(), StoreError> {
         let mut records: Vec<Record> = Vec::new();
-        // Of those that have records waiting.
-        let mut pins = Vec::new();
-        for ids in self.account_ids().chunks(ACCOUNTS_AT_ONCE) {
-            for id in ids {
-                let pin = self.load(*id).await?;
-                let state = self.state.borrow();
-                let old = state.accounts.get(id).map(|account| old_graves(account, before_ms));
-                if let Some(old) = old.filter(|old| !old.is_empty()) {
-                    records.extend(old);
-                    pins.push(pin);
-                }
-            }
+        let mut looked_at = 0;
+        for id in self.account_ids() {
+            records.extend(
+                self.look(id, |account| look.see(account))
+                    .await?
+                    .unwrap_or_default(),
+            );
             while records.len() >= FORGOTTEN_AT_ONCE {
                 let some = records.drain(..FORGOTTEN_AT_ONCE).collect();
                 self.commit_beside(some).await?;
             }
-            if records.is_empty() {
-                pins.clear();
+            looked_at += 1;
+            if looked_at % ACCOUNTS_AT_ONCE == 0 {
+                Pause::new().await;
             }
-            Pause::new().await;
         }
         self.commit_beside(records).await
     }
@@ -152,6 +246,11 @@ impl<E: Environment> Inner<E> {
     async fn commit_beside(&self, records: Vec<Record>) -> Result<(), StoreError> {
         if records.is_empty() {
             return Ok(());
+        }
+        // Applying them needs the accounts.
+        let mut pins = Vec::new();
+        for id in records.iter().filter_map(Record::account) {
+            pins.push(self.load(id).await?);
         }
         let plan = |planner: &mut Planner<'_>, _: &[Chunks], _: &[u64]| {
             let mut plan = Plan::barrier();
@@ -164,27 +263,6 @@ impl<E: Environment> Inner<E> {
         let bytes = FORGOTTEN_AT_ONCE * 64;
         self.commit(bytes, &[], plan).await.map(|_| ())
     }
-}
-
-fn old_graves(account: &AccountState, before_ms: i64) -> SmallVec<[Record; 1]> {
-    let record = |mailbox: MailboxId, graves: &[Grave]| {
-        let mod_seq = forgotten_up_to(graves, before_ms)?;
-        Some(Record::GravesForgotten {
-            account: account.id,
-            mailbox,
-            mod_seq,
-        })
-    };
-    let mut ids: Vec<&MailboxId> = account.mailboxes.keys().collect();
-    ids.sort_unstable();
-    let own = ids
-        .into_iter()
-        .filter_map(|id| record(*id, &account.mailboxes[id].graves));
-    let buried = account
-        .buried
-        .iter()
-        .filter_map(|mailbox| record(mailbox.id, &mailbox.graves));
-    own.chain(buried).collect()
 }
 
 /// The MODSEQ up to which all graves are old. Those of one change go together.

@@ -4,6 +4,7 @@
 //!
 //! | step | every core | then the leader |
 //! |---|---|---|
+//! | estimate | says how much may have died since it last looked, at most | goes on if that may be worth a look |
 //! | mark | forgets old graves; says what lives in which segment, and which are pinned | chooses victims (`choose`) |
 //! | move | writes the messages its accounts have in victims anew into its own log (`relocate`), and says its partitions anew whose records may lie there (`restate`), durably | writes the list of freed segments (`released`), durably |
 //! | release | lets go of the files; says which are being read | removes the others, syncs the directory |
@@ -43,7 +44,7 @@ use super::record::Record;
 use super::recovery::StoreSeed;
 use crate::model::{AccountId, LogPosition, PARTITIONS, SPOOL_PARTITIONS, SegmentId};
 use parking_lot::Mutex;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -53,16 +54,62 @@ pub struct CompactionBoard {
     pub released: Mutex<Released>,
     /// Freed, but somebody was reading: to be removed later.
     pub unremoved: Mutex<BTreeSet<SegmentId>>,
+    /// As of the start.
+    pub there: Segments,
 }
 
 impl CompactionBoard {
-    /// For a start that found this list.
+    /// For a start that found this list and these segments.
     #[must_use]
-    pub fn new(released: Released) -> Self {
+    pub fn new(released: Released, there: Segments) -> Self {
         Self {
             released: Mutex::new(released),
             unremoved: Mutex::default(),
+            there,
         }
+    }
+}
+
+/// The segments that a start found; all that come later are there as well.
+#[derive(Debug)]
+pub struct Segments {
+    /// Ascending, apart from each other: first and last id.
+    runs: Vec<(u32, u32)>,
+    last: u32,
+}
+
+impl Segments {
+    /// These, ascending; `last` is the highest id ever given.
+    pub fn new(ids: impl Iterator<Item = SegmentId>, last: u32) -> Self {
+        let mut runs: Vec<(u32, u32)> = Vec::new();
+        for SegmentId(id) in ids {
+            match runs.last_mut() {
+                Some((_, last)) if *last + 1 == id => *last = id,
+                _ => runs.push((id, id)),
+            }
+        }
+        Self { runs, last }
+    }
+
+    fn has(&self, SegmentId(id): SegmentId) -> bool {
+        let index = self.runs.partition_point(|(_, last)| *last < id);
+        id > self.last || self.runs.get(index).is_some_and(|(first, _)| *first <= id)
+    }
+
+    /// The first of these rows' messages that lies in one that was not there.
+    pub fn first_missing<'a>(&self, rows: impl Iterator<Item = &'a MessageRow>) -> Option<LogPosition> {
+        let mut seen = None;
+        for row in rows {
+            let pair = (row.record.segment, row.body_segment);
+            if seen == Some(pair) {
+                continue;
+            }
+            if !self.has(pair.0) || !self.has(pair.1) {
+                return Some(row.record);
+            }
+            seen = Some(pair);
+        }
+        None
     }
 }
 
@@ -80,6 +127,10 @@ pub struct Compaction {
     pub leaving: RefCell<BTreeSet<SegmentId>>,
     /// Where messages went in this pass and in the one before, for whoever holds a row from before.
     moved: RefCell<[HashMap<(AccountId, LogPosition), Place>; 2]>,
+    /// What this core found when it last looked at everything.
+    looked: RefCell<Option<mark::Looked>>,
+    /// What all cores said then, if this one leads.
+    marked: Cell<Option<choose::Marked>>,
     /// By partition.
     said_anew: RefCell<Vec<SaidAnew>>,
 }
@@ -108,6 +159,8 @@ impl Compaction {
             reads: Pins::default(),
             leaving: RefCell::default(),
             moved: RefCell::default(),
+            looked: RefCell::default(),
+            marked: Cell::default(),
             said_anew: RefCell::new(vec![SaidAnew::default(); partitions]),
         }
     }

@@ -5,7 +5,7 @@
 //! Failure: an error of any core ends the pass; what was freed until then stays freed, the rest is tried by the next.
 //! Not here: how a core is asked (`delivery::compaction`), what each step does on a core (`mark`, `relocate`, `restate`).
 
-use super::choose::{Marks, Victims, choose};
+use super::choose::{Growth, Marked, Marks, Victims, choose, may_pay};
 use super::released::{Released, Run, file_name};
 use super::relocate::Moved;
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
@@ -22,6 +22,8 @@ use std::sync::atomic::Ordering;
 /// What the leader asks of a core.
 #[derive(Clone, Debug)]
 pub enum Step {
+    /// How much may have died since you last looked?
+    Estimate,
     /// What lives where?
     Mark,
     /// Make durable elsewhere what you need of these.
@@ -35,6 +37,8 @@ pub enum Step {
 /// A core's answer.
 #[derive(Clone, Debug)]
 pub enum Answer {
+    /// To [`Step::Estimate`]: bytes in finished segments of its own log, and what came since it looked.
+    Estimated(u64, Option<Growth>),
     /// To [`Step::Mark`]; `None`: not now.
     Marked(Option<Marks>),
     /// To [`Step::Move`].
@@ -48,6 +52,8 @@ pub enum Answer {
 /// What a pass did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PassReport {
+    /// Whether anybody looked at what is alive: it was not certain beforehand that too little is dead.
+    pub has_looked: bool,
     /// Bytes of all finished segments when it began.
     pub bytes: u64,
     /// How many of them lived.
@@ -97,6 +103,10 @@ fn came_to(phase: usize) {
     PHASES.set(phases);
 }
 
+fn gauge(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 impl<E: Environment> Store<E> {
     /// This core's part of a pass. `pace` is told how many bytes were written and waits as long as it likes.
     ///
@@ -105,6 +115,7 @@ impl<E: Environment> Store<E> {
     pub async fn compact_step(&self, step: Step, pace: &impl AsyncFn(u64)) -> Result<Answer, StoreError> {
         let inner = self.inner();
         Ok(match step {
+            Step::Estimate => Answer::Estimated(inner.written_bytes(), inner.growth()),
             Step::Mark => Answer::Marked(inner.mark().await?),
             Step::Move(victims) => {
                 let mut moved = inner.move_out(&victims, pace).await?;
@@ -114,6 +125,11 @@ impl<E: Environment> Store<E> {
                     return Ok(Answer::Moved(moved));
                 }
                 moved.restated_bytes = inner.restate(last, pace).await?;
+                if inner.checkpoints.log_is_read_from().is_none() {
+                    return Err(StoreError::Cannot("checkpoints are void since"));
+                }
+                let written = moved.bytes + moved.restated_bytes;
+                inner.meters.compaction_written_bytes.add(written);
                 Answer::Moved(moved)
             }
             Step::Release(victims) => {
@@ -170,6 +186,10 @@ impl<E: Environment, A: AsyncFn(usize, Step) -> Result<Answer, StoreError>> Pass
     async fn run(&self) -> Result<PassReport, StoreError> {
         let mut report = PassReport::default();
         self.remove_left_over().await?;
+        if !self.may_pay().await? {
+            return Ok(report);
+        }
+        report.has_looked = true;
         let Some(marks) = self.mark().await? else {
             return Ok(report);
         };
@@ -177,6 +197,13 @@ impl<E: Environment, A: AsyncFn(usize, Step) -> Result<Answer, StoreError>> Pass
         let free_bytes = inner.env.disk().free_bytes().await?;
         let chosen = choose(&marks, &inner.options, free_bytes);
         (report.bytes, report.live_bytes) = (chosen.bytes, chosen.live_bytes);
+        inner.compaction.marked.set(Some(Marked {
+            bytes: chosen.bytes,
+            live_bytes: chosen.live_bytes,
+        }));
+        let meters = &inner.meters;
+        meters.compaction_log_bytes.set(gauge(chosen.bytes));
+        meters.compaction_live_bytes.set(gauge(chosen.live_bytes));
         if chosen.segments.is_empty() {
             return Ok(report);
         }
@@ -196,8 +223,26 @@ impl<E: Environment, A: AsyncFn(usize, Step) -> Result<Answer, StoreError>> Pass
         report.freed_bytes = victims.iter().map(|id| u64::from(segments[id].end)).sum();
         if !victims.is_empty() {
             self.free(&victims, runs, &mut report).await?;
+            meters.compaction_passes.add(1);
+            meters.compaction_freed_bytes.add(report.freed_bytes);
         }
         Ok(report)
+    }
+
+    /// Can there be enough to free that a look at every account is worth it?
+    async fn may_pay(&self) -> Result<bool, StoreError> {
+        let inner = self.store.inner();
+        let mut finished_bytes = inner.older_bytes();
+        let mut growth = Vec::with_capacity(self.cores);
+        for answer in self.ask_all(&Step::Estimate).await? {
+            let Answer::Estimated(written_bytes, grown) = answer else {
+                unreachable!("an estimate was answered with {answer:?}")
+            };
+            finished_bytes += written_bytes;
+            growth.push(grown);
+        }
+        let marked = inner.compaction.marked.get();
+        Ok(may_pay(finished_bytes, marked, &growth, &inner.options))
     }
 
     async fn mark(&self) -> Result<Option<Vec<Marks>>, StoreError> {
@@ -331,7 +376,7 @@ impl<E: Environment, A: AsyncFn(usize, Step) -> Result<Answer, StoreError>> Pass
         &self,
         victims: &BTreeSet<SegmentId>,
         runs: Vec<Run>,
-        _report: &mut PassReport,
+        report: &mut PassReport,
     ) -> Result<(), StoreError> {
         #[cfg(test)]
         came_to(2);
@@ -339,16 +384,17 @@ impl<E: Environment, A: AsyncFn(usize, Step) -> Result<Answer, StoreError>> Pass
         if has_bug(PlantedBug::FreeBeforeTheList) {
             self.remove(victims).await?;
         }
-        self.write_list(runs).await?;
+        self.write_list(runs, report.freed_bytes).await?;
         self.release(victims).await
     }
 
-    async fn write_list(&self, runs: Vec<Run>) -> Result<(), StoreError> {
+    async fn write_list(&self, runs: Vec<Run>, freed_bytes: u64) -> Result<(), StoreError> {
         let inner = self.store.inner();
         let mut list: Released = inner.compaction.board.released.lock().clone();
         let before = list.number;
         list.number += 1;
         list.incarnation = inner.compaction.incarnation;
+        list.freed_bytes += freed_bytes;
         list.last_segment = inner.next_segment.load(Ordering::Relaxed).saturating_sub(1);
         for run in runs {
             list.add(run);

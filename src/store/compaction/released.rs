@@ -48,6 +48,8 @@ pub struct Released {
     pub last_segment: u32,
     /// The incarnation that wrote it.
     pub incarnation: u32,
+    /// Bytes of all that was freed since the store was made, for people.
+    pub freed_bytes: u64,
     /// Ascending, joined.
     pub runs: Vec<Run>,
 }
@@ -126,6 +128,7 @@ impl Released {
         put_u32(&mut out, self.number);
         put_u32(&mut out, self.last_segment);
         put_u32(&mut out, self.incarnation);
+        put_u64(&mut out, self.freed_bytes);
         put_u32(
             &mut out,
             u32::try_from(self.runs.len()).expect("fewer runs than segments"),
@@ -147,6 +150,7 @@ impl Released {
                 number,
                 last_segment: fields.u32()?,
                 incarnation: fields.u32()?,
+                freed_bytes: fields.u64()?,
                 runs: Vec::new(),
             };
             let count = fields.u32()? as usize;
@@ -190,8 +194,6 @@ impl Released {
                 match Self::decode(store_id, number, bytes.as_ref()) {
                     Ok(list) => {
                         newest = Some(list);
-                        // A kill between its write and its sync may have left it in a cache.
-                        file.sync().await?;
                         continue;
                     }
                     Err(why) => tracing::warn!(file = name, why, "a list of freed segments is not usable"),
@@ -201,6 +203,17 @@ impl Released {
         }
         let found = newest.unwrap_or_default();
         Ok((found, junk))
+    }
+
+    /// Makes certain that what was loaded is durable: a kill between its write and its sync may have left it in a cache.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn sync<D: Disk>(&self, disk: &D) -> Result<(), DiskError> {
+        match self.number {
+            0 => Ok(()),
+            number => disk.open(&file_name(number)).await?.sync().await,
+        }
     }
 
     /// Writes it as a new file, durable on return.
@@ -254,6 +267,7 @@ mod tests {
             number: 4,
             last_segment: 99,
             incarnation: 7,
+            freed_bytes: 1 << 40,
             runs: Vec::new(),
         };
         list.add(a_run(0, (11, 20), (5, 5), false));

@@ -89,13 +89,8 @@ impl<E: Environment> Inner<E> {
     async fn find(&self, victims: &BTreeSet<SegmentId>) -> Result<Vec<Found>, StoreError> {
         let mut all: BTreeMap<(LogPosition, AccountId), Found> = BTreeMap::new();
         for id in self.account_ids() {
-            let _pin = self.load(id).await?;
             let mut scattered: Vec<MessageRow> = Vec::new();
-            {
-                let state = self.state.borrow();
-                let Some(account) = state.accounts.get(&id) else {
-                    continue;
-                };
+            let looked = |account: &AccountState| {
                 for (mailbox, row) in referring(account) {
                     let lies_there =
                         victims.contains(&row.record.segment) || victims.contains(&row.body_segment);
@@ -110,7 +105,8 @@ impl<E: Environment> Inner<E> {
                         found.refer.push((mailbox, row.uid));
                     }
                 }
-            }
+            };
+            self.look(id, looked).await?;
             for row in scattered {
                 self.find_scattered(id, &row, victims, &mut all).await?;
             }
@@ -138,17 +134,18 @@ impl<E: Environment> Inner<E> {
         {
             return Ok(());
         }
-        let state = self.state.borrow();
-        let Some(account) = state.accounts.get(&id) else {
-            return Ok(());
+        let refer = |account: &AccountState| {
+            let refer = referring(account).filter(|(_, other)| other.record == row.record);
+            refer.map(|(mailbox, row)| (mailbox, row.uid)).collect()
         };
-        let refer = referring(account).filter(|(_, other)| other.record == row.record);
-        let found = Found {
-            account: id,
-            row: *row,
-            refer: refer.map(|(mailbox, row)| (mailbox, row.uid)).collect(),
-        };
-        all.insert((row.record, id), found);
+        if let Some(refer) = self.look(id, refer).await? {
+            let found = Found {
+                account: id,
+                row: *row,
+                refer,
+            };
+            all.insert((row.record, id), found);
+        }
         Ok(())
     }
 

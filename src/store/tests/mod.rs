@@ -3,6 +3,7 @@
 mod basics;
 mod checkpoint;
 mod compaction;
+mod compaction_cold;
 mod compaction_crash;
 mod crash;
 mod damage;

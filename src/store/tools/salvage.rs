@@ -159,7 +159,7 @@ async fn take_over<D: Disk, E: Environment>(
         mod_seq: message.row.mod_seq,
         flags: message.row.flags,
         keywords: mailbox.keywords_of(message.row.keywords).cloned().collect(),
-        internal_date: message.row.internal_date,
+        internal_date: message.row.internal_date(),
         save_date: message.row.save_date,
         prefix: stored.prefix.clone(),
         shared_body: Some(stored.email_id),

@@ -46,6 +46,10 @@ pub struct StatReport {
     /// Octets of them.
     pub grave_bytes: u64,
     pub segments: Vec<SegmentStat>,
+    /// That compaction has given back so far.
+    pub freed_bytes: u64,
+    /// Passes in which it did.
+    pub compactions: u64,
     /// Places that `check` will tell about, its reading of messages aside.
     pub damages: u64,
 }
@@ -55,6 +59,12 @@ impl StatReport {
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.live_bytes).sum()
+    }
+
+    /// Bytes of records, and what is around them, that nobody needs: what compaction may give back.
+    #[must_use]
+    pub fn dead_bytes(&self) -> u64 {
+        self.counts.group_bytes.saturating_sub(self.live_bytes())
     }
 
     /// For programs.
@@ -73,6 +83,9 @@ impl StatReport {
             "bytes": self.counts.bytes,
             "group_bytes": self.counts.group_bytes,
             "live_bytes": self.live_bytes(),
+            "dead_bytes": self.dead_bytes(),
+            "freed_bytes": self.freed_bytes,
+            "compactions": self.compactions,
             "groups": self.counts.groups,
             "records": self.counts.records,
             "chunks": self.counts.chunks,
@@ -114,6 +127,8 @@ pub async fn stat<D: Disk>(disk: D, progress: Progress<'_>) -> Result<StatReport
         graves: graves.len() as u64,
         grave_bytes: graves.iter().map(|row| u64::from(row.size)).sum(),
         segments: segment_stats(&survey.segments, &live),
+        freed_bytes: survey.segments.released.freed_bytes,
+        compactions: u64::from(survey.segments.released.number),
         damages: survey.damages.count,
     })
 }
