@@ -85,10 +85,19 @@ impl<'a, E: Environment, P: Pace> Run<'a, E, P> {
             query,
             budget: Budget::new(pace),
             found: Found::default(),
-            slices: slices(view.len()).collect(),
+            slices: slices(0..view.len()).collect(),
             undecided: VecDeque::new(),
             matched: Vec::new(),
         }
+    }
+
+    /// Looks at the messages of these indexes only, which ascend.
+    #[must_use]
+    pub fn among(mut self, indexes: &[usize]) -> Self {
+        let runs = indexes.chunk_by(|a, b| a + 1 == *b);
+        let runs = runs.map(|run| run[0]..run[run.len() - 1] + 1);
+        self.slices = runs.flat_map(slices).collect();
+        self
     }
 
     /// Messages judged so far.
@@ -171,10 +180,11 @@ impl<'a, E: Environment, P: Pace> Run<'a, E, P> {
     }
 }
 
-fn slices(len: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..len)
+fn slices(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range
         .step_by(SEARCH_SLICE_ROWS)
-        .map(move |start| start..len.min(start + SEARCH_SLICE_ROWS))
+        .map(move |start| start..end.min(start + SEARCH_SLICE_ROWS))
 }
 
 #[derive(Default)]

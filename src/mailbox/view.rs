@@ -189,6 +189,21 @@ impl View {
         self.gone.is_empty() && self.cursor == state.changes.end()
     }
 
+    /// Messages that came or whose flags changed since the last sync, by whomever; ascending. `None`: the log does not
+    /// reach back so far.
+    #[must_use]
+    pub fn touched(&self, state: &MailboxState) -> Option<Vec<Uid>> {
+        let changes = state.changes.since(self.cursor)?;
+        let touched = changes.filter_map(|change| match change {
+            MailboxChange::Added(uid) | MailboxChange::FlagsChanged(uid) => Some(*uid),
+            MailboxChange::Expunged(_) => None,
+        });
+        let mut touched: Vec<Uid> = touched.collect();
+        touched.sort_unstable();
+        touched.dedup();
+        Some(touched)
+    }
+
     /// Brings the view up to `state` and returns what the client must be told for it. Without `may_expunge` expunged
     /// messages keep their numbers until a later call.
     pub fn sync(&mut self, state: &MailboxState, may_expunge: bool, own: OwnChanges<'_>) -> ViewChanges {

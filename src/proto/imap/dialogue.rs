@@ -247,6 +247,7 @@ fn is_allowed(body: &CommandBody, state: State) -> bool {
         | CommandBody::Unselect
         | CommandBody::Expunge { .. }
         | CommandBody::Search(_)
+        | CommandBody::CancelUpdate(_)
         | CommandBody::Thread { .. }
         | CommandBody::Fetch(_)
         | CommandBody::Store(_)

@@ -101,6 +101,13 @@ pub enum CommandBody {
     Expunge { uids: Option<SequenceSet> },
     /// §6.4.4
     Search(Search),
+    /// ESEARCH (RFC 7377): by UID, in the mailboxes that the filters name; in the selected one if there are none.
+    MultiSearch {
+        sources: Vec<MailboxFilter>,
+        search: Search,
+    },
+    /// RFC 5267 §4.3.5: tags of searches that are not to be updated any more.
+    CancelUpdate(Vec<Tag>),
     /// RFC 5256 §3: the keys in a [`Search`] without order and result options.
     Thread {
         algorithm: ThreadAlgorithm,
@@ -162,10 +169,31 @@ pub enum MailboxFilter {
     Personal,
     Subscribed,
     Subtree(Vec<MailboxName>),
+    /// The mailboxes and their direct children (RFC 7377 §2.2).
+    SubtreeOne(Vec<MailboxName>),
     Mailboxes(Vec<MailboxName>),
 }
 
 impl MailboxFilter {
+    /// True for a mailbox of this name; never for SELECTED and SELECTED-DELAYED, which name none.
+    #[must_use]
+    pub fn takes(&self, name: &MailboxName, is_subscribed: bool) -> bool {
+        match self {
+            Self::Selected | Self::SelectedDelayed => false,
+            // Mail may be delivered to any mailbox (RFC 5465 §6.3).
+            Self::Inboxes | Self::Personal => true,
+            Self::Subscribed => is_subscribed,
+            Self::Subtree(roots) => roots.iter().any(|root| name == root || name.is_below(root)),
+            Self::SubtreeOne(roots) => {
+                let parent = name.parent();
+                roots
+                    .iter()
+                    .any(|root| name == root || parent.as_ref() == Some(root))
+            }
+            Self::Mailboxes(names) => names.contains(name),
+        }
+    }
+
     /// SELECTED and SELECTED-DELAYED.
     #[must_use]
     pub fn is_of_selected(&self) -> bool {
@@ -574,7 +602,7 @@ pub struct Search {
     pub keys: Vec<SearchKey>,
 }
 
-/// RETURN (…) of RFC 4731 and RFC 5182. All false (an empty list) means ALL.
+/// RETURN (…) of RFC 4731, RFC 5182 and RFC 5267. All false (an empty list) means ALL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ReturnOptions {
     pub min: bool,
@@ -584,6 +612,10 @@ pub struct ReturnOptions {
     pub save: bool,
     /// RFC 6203 §4.
     pub relevancy: bool,
+    /// RFC 5267 §4.3: tell of what enters the result or leaves it.
+    pub update: bool,
+    /// RFC 5267 §4.2: a hint that the same will be asked again; it changes nothing here.
+    pub context: bool,
     /// RFC 9394 §3.1.
     pub partial: Option<PartialRange>,
 }
@@ -670,12 +702,21 @@ impl SearchKey {
     /// True when a message number stands in it, somewhere (`$` is none).
     #[must_use]
     pub fn names_numbers(&self) -> bool {
+        self.has(&|key| matches!(key, Self::Sequence(set) if *set != SequenceSet::Saved))
+    }
+
+    /// True when MODSEQ stands in it, somewhere.
+    #[must_use]
+    pub fn names_mod_seq(&self) -> bool {
+        self.has(&|key| matches!(key, Self::ModSeq(_)))
+    }
+
+    fn has(&self, is_wanted: &impl Fn(&Self) -> bool) -> bool {
         match self {
-            Self::Sequence(set) => *set != SequenceSet::Saved,
-            Self::Not(key) | Self::Fuzzy(key) => key.names_numbers(),
-            Self::Or(a, b) => a.names_numbers() || b.names_numbers(),
-            Self::And(keys) => keys.iter().any(Self::names_numbers),
-            _ => false,
+            Self::Not(key) | Self::Fuzzy(key) => key.has(is_wanted),
+            Self::Or(a, b) => a.has(is_wanted) || b.has(is_wanted),
+            Self::And(keys) => keys.iter().any(|key| key.has(is_wanted)),
+            key => is_wanted(key),
         }
     }
 }

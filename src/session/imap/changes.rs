@@ -6,6 +6,7 @@
 //! Not here: what has changed (`mailbox::view`).
 
 use super::Services;
+use super::context::Touched;
 use super::link::{Link, Lost};
 use super::notify::OfSelected;
 use super::state::{Selected, Session, Stop};
@@ -90,8 +91,13 @@ impl<S: Services> Session<S> {
         let is_rev2 = self.is_rev2;
         let view = &mut selected.view;
         let before = view.len();
+        let has_contexts = !selected.contexts.is_empty();
+        let mut touched = Touched::Nothing;
         let synced = self.services.store().account(self.account.id, |account| {
             let state = account.mailboxes.get(&mailbox)?;
+            if has_contexts && wanted.messages {
+                touched = view.touched(state).map_or(Touched::Anything, Touched::These);
+            }
             if !wanted.messages {
                 return Some((ViewChanges::default(), 0));
             }
@@ -116,7 +122,9 @@ impl<S: Services> Session<S> {
             self.has_lost_mailbox = true;
             return Ok(Standing::Deleted);
         };
+        self.remove_gone_from_contexts(&changes, link.out());
         self.write_changes(link, mailbox, &changes, recent).await?;
+        self.update_contexts(link, &touched).await?;
         if changes.exists.is_some() && !self.fetched_of_new().is_empty() {
             self.send_new(link, before - changes.expunged.len(), &own_new)
                 .await?;

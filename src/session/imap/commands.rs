@@ -67,6 +67,10 @@ impl<S: Services> Session<S> {
             CommandBody::GetQuotaRoot(mailbox) => self.quota_root(&mailbox, link.out()),
             CommandBody::Expunge { uids } => self.expunge(uids).await,
             CommandBody::Search(search) => self.search(link, &tag, search).await,
+            CommandBody::MultiSearch { sources, search } => {
+                self.multi_search(link, &tag, &sources, &search).await
+            }
+            CommandBody::CancelUpdate(tags) => self.cancel_update(&tags),
             CommandBody::Thread { algorithm, search } => self.thread(link, &tag, algorithm, search).await,
             CommandBody::Fetch(fetch) => self.fetch(link, fetch).await,
             CommandBody::Store(store) => self.store(link, store).await,
@@ -109,7 +113,9 @@ fn occasion(body: &CommandBody) -> Occasion {
         CommandBody::Fetch(fetch) => !fetch.by_uid,
         CommandBody::Store(store) => !store.by_uid,
         // RFC 7162 §3.2.10.2: not where numbers stand in the criteria.
-        CommandBody::Search(search) | CommandBody::Thread { search, .. } => {
+        CommandBody::Search(search)
+        | CommandBody::MultiSearch { search, .. }
+        | CommandBody::Thread { search, .. } => {
             !search.by_uid || search.keys.iter().any(SearchKey::names_numbers)
         }
         _ => false,

@@ -111,14 +111,9 @@ impl Watch {
         account: &'a AccountState,
         name: &'a MailboxName,
     ) -> impl Iterator<Item = &'a Events> + 'a {
-        let is_meant = move |filter: &MailboxFilter| match filter {
-            MailboxFilter::Selected | MailboxFilter::SelectedDelayed => false,
-            MailboxFilter::Inboxes | MailboxFilter::Personal => true,
-            MailboxFilter::Subscribed => account.subscriptions.contains(name),
-            MailboxFilter::Subtree(roots) => roots.iter().any(|root| name == root || name.is_below(root)),
-            MailboxFilter::Mailboxes(names) => names.contains(name),
-        };
-        let groups = self.groups.iter().filter(move |group| is_meant(&group.filter));
+        let is_subscribed = account.subscriptions.contains(name);
+        let is_meant = move |group: &&EventGroup| group.filter.takes(name, is_subscribed);
+        let groups = self.groups.iter().filter(is_meant);
         groups.map(|group| &group.events)
     }
 

@@ -1,7 +1,8 @@
-//! SEARCH, SORT and their UID forms (RFC 5256, 5267 (ESORT), 5957; RFC 9051 §6.4.4, RFC 3501's untagged SEARCH, RFC 4731, 5182, 7162 §3.1.5).
+//! SEARCH, SORT and their UID forms, in the selected mailbox (RFC 5256, 5267 (ESORT), 5957; RFC 9051 §6.4.4, RFC 3501's untagged SEARCH, RFC 4731, 5182, 7162 §3.1.5).
 //!
 //! Limits: the budget of [`searching`]; beyond it `NO [LIMIT]`. An untagged SEARCH is sent in pieces.
-//! Not here: what matches (`mailbox::search`).
+//! Not here: what matches (`mailbox::search`), results that are kept up to date (`context`), other mailboxes
+//! (`multi_search`).
 
 use super::Services;
 use super::changes::count;
@@ -14,7 +15,7 @@ use crate::mailbox::search::{CompileError, Context, Query};
 use crate::mailbox::searching::{Found, Run, SearchError};
 use crate::mailbox::sorting;
 use crate::mailbox::view::row_of;
-use crate::model::{ModSeq, SeqNum, Uid};
+use crate::model::{MailboxName, ModSeq, SeqNum, Uid, UidValidity};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::encode::mailbox::{ExtendedSearch, push_extended_search_line};
 use crate::proto::imap::encode::push_number;
@@ -34,16 +35,32 @@ const PROGRESS_TIME: Duration = Duration::from_secs(10);
 
 impl<S: Services> Session<S> {
     pub async fn search<P: Pipe>(&mut self, link: &mut Link<P>, tag: &Tag, search: Search) -> Answered {
-        check_relevancy(&search)?;
+        let updates = self.may_update(tag, &search, link.out())?;
+        let (done, found) = self.search_selected(link, tag, &search, None).await?;
+        if updates {
+            self.keep_context(tag, search, &found, &done, link.out())?;
+        }
+        Ok(done)
+    }
+
+    /// Searches the selected mailbox and answers, with its name if it is given.
+    pub(super) async fn search_selected<P: Pipe>(
+        &mut self,
+        link: &mut Link<P>,
+        tag: &Tag,
+        search: &Search,
+        mailbox: Option<(&MailboxName, UidValidity)>,
+    ) -> Result<(Completion, Found), Stop> {
+        check_relevancy(search)?;
         let saves = search.return_options.is_some_and(|options| options.save);
-        let matching = self.matching(link, tag, &search, Reading::Stems).await;
+        let matching = self.matching(link, tag, search, Reading::Stems).await;
         // RFC 5182 §2.1: NO empties the saved result, BAD leaves it.
         if saves && matches!(&matching, Err(Stop::Ended(c)) if c.status == Status::No) {
             self.selected_mut()?.saved.clear();
         }
         let (mut found, has_mod_seq) = matching?;
-        let scores = if wants_relevancy(&search) {
-            self.scores(link, tag, &search, &found).await?
+        let scores = if wants_relevancy(search) {
+            self.scores(link, tag, search, &found).await?
         } else {
             Scores::default()
         };
@@ -51,8 +68,8 @@ impl<S: Services> Session<S> {
             self.sort(&mut found, &search.sort, &scores).await?;
         }
         let mut options = search.return_options;
-        if self.is_rev2 && search.sort.is_empty() {
-            // RFC 9051 §6.4.4: without RETURN it is RETURN (ALL).
+        if (self.is_rev2 || mailbox.is_some()) && search.sort.is_empty() {
+            // RFC 9051 §6.4.4, RFC 7377 §2.1: without RETURN it is RETURN (ALL).
             options.get_or_insert_default();
         }
         let mut reached = None;
@@ -67,9 +84,12 @@ impl<S: Services> Session<S> {
                 self.write_numbers(link, word, &found, search.by_uid, mod_seq)
                     .await?;
             }
+            // RFC 7377 §2.1: of mailboxes without a match nothing is said.
+            Some(_) if mailbox.is_some() && found.indexes.is_empty() => {}
             Some(options) => {
                 let result = Answer {
                     tag,
+                    mailbox,
                     found: &found,
                     scores: &scores,
                     by_uid: search.by_uid,
@@ -81,14 +101,15 @@ impl<S: Services> Session<S> {
         }
         let done = Completion::ok("SEARCH completed");
         if reached.is_some() {
-            return Ok(message_limit::ended(done, reached));
+            return Ok((message_limit::ended(done, reached), found));
         }
         // RFC 9051 §7.1. A UID SEARCH is followed by the EXPUNGE responses themselves.
-        Ok(if found.has_gone && !search.by_uid {
+        let done = if found.has_gone && !search.by_uid {
             done.with_code(Code::ExpungeIssued)
         } else {
             done
-        })
+        };
+        Ok((done, found))
     }
 
     /// What matches, and whether MODSEQ is among the keys.
@@ -107,7 +128,7 @@ impl<S: Services> Session<S> {
         Ok((found, query.has_mod_seq()))
     }
 
-    fn compile(&self, keys: &[SearchKey], charset: Option<&str>) -> Result<Query, Stop> {
+    pub(super) fn compile(&self, keys: &[SearchKey], charset: Option<&str>) -> Result<Query, Stop> {
         let now = self.services.clock().now();
         let compiled = self.with_selected(|state, selected| {
             let context = Context {
@@ -167,7 +188,12 @@ impl<S: Services> Session<S> {
     }
 
     /// Puts what was found in order; MIN and MAX then are the first and the last (RFC 5267 §3).
-    async fn sort(&self, found: &mut Found, criteria: &[SortCriterion], scores: &Scores) -> Result<(), Stop> {
+    pub(super) async fn sort(
+        &self,
+        found: &mut Found,
+        criteria: &[SortCriterion],
+        scores: &Scores,
+    ) -> Result<(), Stop> {
         let view = &self.selected()?.view;
         let services = &*self.services;
         let order = sorting::Order { criteria, scores };
@@ -244,10 +270,13 @@ impl<S: Services> Session<S> {
             Some(_) if answer.mod_seq.is_some() => self.highest_of(shown)?,
             _ => answer.mod_seq,
         };
+        let names = self.names;
         let selected = self.selected_mut()?;
         let uids = selected.view.uids();
         let names_all = names_all(Some(options));
-        if options.min || options.max || options.count || options.partial.is_some() || names_all {
+        let asks_for_some = options.min || options.max || options.count || options.partial.is_some();
+        // RFC 5267 §4.3: with UPDATE alone the response says that there is one.
+        if asks_for_some || names_all || options.update {
             let number = |index: &usize| number(uids, *index, answer.by_uid);
             let names_shown = names_all || options.partial.is_some();
             let numbers: Vec<u32> = shown.iter().filter(|_| names_shown).map(number).collect();
@@ -258,6 +287,7 @@ impl<S: Services> Session<S> {
             };
             let result = ExtendedSearch {
                 tag: answer.tag,
+                mailbox: answer.mailbox.map(|(name, validity)| (name, names, validity)),
                 by_uid: answer.by_uid,
                 min: options.min.then(|| found.indexes.first().map(number)).flatten(),
                 max: options.max.then(|| found.indexes.last().map(number)).flatten(),
@@ -289,6 +319,8 @@ impl<S: Services> Session<S> {
 /// What an ESEARCH response is made from.
 struct Answer<'a> {
     tag: &'a Tag,
+    /// Of ESEARCH.
+    mailbox: Option<(&'a MailboxName, UidValidity)>,
     found: &'a Found,
     scores: &'a Scores,
     by_uid: bool,
@@ -323,6 +355,7 @@ fn names_all(options: Option<ReturnOptions>) -> bool {
     options.is_none_or(|options| {
         let without_scores = ReturnOptions {
             relevancy: false,
+            context: false,
             ..options
         };
         options.all || without_scores == ReturnOptions::default()

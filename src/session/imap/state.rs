@@ -2,6 +2,7 @@
 
 use super::Services;
 use super::append::Upload;
+use super::context::SearchContext;
 use super::link::Lost;
 use super::notify::Watch;
 use crate::mailbox::reader::ReadError;
@@ -56,6 +57,8 @@ pub struct Selected {
     pub own_were_told: bool,
     /// Messages this session put here since it was last told of new ones: NOTIFY does not send them back.
     pub own_new: Vec<Uid>,
+    /// Searches whose results are kept up to date (RFC 5267).
+    pub contexts: Vec<SearchContext>,
     /// The structure of the message taken apart last: its sections are often asked for one after the other.
     pub structure: Option<(Uid, Rc<Structure>)>,
 }
@@ -69,6 +72,7 @@ impl Selected {
             own: SmallVec::new(),
             own_were_told: false,
             own_new: Vec::new(),
+            contexts: Vec::new(),
             structure: None,
         }
     }

@@ -11,7 +11,9 @@ pub fn uses_numbers(body: &CommandBody) -> bool {
         CommandBody::Fetch(fetch) => !fetch.by_uid,
         CommandBody::Store(store) => !store.by_uid,
         CommandBody::Copy { by_uid, .. } | CommandBody::Move { by_uid, .. } => !by_uid,
-        CommandBody::Search(search) | CommandBody::Thread { search, .. } => {
+        CommandBody::Search(search)
+        | CommandBody::MultiSearch { search, .. }
+        | CommandBody::Thread { search, .. } => {
             !search.by_uid || search.keys.iter().any(SearchKey::names_numbers)
         }
         _ => false,

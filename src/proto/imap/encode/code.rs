@@ -61,6 +61,8 @@ pub enum Code {
     /// RFC 7162 §3.1.3: sequence numbers, or UIDs for UID STORE.
     Modified(Vec<u32>),
     NoModSeq,
+    /// RFC 5267 §4.3.1: the search of this tag is not updated.
+    NoUpdate(Vec<u8>),
     NoPerm,
     NonExistent,
     /// RFC 5182 §2.1.
@@ -148,6 +150,10 @@ pub fn push_code(code: &Code, out: &mut Vec<u8>) {
             out.extend_from_slice(b"MODIFIED ");
             push_number_set(numbers.iter().copied(), out);
         }
+        Code::NoUpdate(tag) => {
+            out.extend_from_slice(b"NOUPDATE ");
+            super::push_string(tag, out);
+        }
         Code::PermanentFlags {
             flags,
             keywords,
@@ -224,6 +230,7 @@ fn plain_name(code: &Code) -> &'static str {
         | Code::MailboxId(_)
         | Code::MessageLimit { .. }
         | Code::Modified(_)
+        | Code::NoUpdate(_)
         | Code::PermanentFlags { .. }
         | Code::UidNext(_)
         | Code::UidValidity(_)

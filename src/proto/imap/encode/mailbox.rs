@@ -1,9 +1,9 @@
 //! Untagged responses on mailboxes: LIST, LSUB, STATUS, NAMESPACE, SEARCH, ESEARCH, counts, quota.
 //!
-//! Standards: RFC 9051 §7.3, RFC 4731 (ESEARCH), 5258 (LIST), 8474 §4 (MAILBOXID), 9208 (QUOTA), 2342 (NAMESPACE).
+//! Standards: RFC 9051 §7.3, RFC 4731, 5267, 7377 (ESEARCH), 5258 (LIST), 8474 §4 (MAILBOXID), 9208 (QUOTA), 2342 (NAMESPACE).
 
 use super::{push_mailbox, push_number, push_number_set, push_spaced, push_string};
-use crate::model::{Flags, Keyword, MailboxId, MailboxName, ModSeq};
+use crate::model::{Flags, Keyword, MailboxId, MailboxName, ModSeq, UidValidity};
 use crate::proto::imap::types::{NameForm, PartialRange, StatusItem};
 
 /// Appends a mailbox's object id: `M` and its number (RFC 8474 §7 wants a letter first, where ids are counters).
@@ -112,6 +112,8 @@ pub fn push_search_line(numbers: impl IntoIterator<Item = u32>, mod_seq: Option<
 pub struct ExtendedSearch<'a> {
     /// The command's tag.
     pub tag: &'a [u8],
+    /// Where it was searched, its name as the session writes it, and its UIDVALIDITY (RFC 7377 §2.1).
+    pub mailbox: Option<(&'a MailboxName, NameForm, UidValidity)>,
     /// Numbers are UIDs.
     pub by_uid: bool,
     /// Smallest match.
@@ -130,14 +132,55 @@ pub struct ExtendedSearch<'a> {
     pub relevancy: &'a [u8],
 }
 
-/// Appends `* ESEARCH (TAG "…") …` CRLF.
-pub fn push_extended_search_line(result: &ExtendedSearch<'_>, out: &mut Vec<u8>) {
+fn push_correlator(
+    tag: &[u8],
+    mailbox: Option<(&MailboxName, NameForm, UidValidity)>,
+    by_uid: bool,
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(b"* ESEARCH (TAG ");
-    push_string(result.tag, out);
+    push_string(tag, out);
+    if let Some((name, form, uid_validity)) = mailbox {
+        out.extend_from_slice(b" MAILBOX ");
+        push_mailbox(name, form, out);
+        out.extend_from_slice(b" UIDVALIDITY ");
+        push_number(u64::from(uid_validity.0), out);
+    }
     out.push(b')');
-    if result.by_uid {
+    if by_uid {
         out.extend_from_slice(b" UID");
     }
+}
+
+/// What entered a search's result or left it, by the place in the result (RFC 5267 §4.3.2); place 0 where it has no order.
+#[derive(Clone, Copy, Debug)]
+pub struct ContextUpdate<'a> {
+    /// Of the search.
+    pub tag: &'a [u8],
+    pub by_uid: bool,
+    /// ADDTO or REMOVEFROM.
+    pub word: &'static str,
+    /// Each applies after those before it; numbers stand one behind the other from their place on.
+    pub places: &'a [(u32, Vec<u32>)],
+}
+
+/// Appends `* ESEARCH (TAG "…") ADDTO (place set …)` CRLF.
+pub fn push_context_line(update: &ContextUpdate<'_>, out: &mut Vec<u8>) {
+    push_correlator(update.tag, None, update.by_uid, out);
+    out.push(b' ');
+    out.extend_from_slice(update.word.as_bytes());
+    out.extend_from_slice(b" (");
+    push_spaced(update.places, out, |(place, numbers), out| {
+        push_number(u64::from(*place), out);
+        out.push(b' ');
+        push_number_set(numbers.iter().copied(), out);
+    });
+    out.extend_from_slice(b")\r\n");
+}
+
+/// Appends `* ESEARCH (TAG "…") …` CRLF.
+pub fn push_extended_search_line(result: &ExtendedSearch<'_>, out: &mut Vec<u8>) {
+    push_correlator(result.tag, result.mailbox, result.by_uid, out);
     for (name, value) in [
         (" MIN ", result.min),
         (" MAX ", result.max),

@@ -10,6 +10,7 @@ mod catenate;
 mod cursor;
 pub(super) mod fetch;
 pub(super) mod mailbox;
+mod multi_search;
 mod notify;
 mod qresync;
 mod search;
@@ -166,6 +167,8 @@ fn message_command(verb: &[u8], by_uid: bool, cursor: &mut Cursor<'_>) -> Option
         b"SEARCH" => search::search(cursor, by_uid),
         b"SORT" => search::sort(cursor, by_uid),
         b"THREAD" => search::thread(cursor, by_uid),
+        b"ESEARCH" if !by_uid => multi_search::multi_search(cursor),
+        b"CANCELUPDATE" if !by_uid => multi_search::cancel_update(cursor),
         b"EXPUNGE" if by_uid => sets::uid_expunge(cursor),
         _ => return None,
     })

@@ -63,7 +63,7 @@ fn group(cursor: &mut Cursor<'_>) -> Parsed<EventGroup> {
     Ok(EventGroup { filter, events })
 }
 
-fn filter(cursor: &mut Cursor<'_>) -> Parsed<MailboxFilter> {
+pub(super) fn filter(cursor: &mut Cursor<'_>) -> Parsed<MailboxFilter> {
     Ok(match cursor.word("a mailbox specifier")?.bytes() {
         b"SELECTED" => MailboxFilter::Selected,
         b"SELECTED-DELAYED" => MailboxFilter::SelectedDelayed,
@@ -71,6 +71,7 @@ fn filter(cursor: &mut Cursor<'_>) -> Parsed<MailboxFilter> {
         b"PERSONAL" => MailboxFilter::Personal,
         b"SUBSCRIBED" => MailboxFilter::Subscribed,
         b"SUBTREE" => MailboxFilter::Subtree(names(cursor)?),
+        b"SUBTREE-ONE" => MailboxFilter::SubtreeOne(names(cursor)?),
         b"MAILBOXES" => MailboxFilter::Mailboxes(names(cursor)?),
         _ => return Err(Fault::Expected("a mailbox specifier")),
     })

@@ -2,7 +2,7 @@
 //!
 //! Invariants: keys nest at most [`DEPTH_MAX`] deep, so neither reading nor dropping them can exhaust a stack.
 //! Limits: [`SEARCH_KEYS_MAX`], [`SORT_CRITERIA_MAX`].
-//! Standards: RFC 9051 §6.4.4, RFC 3501 (NEW, OLD, RECENT), RFC 4731, 5182, 5256, 5267 (ESORT), 5957, 5032, 6203, 9394, 7162 §3.1.5, 8474 §4.3, 8514.
+//! Standards: RFC 9051 §6.4.4, RFC 3501 (NEW, OLD, RECENT), RFC 4731, 5182, 5256, 5267 (ESORT, CONTEXT), 5957, 5032, 6203, 9394, 7162 §3.1.5, 8474 §4.3, 8514.
 
 use super::cursor::{Cursor, Parsed};
 use super::{DEPTH_MAX, Fault, mailbox, sets};
@@ -89,19 +89,24 @@ fn result_options(cursor: &mut Cursor<'_>) -> Parsed<Option<ReturnOptions>> {
 
 pub(super) fn search(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBody> {
     cursor.space()?;
+    program(cursor, by_uid).map(CommandBody::Search)
+}
+
+/// `[RETURN (…)] [CHARSET …] key …`
+pub(super) fn program(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<Search> {
     let return_options = result_options(cursor)?;
     let mut charset = None;
     if cursor.eat_word(b"CHARSET") {
         charset = Some(String::from_utf8_lossy(&cursor.astring()?).into_owned());
         cursor.space()?;
     }
-    Ok(CommandBody::Search(Search {
+    Ok(Search {
         by_uid,
         sort: SmallVec::new(),
         return_options,
         charset,
         keys: keys(cursor)?,
-    }))
+    })
 }
 
 fn keys(cursor: &mut Cursor<'_>) -> Parsed<Vec<SearchKey>> {
@@ -126,13 +131,15 @@ fn return_options(cursor: &mut Cursor<'_>) -> Parsed<ReturnOptions> {
             b"COUNT" => options.count = true,
             b"SAVE" => options.save = true,
             b"RELEVANCY" => options.relevancy = true,
+            b"UPDATE" => options.update = true,
+            b"CONTEXT" => options.context = true,
             b"PARTIAL" if options.partial.is_none() => {
                 cursor.space()?;
                 options.partial = Some(partial_range(cursor)?);
             }
             _ => {
                 return Err(Fault::Expected(
-                    "MIN, MAX, ALL, COUNT, SAVE, RELEVANCY or PARTIAL",
+                    "MIN, MAX, ALL, COUNT, SAVE, RELEVANCY, UPDATE, CONTEXT or PARTIAL",
                 ));
             }
         }

@@ -216,14 +216,16 @@ fn body() -> impl Strategy<Value = CommandBody> {
         StoreOperation::Remove,
     ]);
     let roles: Vec<SpecialUse> = SpecialUse::STANDARD.iter().map(|(role, _)| *role).collect();
-    let return_options = (any::<[bool; 6]>(), partial_range()).prop_map(
-        |([min, max, all, count, save, relevancy], partial)| ReturnOptions {
+    let return_options = (any::<[bool; 8]>(), partial_range()).prop_map(
+        |([min, max, all, count, save, relevancy, update, context], partial)| ReturnOptions {
             min,
             max,
             all,
             count,
             save,
             relevancy,
+            update,
+            context,
             partial: partial.filter(|_| !all),
         },
     );

@@ -246,6 +246,8 @@ fn print_search(search: &Search, out: &mut Vec<u8>) {
             (options.count, "COUNT"),
             (options.save, "SAVE"),
             (options.relevancy, "RELEVANCY"),
+            (options.update, "UPDATE"),
+            (options.context, "CONTEXT"),
         ];
         let chosen = names.iter().filter(|(is_chosen, _)| *is_chosen);
         let mut names: Vec<String> = chosen.map(|(_, name)| (*name).to_owned()).collect();

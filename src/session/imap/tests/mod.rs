@@ -2,11 +2,13 @@
 
 mod changes;
 mod content;
+mod context;
 mod extensions;
 mod failures;
 mod finding;
 mod mailboxes;
 mod message_limit;
+mod multi_search;
 mod notify;
 mod partial;
 mod resync;

@@ -66,8 +66,84 @@ enum Style {
 
 const STYLES: [Style; CLIENTS] = [Style::Plain, Style::Resyncs, Style::Plain, Style::Notified];
 
+/// A result that is kept up to date (RFC 5267), as the client makes it of what it is told.
+struct Mirror {
+    tag: String,
+    by_uid: bool,
+    is_sorted: bool,
+    /// Message numbers, or UIDs.
+    members: Vec<u32>,
+}
+
+/// By number of a SEARCH, by UID of a SORT.
+const MIRRORED: [&str; 2] = [
+    "SEARCH RETURN (ALL UPDATE) OR SEEN KEYWORD $a",
+    "UID SORT RETURN (ALL UPDATE) (REVERSE SIZE) UTF-8 UNDELETED",
+];
+
+impl Mirror {
+    fn of(reply: &str, command: &str) -> Self {
+        let (_, rest) = reply.split_once("* ESEARCH (TAG \"").unwrap();
+        let (tag, rest) = rest.split_once("\")").unwrap();
+        let set = rest.split("\r\n").next().unwrap().split_once("ALL ");
+        Self {
+            tag: tag.to_owned(),
+            by_uid: command.starts_with("UID"),
+            is_sorted: command.contains("SORT"),
+            members: set.map_or_else(Vec::new, |(_, set)| numbers_in_order(set)),
+        }
+    }
+
+    /// Takes in `(place set …)`.
+    fn learn(&mut self, is_add: bool, update: &str) {
+        let words: Vec<&str> = update.trim_end_matches(')').split(' ').collect();
+        for pair in words.chunks(2) {
+            let place: usize = pair[0].parse().unwrap();
+            assert_eq!(place > 0, self.is_sorted, "{update}");
+            for (offset, number) in numbers_in_order(pair[1]).into_iter().enumerate() {
+                let at = self.members.iter().position(|member| *member == number);
+                if is_add {
+                    assert_eq!(at, None, "{number} is there already: {update}");
+                    let at = match place {
+                        0 => self.members.partition_point(|member| *member < number),
+                        place => place - 1 + offset,
+                    };
+                    self.members.insert(at, number);
+                } else {
+                    let at = at.expect("what leaves was there");
+                    assert!(place == 0 || at == place - 1, "{number} is at {at}: {update}");
+                    self.members.remove(at);
+                }
+            }
+        }
+    }
+
+    fn expunge(&mut self, number: u32) {
+        if self.by_uid {
+            return;
+        }
+        assert!(
+            !self.members.contains(&number),
+            "expunged and still in the result"
+        );
+        for member in &mut self.members {
+            *member -= u32::from(*member > number);
+        }
+    }
+}
+
+/// The numbers of a set, as they stand in it.
+fn numbers_in_order(set: &str) -> Vec<u32> {
+    let range = |range: &str| {
+        let (first, last) = range.split_once(':').unwrap_or((range, range));
+        first.parse::<u32>().unwrap()..=last.parse().unwrap()
+    };
+    set.split(',').flat_map(range).collect()
+}
+
 struct Mua {
     client: Client,
+    mirrors: Vec<Mirror>,
     style: Style,
     /// UIDVALIDITY and HIGHESTMODSEQ of the last SELECT.
     synced: Option<(String, String)>,
@@ -80,6 +156,7 @@ impl Mua {
     fn new(world: &mut World, style: Style) -> Self {
         let mut mua = Self {
             client: world.login(1),
+            mirrors: Vec::new(),
             style,
             synced: None,
             messages: Vec::new(),
@@ -124,8 +201,34 @@ impl Mua {
             rest.chars().take_while(char::is_ascii_digit).collect::<String>()
         };
         self.synced = Some((number("[UIDVALIDITY "), number("[HIGHESTMODSEQ ")));
+        self.mirrors.clear();
         self.learn(&reply.untagged, true);
         self.fetch_unknown(world);
+        for command in MIRRORED {
+            // VANISHED has no numbers.
+            if self.style == Style::Resyncs && !command.starts_with("UID") {
+                continue;
+            }
+            let reply = self.client.ok(world, command);
+            self.mirrors.push(Mirror::of(&reply.untagged, command));
+            self.learn(
+                &reply.untagged,
+                command.starts_with("UID") || self.style == Style::Notified,
+            );
+            self.fetch_unknown(world);
+        }
+    }
+
+    /// Each result is what the same search finds now.
+    fn check_mirrors(&mut self, world: &mut World) {
+        for mirror in std::mem::take(&mut self.mirrors) {
+            let command = MIRRORED
+                .iter()
+                .find(|command| command.starts_with("UID") == mirror.by_uid);
+            let fresh = self.client.ok(world, &command.unwrap().replace(" UPDATE", ""));
+            let fresh = Mirror::of(&fresh.untagged, command.unwrap());
+            assert_eq!(mirror.members, fresh.members, "{:?} {command:?}", self.style);
+        }
     }
 
     /// Of what a client knew, some is no more; no number changes by it (RFC 7162 §3.2.10.1).
@@ -192,6 +295,16 @@ impl Mua {
                 assert!(may_expunge, "VANISHED at the wrong time: {untagged}");
                 self.forget(set);
             }
+            if let Some((tag, rest)) = line
+                .strip_prefix("* ESEARCH (TAG \"")
+                .and_then(|rest| rest.split_once("\") "))
+                && let Some((word, update)) = rest.trim_start_matches("UID ").split_once(" (")
+            {
+                let mirror = self.mirrors.iter_mut().find(|mirror| mirror.tag == tag);
+                mirror
+                    .expect("a result that is kept")
+                    .learn(word == "ADDTO", update);
+            }
             let mut words = line.strip_prefix("* ").unwrap_or_default().splitn(3, ' ');
             let (Some(Ok(number)), Some(kind)) = (words.next().map(str::parse::<usize>), words.next()) else {
                 continue;
@@ -208,6 +321,8 @@ impl Mua {
                     assert!(may_expunge, "EXPUNGE at the wrong time: {untagged}");
                     assert_ne!(self.style, Style::Resyncs, "EXPUNGE with QRESYNC");
                     self.messages.remove(number - 1);
+                    let number = u32::try_from(number).unwrap();
+                    self.mirrors.iter_mut().for_each(|mirror| mirror.expunge(number));
                 }
                 "FETCH" => self.learn_fetch(number, words.next().unwrap_or_default()),
                 _ => {}
@@ -398,6 +513,9 @@ proptest! {
         for mua in &mut muas {
             mua.read_pushed(&mut world);
             mua.run(&mut world, "NOOP", true);
+        }
+        for mua in &mut muas {
+            mua.check_mirrors(&mut world);
         }
         let fresh = Mua::new(&mut world, Style::Plain);
         let uids: BTreeMap<_, _> = fresh.messages.iter().map(|known| (known.uid, ())).collect();
