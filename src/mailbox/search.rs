@@ -11,8 +11,8 @@ use super::view::View;
 use crate::base::clock::UnixMillis;
 use crate::model::{Flags, Keyword, ModSeq, Uid};
 use crate::proto::imap::types::{InternalDate, SearchKey, SequenceSet};
-use crate::proto::message::date;
 use crate::proto::message::search::Matcher;
+use crate::proto::message::{date, references};
 use crate::store::MessageRow;
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -35,6 +35,8 @@ pub enum TextKey {
     },
     /// The message's EMAILID.
     EmailId(u64),
+    /// The message's THREADID.
+    ThreadId(Vec<u8>),
     /// The Date field's day: days since the epoch.
     SentBefore(i32),
     SentOn(i32),
@@ -65,7 +67,7 @@ impl TextKey {
             Self::SentBefore(day) => sent().is_some_and(|sent| sent < *day),
             Self::SentOn(day) => sent() == Some(*day),
             Self::SentSince(day) => sent().is_some_and(|sent| sent >= *day),
-            Self::EmailId(_) | Self::Body(_) | Self::Text(_) => false,
+            Self::EmailId(_) | Self::ThreadId(_) | Self::Body(_) | Self::Text(_) => false,
         }
     }
 }
@@ -253,8 +255,7 @@ impl Compiler<'_> {
                 Some(id) => self.text(TextKey::EmailId(id)),
                 None => Criterion::Constant(false),
             },
-            // Messages have no THREADID here (RFC 8474 §5.2 allows NIL).
-            SearchKey::ThreadId(_) => Criterion::Constant(false),
+            SearchKey::ThreadId(text) => self.text(TextKey::ThreadId(text.clone())),
             SearchKey::SavedBefore(day) => Criterion::SavedBefore(*day),
             SearchKey::SavedOn(day) => Criterion::SavedOn(*day),
             SearchKey::SavedSince(day) => Criterion::SavedSince(*day),
@@ -404,6 +405,16 @@ pub fn parse_email_id(text: &[u8]) -> Option<u64> {
 #[must_use]
 pub fn email_id_text(email_id: u64) -> String {
     format!("E{email_id:016x}")
+}
+
+/// A THREADID (RFC 8474 §5.2): made from the message id that the thread began with; from the EMAILID of a message that
+/// has and names none, for which it is a thread of its own.
+#[must_use]
+pub fn thread_id_text(header: &[u8], email_id: u64) -> String {
+    match references::root(header) {
+        Some(id) => format!("T{id:032x}"),
+        None => format!("T{}", email_id_text(email_id)),
+    }
 }
 
 /// The day a date names where it was written, as days since the epoch.

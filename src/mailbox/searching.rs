@@ -9,7 +9,7 @@
 pub use super::budget::Pace;
 use super::budget::{Budget, Spent};
 use super::reader::{MessageReader, ReadError};
-use super::search::{Query, TextKey, Verdict};
+use super::search::{Query, TextKey, Verdict, thread_id_text};
 use super::view::View;
 use crate::model::{AccountId, ModSeq, Uid};
 use crate::proto::message::search::{MessageSearch, Progress, Scope};
@@ -247,6 +247,11 @@ async fn decide<E: Environment, P: Pace>(
 ) -> Result<bool, SearchError> {
     let (matcher, scope) = match key {
         TextKey::EmailId(id) => return Ok(reader.email_id() == *id),
+        TextKey::ThreadId(id) => {
+            let email_id = reader.email_id();
+            let header = reader.header().await?;
+            return Ok(budget.timed(|| thread_id_text(header, email_id).as_bytes() == id.as_slice()));
+        }
         TextKey::Body(matcher) => (matcher, Scope::Body),
         TextKey::Text(matcher) => (matcher, Scope::Text),
         _ => {

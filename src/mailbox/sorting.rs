@@ -23,6 +23,9 @@ use std::cmp::Ordering;
 /// Octets of a text that are compared; texts that agree so far are equal.
 pub const SORT_TEXT_BYTES_MAX: usize = 255;
 
+/// Messages whose headers are read together, here and for THREAD.
+pub(super) const AHEAD_MESSAGES: usize = 64;
+
 /// What one criterion compares.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Value {
@@ -65,22 +68,30 @@ pub async fn sort<E: Environment, P: Pace>(
         let rows = budget
             .timed(|| rows_of(store, account, view, slice))
             .ok_or(SearchError::MailboxGone)?;
-        for (index, row) in rows {
-            let header = if needs_header {
-                header_of(store, account, &row).await?
-            } else {
-                Vec::new()
-            };
-            let values = budget.timed(|| {
-                let value = |by: &SortCriterion| match by.key {
-                    // RFC 6203 §5: the most relevant first.
-                    SortKey::Relevancy => Value::Number(-i64::from(scores.of(index))),
-                    key => value(key, &row, &header),
+        for group in rows.chunks(AHEAD_MESSAGES) {
+            if needs_header {
+                store.read_ahead(group.iter().map(|(_, row)| row)).await;
+            }
+            for (index, row) in group {
+                let header = if needs_header {
+                    header_of(store, account, row).await?
+                } else {
+                    Vec::new()
                 };
-                criteria.iter().map(value).collect()
-            });
-            entries.push(Entry { index, values });
-            budget.breathe_if_due().await?;
+                let values = budget.timed(|| {
+                    let value = |by: &SortCriterion| match by.key {
+                        // RFC 6203 §5: the most relevant first.
+                        SortKey::Relevancy => Value::Number(-i64::from(scores.of(*index))),
+                        key => value(key, row, &header),
+                    };
+                    criteria.iter().map(value).collect()
+                });
+                entries.push(Entry {
+                    index: *index,
+                    values,
+                });
+                budget.breathe_if_due().await?;
+            }
         }
     }
     let sorted = budget.sort(entries, |a, b| compare(criteria, a, b)).await?;

@@ -19,7 +19,7 @@ pub use forest::{Forest, Part};
 
 use super::budget::{Budget, Pace};
 use super::searching::{SEARCH_SLICE_ROWS, SearchError};
-use super::sorting::{header_of, rows_of};
+use super::sorting::{AHEAD_MESSAGES, header_of, rows_of};
 use super::view::View;
 use crate::model::AccountId;
 use crate::proto::imap::types::ThreadAlgorithm;
@@ -64,16 +64,19 @@ pub async fn thread<E: Environment, P: Pace>(
         let rows = budget
             .timed(|| rows_of(store, account, view, slice))
             .ok_or(SearchError::MailboxGone)?;
-        for (index, row) in rows {
-            let header = header_of(store, account, &row).await?;
-            let links = budget.timed(|| {
-                entries.push(entry(index, row.internal_date_at.0, &header, algorithm));
-                needs_links.then(|| links(&header))
-            });
-            budget.breathe_if_due().await?;
-            if let Some(links) = links {
-                linker.add(&links, &mut budget).await?;
-                budget.steps_done();
+        for group in rows.chunks(AHEAD_MESSAGES) {
+            store.read_ahead(group.iter().map(|(_, row)| row)).await;
+            for (index, row) in group {
+                let header = header_of(store, account, row).await?;
+                let links = budget.timed(|| {
+                    entries.push(entry(*index, row.internal_date_at.0, &header, algorithm));
+                    needs_links.then(|| links(&header))
+                });
+                budget.breathe_if_due().await?;
+                if let Some(links) = links {
+                    linker.add(&links, &mut budget).await?;
+                    budget.steps_done();
+                }
             }
         }
     }

@@ -49,6 +49,17 @@ pub fn links(header: &[u8]) -> Links {
     }
 }
 
+/// The id that the thread of a message began with: the first it refers to, or its own. Made from its header alone, so it
+/// never changes, needs no other message, and is the same wherever the message lies. `None`: it has none and names none.
+///
+/// LIMITATION: of a message that answers by In-Reply-To only, the parent is taken for the beginning; a reply to a reply
+/// whose program writes no References then has a thread of its own, though THREAD, which sees all messages, joins them.
+#[must_use]
+pub fn root(header: &[u8]) -> Option<IdHash> {
+    let links = links(header);
+    links.references.first().copied().or(links.id)
+}
+
 fn last_ids(value: &[u8]) -> Vec<IdHash> {
     let mut all: Vec<IdHash> = Ids::of(value).collect();
     let surplus = all.len().saturating_sub(REFERENCES_MAX);
@@ -127,6 +138,22 @@ mod tests {
         let found = links(b"In-Reply-To: your mail of today <a@b> <c@d>\r\nReferences: none\r\n\r\n");
         assert_eq!(found.references, [id("a@b")]);
         assert_eq!(links(b"\r\n"), Links::default());
+    }
+
+    #[test]
+    fn a_thread_begins_with_the_first_reference() {
+        for (header, expected) in [
+            ("Message-ID: <a@x>\r\n", Some("a@x")),
+            ("Message-ID: <b@x>\r\nIn-Reply-To: <a@x>\r\n", Some("a@x")),
+            (
+                "Message-ID: <c@x>\r\nIn-Reply-To: <b@x>\r\nReferences: <a@x>\r\n <b@x>\r\n",
+                Some("a@x"),
+            ),
+            ("References: <a@x>\r\n", Some("a@x")),
+            ("Subject: x\r\n", None),
+        ] {
+            assert_eq!(root(header.as_bytes()), expected.map(id), "{header}");
+        }
     }
 
     #[test]

@@ -432,7 +432,6 @@ fn push_row_items(
                 };
                 message::push_save_date(Some(date), out);
             }
-            FetchItem::ThreadId => message::push_thread_id(None, out),
             _ => {}
         }
     }

@@ -12,7 +12,7 @@ use super::Services;
 use super::fetch::Trouble;
 use super::link::{Link, Lost};
 use crate::mailbox::reader::{FIRST_READ_BYTES, MessageReader, READ_BYTES_MAX, ReadError};
-use crate::mailbox::search::email_id_text;
+use crate::mailbox::search::{email_id_text, thread_id_text};
 use crate::proto::imap::encode::{message, push_literal_head, push_literal8_head, push_string};
 use crate::proto::imap::types::{FetchItem, Partial, Section, SectionText};
 use crate::proto::message::section::{self, SectionBytes};
@@ -48,14 +48,13 @@ pub fn is_of_content(item: &FetchItem) -> bool {
             | FetchItem::Rfc822Size
             | FetchItem::ModSeq
             | FetchItem::SaveDate
-            | FetchItem::ThreadId
     )
 }
 
 /// True when the answer is short, is made from octets that never change, and does not stream: it may be kept.
 pub fn is_digest(item: &FetchItem) -> bool {
     match item {
-        FetchItem::Envelope | FetchItem::BodyStructure | FetchItem::Body => true,
+        FetchItem::Envelope | FetchItem::BodyStructure | FetchItem::Body | FetchItem::ThreadId => true,
         FetchItem::BodySection { section, partial, .. } => {
             let fields = matches!(
                 section.text,
@@ -70,7 +69,9 @@ pub fn is_digest(item: &FetchItem) -> bool {
 /// What an item needs.
 pub fn warmth(item: &FetchItem) -> Warmth {
     match item {
-        FetchItem::Envelope | FetchItem::Rfc822Header | FetchItem::Rfc822Text => Warmth::Header,
+        FetchItem::Envelope | FetchItem::ThreadId | FetchItem::Rfc822Header | FetchItem::Rfc822Text => {
+            Warmth::Header
+        }
         FetchItem::BodyStructure | FetchItem::Body => Warmth::Whole,
         FetchItem::Binary { part, .. } | FetchItem::BinarySize { part } if part.is_empty() => Warmth::Start,
         FetchItem::Binary { .. } | FetchItem::BinarySize { .. } => Warmth::Whole,
@@ -157,6 +158,20 @@ pub async fn write<P: Pipe, S: Services>(
         }
         FetchItem::EmailId => {
             message::push_email_id(&email_id_text(reader.email_id()), link.out());
+            return Ok(());
+        }
+        FetchItem::ThreadId => {
+            let email_id = reader.email_id();
+            match reader.header().await {
+                Ok(header) => {
+                    let id = thread_id_text(header, email_id);
+                    message::push_thread_id(Some(&id), link.out());
+                }
+                Err(error) => {
+                    trouble.read(error.into());
+                    message::push_thread_id(None, link.out());
+                }
+            }
             return Ok(());
         }
         FetchItem::Preview { is_lazy } => {

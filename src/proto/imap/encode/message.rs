@@ -124,7 +124,7 @@ pub fn push_email_id(id: &str, out: &mut Vec<u8>) {
     push_object_id(b"EMAILID", Some(id), out);
 }
 
-/// Appends `THREADID (id)`, or `THREADID NIL` where threads are not known (RFC 8474 §5.2).
+/// Appends `THREADID (id)`, or `THREADID NIL` where it is not known (RFC 8474 §5.2).
 pub fn push_thread_id(id: Option<&str>, out: &mut Vec<u8>) {
     push_object_id(b"THREADID", id, out);
 }

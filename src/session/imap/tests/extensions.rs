@@ -315,6 +315,59 @@ fn compress_deflates_both_ways() {
 }
 
 #[test]
+fn a_thread_has_an_id() {
+    // RFC 8474 §5.2, §6
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    for header in [
+        "Message-ID: <a@x>",
+        "Message-ID: <b@x>\r\nIn-Reply-To: <a@x>\r\nReferences: <a@x>",
+        "Message-ID: <c@x>\r\nReferences: <a@x> <b@x>",
+        "Message-ID: <d@x>",
+        "Subject: nameless",
+        "Subject: nameless",
+    ] {
+        a.append(&mut world, "INBOX", "", &format!("{header}\r\n\r\nx\r\n"));
+    }
+    let ids = |world: &mut World, client: &mut Client| -> Vec<String> {
+        let reply = client.ok(world, "FETCH 1:6 (THREADID)");
+        let id = |line: &&str| {
+            line.split_once("THREADID (")
+                .unwrap()
+                .1
+                .trim_end_matches("))")
+                .to_owned()
+        };
+        reply.lines().iter().map(id).collect()
+    };
+    let first = ids(&mut world, &mut a);
+    assert_eq!(first.len(), 6);
+    assert!(
+        first
+            .iter()
+            .all(|id| id.starts_with('T') && id.bytes().all(|b| b.is_ascii_alphanumeric()))
+    );
+    assert!(first[0] == first[1] && first[1] == first[2], "{first:?}");
+    let others: std::collections::BTreeSet<&String> = first.iter().collect();
+    assert_eq!(others.len(), 4, "{first:?}");
+    let search = |id: &str| format!("SEARCH THREADID {id}");
+    assert_eq!(a.ok(&mut world, &search(&first[0])).lines(), ["* SEARCH 1 2 3"]);
+    assert_eq!(a.ok(&mut world, &search(&first[4])).lines(), ["* SEARCH 5"]);
+    assert_eq!(a.ok(&mut world, "SEARCH THREADID T123").lines(), ["* SEARCH"]);
+    // Copies keep it, and it is the same after a restart.
+    a.ok(&mut world, "COPY 2 Archive");
+    let mut world = world.restarted();
+    let mut a = world.selected(1);
+    assert_eq!(ids(&mut world, &mut a), first);
+    a.ok(&mut world, "SELECT Archive");
+    let copy = a.ok(&mut world, "FETCH 1 THREADID");
+    assert_eq!(
+        copy.lines(),
+        [format!("* 1 FETCH (UID 1 THREADID ({}))", first[0])]
+    );
+}
+
+#[test]
 fn nothing_may_follow_compress_before_its_answer() {
     // RFC 4978 §3
     let mut world = World::new();
