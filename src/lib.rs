@@ -16,6 +16,7 @@
 //! | [`mailbox`] | IMAP's meaning on the store: views, searching, listing |
 //! | [`directory`], [`auth`] | who is here; who they say they are |
 //! | [`discovery`] | what mail programs and senders ask a domain: autoconfiguration, MTA-STS |
+//! | [`acme`] | certificates from an issuer |
 //! | [`delivery`] | an accepted message to the cores that own its recipients |
 //! | [`node`] | what all sessions of one core share |
 //! | [`session`] | one protocol, one connection and the services, joined |
@@ -26,6 +27,7 @@
 //!
 //! glommio is named in `runtime`, `net` and `disk::file` only.
 
+pub mod acme;
 pub mod admin;
 pub mod auth;
 pub mod base;

@@ -4,6 +4,7 @@
 //! on until the files change again.
 
 use super::BootError;
+use crate::acme;
 use crate::config::{CertificateFiles, Config};
 use crate::tls::{Certificate, Certificates, TlsError};
 use parking_lot::Mutex;
@@ -29,12 +30,32 @@ pub struct Files {
 }
 
 impl Files {
+    /// Those that the configuration names, and those that were issued by ACME as far as they have come.
     #[must_use]
     pub fn of(config: &Config) -> Self {
-        Self {
+        let mut files = Self {
             default: config.tls.default.clone(),
             others: config.tls.certificates.clone(),
+        };
+        let names = config.acme.iter().flat_map(|settings| &settings.names);
+        let kept = acme::files::Files::of(&config.server.data);
+        for name in names {
+            let path = kept.certificate(name);
+            if !path.exists() {
+                continue;
+            }
+            let issued = CertificateFiles {
+                chain: path.clone(),
+                key: path,
+            };
+            // In the place of the one that nobody vouches for; never of one that the admin has named.
+            if *name == config.server.hostname && config.tls.is_default_made {
+                files.default = issued;
+            } else {
+                files.others.push(issued);
+            }
         }
+        files
     }
 
     /// Reads all of them.

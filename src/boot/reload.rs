@@ -85,6 +85,17 @@ impl Reloader {
         told(outcome)
     }
 
+    /// Uses a certificate that an issuer has sent, by the configuration that was read last: a file that somebody is editing
+    /// just now is not read.
+    ///
+    /// # Errors
+    /// What is wrong with the certificates.
+    pub fn take_issued(&self) -> Result<(), String> {
+        let directory = self.path.parent().unwrap_or(std::path::Path::new("/"));
+        let config = Config::from_values(&self.now.lock(), directory);
+        self.keeper.reload(Files::of(&config)).map(|_| ())
+    }
+
     /// Reloads at each SIGHUP. Only on the control thread.
     pub async fn at_signals(self: Arc<Self>, mut requests: ReloadRequests) {
         loop {

@@ -8,6 +8,7 @@ use super::cluster::{self, Plan};
 use super::data::DataDirectory;
 use super::reload::{Reloader, mta_sts};
 use super::{BootError, backend, listeners, privileges, signal};
+use crate::acme::{self, challenges::Challenges};
 use crate::admin::discovery::{Domains, Found};
 use crate::admin::pages::{Pages, Sessions};
 use crate::admin::{self, socket};
@@ -23,10 +24,11 @@ use crate::node::Settings;
 use crate::node::submitters::SubmissionLimits;
 use crate::runtime::{self, Control};
 use crate::store::StoreOptions;
-use crate::tls::Offers;
+use crate::tls::{Certificates, Offers};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,11 +47,13 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
     let (bound, mut ports) = listeners::bind_each(&config.listen, cores)?;
     let http = listeners::bind_web("http", &config.http, &mut ports)?;
     let https = listeners::bind_web("https", &config.https, &mut ports)?;
+    let challenges = listeners::bind_web("acme", &config.acme_listen, &mut ports)?;
     privileges::become_user(&config.server.user)?;
     runtime::probe(cores)?;
     let data = open_data(&config)?;
     let system = |what| move |cause: String| BootError::System { what, cause };
     let keeper = Arc::new(Keeper::start(&config)?);
+    let certificates = keeper.certificates().clone();
     let tls = Offers::new(keeper.certificates()).map_err(|e| system("TLS")(e.to_string()))?;
     let (stop, reloads) = signal::listen().map_err(|e| system("signal handlers")(e.to_string()))?;
     let control = Control::start().map_err(|e| system("control thread")(e.to_string()))?;
@@ -71,6 +75,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
     let reloader = Arc::new(Reloader::new(path, values, keeper, found.clone()));
     control.spawn(reloader.clone().at_signals(reloads));
     control.spawn(reloader.clone().watch());
+    ask_for_certificates(&config, certificates, challenges, &reloader, &control);
     let listener = socket::bind(&data.path).map_err(|e| system("control socket")(e.to_string()))?;
     let reload: socket::Reload = Arc::new(move || {
         let reloader = reloader.clone();
@@ -108,6 +113,27 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
     cluster::run(plan, move || announce(&path, &ports))?;
     data.close();
     Ok(())
+}
+
+/// Asks the issuer that the configuration names, if any, from now on.
+fn ask_for_certificates(
+    config: &Config,
+    certificates: Certificates,
+    listeners: Vec<TcpListener>,
+    reloader: &Arc<Reloader>,
+    control: &Control,
+) {
+    let challenges = Challenges::new(certificates);
+    for listener in listeners {
+        control.spawn(admin::http::serve(listener, challenges.router()));
+    }
+    let Some(settings) = config.acme.clone() else {
+        return;
+    };
+    let files = acme::files::Files::of(&config.server.data);
+    let reloader = reloader.clone();
+    let installed: acme::Installed = Arc::new(move || reloader.take_issued());
+    control.spawn(acme::Client::new(settings, files, challenges, installed).run());
 }
 
 /// Those for users and admins.

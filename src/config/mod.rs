@@ -8,8 +8,10 @@
 //! Limits: [`read::FILE_BYTES_MAX`].
 //! Not here: accounts, aliases and domains' settings (`directory`), what is done with a value (`boot`).
 
+mod acme;
 mod directory;
 pub mod options;
+mod options_acme;
 mod options_directory;
 pub mod problem;
 pub mod read;
@@ -49,6 +51,9 @@ pub struct Config {
     pub pop3_login_delay_seconds: u32,
     pub imap: Imap,
     pub web: Web,
+    /// `[acme]`; `None`: no issuer is asked.
+    pub acme: Option<crate::acme::Settings>,
+    pub acme_listen: Vec<SocketAddr>,
     /// `[directory]`, `[postgresql]`, `[ldap]`
     pub directory: DirectoryOptions,
 }
@@ -69,6 +74,8 @@ pub struct Server {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tls {
     pub default: CertificateFiles,
+    /// The default is the one that `init` made.
+    pub is_default_made: bool,
     pub certificates: Vec<CertificateFiles>,
     /// Seconds between two looks at the files.
     pub watch_seconds: u64,
@@ -181,6 +188,7 @@ impl Config {
                 } else {
                     default
                 },
+                is_default_made: !labels.iter().any(|label| label == "default"),
                 certificates: labels
                     .iter()
                     .filter(|label| *label != "default")
@@ -224,6 +232,8 @@ impl Config {
                 },
                 mta_sts_max_age_seconds: count("web.mta_sts_max_age"),
             },
+            acme: acme::from_values(values, directory),
+            acme_listen: values.addresses("acme.listen"),
             directory: DirectoryOptions::from_values(values, directory),
         }
     }
@@ -256,6 +266,9 @@ impl Config {
             }
         }
         problems.extend(self.directory.problems(values, path));
+        if let Some(settings) = &self.acme {
+            problems.extend(acme::problems(settings, values, path));
+        }
         problems
     }
 }

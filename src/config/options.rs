@@ -1,6 +1,7 @@
 //! The declaration of every option. To add one: a line here, and a field of `Config` that reads it; a test sees to it that
 //! nothing declared is unread and nothing read is undeclared.
 
+use super::options_acme::ACME;
 use super::options_directory::DIRECTORY;
 
 /// What a value may be.
@@ -97,7 +98,9 @@ pub(super) const fn opt(
 use Reload::{Live, Restart};
 
 /// All of them, in the order of the sample file; those of one table together.
-pub const OPTIONS: &[Opt] = &joined::<{ SERVER.len() + DIRECTORY.len() }>(SERVER, DIRECTORY);
+pub const OPTIONS: &[Opt] = &joined::<{ OURS.len() + DIRECTORY.len() }>(OURS, DIRECTORY);
+
+const OURS: &[Opt] = &joined::<{ SERVER.len() + ACME.len() }>(SERVER, ACME);
 
 const fn joined<const N: usize>(first: &[Opt], then: &[Opt]) -> [Opt; N] {
     let mut all = [first[0]; N];

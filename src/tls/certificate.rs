@@ -26,6 +26,21 @@ pub enum TlsError {
     SelfSigned(rcgen::Error),
 }
 
+/// A certificate for `name` that has `digest` in it (RFC 8737 §3); good for nothing else.
+pub(super) fn challenge_certificate(name: &str, digest: &[u8]) -> Result<Certificate, TlsError> {
+    if digest.len() != 32 {
+        return Err(TlsError::Chain("a challenge's digest has 32 octets".to_owned()));
+    }
+    let key = rcgen::KeyPair::generate().map_err(TlsError::SelfSigned)?;
+    let mut parameters = rcgen::CertificateParams::new([name.to_owned()]).map_err(TlsError::SelfSigned)?;
+    parameters.custom_extensions = vec![rcgen::CustomExtension::new_acme_identifier(digest)];
+    let made = parameters.self_signed(&key).map_err(TlsError::SelfSigned)?;
+    Ok(Certificate {
+        chain: vec![made.der().clone()],
+        key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+    })
+}
+
 /// A chain, the server's own certificate first, and its key. No `Debug`: the key is a secret.
 pub struct Certificate {
     pub chain: Vec<CertificateDer<'static>>,

@@ -7,7 +7,7 @@
 //! Standards: RFC 6066 §3 (SNI), RFC 6125 §6.4 (wildcards), RFC 7301 (ALPN).
 //! Not here: where the files lie and when they are read again (`boot`).
 
-use super::certificate::{Certificate, TlsError, server_config_with};
+use super::certificate::{Certificate, TlsError, challenge_certificate, server_config_with};
 use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -20,7 +20,13 @@ use x509_parser::parse_x509_certificate;
 
 /// What is in use. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct Certificates(Arc<RwLock<Arc<Set>>>);
+pub struct Certificates(Arc<RwLock<Arc<Set>>>, Arc<RwLock<Shown>>);
+
+/// Certificates that prove to an issuer that a name is ours (RFC 8737), by name in lower case.
+type Shown = HashMap<String, Arc<CertifiedKey>>;
+
+/// What an issuer offers by ALPN to see them, and nobody else.
+const ACME_ALPN: &str = "acme-tls/1";
 
 #[derive(Debug)]
 struct Set {
@@ -45,7 +51,28 @@ impl Certificates {
     /// # Errors
     /// [`TlsError`], for example a key that does not fit its certificate.
     pub fn new(default: Certificate, others: Vec<Certificate>) -> Result<Self, TlsError> {
-        Ok(Self(Arc::new(RwLock::new(Arc::new(Set::new(default, others)?)))))
+        let set = Set::new(default, others)?;
+        Ok(Self(Arc::new(RwLock::new(Arc::new(set))), Arc::default()))
+    }
+
+    /// Shows issuers a certificate for `name` with `digest` in it (RFC 8737 §3).
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn show_challenge(&self, name: &str, digest: &[u8]) -> Result<(), TlsError> {
+        let made = challenge_certificate(name, digest)?;
+        let loaded = aws_lc_rs::default_provider()
+            .key_provider
+            .load_private_key(made.key);
+        // Not by way of `certified`: its extension is critical, and unknown to whoever checks certificates.
+        let key = CertifiedKey::new(made.chain, loaded.map_err(TlsError::Unusable)?);
+        self.1.write().insert(name.to_ascii_lowercase(), Arc::new(key));
+        Ok(())
+    }
+
+    /// Shows it no more.
+    pub fn hide_challenge(&self, name: &str) {
+        self.1.write().remove(&name.to_ascii_lowercase());
     }
 
     /// Uses these from the next handshake on.
@@ -73,6 +100,22 @@ impl ResolvesServerCert for Certificates {
                 .server_name()
                 .map_or_else(|| set.default.clone(), |name| set.find(name)),
         )
+    }
+}
+
+/// Also shows challenges; only where [`ACME_ALPN`] is offered.
+#[derive(Debug)]
+struct WithChallenges(Certificates);
+
+impl ResolvesServerCert for WithChallenges {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let mut offered = hello.alpn().into_iter().flatten();
+        // Alone, as RFC 8737 §4 has it; without a challenge for the name there is no handshake.
+        if offered.next() == Some(ACME_ALPN.as_bytes()) && offered.next().is_none() {
+            let name = hello.server_name()?.to_ascii_lowercase();
+            return self.0.1.read().get(&name).cloned();
+        }
+        self.0.resolve(hello)
     }
 }
 
@@ -154,7 +197,10 @@ impl Offers {
             smtp: of(&[])?,
             pop3: of(&["pop3"])?,
             imap: of(&["imap"])?,
-            https: of(&["http/1.1"])?,
+            https: server_config_with(
+                Arc::new(WithChallenges(certificates.clone())),
+                &["http/1.1", ACME_ALPN],
+            )?,
         })
     }
 }

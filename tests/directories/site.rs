@@ -1,4 +1,7 @@
-//! A host of example.org whose accounts are elsewhere, and what its users see of it.
+//! A host of example.org that needs other servers, and what its users see of it.
+
+// Two test programs compile this file and use a part of it each.
+#![allow(dead_code)]
 
 use crate::common::talk::{Imap, Pop3, Smtp};
 use crate::common::{PATIENCE, Server, binary, run, succeed};
@@ -34,20 +37,16 @@ impl Site {
                 .arg("--data")
                 .arg(site.directory.path().join("data")),
         );
-        site.configure(if sections.is_empty() {
-            "[directory]\n"
-        } else {
-            sections
-        });
+        site.configure(if sections.is_empty() { "[acme]\n" } else { sections });
         site
     }
 
-    /// Writes other sections for the directory.
+    /// Writes other sections for the directory, or ACME.
     pub fn configure(&self, sections: &str) {
         let text = fs::read_to_string(self.config()).expect("init wrote it");
         let (before, _) = text
-            .split_once("\n[directory]")
-            .expect("the sample has the section");
+            .split_once("\n[acme]")
+            .expect("the sample has the section, and those of directories behind it");
         let before = before.replace(
             "# plaintext_login_on_loopback = false",
             "plaintext_login_on_loopback = true",

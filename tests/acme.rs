@@ -1,0 +1,274 @@
+//! Certificates by ACME from Pebble, the issuer that Let's Encrypt has for tests: a real one in all but trust.
+
+mod common;
+#[path = "directories/site.rs"]
+mod site;
+
+use common::{PATIENCE, has_client, run};
+use site::{Daemon, Site, certificate, free_port};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+
+const HOSTNAME: &str = "mail.example.org";
+
+/// An issuer, and the DNS that it asks, in which every name is 127.0.0.1.
+struct Pebble {
+    directory: tempfile::TempDir,
+    port: u16,
+    management: u16,
+    _issuer: Daemon,
+    _dns: Daemon,
+}
+
+impl Pebble {
+    /// One that looks for challenges at these ports. Its certificates last `seconds`.
+    fn start(http: u16, tls: u16, seconds: u64) -> Option<Pebble> {
+        if !has_client("pebble") || !has_client("pebble-challtestsrv") || !has_client("curl") {
+            return None;
+        }
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (chain, key) = certificate(directory.path());
+        let [port, management, dns, dns_management] = std::array::from_fn(|_| free_port());
+        let config = serde_json::json!({ "pebble": {
+            "listenAddress": format!("127.0.0.1:{port}"),
+            "managementListenAddress": format!("127.0.0.1:{management}"),
+            "certificate": chain, "privateKey": key,
+            "httpPort": http, "tlsPort": tls,
+            "ocspResponderURL": "", "externalAccountBindingRequired": false,
+            "certificateValidityPeriod": seconds,
+        }});
+        let file = directory.path().join("pebble.json");
+        fs::write(&file, config.to_string()).expect("room");
+        let quiet = |command: &mut Command| {
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            Daemon(command.spawn().expect("it starts"))
+        };
+        let dns_address = format!("127.0.0.1:{dns}");
+        let mut server = Command::new("pebble-challtestsrv");
+        server.args([
+            "-dns01",
+            &dns_address,
+            "-defaultIPv4",
+            "127.0.0.1",
+            "-defaultIPv6",
+            "",
+        ]);
+        server.args(["-http01", "", "-https01", "", "-tlsalpn01", ""]);
+        server.args(["-management", &format!("127.0.0.1:{dns_management}")]);
+        let dns = quiet(&mut server);
+        let mut pebble = Command::new("pebble");
+        pebble
+            .env("PEBBLE_VA_NOSLEEP", "1")
+            .arg("-config")
+            .arg(&file)
+            .args(["-dnsserver", &dns_address]);
+        let pebble = Pebble {
+            _issuer: quiet(&mut pebble),
+            _dns: dns,
+            directory,
+            port,
+            management,
+        };
+        let until = Instant::now() + PATIENCE;
+        while pebble.root().is_none() {
+            assert!(Instant::now() < until, "Pebble did not start");
+        }
+        Some(pebble)
+    }
+
+    /// The file with the root of what it issues.
+    fn root(&self) -> Option<PathBuf> {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--fail", "--insecure", "--max-time", "20"]);
+        let output = run(curl.arg(format!("https://127.0.0.1:{}/roots/0", self.management)));
+        let file = self.directory.path().join("root.pem");
+        fs::write(&file, &output.stdout).expect("room");
+        output.status.success().then_some(file)
+    }
+
+    fn sections(&self, more: &str) -> String {
+        format!(
+            "[acme]\ndirectory = \"https://localhost:{}/dir\"\nca_file = \"{}\"\ncontact = \"admin@example.org\"\n{more}\n",
+            self.port,
+            self.directory.path().join("server.crt").display()
+        )
+    }
+}
+
+/// A page or mailbox by TLS, of a server whose name and certificate are verified against `root`.
+fn by_tls(site: &Site, scheme: &str, name: &str, root: &Path) -> Output {
+    let port = site.server().port(scheme);
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--max-time", "20", "--cacert"])
+        .arg(root);
+    curl.args(["--connect-to", &format!("::127.0.0.1:{port}")]);
+    let path = if scheme == "https" {
+        "/mail/config-v1.1.xml"
+    } else {
+        ""
+    };
+    run(curl.arg(format!("{scheme}://{name}:{port}{path}")))
+}
+
+/// Waits until the name's certificate is the issuer's.
+fn until_trusted(site: &Site, scheme: &str, name: &str, root: &Path) {
+    let heard = |site: &Site| {
+        let output = by_tls(site, scheme, name, root);
+        // Whatever the protocol then says of the missing login: 60 is a certificate that is not trusted.
+        match output.status.code() {
+            Some(60) => String::from_utf8_lossy(&output.stderr).into_owned(),
+            _ => "trusted".to_owned(),
+        }
+    };
+    site.until(heard, "trusted");
+}
+
+/// Gives HTTPS a port that is known before the server runs.
+fn fix_https(site: &Site) -> u16 {
+    let text = fs::read_to_string(site.config()).expect("init wrote it");
+    let port = free_port();
+    let fixed = text.replace(
+        "https = [\"127.0.0.1:0\"]",
+        &format!("https = [\"127.0.0.1:{port}\"]"),
+    );
+    assert_ne!(fixed, text, "init wrote another line");
+    fs::write(site.config(), fixed).expect("it is ours");
+    port
+}
+
+fn issued(site: &Site, name: &str) -> String {
+    let file = site.directory.path().join(format!("data/acme/{name}.pem"));
+    fs::read_to_string(file).unwrap_or_default()
+}
+
+#[test]
+fn every_name_gets_its_certificate_by_tls_and_every_listener_has_it() {
+    let mut site = Site::new("");
+    let Some(pebble) = Pebble::start(free_port(), fix_https(&site), 86_400) else {
+        return;
+    };
+    let root = pebble.root().expect("it runs");
+    let other = "autoconfig.example.org";
+    site.configure(&pebble.sections(&format!("names = [\"{HOSTNAME}\", \"{other}\"]")));
+    site.start();
+    until_trusted(&site, "https", HOSTNAME, &root);
+    until_trusted(&site, "https", other, &root);
+    until_trusted(&site, "imaps", HOSTNAME, &root);
+    until_trusted(&site, "submissions", HOSTNAME, &root);
+    // Another name has none.
+    assert_eq!(
+        by_tls(&site, "https", "mta-sts.example.org", &root).status.code(),
+        Some(60)
+    );
+    // What was issued is there after a restart, and nobody is asked again.
+    let before = issued(&site, HOSTNAME);
+    site.stop();
+    drop(pebble);
+    site.start();
+    until_trusted(&site, "https", HOSTNAME, &root);
+    assert_eq!(issued(&site, HOSTNAME), before);
+}
+
+#[test]
+fn a_certificate_is_renewed_before_its_end() {
+    let port = free_port();
+    let mut site = Site::new("");
+    // Renewed after six seconds or a little sooner.
+    let Some(pebble) = Pebble::start(port, free_port(), 9) else {
+        return;
+    };
+    let more = format!("challenge = \"http-01\"\nlisten = [\"127.0.0.1:{port}\"]");
+    site.configure(&pebble.sections(&more));
+    site.start();
+    let heard = |before: &str, site: &Site| {
+        let now = issued(site, HOSTNAME);
+        if now.is_empty() || now == before {
+            "the same"
+        } else {
+            "another"
+        }
+        .to_owned()
+    };
+    site.until(|site| heard("", site), "another");
+    let first = issued(&site, HOSTNAME);
+    site.until(|site| heard(&first, site), "another");
+    // Only challenges are answered there, and those only while they are open.
+    for path in ["/", "/metrics", "/.well-known/acme-challenge/x"] {
+        let mut curl = Command::new("curl");
+        curl.args([
+            "--silent",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+            "--max-time",
+            "20",
+        ]);
+        let output = run(curl.arg(format!("http://127.0.0.1:{port}{path}")));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "404", "{path}");
+    }
+}
+
+#[test]
+fn what_fails_is_told_and_the_server_goes_on_with_what_it_has() {
+    let mut site = Site::new("");
+    // The issuer looks where nobody listens.
+    let Some(pebble) = Pebble::start(free_port(), free_port(), 86_400) else {
+        return;
+    };
+    site.configure(&pebble.sections(""));
+    site.start();
+    let state = site.directory.path().join("data/acme/state.json");
+    let told = |state: &Path| fs::read_to_string(state).unwrap_or_default();
+    site.until(
+        |_| {
+            if told(&state).contains("cause") {
+                "told"
+            } else {
+                "nothing"
+            }
+            .to_owned()
+        },
+        "told",
+    );
+    let value: serde_json::Value = serde_json::from_str(&told(&state)).expect("JSON");
+    assert_eq!(value[HOSTNAME]["failures"], 1);
+    let cause = value[HOSTNAME]["cause"].as_str().expect("a text");
+    assert!(cause.contains("tls-alpn-01"), "{cause}");
+    let own = site.directory.path().join("data/tls/default.crt");
+    until_trusted(&site, "https", HOSTNAME, &own);
+    // Nor does a restart ask sooner.
+    site.stop();
+    site.start();
+    until_trusted(&site, "https", HOSTNAME, &own);
+    site.stop();
+    let again: serde_json::Value = serde_json::from_str(&told(&state)).expect("JSON");
+    assert_eq!(again, value);
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_told() {
+    let site = Site::new("");
+    for (sections, told) in [
+        ("[acme]\ndirectory = \"letsencrpt\"\n", "acme.directory"),
+        (
+            "[acme]\ndirectory = \"letsencrypt\"\nchallenge = \"http-01\"\n",
+            "acme.listen",
+        ),
+        (
+            "[acme]\ndirectory = \"letsencrypt\"\ncontact = \"nobody\"\n",
+            "acme.contact",
+        ),
+    ] {
+        site.configure(sections);
+        let checked = site.ask(&["check"]);
+        assert_eq!(checked.status.code(), Some(2), "{sections}");
+        let heard = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert!(heard.contains(told), "{heard}");
+    }
+}
