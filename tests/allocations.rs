@@ -1,5 +1,12 @@
-//! Counts what the SMTP core asks of the allocator: nothing per command line, nothing per message with short addresses.
+//! Counts what is asked of the allocator. The SMTP core: nothing per command line, nothing per message with short
+//! addresses. Whatever takes a message apart: in proportion to the message, however hostile it is.
 
+#[path = "hostile/messages.rs"]
+mod messages;
+
+use ringpost::proto::message::{
+    bodystructure, date, envelope, header, preview, references, search, structure, subject, trace,
+};
 use ringpost::proto::smtp::{Answer, Config, Question, Smtp};
 use ringpost::proto::{Actions, Event, Protocol, Receipt, ReceiptId};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -8,15 +15,21 @@ use std::sync::Arc;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static ALLOCATED_BYTES: Cell<u64> = const { Cell::new(0) };
 }
 
 struct Counting;
 
+/// The counters are gone while a thread ends: such allocations are nobody's here.
+fn note(bytes: usize) {
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+    let _ = ALLOCATED_BYTES.try_with(|sum| sum.set(sum.get() + bytes as u64));
+}
+
 // SAFETY: every call goes to the system allocator unchanged; the counter is a plain thread-local that allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // The counter is gone while a thread ends: such allocations are nobody's here.
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        note(layout.size());
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
@@ -27,7 +40,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        note(bytes);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.realloc(memory, layout, bytes) }
     }
@@ -144,5 +157,57 @@ fn a_message_to_one_recipient_allocates_nothing_in_the_core() {
         );
         assert_eq!(allocations, 0, "{name}");
         assert!(session.wire.ends_with(b"250 2.0.0 Ok: queued as 1.2\r\n"));
+    }
+}
+
+/// Everything that delivery, FETCH, SORT, THREAD and SEARCH make of a message.
+fn digest(message: &[u8]) {
+    let parsed = structure::parse(message);
+    let header = &message[..header::length(message)];
+    let mut out = Vec::new();
+    bodystructure::write(&parsed, message, true, &mut out);
+    envelope::write(header, &mut out);
+    let text = preview::of(&parsed, message);
+    let _ = (
+        subject::base_of(&text),
+        references::links(header),
+        date::sent_at(header),
+        trace::hops(header),
+    );
+    let matcher = search::Matcher::new(None, b"nowhere").expect("UTF-8");
+    let _ = search::text_contains(&parsed, message, &matcher);
+}
+
+fn allocated(message: &str) -> (u64, u64) {
+    let before = (ALLOCATIONS.get(), ALLOCATED_BYTES.get());
+    digest(message.as_bytes());
+    (ALLOCATIONS.get() - before.0, ALLOCATED_BYTES.get() - before.1)
+}
+
+#[test]
+fn a_hostile_message_four_times_as_long_costs_no_more_than_four_times_the_memory() {
+    digest(b"Subject: what is made once for all\r\n\r\n");
+    for hostile in messages::ALL {
+        let (short, long) = ((hostile.make)(2_000), (hostile.make)(8_000));
+        let growth = long.len() as f64 / short.len() as f64;
+        let ((few, less), (many, more)) = (allocated(&short), allocated(&long));
+        // Vectors that double may have doubled once more.
+        let allowed = |small: u64| (small as f64 * growth * 2.0) as u64 + 1_000_000;
+        assert!(
+            many <= allowed(few),
+            "{}: {few} allocations, then {many}",
+            hostile.name
+        );
+        assert!(
+            more <= allowed(less),
+            "{}: {less} octets, then {more}",
+            hostile.name
+        );
+        // Taken all together, not at once: a pass over the text for each of a few uses.
+        assert!(
+            more < 64 * long.len() as u64 + 1_000_000,
+            "{}: {more} octets",
+            hostile.name
+        );
     }
 }

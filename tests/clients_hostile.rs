@@ -8,6 +8,10 @@ mod common;
 mod imap;
 #[path = "hostile/lmtp.rs"]
 mod lmtp;
+#[path = "hostile/messages.rs"]
+mod messages;
+#[path = "hostile/mime.rs"]
+mod mime;
 #[path = "hostile/overload.rs"]
 mod overload;
 #[path = "hostile/pop3.rs"]

@@ -9,6 +9,6 @@ fuzz_target!(|text: &[u8]| {
     for names in [NameForm::ModifiedUtf7, NameForm::Utf8] {
         let _ = parse::command_with(text, names);
         let _ = parse::append_head(text, names);
+        let _ = parse::append_next(text, names);
     }
-    let _ = parse::append_next(text);
 });

@@ -247,7 +247,14 @@ impl Imap {
         }
     }
 
-    fn response(&mut self) -> io::Result<Response> {
+    /// Sends a command and waits for nothing.
+    pub fn begin(&mut self, command: &str) -> io::Result<()> {
+        self.tag += 1;
+        self.lines.send(&format!("c{} {command}\r\n", self.tag))
+    }
+
+    /// The next response, whatever it is.
+    pub fn response(&mut self) -> io::Result<Response> {
         let mut response = Response::default();
         loop {
             let line = self.lines.line()?;

@@ -22,6 +22,7 @@ mod ping;
 mod pop3;
 mod power;
 mod process;
+mod push;
 mod random;
 mod run;
 mod scrape;
@@ -62,6 +63,8 @@ enum Command {
     Idle(idle::Options),
     /// Good users beside thousands of slow connections: what it does to their latency
     Slow(slow::Options),
+    /// How soon a change in one IMAP session is told to others of its account that idle or asked by NOTIFY
+    Push(push::Options),
     /// Latency of NOOP on one connection, beside whatever else loads the server
     Ping(ping::Options),
     /// Check over IMAP (and POP3) that what a journal says was acknowledged is there, once and unharmed
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Mixed(options) => mixed::main(&options),
         Command::Idle(options) => idle::main(&options),
         Command::Slow(options) => slow::main(&options),
+        Command::Push(options) => push::main(&options),
         Command::Imap(options) => imap::main(&options),
         Command::ImapSpeed(options) => imap_speed::main(&options),
         Command::Pop3(options) => pop3::main(&options),

@@ -39,6 +39,8 @@ mod cold;
 mod compaction;
 mod found;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod group;
 mod handle;
 mod log;

@@ -1,0 +1,72 @@
+//! Doors for fuzzers to what reads the disk: bytes as a broken disk could give them, behind the checksums.
+//!
+//! Compiled with `--cfg fuzzing` only, which cargo-fuzz sets. Not here: the targets (`fuzz/fuzz_targets/`).
+
+use super::checkpoint::{CheckpointHeader, CheckpointName, SliceHeader};
+use super::checkpoint_state::{account, put_account, rows, segment, served, spool};
+use super::codec::Reader;
+use super::frame::{GroupHeader, RecordHeader};
+use super::record::Record;
+use super::snapshot::{SnapshotName, head};
+use crate::model::AccountId;
+
+/// A record: its kind, a choice of partition, its payload. What is read must be written and read the same again.
+pub fn record(bytes: &[u8]) {
+    let Some((&[kind, choice], payload)) = bytes.split_first_chunk::<2>() else {
+        return;
+    };
+    // Nearly every payload begins with its account, and must lie in that account's partition.
+    let owner = payload
+        .first_chunk::<8>()
+        .map_or(0, |id| AccountId(u64::from_le_bytes(*id)).partition().0);
+    let partition = if choice & 1 == 0 {
+        owner
+    } else {
+        1_024 + u16::from(choice) / 4
+    };
+    let Ok(record) = Record::decode(kind, partition, payload) else {
+        return;
+    };
+    let mut again = Vec::new();
+    record.encode(&mut again);
+    assert_eq!(
+        Record::decode(record.kind(), partition, &again).as_ref(),
+        Ok(&record)
+    );
+}
+
+/// What stands before records.
+pub fn frame(bytes: &[u8]) {
+    let _ = GroupHeader::decode(1, bytes);
+    let _ = RecordHeader::decode(1, bytes);
+}
+
+/// What checkpoints and snapshots are made of; the first octet chooses.
+pub fn checkpoint(bytes: &[u8]) {
+    let Some((&[choice], bytes)) = bytes.split_first_chunk::<1>() else {
+        return;
+    };
+    let input = &mut Reader::new(bytes);
+    match choice % 8 {
+        0 => drop(CheckpointHeader::decode(bytes)),
+        1 => drop(SliceHeader::decode(bytes)),
+        2 => drop(segment(input)),
+        3 => drop(spool(input)),
+        4 => drop(served(input)),
+        5 => drop(head(input)),
+        6 => drop(rows(input)),
+        _ => {
+            if let Ok(state) = account(input) {
+                let mut again = Vec::new();
+                put_account(&mut again, &state);
+                let state = account(&mut Reader::new(&again)).expect("what was written is read");
+                let mut third = Vec::new();
+                put_account(&mut third, &state);
+                assert_eq!(again.len(), third.len());
+            }
+        }
+    }
+    if let Ok(name) = std::str::from_utf8(bytes) {
+        let _ = (CheckpointName::of_file(name), SnapshotName::of_file(name));
+    }
+}
