@@ -8,6 +8,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    ringpost::base::pages::keep_small();
     let arguments = Arguments::parse();
     // To the end of main: what is queued is written then.
     let _log = ringpost::boot::log::start(arguments.log_format());

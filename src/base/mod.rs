@@ -9,6 +9,7 @@ pub mod guard;
 pub mod meter;
 pub mod network;
 pub mod oneshot;
+pub mod pages;
 pub mod text;
 pub mod wait;
 

@@ -271,6 +271,7 @@ async fn run_core(core: Core, shared: Arc<Shared>) -> Result<(), BootError> {
         && let Some(announce) = shared.when_ready.lock().take()
     {
         shared.view.set_phase(Phase::Serving);
+        crate::base::pages::let_grow();
         announce();
     }
     running.serve_until(&shared).await;
