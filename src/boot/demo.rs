@@ -10,6 +10,7 @@ use crate::admin;
 use crate::admin::discovery::{Domains, Found};
 use crate::auth::{scheme, scram};
 use crate::cli::{DemoArguments, NetworkBackend};
+use crate::delivery;
 use crate::directory;
 use crate::model::{Account, Domain};
 use crate::net::Backend;
@@ -26,12 +27,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The demo's one domain (reserved for examples by RFC 2606).
 pub const DOMAIN: &str = "example.org";
 
 /// Every account's password.
 pub const PASSWORD: &str = "ringpost";
+
+/// Between two passes of compaction with `--hurried-store`.
+const HURRIED_LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Runs the demo until SIGTERM or SIGINT.
 ///
@@ -64,8 +69,16 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
         tls: self_signed_tls()?,
         settings: settings(arguments),
         failures: cluster::failures()?,
-        store: StoreOptions::default(),
-        compaction: Some(crate::delivery::compaction::LOOK_EVERY),
+        store: if arguments.hurried_store {
+            StoreOptions::hurried()
+        } else {
+            StoreOptions::default()
+        },
+        compaction: Some(if arguments.hurried_store {
+            HURRIED_LOOK_EVERY
+        } else {
+            delivery::compaction::LOOK_EVERY
+        }),
         control,
         stop,
     };

@@ -132,6 +132,10 @@ pub struct DemoArguments {
     /// Accept mail by SMTP and throw it away. For measuring what the protocol alone costs; nothing is stored.
     #[arg(long)]
     pub discard: bool,
+    /// Let the store do in seconds what it does in days: short segments, checkpoints and compaction all the time, accounts that
+    /// do not stay in memory, nothing expunged kept. For tests that break it.
+    #[arg(long)]
+    pub hurried_store: bool,
     /// What moves the bytes of connections: `tcp`, a system call for each receive and send, or `ring`, an io_uring of our own
     /// in each executor (Linux 5.19 or later; `tcp` serves where the kernel refuses it).
     #[arg(long, value_enum, default_value_t = NetworkBackend::Ring)]

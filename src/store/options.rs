@@ -127,6 +127,21 @@ impl Default for StoreOptions {
 }
 
 impl StoreOptions {
+    /// What takes days happens within seconds: for tests of whole servers.
+    #[must_use]
+    pub fn hurried() -> Self {
+        const MIB: u64 = 1024 * 1024;
+        Self {
+            segment_bytes: 4 * 1024 * 1024,
+            checkpoint_log_bytes: 4 * MIB,
+            checkpoint_log_factor: 1,
+            loaded_bytes_max: 64 * 1024,
+            expunged_kept_ms: 0,
+            compaction_dead_bytes_min: MIB,
+            ..Self::default()
+        }
+    }
+
     /// These options.
     ///
     /// # Panics

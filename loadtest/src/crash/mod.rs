@@ -33,6 +33,9 @@ pub struct Options {
     /// The server: started as `BINARY demo --data DIR --port-offset auto --accounts N`
     #[arg(long)]
     binary: PathBuf,
+    /// More arguments of the demo, such as `--argument=--hurried-store`: checkpoints and compaction all the time
+    #[arg(long)]
+    argument: Vec<String>,
     /// Kills, cuts (of each file system) or fillings
     #[arg(long, default_value_t = 10)]
     rounds: u64,
@@ -108,6 +111,7 @@ impl Options {
     fn launch(&self, journals: &Path, is_noisy: bool) -> Launch {
         Launch {
             binary: self.binary.clone(),
+            arguments: self.argument.clone(),
             accounts: self.accounts,
             log: is_noisy.then(|| journals.join("server.log")),
         }

@@ -37,6 +37,8 @@ pub struct Addresses {
 #[derive(Clone, Debug)]
 pub struct Launch {
     pub binary: PathBuf,
+    /// More arguments of the demo.
+    pub arguments: Vec<String>,
     pub accounts: u64,
     /// What it says to people is kept here instead of shown, when it is expected to complain.
     pub log: Option<PathBuf>,
@@ -66,6 +68,7 @@ impl Server {
         command
             .args(["demo", "--port-offset", "auto", "--accounts", &accounts, "--data"])
             .arg(data)
+            .args(&launch.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         if let Some(log) = &launch.log {
