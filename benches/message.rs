@@ -4,12 +4,19 @@
 //! (a core does nothing else meanwhile); honest mail takes microseconds. On 2 shared cores the honest message took
 //! 14 µs for BODYSTRUCTURE, 2 µs for ENVELOPE and 24 µs for a search; the slowest hostile BODYSTRUCTURE is 50 MB of
 //! dashes, 34 ms, which is one pass over it.
+//! Before that a table tells how much longer the hostile messages of the tests take when they become four times as long:
+//! about 4 is linear, 16 would be quadratic. `cargo bench --bench message -- growth` makes the table only.
+
+#[path = "../tests/hostile/messages.rs"]
+mod hostile;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringpost::proto::message::search::{Matcher, text_contains};
-use ringpost::proto::message::{bodystructure, envelope, structure, trace};
+use ringpost::proto::message::{
+    bodystructure, date, envelope, header, preview, references, structure, subject, trace,
+};
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn honest() -> String {
     let head = "From: Ann <ann@a.test>\r\nTo: Bob <bob@b.test>, c@c.test\r\nSubject: Minutes\r\n\
@@ -127,5 +134,56 @@ fn digests(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, digests);
+/// Everything that delivery, FETCH, SORT, THREAD and SEARCH make of a message.
+fn digest(message: &[u8], matcher: &Matcher) {
+    let parsed = structure::parse(message);
+    let header = &message[..header::length(message)];
+    let mut out = Vec::new();
+    bodystructure::write(&parsed, message, true, &mut out);
+    envelope::write(header, &mut out);
+    let text = preview::of(&parsed, message);
+    black_box((
+        subject::base_of(&text),
+        references::links(header),
+        date::sent_at(header),
+        trace::hops(header),
+    ));
+    black_box((text_contains(&parsed, message, matcher), out));
+}
+
+/// The fastest of several turns, in microseconds: what disturbs only ever adds.
+fn fastest(message: &[u8], matcher: &Matcher) -> f64 {
+    let turn = || {
+        let began = Instant::now();
+        digest(message, matcher);
+        began.elapsed()
+    };
+    let fastest = (0..7).map(|_| turn()).min().unwrap_or_default();
+    fastest.as_secs_f64() * 1e6
+}
+
+fn growth(_: &mut Criterion) {
+    let matcher = Matcher::new(None, b"nowhere").expect("UTF-8");
+    println!(
+        "{:45} {:>9} {:>10} {:>12} {:>6}",
+        "hostile", "octets", "µs", "µs for ×4", "grown"
+    );
+    for hostile in hostile::ALL {
+        let (short, long) = ((hostile.make)(20_000), (hostile.make)(80_000));
+        let (before, after) = (
+            fastest(short.as_bytes(), &matcher),
+            fastest(long.as_bytes(), &matcher),
+        );
+        // Numbers in the text make some a little more than four times as long.
+        let longer = long.len() as f64 / short.len() as f64;
+        println!(
+            "{:45} {:9} {before:10.0} {after:12.0} {:6.1}",
+            hostile.name,
+            short.len(),
+            after / before * 4.0 / longer
+        );
+    }
+}
+
+criterion_group!(benches, growth, digests);
 criterion_main!(benches);

@@ -3,7 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringpost::model::{Uid, UidValidity};
-use ringpost::proto::imap::api::{Answer, Appended, Channel, Completion, Config, LoginRefusal, Question, Transition};
+use ringpost::proto::imap::api::{
+    Answer, Appended, Channel, Completion, Config, LoginRefusal, Question, Transition,
+};
 use ringpost::proto::imap::core::Imap;
 use ringpost::proto::imap::types::Command;
 use ringpost::proto::sasl::Request;
@@ -12,7 +14,9 @@ use std::sync::Arc;
 
 fn answer(_: &mut Imap<FuzzReceipt>, question: Question) -> Answer<FuzzReceipt> {
     match question {
-        Question::Authenticate(Request::Password(credentials)) if !credentials.secret.expose().starts_with(b"no") => {
+        Question::Authenticate(Request::Password(credentials))
+            if !credentials.secret.expose().starts_with(b"no") =>
+        {
             Answer::Authenticated
         }
         Question::Authenticate(_) => Answer::Refused(LoginRefusal::AuthenticationFailed),
@@ -27,7 +31,9 @@ fn answer(_: &mut Imap<FuzzReceipt>, question: Question) -> Answer<FuzzReceipt> 
         }),
         Question::Idle => Answer::Idling,
         Question::IdleDone => Answer::Done(Completion::ok("done")),
-        Question::AppendBegin(_) | Question::AppendNext(_) | Question::AppendPart { .. } => Answer::AppendReady,
+        Question::AppendBegin(_) | Question::AppendNext(_) | Question::AppendPart { .. } => {
+            Answer::AppendReady
+        }
         Question::AppendCommit => Answer::Appended(Appended {
             receipt: FuzzReceipt,
             uid_validity: UidValidity(7),

@@ -3,7 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringpost::model::{Uid, UidValidity};
-use ringpost::proto::pop3::{Answer, Config, LoginRefusal, Maildrop, MaildropEntry, Pop3, Question, RetrieveRefusal};
+use ringpost::proto::pop3::{
+    Answer, Config, LoginRefusal, Maildrop, MaildropEntry, Pop3, Question, RetrieveRefusal,
+};
 use ringpost::proto::sasl::Request;
 use ringpost_fuzz::{FuzzReceipt, same_in_pieces};
 use std::sync::Arc;
@@ -18,7 +20,9 @@ fn maildrop() -> Maildrop {
 
 fn answer(_: &mut Pop3<FuzzReceipt>, question: Question) -> Answer<FuzzReceipt> {
     match question {
-        Question::Authenticate(Request::Password(credentials)) if !credentials.secret.expose().starts_with(b"no") => {
+        Question::Authenticate(Request::Password(credentials))
+            if !credentials.secret.expose().starts_with(b"no") =>
+        {
             Answer::Opened(maildrop())
         }
         Question::Authenticate(_) => Answer::LoginRefused(LoginRefusal::Credentials),

@@ -13,7 +13,11 @@ fn answer(core: &mut Smtp<FuzzReceipt>, question: Question) -> Answer<FuzzReceip
         Question::MayBegin { .. } => Answer::Begin(Ok(())),
         Question::MayReceive => {
             let path = format!("{:?}", core.candidate().expect("a question has a candidate"));
-            Answer::Recipient(if path.contains("no") { Err(RecipientRefusal::UnknownUser) } else { Ok(()) })
+            Answer::Recipient(if path.contains("no") {
+                Err(RecipientRefusal::UnknownUser)
+            } else {
+                Ok(())
+            })
         }
         Question::Authenticate => match core.take_request() {
             Some(Request::Password(credentials)) if credentials.secret.expose().starts_with(b"p") => {
@@ -44,12 +48,18 @@ fuzz_target!(|data: &[u8]| {
     });
     let new = || {
         let core = Smtp::new(Arc::clone(&config)).with_plaintext(true);
-        if choice & 0x40 != 0 { core.with_xclient() } else { core }
+        if choice & 0x40 != 0 {
+            core.with_xclient()
+        } else {
+            core
+        }
     };
-    same_in_pieces(new, octets, step, |core, question| match (role, answer(core, question)) {
-        // Only LMTP answers for each recipient.
-        (Role::Lmtp, said) => said,
-        (_, Answer::CommittedEach(_)) => Answer::Committed(Ok(FuzzReceipt)),
-        (_, said) => said,
+    same_in_pieces(new, octets, step, |core, question| {
+        match (role, answer(core, question)) {
+            // Only LMTP answers for each recipient.
+            (Role::Lmtp, said) => said,
+            (_, Answer::CommittedEach(_)) => Answer::Committed(Ok(FuzzReceipt)),
+            (_, said) => said,
+        }
     });
 });

@@ -71,7 +71,10 @@ fn work_off<P: Protocol>(
         said.is_closed |= out.close;
         let question = out.question.take();
         let asked = [question.is_some(), out.synchronise, out.start_tls];
-        assert!(asked.iter().filter(|asked| **asked).count() <= 1, "two things to wait for");
+        assert!(
+            asked.iter().filter(|asked| **asked).count() <= 1,
+            "two things to wait for"
+        );
         let event = match question {
             Some(question) => Event::Answer(answer(core, question)),
             None if out.synchronise => Event::Quiet,
@@ -100,6 +103,9 @@ pub fn same_in_pieces<P: Protocol>(
     let whole = run(new(), &[octets], &answer);
     let pieces: Vec<&[u8]> = octets.chunks(usize::from(step).max(1)).collect();
     let cut = run(new(), &pieces, &answer);
-    assert_eq!(String::from_utf8_lossy(&whole.wire), String::from_utf8_lossy(&cut.wire));
+    assert_eq!(
+        String::from_utf8_lossy(&whole.wire),
+        String::from_utf8_lossy(&cut.wire)
+    );
     assert_eq!(whole, cut);
 }

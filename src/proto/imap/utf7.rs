@@ -34,6 +34,10 @@ pub enum Utf7Error {
 /// See [`Utf7Error`].
 pub fn decode(wire: &[u8]) -> Result<String, Utf7Error> {
     let text = std::str::from_utf8(wire).map_err(|_| Utf7Error::NotUtf8)?;
+    // Only printable ASCII stands for itself; what else there is of it is encoded or no name.
+    if wire.iter().any(u8::is_ascii_control) {
+        return Err(Utf7Error::NotCanonical);
+    }
     let mut decoded = String::with_capacity(text.len());
     let mut rest = text;
     let mut is_behind_run = false;
@@ -159,6 +163,7 @@ mod tests {
         assert_eq!(decode(b"&AOl-"), Err(Utf7Error::LooseBits));
         assert_eq!(decode(b"&A/k-"), Err(Utf7Error::Base64));
         assert_eq!(decode(b"\xff"), Err(Utf7Error::NotUtf8));
+        assert_eq!(decode(b"a\x08b"), Err(Utf7Error::NotCanonical));
         assert_eq!(decode(b"&AOk-&-&AOk-").as_deref(), Ok("é&é"));
     }
 
@@ -172,7 +177,7 @@ mod tests {
         }
 
         #[test]
-        fn an_accepted_ascii_name_is_the_only_encoding(wire in "[&A-Ca,0+ -]{0,12}") {
+        fn an_accepted_ascii_name_is_the_only_encoding(wire in "[&A-Ca,0+ \\x08\\x7f-]{0,12}") {
             if let Ok(text) = decode(wire.as_bytes()) {
                 let mut again = Vec::new();
                 encode(&text, &mut again);
