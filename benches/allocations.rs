@@ -130,9 +130,11 @@ fn plan(
         main_domain: demo::main_domain().expect("a domain"),
         tls: demo::self_signed_tls().expect("a certificate"),
         settings: demo::settings(arguments),
+        readers: ringpost::admin::default_readers(),
         failures: cluster::failures().expect("entropy"),
         store: ringpost::store::StoreOptions::default(),
         compaction: None,
+        issuer: None,
         control: Control::start().expect("a thread"),
         stop,
     };

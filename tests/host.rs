@@ -574,13 +574,25 @@ fn root_is_given_up_after_the_ports_are_bound() {
     let server = host.server.take().expect("it runs");
     assert!(server.terminate().success());
     host.order(&["account", "add", "bob@example.org", "--none"]);
-    for entry in fs::read_dir(host.data()).expect("it is there") {
+    fs::remove_file(host.data().join("LOCK")).expect("the lock's file is there");
+    let (data, saved) = (host.data(), host.directory.path().join("saved"));
+    let store = |command: &str, paths: &[&Path]| {
+        succeed(Command::new(binary()).args(["store", command]).args(paths));
+    };
+    store("check", &[&data]);
+    store("salvage", &[&data, &saved]);
+    assert_nothing_is_roots(&data);
+    assert_nothing_is_roots(&saved);
+}
+
+#[track_caller]
+fn assert_nothing_is_roots(directory: &Path) {
+    for entry in fs::read_dir(directory).expect("it is there") {
         let entry = entry.expect("it can be read");
-        assert_ne!(
-            entry.metadata().expect("its owner").uid(),
-            0,
-            "{:?}",
-            entry.path()
-        );
+        let facts = entry.metadata().expect("its owner");
+        assert_ne!(facts.uid(), 0, "{:?}", entry.path());
+        if facts.is_dir() {
+            assert_nothing_is_roots(&entry.path());
+        }
     }
 }

@@ -417,3 +417,39 @@ fn admins_manage_what_is_theirs_and_nothing_else() {
     let removed = web.send("b", "/admin/alias/delete", &[("address", "team@second.example")]);
     assert!(!removed.text.contains("team@second.example"));
 }
+
+#[test]
+fn metrics_are_for_the_networks_that_the_operator_names() {
+    if !has_client("curl") {
+        return;
+    }
+    let web = Web::start_with(|text| {
+        let at = text.find("# metrics_from").expect("it is in the file");
+        text.insert_str(at, "metrics_from = [\"192.0.2.0/24\"]\n");
+    });
+    let told = |service: &str, scheme: &str| {
+        let mut command = Command::new("curl");
+        command.args([
+            "--silent",
+            "--insecure",
+            "--max-time",
+            "20",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+        ]);
+        let told = run(command.arg(format!(
+            "{scheme}://127.0.0.1:{}/metrics",
+            web.server.port(service)
+        )))
+        .stdout;
+        String::from_utf8(told).expect("digits")
+    };
+    assert_eq!([told("http", "http"), told("https", "https")], ["404", "404"]);
+    let config = web.directory.path().join("ringpost.toml");
+    let text = std::fs::read_to_string(&config).expect("it is ours");
+    std::fs::write(&config, text.replace("metrics_from = [\"192.0.2.0/24\"]\n", "")).expect("it is ours");
+    web.order(&["reload"]);
+    assert_eq!([told("http", "http"), told("https", "https")], ["200", "200"]);
+}

@@ -13,7 +13,7 @@ use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -29,6 +29,9 @@ pub struct Found {
     pub endpoints: Vec<Endpoint>,
     /// Exchanged by a reload.
     pub mta_sts: RwLock<Option<MtaSts>>,
+    /// The domains as they were when the directory was of this generation: whoever may ask, strangers all, must not make it
+    /// list them each time.
+    pub known: Mutex<Option<(u64, Arc<[Domain]>)>>,
 }
 
 /// Where the domains are known.
@@ -113,14 +116,7 @@ impl Found {
     async fn offer(&self, request: discovery::Request<'_>) -> Option<Offer> {
         let domains = match &self.domains {
             Domains::Fixed(domains) => domains.clone(),
-            Domains::Embedded(directory, main) => {
-                let Ok(Outcome::Domains(views)) = directory.perform(Order::DomainList).await else {
-                    return None;
-                };
-                let others = views.iter().filter_map(|view| Domain::new(&view.domain).ok());
-                let others = others.filter(|domain| domain != main);
-                std::iter::once(main.clone()).chain(others).collect()
-            }
+            Domains::Embedded(directory, main) => self.listed(directory, main).await?.to_vec(),
             Domains::Asked(source, main) => {
                 let mut domains = vec![main.clone()];
                 for named in discovery::domains_in(request) {
@@ -137,5 +133,22 @@ impl Found {
             endpoints: self.endpoints.clone(),
             mta_sts: self.mta_sts.read().clone(),
         })
+    }
+
+    async fn listed(&self, directory: &Embedded, main: &Domain) -> Option<Arc<[Domain]>> {
+        // Before the question: what changes meanwhile is asked for again.
+        let generation = directory.generation();
+        let known = self.known.lock().clone();
+        if let Some((_, domains)) = known.filter(|(of, _)| *of == generation) {
+            return Some(domains);
+        }
+        let Ok(Outcome::Domains(views)) = directory.perform(Order::DomainList).await else {
+            return None;
+        };
+        let others = views.iter().filter_map(|view| Domain::new(&view.domain).ok());
+        let others = others.filter(|domain| domain != main);
+        let domains: Arc<[Domain]> = std::iter::once(main.clone()).chain(others).collect();
+        *self.known.lock() = Some((generation, domains.clone()));
+        Some(domains)
     }
 }

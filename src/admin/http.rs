@@ -45,20 +45,24 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Serves `router` until the runtime ends. Only on the control thread.
+/// Serves `router` until the runtime ends; requests carry their [`Peer`]. Only on the control thread.
 pub async fn serve(listener: TcpListener, router: Router) {
     accept_each(listener, move |stream| {
         let router = router.clone();
-        async move { serve_connection(stream, router).await.map_err(io::Error::other) }
+        async move {
+            let peer = Peer(stream.peer_addr()?.ip());
+            let router = router.layer(Extension(peer));
+            serve_connection(stream, router).await.map_err(io::Error::other)
+        }
     })
     .await;
 }
 
-/// Where a request over TLS comes from.
+/// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
 
-/// The same over TLS; requests carry their [`Peer`].
+/// The same over TLS.
 pub async fn serve_tls(listener: TcpListener, router: Router, config: Arc<ServerConfig>) {
     let acceptor = TlsAcceptor::from(config);
     accept_each(listener, move |stream| {

@@ -10,15 +10,18 @@
 
 mod argon;
 pub mod failures;
+pub mod oauth;
 pub mod scheme;
 pub mod scram;
 
 use crate::base::clock::{Clock, SystemClock};
-use crate::directory::{Directory, LoginRecord, PasswordHash};
+use crate::directory::{Directory, LoginRecord, PasswordHash, Unavailable};
 use crate::model::{Account, ClientProtocol};
+use crate::proto::sasl::Token;
 use crate::runtime::{self, Control};
 use aws_lc_rs::hmac;
 use failures::Failures;
+use oauth::Issuer;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -79,6 +82,7 @@ pub struct Authenticator {
     /// What the password of somebody unknown is compared with, so that it takes as long.
     dummy: PasswordHash,
     failures: Arc<Failures>,
+    issuer: Option<Arc<Issuer>>,
     key: hmac::Key,
     verified: RefCell<HashMap<[u8; 32], Instant>>,
     /// The directory's, when `verified` was true.
@@ -119,10 +123,36 @@ impl Authenticator {
             control,
             dummy,
             failures,
+            issuer: None,
             key,
             verified: RefCell::default(),
             generation: Cell::default(),
         })
+    }
+
+    /// With an issuer whose tokens open accounts.
+    #[must_use]
+    pub fn with_issuer(self, issuer: Option<Arc<Issuer>>) -> Self {
+        Self { issuer, ..self }
+    }
+
+    /// The account that a token of the issuer names, which is the one the client asks for, if it asks for one.
+    pub async fn token(&self, token: &Token, caller: impl Into<Caller>) -> Login {
+        let caller = caller.into();
+        let wanted = token.login.as_deref();
+        let refused = wanted.unwrap_or_default().as_bytes();
+        let text = String::from_utf8(token.token.expose().to_vec());
+        let (Some(issuer), Ok(text)) = (self.issuer.clone(), text) else {
+            return self.refuse_caller(refused, caller).await;
+        };
+        let asking = async move { issuer.owner(&text, SystemClock.now().seconds()).await };
+        match self.control.run(asking).await {
+            Ok(Ok(Some(owner))) if wanted.is_none_or(|wanted| owner.eq_ignore_ascii_case(wanted)) => {
+                self.certified(&owner, caller).await
+            }
+            Ok(Ok(_)) => self.refuse_caller(refused, caller).await,
+            Ok(Err(Unavailable)) | Err(_) => Login::Unavailable,
+        }
     }
 
     /// Checks a login and its password, on a helper thread unless they were verified within [`CACHE_TTL`]. The account is
@@ -232,6 +262,22 @@ impl Authenticator {
             runtime::sleep_if_any(self.failures.failed(keys, Instant::now())).await;
         }
         Login::Refused
+    }
+
+    /// The account that somebody has proven to own by other means than its password: a client's certificate, or the word of
+    /// an issuer that the operator trusts. A second factor of the account guards its password, not these.
+    pub async fn certified(&self, login: &str, caller: impl Into<Caller>) -> Login {
+        let caller = caller.into();
+        let Ok(record) = self.directory.login(login).await else {
+            return Login::Unavailable;
+        };
+        let is_allowed = |record: &LoginRecord| {
+            record.account.is_enabled && record.account.protocols.allows(caller.protocol)
+        };
+        match record.filter(|record| is_allowed(record)) {
+            Some(record) => authenticated(&record),
+            None => self.refuse_caller(login.as_bytes(), caller).await,
+        }
     }
 
     /// A login that was refused for another reason than its password; counted alike.

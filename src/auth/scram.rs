@@ -10,10 +10,12 @@ use super::{Authenticator, Caller, Login, authenticated};
 use crate::directory::{LoginRecord, PasswordHash, Unavailable};
 use crate::proto::sasl::ScramOutcome;
 use crate::proto::sasl::scram::{Hash, ITERATIONS, Verifier};
+use crate::runtime;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use std::num::NonZeroU32;
+use std::time::Instant;
 
 /// Octets of this side's nonce: as many as a 128-bit key, and some.
 const NONCE_BYTES: usize = 18;
@@ -58,9 +60,26 @@ impl Authenticator {
         Ok(kept.unwrap_or_else(|| decoys.verifier(hash, login)))
     }
 
-    /// The account of whoever has proven its password, which is enabled and may use `protocol`. Takes as long as any
-    /// refusal when it was not proven.
+    /// Whether a password was proven, and by somebody who may log in: the account is enabled and may use the caller's
+    /// protocol. To be asked before the client is told that its proof was right, so that guessing is slowed and counted here
+    /// too. A no takes as long as any refusal.
     pub async fn proven(&self, outcome: &ScramOutcome, caller: impl Into<Caller>) -> Login {
+        let caller = caller.into();
+        let keys = caller
+            .peer
+            .map(|peer| self.failures.keys(outcome.login().as_bytes(), peer));
+        if let Some(keys) = keys {
+            runtime::sleep_if_any(self.failures.delay_before(keys, Instant::now())).await;
+        }
+        let login = self.completed(outcome, caller).await;
+        if let (Login::Authenticated(_), Some(keys)) = (&login, keys) {
+            self.failures.succeeded(keys);
+        }
+        login
+    }
+
+    /// The account of whoever has proven its password, as it is when the client has accepted our proof too.
+    pub async fn completed(&self, outcome: &ScramOutcome, caller: impl Into<Caller>) -> Login {
         let caller = caller.into();
         let Ok(record) = self.directory.login(outcome.login()).await else {
             return Login::Unavailable;

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Of one file, bytes: a chain of some ten certificates.
@@ -19,8 +20,18 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Seconds before its end at which a certificate is spoken of.
 const EXPIRES_SOON_SECONDS: i64 = 14 * 86_400;
 
-/// Inode, time of change (seconds, nanoseconds) and size of a file; `None`: it is not there.
-type Stamp = Option<(u64, i64, i64, u64)>;
+/// What tells one state of a file from another; `None`: it is not there.
+type Stamp = Option<FileStamp>;
+
+/// The times of change are those of the content and of the inode: a copy that keeps the first (`cp -p`, `rsync -t`) into the
+/// same file, of the same size, shows in the second only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FileStamp {
+    inode: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    bytes: u64,
+}
 
 /// The pairs of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +96,12 @@ impl Files {
         let files = pairs.flat_map(|pair| [&pair.chain, &pair.key]);
         let stamp = |path: &std::path::PathBuf| {
             let file = std::fs::metadata(path).ok()?;
-            Some((file.ino(), file.mtime(), file.mtime_nsec(), file.size()))
+            Some(FileStamp {
+                inode: file.ino(),
+                modified: (file.mtime(), file.mtime_nsec()),
+                changed: (file.ctime(), file.ctime_nsec()),
+                bytes: file.size(),
+            })
         };
         files.map(stamp).collect()
     }
@@ -126,6 +142,8 @@ pub struct Keeper {
     certificates: Certificates,
     files: Mutex<Files>,
     stamp: Mutex<Vec<Stamp>>,
+    /// The files of this stamp could not be used.
+    has_failed: AtomicBool,
 }
 
 impl Keeper {
@@ -143,6 +161,7 @@ impl Keeper {
             certificates,
             files: Mutex::new(files),
             stamp: Mutex::new(stamp),
+            has_failed: AtomicBool::new(false),
         };
         keeper.tell();
         Ok(keeper)
@@ -154,24 +173,37 @@ impl Keeper {
         &self.certificates
     }
 
-    /// Uses `files` from now on, as they are now. True when something is new.
+    /// Uses `files` from now on, as they are now. True when something is new. Files that could not be used are tried again:
+    /// what was wrong (a directory's mode, a descriptor short) need not show in the files themselves.
     ///
     /// # Errors
     /// All that is wrong with them; what ran goes on.
     pub fn reload(&self, files: Files) -> Result<bool, String> {
         let stamp = files.stamp();
-        if *self.files.lock() == files && *self.stamp.lock() == stamp {
+        let is_same = *self.files.lock() == files && *self.stamp.lock() == stamp;
+        if is_same && !self.has_failed.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        // Remembered also if they are bad, so that they are complained of once.
         *self.stamp.lock() = stamp;
+        self.has_failed.store(true, Ordering::Relaxed);
+        self.take(files)?;
+        self.has_failed.store(false, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Whether the files are others than those that were tried last: bad ones are complained of once.
+    fn are_new(&self, files: &Files) -> bool {
+        *self.stamp.lock() != files.stamp()
+    }
+
+    fn take(&self, files: Files) -> Result<(), String> {
         let (default, others) = files.read()?;
         self.certificates
             .replace(default, others)
             .map_err(|error| error.to_string())?;
         *self.files.lock() = files;
         self.tell();
-        Ok(true)
+        Ok(())
     }
 
     /// Looks at the files again and again. Only on the control thread.
@@ -179,6 +211,9 @@ impl Keeper {
         loop {
             tokio::time::sleep(every()).await;
             let files = self.files.lock().clone();
+            if !self.are_new(&files) {
+                continue;
+            }
             match self.reload(files) {
                 Ok(_) => {}
                 Err(problems) => {
@@ -199,5 +234,88 @@ impl Keeper {
                 tracing::info!(names, days, "certificate in use");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    fn pem(label: &str, der: &[u8]) -> String {
+        let text = STANDARD.encode(der);
+        // Signatures differ in length; what is behind the last line is skipped.
+        format!(
+            "{:<2000}",
+            format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+        )
+    }
+
+    /// Writes a pair for `name`, into the files that are there if there are any.
+    fn write(files: &CertificateFiles, name: &str) {
+        let made = tls::self_signed(&[name.to_owned()]).expect("a certificate");
+        std::fs::write(&files.chain, pem("CERTIFICATE", &made.chain[0])).expect("a directory of ours");
+        std::fs::write(&files.key, pem("PRIVATE KEY", made.key.secret_der())).expect("a directory of ours");
+    }
+
+    fn keeper(directory: &Path) -> (Keeper, Files) {
+        let default = CertificateFiles {
+            chain: directory.join("a.crt"),
+            key: directory.join("a.key"),
+        };
+        write(&default, "a.example");
+        let files = Files {
+            default,
+            others: Vec::new(),
+        };
+        let (default, others) = files.read().expect("they fit");
+        let keeper = Keeper {
+            certificates: Certificates::new(default, others).expect("they fit"),
+            stamp: Mutex::new(files.stamp()),
+            files: Mutex::new(files.clone()),
+            has_failed: AtomicBool::new(false),
+        };
+        (keeper, files)
+    }
+
+    #[test]
+    fn a_file_that_keeps_its_inode_size_and_time_is_seen_to_have_changed() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (keeper, files) = keeper(directory.path());
+        let before = std::fs::metadata(&files.default.chain).expect("it is there");
+        write(&files.default, "b.example");
+        for path in [&files.default.chain, &files.default.key] {
+            let file = std::fs::File::options()
+                .append(true)
+                .open(path)
+                .expect("it is there");
+            file.set_modified(before.modified().expect("a time"))
+                .expect("it is ours");
+        }
+        let after = std::fs::metadata(&files.default.chain).expect("it is there");
+        assert_eq!(
+            (before.ino(), before.size(), before.mtime_nsec()),
+            (after.ino(), after.size(), after.mtime_nsec())
+        );
+        assert_eq!(keeper.reload(files), Ok(true));
+        assert_eq!(keeper.certificates.described()[0].names, ["b.example"]);
+    }
+
+    #[test]
+    fn what_could_not_be_used_is_tried_again_when_asked_for() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (keeper, files) = keeper(directory.path());
+        std::fs::write(&files.default.key, "no key").expect("it is ours");
+        assert!(keeper.reload(files.clone()).is_err());
+        assert!(!keeper.are_new(&files), "it is complained of once");
+        assert!(
+            keeper.reload(files.clone()).is_err(),
+            "but not called good when somebody asks"
+        );
+        write(&files.default, "b.example");
+        assert_eq!(keeper.reload(files.clone()), Ok(true));
+        assert_eq!(keeper.reload(files), Ok(false));
     }
 }

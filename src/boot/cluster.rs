@@ -8,6 +8,7 @@ use super::signal::StopRequest;
 use super::{BootError, CATCH_UP_TIMEOUT, DRAIN_TIMEOUT};
 use crate::admin::{self, CoreMeters, Phase, View};
 use crate::auth::failures::Failures;
+use crate::auth::oauth::Issuer;
 use crate::auth::scram::Decoys;
 use crate::auth::{self, Authenticator};
 use crate::base::buffer::BufferMeters;
@@ -66,12 +67,16 @@ pub struct Plan {
     pub tls: Offers,
     /// For sessions.
     pub settings: Settings,
+    /// Who may read metrics.
+    pub readers: admin::Readers,
     /// Logins that failed, wherever.
     pub failures: Arc<Failures>,
     /// For the store of each core.
     pub store: StoreOptions,
     /// Between two passes of compaction; `None`: there are none.
     pub compaction: Option<Duration>,
+    /// Whose tokens open accounts.
+    pub issuer: Option<Arc<Issuer>>,
     /// The tokio thread.
     pub control: Control,
     /// Resolves when the process is to stop.
@@ -103,6 +108,7 @@ struct Shared {
     pop3: Arc<crate::proto::pop3::Config>,
     decoys: Decoys,
     failures: Arc<Failures>,
+    issuer: Option<Arc<Issuer>>,
     peers: Arc<Peers>,
     /// Of each core.
     connections_max: usize,
@@ -130,11 +136,13 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
     ));
     // Already now: whoever asks while the log is read hears that it is.
     for http in plan.http {
-        plan.control
-            .spawn(admin::http::serve(http, admin::router(view.clone())));
+        plan.control.spawn(admin::http::serve(
+            http,
+            admin::router(view.clone(), plan.readers.clone()),
+        ));
     }
     for https in plan.https {
-        let router = admin::router(view.clone()).merge(plan.pages.clone());
+        let router = admin::router(view.clone(), plan.readers.clone()).merge(plan.pages.clone());
         let serving = admin::http::serve_tls(https, router, plan.tls.https.clone());
         plan.control.spawn(serving);
     }
@@ -172,9 +180,11 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         imap: Arc::new(crate::proto::imap::Config {
             message_bytes_max: plan.settings.message_bytes_max,
             mechanisms: session::login::mechanisms(&plan.settings),
+            token_refusal: plan.settings.token_refusal.clone().unwrap_or_default(),
             ..plan.settings.imap.clone()
         }),
         failures: plan.failures,
+        issuer: plan.issuer,
         peers: Arc::new(Peers::new(seed()?)),
         connections_max: runtime::connections_max(cores),
         settings: plan.settings,
@@ -298,7 +308,8 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
     .map_err(|cause| BootError::System {
         what: "authentication",
         cause,
-    })?;
+    })?
+    .with_issuer(shared.issuer.clone());
     let listeners = parts
         .listeners
         .into_iter()

@@ -21,7 +21,7 @@ use crate::proto::smtp::limits::MESSAGE_BYTES_MAX;
 use crate::runtime::{self, Control};
 use crate::store::StoreOptions;
 use crate::tls;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
@@ -68,6 +68,7 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
         main_domain: main_domain()?,
         tls: self_signed_tls()?,
         settings: settings(arguments),
+        readers: admin::default_readers(),
         failures: cluster::failures()?,
         store: if arguments.hurried_store {
             StoreOptions::hurried()
@@ -79,6 +80,7 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
         } else {
             delivery::compaction::LOOK_EVERY
         }),
+        issuer: None,
         control,
         stop,
     };
@@ -129,6 +131,8 @@ pub fn settings(arguments: &DemoArguments) -> Settings {
         allow_plaintext_on_loopback: true,
         message_bytes_max: MESSAGE_BYTES_MAX,
         offers_scram: true,
+        certificate_field: None,
+        token_refusal: None,
         retention: Some(
             arguments
                 .pop3_retention_days
@@ -179,6 +183,7 @@ fn pages(ports: &BTreeMap<&'static str, u16>) -> Result<axum::Router, BootError>
         domains: Domains::Fixed(vec![domain]),
         endpoints: serve::endpoints(ports),
         mta_sts: RwLock::new(None),
+        known: Mutex::default(),
     };
     Ok(admin::discovery::router(Arc::new(found)))
 }

@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -362,18 +363,25 @@ fn pem(label: &str, der: &[u8]) -> String {
     )
 }
 
-/// Everything in `directory` becomes the server's.
+/// Everything in `directory` becomes the server's, and nothing that a link in it leads to: the directory may have been
+/// somebody's who made one, and this is root.
 fn hand_over(directory: &Path, uid: u32, gid: u32) -> std::io::Result<()> {
-    std::os::unix::fs::chown(directory, Some(uid), Some(gid))?;
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            hand_over(&path, uid, gid)?;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(directory)?;
+    // By the descriptor, which stays what it is when the name becomes something else.
+    let entries = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    for entry in std::fs::read_dir(entries)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            hand_over(&entry.path(), uid, gid)?;
         } else {
-            std::os::unix::fs::chown(&path, Some(uid), Some(gid))?;
+            std::os::unix::fs::lchown(entry.path(), Some(uid), Some(gid))?;
         }
     }
-    Ok(())
+    // Last: until then nobody else changes anything in it.
+    std::os::unix::fs::fchown(&opened, Some(uid), Some(gid))
 }
 
 /// This machine's name, if it is a whole one.
@@ -411,4 +419,35 @@ fn own_addresses() -> Vec<IpAddr> {
         socket.local_addr().ok().map(|address| address.ip())
     };
     towards.into_iter().filter_map(own).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    #[test]
+    fn a_link_is_handed_over_and_not_what_it_leads_to() {
+        if !privileges::is_root() {
+            // Nobody else may give a file away.
+            return;
+        }
+        let (ours, theirs) = (tempfile::tempdir(), tempfile::tempdir());
+        let (ours, theirs) = (ours.expect("a directory"), theirs.expect("a directory"));
+        let secret = theirs.path().join("shadow");
+        std::fs::write(&secret, "").expect("a file");
+        std::fs::create_dir(ours.path().join("tls")).expect("a directory");
+        std::fs::write(ours.path().join("tls/key"), "").expect("a file");
+        symlink(&secret, ours.path().join("tls/file")).expect("a link");
+        symlink(theirs.path(), ours.path().join("directory")).expect("a link");
+        hand_over(ours.path(), 12_345, 12_345).expect("this is root");
+        let owner = |path: &Path| std::fs::symlink_metadata(path).expect("it is there").uid();
+        for name in ["", "tls", "tls/key", "tls/file", "directory"] {
+            assert_eq!(owner(&ours.path().join(name)), 12_345, "{name}");
+        }
+        assert_eq!((owner(&secret), owner(theirs.path())), (0, 0));
+        symlink(theirs.path(), ours.path().join("root")).expect("a link");
+        assert!(hand_over(&ours.path().join("root"), 12_345, 12_345).is_err());
+        assert_eq!(owner(theirs.path()), 0);
+    }
 }

@@ -17,6 +17,7 @@ pub mod error;
 mod exchange;
 pub mod import;
 pub mod init;
+mod issuer;
 pub mod listeners;
 pub mod log;
 pub mod manage;

@@ -58,6 +58,25 @@ pub fn become_owner_of(data: &Path) -> Result<(), BootError> {
     change(Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()))
 }
 
+/// Makes `directory` for the owner of `data`. One that is there already stays as it is: it is somebody's.
+///
+/// # Errors
+/// [`BootError::DataDirectory`].
+pub fn make_like(directory: &Path, data: &Path) -> Result<(), BootError> {
+    let make = || {
+        let owner = std::fs::metadata(data)?;
+        if directory.exists() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(directory)?;
+        std::os::unix::fs::lchown(directory, Some(owner.uid()), Some(owner.gid()))
+    };
+    make().map_err(|error: std::io::Error| BootError::DataDirectory {
+        path: directory.display().to_string(),
+        cause: error.to_string(),
+    })
+}
+
 fn change(uid: Uid, gid: Gid) -> Result<(), BootError> {
     setgroups(&[gid]).map_err(|error| system(&error))?;
     setgid(gid).map_err(|error| system(&error))?;

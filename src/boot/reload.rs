@@ -6,6 +6,7 @@
 use super::certificates::{Files, Keeper};
 use super::signal::ReloadRequests;
 use super::{BootError, configuration, manage};
+use crate::admin::Readers;
 use crate::admin::discovery::Found;
 use crate::admin::socket::{self, Answer, Reloaded, Request};
 use crate::cli::manage::Place;
@@ -27,6 +28,7 @@ pub struct Reloader {
     now: Mutex<Values>,
     keeper: Arc<Keeper>,
     found: Arc<Found>,
+    readers: Readers,
 }
 
 /// The MTA-STS policy that a configuration asks for.
@@ -41,13 +43,20 @@ pub fn mta_sts(config: &Config) -> Option<MtaSts> {
 
 impl Reloader {
     #[must_use]
-    pub fn new(path: PathBuf, values: Values, keeper: Arc<Keeper>, found: Arc<Found>) -> Self {
+    pub fn new(
+        path: PathBuf,
+        values: Values,
+        keeper: Arc<Keeper>,
+        found: Arc<Found>,
+        readers: Readers,
+    ) -> Self {
         Self {
             path,
             started: values.clone(),
             now: Mutex::new(values),
             keeper,
             found,
+            readers,
         }
     }
 
@@ -71,6 +80,7 @@ impl Reloader {
             }
         }
         *self.found.mta_sts.write() = mta_sts(&config);
+        self.readers.write().clone_from(&config.web.metrics_from);
         let before = std::mem::replace(&mut *self.now.lock(), values.clone());
         for change in before.changes(&values) {
             if change.reload == Reload::Live {

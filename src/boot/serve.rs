@@ -7,7 +7,7 @@ use super::certificates::Keeper;
 use super::cluster::{self, Plan};
 use super::data::DataDirectory;
 use super::reload::{Reloader, mta_sts};
-use super::{BootError, backend, listeners, privileges, signal};
+use super::{BootError, backend, issuer, listeners, privileges, signal};
 use crate::acme::{self, challenges::Challenges};
 use crate::admin::discovery::{Domains, Found};
 use crate::admin::pages::{Pages, Sessions};
@@ -24,8 +24,8 @@ use crate::node::Settings;
 use crate::node::submitters::SubmissionLimits;
 use crate::runtime::{self, Control};
 use crate::store::StoreOptions;
-use crate::tls::{Certificates, Offers};
-use parking_lot::RwLock;
+use crate::tls::{Certificates, Offers, clients};
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -54,7 +54,8 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
     let system = |what| move |cause: String| BootError::System { what, cause };
     let keeper = Arc::new(Keeper::start(&config)?);
     let certificates = keeper.certificates().clone();
-    let tls = Offers::new(keeper.certificates()).map_err(|e| system("TLS")(e.to_string()))?;
+    let tls = offers(&config, &keeper)?;
+    let (issuer, token_refusal) = issuer::of(&config)?.unzip();
     let (stop, reloads) = signal::listen().map_err(|e| system("signal handlers")(e.to_string()))?;
     let control = Control::start().map_err(|e| system("control thread")(e.to_string()))?;
     let directory =
@@ -71,8 +72,16 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
         },
         endpoints: endpoints(&ports),
         mta_sts: RwLock::new(mta_sts(&config)),
+        known: Mutex::default(),
     });
-    let reloader = Arc::new(Reloader::new(path, values, keeper, found.clone()));
+    let readers: admin::Readers = Arc::new(RwLock::new(config.web.metrics_from.clone()));
+    let reloader = Arc::new(Reloader::new(
+        path,
+        values,
+        keeper,
+        found.clone(),
+        readers.clone(),
+    ));
     control.spawn(reloader.clone().at_signals(reloads));
     control.spawn(reloader.clone().watch());
     ask_for_certificates(&config, certificates, challenges, &reloader, &control);
@@ -99,13 +108,18 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
         directory: Backend::Source(source),
         main_domain: config.server.domain.clone(),
         tls,
-        settings: settings(&config),
+        settings: Settings {
+            token_refusal,
+            ..settings(&config)
+        },
+        readers,
         failures,
         store: store_options(&config),
         compaction: config
             .store
             .compaction
             .then(|| Duration::from_secs(config.store.compaction_pause_seconds)),
+        issuer,
         control,
         stop,
     };
@@ -134,6 +148,16 @@ fn ask_for_certificates(
     let reloader = reloader.clone();
     let installed: acme::Installed = Arc::new(move || reloader.take_issued());
     control.spawn(acme::Client::new(settings, files, challenges, installed).run());
+}
+
+fn offers(config: &Config, keeper: &Keeper) -> Result<Offers, BootError> {
+    let Some((path, _)) = &config.tls.clients else {
+        return Offers::new(keeper.certificates()).map_err(|error| BootError::Admin(error.to_string()));
+    };
+    let wrong = |cause: String| BootError::Admin(format!("tls.client_ca {}: {cause}", path.display()));
+    let authorities = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let clients = clients::verifier(&authorities).map_err(|error| wrong(error.to_string()))?;
+    Offers::with_clients(keeper.certificates(), &clients).map_err(|error| wrong(error.to_string()))
 }
 
 /// Those for users and admins.
@@ -181,6 +205,8 @@ fn settings(config: &Config) -> Settings {
         allow_plaintext_on_loopback: config.security.plaintext_login_on_loopback,
         message_bytes_max: config.limits.message_bytes,
         offers_scram: config.security.scram,
+        certificate_field: config.tls.clients.as_ref().map(|(_, field)| *field),
+        token_refusal: None,
         // Each account may have its own.
         retention: None,
         submission: SubmissionLimits {

@@ -4,9 +4,12 @@
 //! but the lock's file. Neither executors nor io_uring are needed: everything runs on this thread.
 //! Not here: what is looked for (`store::tools`).
 
-use super::BootError;
+use super::{BootError, privileges};
 use crate::base::clock::{Clock, SystemClock, UnixMillis};
-use crate::cli::store::{DumpArguments, LookArguments, SalvageArguments, StoreCommand, UndeleteArguments};
+use crate::cli::store::{
+    DumpArguments, ExportArguments, ImportArguments, LookArguments, SalvageArguments, StoreCommand,
+    UndeleteArguments,
+};
 use crate::disk::lock::DirectoryLock;
 use crate::disk::plain::PlainDisk;
 use crate::disk::{SUBDIRECTORY, SUPERBLOCK_NAME};
@@ -34,6 +37,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// # Errors
 /// See [`BootError`]; what a command finds wrong with the mail is no error but its exit code.
 pub fn run(command: &StoreCommand) -> Result<ExitCode, BootError> {
+    become_owner(command)?;
     match command {
         StoreCommand::Check(arguments) => run_check(arguments),
         StoreCommand::Stat(arguments) => run_stat(arguments),
@@ -43,6 +47,29 @@ pub fn run(command: &StoreCommand) -> Result<ExitCode, BootError> {
         StoreCommand::Import(arguments) => super::exchange::run_import(arguments),
         StoreCommand::Undelete(arguments) => run_undelete(arguments),
     }
+}
+
+/// If this is root, it goes on as whoever the store belongs to: what a command writes there (a lock's file is enough) would
+/// otherwise keep the server from its own files. Directories to be filled are made before and given to the same user.
+fn become_owner(command: &StoreCommand) -> Result<(), BootError> {
+    let (data, fills) = match command {
+        StoreCommand::Check(LookArguments { data, .. }) | StoreCommand::Stat(LookArguments { data, .. }) => {
+            (data, None)
+        }
+        StoreCommand::Dump(DumpArguments { data, .. })
+        | StoreCommand::Import(ImportArguments { data, .. })
+        | StoreCommand::Undelete(UndeleteArguments { data, .. }) => (data, None),
+        StoreCommand::Salvage(SalvageArguments { data, new, .. }) => (data, Some(new)),
+        StoreCommand::Export(ExportArguments { data, to, .. }) => (data, Some(to)),
+    };
+    if !privileges::is_root() || !data.exists() {
+        // It is made, or said to be missing, further on.
+        return Ok(());
+    }
+    if let Some(directory) = fills {
+        privileges::make_like(directory, data)?;
+    }
+    privileges::become_owner_of(data)
 }
 
 /// A store that is there, locked.

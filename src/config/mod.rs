@@ -24,10 +24,12 @@ pub use directory::{Backend, DirectoryOptions};
 pub use problem::{Problem, Problems};
 pub use values::{Value, Values};
 
+use crate::auth::oauth;
 use crate::base::network::Network;
 use crate::discovery::MtaStsMode;
 use crate::model::Domain;
 use crate::session::Service;
+use crate::tls::clients::AccountField;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -47,6 +49,8 @@ pub struct Config {
     pub limits: Limits,
     pub store: Storage,
     pub security: Security,
+    /// `None`: tokens are not taken.
+    pub oauth: Option<Oauth>,
     /// `[pop3]`
     pub pop3_login_delay_seconds: u32,
     pub imap: Imap,
@@ -79,6 +83,8 @@ pub struct Tls {
     pub certificates: Vec<CertificateFiles>,
     /// Seconds between two looks at the files.
     pub watch_seconds: u64,
+    /// Who vouches for clients' certificates, and where these name accounts; `None`: nobody logs in by one.
+    pub clients: Option<(PathBuf, AccountField)>,
 }
 
 /// A certificate and its key.
@@ -126,11 +132,49 @@ pub struct Imap {
     pub message_limit: Option<NonZeroU32>,
 }
 
+/// `[oauth]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Oauth {
+    pub issuer: String,
+    pub audience: String,
+    /// Empty: by the issuer's metadata.
+    pub keys: String,
+    /// Empty: nowhere.
+    pub introspection: String,
+    pub client_id: String,
+    pub client_secret_file: Option<PathBuf>,
+    pub login_claim: String,
+    pub scope: String,
+    pub ca: Option<PathBuf>,
+}
+
 /// `[web]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Web {
     pub mta_sts: Option<MtaStsMode>,
     pub mta_sts_max_age_seconds: u32,
+    pub metrics_from: Vec<Network>,
+}
+
+impl Oauth {
+    fn from_values(values: &Values, directory: &Path) -> Option<Self> {
+        let path = |key: &str| {
+            let text = values.text(key);
+            (!text.is_empty()).then(|| directory.join(text))
+        };
+        let oauth = Self {
+            issuer: values.text("oauth.issuer"),
+            audience: values.text("oauth.audience"),
+            keys: values.text("oauth.keys"),
+            introspection: values.text("oauth.introspection"),
+            client_id: values.text("oauth.client_id"),
+            client_secret_file: path("oauth.client_secret_file"),
+            login_claim: values.text("oauth.login_claim"),
+            scope: values.text("oauth.scope"),
+            ca: path("oauth.ca"),
+        };
+        (!oauth.issuer.is_empty()).then_some(oauth)
+    }
 }
 
 impl Config {
@@ -195,6 +239,13 @@ impl Config {
                     .map(|label| files(label))
                     .collect(),
                 watch_seconds: values.number("tls.watch"),
+                clients: {
+                    let field = match values.text("tls.client_account").as_str() {
+                        "common_name" => AccountField::CommonName,
+                        _ => AccountField::Email,
+                    };
+                    (!values.text("tls.client_ca").is_empty()).then(|| (path("tls.client_ca"), field))
+                },
             },
             limits: Limits {
                 submission_messages_per_hour: count("limits.submission_messages_per_hour"),
@@ -216,6 +267,7 @@ impl Config {
                 xclient_from: values.networks("security.xclient_from"),
                 scram: values.flag("security.scram"),
             },
+            oauth: Oauth::from_values(values, directory),
             pop3_login_delay_seconds: count("pop3.login_delay"),
             imap: Imap {
                 hidden_capabilities: values.list("imap.hidden_capabilities"),
@@ -231,10 +283,45 @@ impl Config {
                     _ => None,
                 },
                 mta_sts_max_age_seconds: count("web.mta_sts_max_age"),
+                metrics_from: values.networks("web.metrics_from"),
             },
             acme: acme::from_values(values, directory),
             acme_listen: values.addresses("acme.listen"),
             directory: DirectoryOptions::from_values(values, directory),
+        }
+    }
+
+    /// What does not fit together about tokens.
+    fn oauth_problems(&self, values: &Values, path: &Path, problems: &mut Vec<Problem>) {
+        let Some(oauth) = &self.oauth else { return };
+        let mut add = |key: &str, found: &str, expected: &str, hint: &str| {
+            problems.push(
+                Problem::of(path, values.line(key), key)
+                    .found(found)
+                    .expected(expected, hint),
+            );
+        };
+        for (key, url) in [
+            ("oauth.issuer", &oauth.issuer),
+            ("oauth.keys", &oauth.keys),
+            ("oauth.introspection", &oauth.introspection),
+        ] {
+            if !url.is_empty() && oauth::Url::parse(url).is_err() {
+                add(
+                    key,
+                    url,
+                    "a URL with https",
+                    "http is taken for this machine only",
+                );
+            }
+        }
+        let verifies = oauth.introspection.is_empty() || !oauth.keys.is_empty();
+        if verifies && oauth.audience.is_empty() {
+            let hint = "tokens for another program of your users would open their mail";
+            add("oauth.audience", "\"\"", "whom tokens are for", hint);
+        }
+        if oauth.login_claim.is_empty() {
+            add("oauth.login_claim", "\"\"", "the name of a claim", "email is one");
         }
     }
 
@@ -247,6 +334,7 @@ impl Config {
                 "for example smtp = [\"0.0.0.0:25\", \"[::]:25\"]",
             ));
         }
+        self.oauth_problems(values, path, &mut problems);
         let mut seen: Vec<(String, SocketAddr)> = Vec::new();
         let services = self.listen.iter().map(|(service, list)| (service.name(), list));
         for (name, list) in services.chain([("http", &self.http), ("https", &self.https)]) {

@@ -95,6 +95,17 @@ pub(super) const fn opt(
     }
 }
 
+/// Loopback, the private networks of RFC 1918, unique local (RFC 4193) and link-local addresses.
+pub const METRICS_FROM: &[&str] = &[
+    "127.0.0.0/8",
+    "::1/128",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+];
+
 use Reload::{Live, Restart};
 
 /// All of them, in the order of the sample file; those of one table together.
@@ -267,6 +278,22 @@ const SERVER: &[Opt] = &[
          fit is reported and what ran goes on.",
     ),
     opt(
+        "tls.client_ca",
+        Kind::Text,
+        Default::Text(""),
+        Restart,
+        "A PEM file with the authorities whose certificates of clients are taken for logins (SASL EXTERNAL) by IMAP, POP3 and \
+         submission. Whoever they give a certificate to is believed to be the account it names: authorities of your own \
+         only. Empty: nobody is asked for a certificate.",
+    ),
+    opt(
+        "tls.client_account",
+        Kind::Word(&["email", "common_name"]),
+        Default::Text("email"),
+        Restart,
+        "Where such a certificate names its account: in its alternative names that are mail addresses, or in its common name.",
+    ),
+    opt(
         "limits.message_bytes",
         Kind::Bytes {
             min: 64 * 1024,
@@ -393,6 +420,72 @@ const SERVER: &[Opt] = &[
          password for each): they are weaker than the hashes beside them, and programs fail at accounts without.",
     ),
     opt(
+        "oauth.issuer",
+        Kind::Text,
+        Default::Text(""),
+        Restart,
+        "The issuer whose tokens open accounts (SASL OAUTHBEARER and XOAUTH2), as it names itself in them: a URL such as \
+         https://login.example.com. Empty: tokens are not taken.",
+    ),
+    opt(
+        "oauth.audience",
+        Kind::Text,
+        Default::Text(""),
+        Restart,
+        "Whom tokens have to be for (`aud`): as your issuer names this server. Tokens for somebody else are refused, or every \
+         program that a user logs in to could read their mail. May be empty only where all tokens are introspected.",
+    ),
+    opt(
+        "oauth.keys",
+        Kind::Text,
+        Default::Text(""),
+        Restart,
+        "Where the issuer publishes its keys (a JWK set), to verify tokens that are JWTs. Empty: where its metadata says \
+         (`/.well-known/openid-configuration`), or, with `oauth.introspection`, nowhere.",
+    ),
+    opt(
+        "oauth.introspection",
+        Kind::Text,
+        Default::Text(""),
+        Restart,
+        "Where the issuer answers what a token is (RFC 7662), for tokens that are no JWTs. It is asked at each login.",
+    ),
+    opt(
+        "oauth.client_id",
+        Kind::Text,
+        Default::Text(""),
+        Restart,
+        "As whom this server introspects tokens.",
+    ),
+    opt(
+        "oauth.client_secret_file",
+        Kind::Text,
+        Default::Text(""),
+        Restart,
+        "A file with its secret, readable by `server.user` only.",
+    ),
+    opt(
+        "oauth.login_claim",
+        Kind::Text,
+        Default::Text("email"),
+        Restart,
+        "The claim that holds the address of the account. It must be one that users cannot choose for themselves.",
+    ),
+    opt(
+        "oauth.scope",
+        Kind::Text,
+        Default::Text(""),
+        Restart,
+        "A scope that tokens have to have. Empty: none in particular.",
+    ),
+    opt(
+        "oauth.ca",
+        Kind::Text,
+        Default::Text(""),
+        Restart,
+        "A PEM file with the authorities that vouch for the issuer's host. Empty: those of the system.",
+    ),
+    opt(
         "pop3.login_delay",
         Kind::Seconds { min: 0, max: 3_600 },
         Default::Number(0),
@@ -432,6 +525,14 @@ const SERVER: &[Opt] = &[
         Restart,
         "Most messages that one FETCH, SEARCH, STORE, COPY, MOVE, APPEND or UID EXPUNGE works on (MESSAGELIMIT, RFC 9738). 0: as \
          many as there are. Programs that do not know of it see a part of a mailbox only.",
+    ),
+    opt(
+        "web.metrics_from",
+        Kind::Networks,
+        Default::List(METRICS_FROM),
+        Live,
+        "Networks that may read `/metrics`, by HTTP and HTTPS: how busy a site is is nobody else's business. To all others there \
+         is no such page. As it is: this machine, and networks that the world cannot route to.",
     ),
     opt(
         "web.mta_sts",

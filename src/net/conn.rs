@@ -13,7 +13,7 @@ use super::meters::NetMeters;
 use super::stream::{Stream, StreamParts};
 use crate::base::buffer::BufLease;
 use crate::runtime;
-use crate::tls::{Progress, RECORD_PLAINTEXT_BYTES_MAX, TlsSession};
+use crate::tls::{Names, Progress, RECORD_PLAINTEXT_BYTES_MAX, TlsSession};
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
@@ -125,6 +125,11 @@ impl Conn {
     #[must_use]
     pub fn tls(&self) -> Option<&TlsInfo> {
         self.tls.as_ref().map(|tls| &tls.info)
+    }
+
+    /// What the TLS channel is called, and the certificate of the peer; after the handshake, once.
+    pub fn take_names(&mut self) -> Option<Names> {
+        self.tls.as_mut().map(|tls| tls.session.take_names())
     }
 
     /// `recv` and `send` fail with `TimedOut` once this moment has passed. One timer a connection, re-armed lazily.

@@ -22,9 +22,11 @@ use crate::disk::file::FileDisk;
 use crate::mailbox::digests::Digests;
 use crate::model::ClientProtocol;
 use crate::proto::pop3::Retention;
+use crate::proto::sasl::TokenRefusal;
 use crate::runtime::Core;
 use crate::store::{Environment, Store};
 use crate::tls::Offers;
+use crate::tls::clients::AccountField;
 use connections::Connections;
 use drain::Drain;
 use logins::Logins;
@@ -86,6 +88,10 @@ pub struct Settings {
     pub message_bytes_max: u64,
     /// Every account's passwords have verifiers for SCRAM beside their hashes.
     pub offers_scram: bool,
+    /// Where certificates of clients name accounts; `None`: nobody logs in by one.
+    pub certificate_field: Option<AccountField>,
+    /// Tokens of an issuer open accounts, and whose is refused is told this.
+    pub token_refusal: Option<TokenRefusal>,
     /// How long mail is kept, if that is the same for every account.
     pub retention: Option<Retention>,
     /// Seconds between two POP3 logins of one account; 0: none are asked for.

@@ -67,17 +67,21 @@ impl Usage {
 pub struct Submitters(RefCell<HashMap<AccountId, Usage>>);
 
 impl Submitters {
-    /// Whether `account` may send a message more.
+    /// Whether `account` may send a message more, as things stand; it counts when it comes.
     #[must_use]
     pub fn may_begin(&self, account: AccountId, limits: SubmissionLimits, now: Instant) -> bool {
         self.with(account, now, |usage| usage.messages < limits.messages_per_hour)
     }
 
-    /// Counts a message.
-    pub fn note_message(&self, account: AccountId, now: Instant) {
+    /// Counts a message; false, and not counted, when there were as many as there may be: sessions that began theirs side
+    /// by side have all been told that they may.
+    #[must_use]
+    pub fn note_message(&self, account: AccountId, limits: SubmissionLimits, now: Instant) -> bool {
         self.with(account, now, |usage| {
-            usage.messages = usage.messages.saturating_add(1)
-        });
+            let is_within = usage.messages < limits.messages_per_hour;
+            usage.messages += u32::from(is_within);
+            is_within
+        })
     }
 
     /// Counts a recipient; false, and not counted, when there were as many as there may be.
@@ -122,7 +126,11 @@ mod tests {
         let recipient = |id, at| submitters.note_recipient(AccountId(id), limits, at);
         assert!(submitters.may_begin(AccountId(1), limits, start));
         assert!(recipient(1, start) && recipient(1, start) && !recipient(1, start));
-        submitters.note_message(AccountId(1), start);
+        assert!(submitters.note_message(AccountId(1), limits, start));
+        assert!(
+            !submitters.note_message(AccountId(1), limits, start),
+            "begun beside the first"
+        );
         assert!(!submitters.may_begin(AccountId(1), limits, start + HOUR - Duration::from_secs(1)));
         assert!(submitters.may_begin(AccountId(2), limits, start) && recipient(2, start));
         assert!(submitters.may_begin(AccountId(1), limits, start + HOUR));

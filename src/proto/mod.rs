@@ -166,10 +166,10 @@ pub trait Protocol {
     /// What it may be told.
     type Answer;
 
-    /// Says what the TLS channel is called (RFC 5929 §4) and whether the peer showed a certificate that is trusted: for
-    /// SASL, before the event that says that TLS is ready. Protocols without SASL need not know.
-    fn name_channel(&mut self, binding: Option<&[u8]>, has_certificate: bool) {
-        let _ = (binding, has_certificate);
+    /// Says what the TLS channel is called and whether the peer showed a certificate that is trusted: for SASL, before the
+    /// event that says that TLS is ready. Protocols without SASL need not know.
+    fn name_channel(&mut self, bindings: sasl::Bindings, has_certificate: bool) {
+        let _ = (bindings, has_certificate);
     }
 
     /// Takes one event and appends what is to be done to `out`. Never panics on input.

@@ -6,6 +6,7 @@ use super::pipe::Pipe;
 use crate::base::buffer::BufLease;
 use crate::net::TlsInfo;
 use crate::node::meters::SessionMeters;
+use crate::tls::Names;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -59,6 +60,9 @@ impl<P: Pipe> Pipe for Counted<P> {
     }
     fn tls(&self) -> Option<&TlsInfo> {
         self.pipe.tls()
+    }
+    fn take_names(&mut self) -> Option<Names> {
+        self.pipe.take_names()
     }
     fn detach(self) -> Self::Detached {
         (self.pipe.detach(), self.meters)

@@ -13,6 +13,7 @@ use super::pipe::Pipe;
 use crate::base::buffer::BufLease;
 use crate::base::wait::Waiter;
 use crate::node::shutdown::Shutdown;
+use crate::proto::sasl::Bindings;
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
@@ -53,6 +54,8 @@ pub struct Dialogue<P, C: Protocol> {
     input: Input,
     out: Actions<C::Question>,
     body: SmallVec<[Bytes; 4]>,
+    /// The peer's certificate (DER), which an authority that we trust vouches for.
+    pub certificate: Option<Box<[u8]>>,
     /// The core has taken all it can of what is there.
     needs_more: bool,
     tls: Arc<rustls::ServerConfig>,
@@ -78,6 +81,7 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
         let is_tls = pipe.tls().is_some();
         let mut dialogue = Self::resume(pipe, core, Input::default(), tls, shutdown);
         if is_tls {
+            dialogue.name_channel();
             dialogue.feed(Event::TlsReady);
         }
         dialogue.feed(Event::Opened);
@@ -98,6 +102,7 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
             input,
             out: Actions::default(),
             body: SmallVec::new(),
+            certificate: None,
             needs_more: false,
             tls,
             stopping: shutdown.waiter(),
@@ -124,6 +129,7 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
                 self.flush().await?;
                 // Once a session: its memory is not the idle session's.
                 Box::pin(self.pipe.start_tls(self.tls.clone())).await?;
+                self.name_channel();
                 self.feed(Event::TlsReady);
             } else if let Some(question) = self.out.question.take() {
                 return Ok(Step::Ask(question));
@@ -140,6 +146,16 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
                 self.fetch().await?;
             }
         }
+    }
+
+    fn name_channel(&mut self) {
+        let names = self.pipe.take_names().unwrap_or_default();
+        self.certificate = names.client;
+        let bindings = Bindings {
+            end_point: names.end_point.map(|name| name.as_ref().into()),
+            exporter: names.exporter,
+        };
+        self.core.name_channel(bindings, self.certificate.is_some());
     }
 
     /// Answers the open question.

@@ -86,14 +86,21 @@ impl Services for Node {
         self.allows_plaintext(peer.ip())
     }
 
-    async fn authenticate(&self, request: &Request, peer: SocketAddr) -> AuthVerdict {
+    async fn authenticate(
+        &self,
+        request: &Request,
+        peer: SocketAddr,
+        certificate: Option<&[u8]>,
+    ) -> AuthVerdict {
         // Acting for somebody else is a right that nobody has been given.
         if matches!(request, Request::Password(credentials) if credentials.authorization.is_some()) {
             return AuthVerdict::Refused(LoginRefusal::AuthorizationFailed);
         }
-        match login::judge(self, request, self.caller(peer.ip(), ClientProtocol::Imap)).await {
+        let caller = self.caller(peer.ip(), ClientProtocol::Imap);
+        match login::judge(self, request, caller, certificate).await {
             Judgement::Account(account) => AuthVerdict::Account(account.as_ref().clone()),
             Judgement::Verifier(verifier, nonce) => AuthVerdict::Verifier(verifier, nonce),
+            Judgement::Proven => AuthVerdict::Proven,
             Judgement::Refused => AuthVerdict::Refused(LoginRefusal::AuthenticationFailed),
             Judgement::Unavailable => AuthVerdict::Refused(LoginRefusal::Unavailable),
         }

@@ -4,6 +4,7 @@
 
 use crate::base::buffer::BufLease;
 use crate::net::{Conn, Detached, TlsInfo};
+use crate::tls::Names;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -23,6 +24,10 @@ pub trait Pipe: Sized {
     fn send(&mut self, bytes: Vec<u8>) -> impl Future<Output = io::Result<Vec<u8>>>;
     fn start_tls(&mut self, config: Arc<rustls::ServerConfig>) -> impl Future<Output = io::Result<()>>;
     fn tls(&self) -> Option<&TlsInfo>;
+    /// See [`Conn::take_names`].
+    fn take_names(&mut self) -> Option<Names> {
+        None
+    }
     fn detach(self) -> Self::Detached;
     fn attach(detached: Self::Detached) -> io::Result<Self>;
     fn close(self) -> impl Future<Output = ()>;
@@ -54,6 +59,9 @@ impl Pipe for Conn {
     }
     fn tls(&self) -> Option<&TlsInfo> {
         Self::tls(self)
+    }
+    fn take_names(&mut self) -> Option<Names> {
+        Self::take_names(self)
     }
     fn detach(self) -> Detached {
         Self::detach(self)

@@ -24,6 +24,7 @@ use crate::proto::pop3::{
     Answer, CommitRefusal, Config, DotStuffer, LoginRefusal, Maildrop, MaildropEntry, Pop3, Question,
     Retention, RetrieveRefusal,
 };
+use crate::proto::sasl::Request;
 use crate::store::{
     AccountState, Change, CommitReceipt, MailboxState, MessageRow, Pin, Store, StoreError, StoredMessage,
 };
@@ -96,6 +97,7 @@ pub fn config(settings: &Settings) -> Config {
     Config {
         tls_available: true,
         mechanisms: login::mechanisms(settings),
+        token_refusal: settings.token_refusal.clone().unwrap_or_default(),
         retention: settings.retention,
         login_delay_seconds: settings.pop3_login_delay_seconds,
         ..Config::default()
@@ -167,13 +169,18 @@ impl Session {
             .caller(self.dialogue.pipe.peer().ip(), ClientProtocol::Pop3)
     }
 
+    async fn judge(&self, request: &Request) -> Judgement {
+        let certificate = self.dialogue.certificate.as_deref();
+        login::judge(&self.node, request, self.caller(), certificate).await
+    }
+
     async fn run(&mut self) -> io::Result<End> {
         loop {
             match self.dialogue.next().await? {
                 Step::Body(_) => {}
                 Step::Ask(Question::Authenticate(request)) => {
                     // What waits longest is the next command; the rest is kept out of the idle session's memory.
-                    let answer = match Box::pin(login::judge(&self.node, &request, self.caller())).await {
+                    let answer = match Box::pin(self.judge(&request)).await {
                         Judgement::Account(account)
                             if self.node.router.owner_of(account.id) != self.node.core.id =>
                         {
@@ -181,6 +188,7 @@ impl Session {
                         }
                         Judgement::Account(account) => Box::pin(self.open_maildrop(&account)).await,
                         Judgement::Verifier(verifier, nonce) => Answer::Verifier(verifier, nonce),
+                        Judgement::Proven => Answer::Proven,
                         Judgement::Refused => Answer::LoginRefused(LoginRefusal::Credentials),
                         Judgement::Unavailable => Answer::LoginRefused(LoginRefusal::Temporary),
                     };

@@ -119,9 +119,8 @@ impl Service {
     #[must_use]
     pub fn tls(self, offers: &Offers) -> Arc<rustls::ServerConfig> {
         match self {
-            Self::Smtp | Self::Lmtp | Self::Submission | Self::Submission2525 | Self::Submissions => {
-                &offers.smtp
-            }
+            Self::Smtp | Self::Lmtp => &offers.smtp,
+            Self::Submission | Self::Submission2525 | Self::Submissions => &offers.submission,
             Self::Pop3 | Self::Pop3s => &offers.pop3,
             Self::Imap | Self::Imaps => &offers.imap,
         }

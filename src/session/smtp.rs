@@ -116,7 +116,11 @@ pub fn serve<P: Pipe>(
     if node.settings.may_xclient(pipe.peer().ip()) {
         core = core.with_xclient();
     }
-    let dialogue = Dialogue::open(pipe, core, node.tls.smtp.clone(), node.drain.shutdown());
+    let tls = match role {
+        Role::Submission => node.tls.submission.clone(),
+        Role::Mta | Role::Lmtp => node.tls.smtp.clone(),
+    };
+    let dialogue = Dialogue::open(pipe, core, tls, node.drain.shutdown());
     // In one allocation, and not once in each future that it is handed through.
     let session = Box::new(Session::new(node, id, role, dialogue, admission));
     session.run_and_close()
@@ -136,7 +140,7 @@ pub fn resume<P: Pipe>(
         pipe,
         moved.protocol,
         input,
-        node.tls.smtp.clone(),
+        node.tls.submission.clone(),
         node.drain.shutdown(),
     );
     let mut session = Box::new(Session::new(
@@ -159,6 +163,7 @@ pub fn config(settings: &Settings, role: Role) -> Config {
     config.message_bytes_max = settings.message_bytes_max;
     config.tls_available = true;
     config.mechanisms = login::mechanisms(settings);
+    config.token_refusal = settings.token_refusal.clone().unwrap_or_default();
     // Over LMTP come this site's own MTAs: they ask for whatever the world asked them for.
     // For submission it is known who they are, and their mail is limited by their account.
     if !settings.limit_peers || role != Role::Mta {
@@ -234,6 +239,7 @@ impl<P: Pipe> Session<P> {
                             Answer::Authenticated
                         }
                         Judgement::Verifier(verifier, nonce) => Answer::Verifier(verifier, nonce),
+                        Judgement::Proven => Answer::Proven,
                         Judgement::Refused => Answer::AuthRefused(AuthRefusal::Credentials),
                         Judgement::Unavailable => Answer::AuthRefused(AuthRefusal::Temporary),
                     };
@@ -292,7 +298,8 @@ impl<P: Pipe> Session<P> {
                     .client()
                     .unwrap_or_else(|| self.dialogue.pipe.peer());
                 let caller = self.node.caller(peer.ip(), ClientProtocol::Submission);
-                login::judge(&self.node, &request, caller).await
+                let certificate = self.dialogue.certificate.as_deref();
+                login::judge(&self.node, &request, caller, certificate).await
             }
             None => Judgement::Unavailable,
         }
@@ -425,7 +432,11 @@ impl<P: Pipe> Session<P> {
         };
         let mut fields = Vec::new();
         if let Some(submitter) = &self.submitter {
-            self.node.submitters.note_message(submitter.id, self.began);
+            let limits = self.node.settings.submission;
+            let submitters = &self.node.submitters;
+            if !submitters.note_message(submitter.id, limits, self.began) {
+                return Answer::Committed(Err(CommitRefusal::TooMany));
+            }
             let head = transaction.head.bytes();
             match submission::complete(&self.node, submitter, head, self.transaction_id()).await {
                 Ok(missing) => fields = missing,

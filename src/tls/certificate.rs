@@ -4,11 +4,13 @@
 //! Failure: an unusable certificate or key is the admin's, and says which of them and why.
 //! Not here: choosing a certificate by name (a `ResolvesServerCert` given to [`server_config_with`]).
 
+use super::names::Witness;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::sync::Arc;
 
@@ -84,10 +86,33 @@ pub fn server_config_with(
     resolver: Arc<dyn ResolvesServerCert>,
     alpn: &[&str],
 ) -> Result<Arc<ServerConfig>, TlsError> {
+    Ok(Arc::new(any_config(
+        resolver,
+        alpn,
+        WebPkiClientVerifier::no_client_auth(),
+    )?))
+}
+
+/// The same for a protocol with logins: its connections know their names, and `clients` says whose certificates are taken.
+pub(super) fn login_config(
+    resolver: Arc<dyn ResolvesServerCert>,
+    alpn: &[&str],
+    clients: Arc<dyn ClientCertVerifier>,
+) -> Result<ServerConfig, TlsError> {
+    let mut config = any_config(resolver, alpn, clients)?;
+    config.key_log = Arc::new(Witness);
+    Ok(config)
+}
+
+fn any_config(
+    resolver: Arc<dyn ResolvesServerCert>,
+    alpn: &[&str],
+    clients: Arc<dyn ClientCertVerifier>,
+) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(TlsError::Unusable)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(resolver);
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     // Tickets hold the session at the client, under keys that rotate; nothing is remembered here.
@@ -95,5 +120,5 @@ pub fn server_config_with(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     // 0-RTT data can be replayed by anybody who saw it; an APPEND or MAIL must not be (RFC 8446 §8).
     config.max_early_data_size = 0;
-    Ok(Arc::new(config))
+    Ok(config)
 }

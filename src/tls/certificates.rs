@@ -7,14 +7,16 @@
 //! Standards: RFC 6066 §3 (SNI), RFC 6125 §6.4 (wildcards), RFC 7301 (ALPN).
 //! Not here: where the files lie and when they are read again (`boot`).
 
-use super::certificate::{Certificate, TlsError, challenge_certificate, server_config_with};
+use super::certificate::{Certificate, TlsError, challenge_certificate, login_config, server_config_with};
+use super::names;
 use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
@@ -30,10 +32,17 @@ const ACME_ALPN: &str = "acme-tls/1";
 
 #[derive(Debug)]
 struct Set {
-    default: Arc<CertifiedKey>,
+    default: Arc<Certified>,
     /// In lower case; wildcards as they are written.
-    by_name: HashMap<String, Arc<CertifiedKey>>,
+    by_name: HashMap<String, Arc<Certified>>,
     described: Vec<Described>,
+}
+
+#[derive(Debug)]
+struct Certified {
+    key: Arc<CertifiedKey>,
+    /// What its channels are called.
+    end_point: Option<Arc<[u8]>>,
 }
 
 /// A certificate, for the log and for admins.
@@ -95,11 +104,11 @@ impl Certificates {
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let set = self.0.read().clone();
-        Some(
-            hello
-                .server_name()
-                .map_or_else(|| set.default.clone(), |name| set.find(name)),
-        )
+        let chosen = hello
+            .server_name()
+            .map_or_else(|| set.default.clone(), |name| set.find(name));
+        names::chose(chosen.end_point.as_ref());
+        Some(chosen.key.clone())
     }
 }
 
@@ -135,14 +144,14 @@ impl Set {
         Ok(set)
     }
 
-    fn add(&mut self, key: Arc<CertifiedKey>, description: Described) {
+    fn add(&mut self, key: Arc<Certified>, description: Described) {
         for name in &description.names {
             self.by_name.entry(name.clone()).or_insert_with(|| key.clone());
         }
         self.described.push(description);
     }
 
-    fn find(&self, name: &str) -> Arc<CertifiedKey> {
+    fn find(&self, name: &str) -> Arc<Certified> {
         let name = name.to_ascii_lowercase();
         let wildcard = || Some(format!("*.{}", name.split_once('.')?.1));
         let found = self.by_name.get(&name).or_else(|| self.by_name.get(&wildcard()?));
@@ -150,12 +159,14 @@ impl Set {
     }
 }
 
-fn certified(certificate: Certificate) -> Result<(Arc<CertifiedKey>, Described), TlsError> {
-    let description = describe(certificate.chain.first().map_or(&[], |first| first.as_ref()))?;
+fn certified(certificate: Certificate) -> Result<(Arc<Certified>, Described), TlsError> {
+    let first = certificate.chain.first().map_or(&[][..], |first| first.as_ref());
+    let (description, end_point) = (describe(first)?, names::end_point(first));
     let provider = aws_lc_rs::default_provider();
     let key =
         CertifiedKey::from_der(certificate.chain, certificate.key, &provider).map_err(TlsError::Unusable)?;
-    Ok((Arc::new(key), description))
+    let key = Arc::new(key);
+    Ok((Arc::new(Certified { key, end_point }), description))
 }
 
 fn describe(der: &[u8]) -> Result<Described, TlsError> {
@@ -176,10 +187,62 @@ fn describe(der: &[u8]) -> Result<Described, TlsError> {
     })
 }
 
+/// Tickets that end with the certificates they were given out under. A resumed session shows no certificate: what a client
+/// binds to is the one it saw, and that must be the one we would choose.
+#[derive(Debug)]
+struct Tickets {
+    certificates: Certificates,
+    made: RwLock<(Weak<Set>, Arc<dyn ProducesTickets>)>,
+}
+
+impl Tickets {
+    fn new(certificates: &Certificates) -> Result<Self, TlsError> {
+        let set = Arc::downgrade(&certificates.0.read());
+        let made = (set, aws_lc_rs::Ticketer::new().map_err(TlsError::Unusable)?);
+        Ok(Self {
+            certificates: certificates.clone(),
+            made: RwLock::new(made),
+        })
+    }
+
+    /// Those of the certificates in use; `None`: without entropy there are no tickets.
+    fn current(&self) -> Option<Arc<dyn ProducesTickets>> {
+        let set = Arc::downgrade(&self.certificates.0.read());
+        {
+            let made = self.made.read();
+            if made.0.ptr_eq(&set) {
+                return Some(made.1.clone());
+            }
+        }
+        let made = aws_lc_rs::Ticketer::new().ok()?;
+        *self.made.write() = (set, made.clone());
+        Some(made)
+    }
+}
+
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.made.read().1.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.current()?.encrypt(plain)
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.current()?.decrypt(cipher)
+    }
+}
+
 /// One configuration for each protocol, over the same certificates.
 #[derive(Clone, Debug)]
 pub struct Offers {
     pub smtp: Arc<ServerConfig>,
+    pub submission: Arc<ServerConfig>,
     pub pop3: Arc<ServerConfig>,
     pub imap: Arc<ServerConfig>,
     pub https: Arc<ServerConfig>,
@@ -192,11 +255,28 @@ impl Offers {
     /// # Errors
     /// [`TlsError`].
     pub fn new(certificates: &Certificates) -> Result<Self, TlsError> {
+        Self::with_clients(certificates, &WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// The same where clients may log in by certificates that `clients` takes.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn with_clients(
+        certificates: &Certificates,
+        clients: &Arc<dyn ClientCertVerifier>,
+    ) -> Result<Self, TlsError> {
         let of = |alpn: &[&str]| server_config_with(Arc::new(certificates.clone()), alpn);
+        let with_logins = |alpn: &[&str]| {
+            let mut config = login_config(Arc::new(certificates.clone()), alpn, clients.clone())?;
+            config.ticketer = Arc::new(Tickets::new(certificates)?);
+            Ok::<_, TlsError>(Arc::new(config))
+        };
         Ok(Self {
             smtp: of(&[])?,
-            pop3: of(&["pop3"])?,
-            imap: of(&["imap"])?,
+            submission: with_logins(&[])?,
+            pop3: with_logins(&["pop3"])?,
+            imap: with_logins(&["imap"])?,
             https: server_config_with(
                 Arc::new(WithChallenges(certificates.clone())),
                 &["http/1.1", ACME_ALPN],
@@ -217,7 +297,7 @@ mod tests {
 
     fn names_for(certificates: &Certificates, name: &str) -> Vec<String> {
         let key = certificates.0.read().find(name);
-        describe(&key.cert[0]).expect("it was parsed before").names
+        describe(&key.key.cert[0]).expect("it was parsed before").names
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! In rustls 0.23 a record is decrypted in place and copied out by rustls; the copy into the lease is the second one.
 //! Not here: waiting, deadlines, what the end of the stream without close_notify means (`net::conn`).
 
+use super::names::{self, Names};
 use super::record_buffer::RecordBuffer;
 use crate::base::buffer::BufLease;
 use rustls::server::UnbufferedServerConnection;
@@ -53,6 +54,8 @@ pub struct TlsSession {
     outgoing: Vec<u8>,
     peer_closed: bool,
     failure: Option<Error>,
+    /// Seen during the handshake.
+    names: Names,
 }
 
 /// What to do once rustls lets application data be written.
@@ -72,6 +75,7 @@ impl TlsSession {
             outgoing: Vec::new(),
             peer_closed: false,
             failure: None,
+            names: Names::default(),
         })
     }
 
@@ -163,6 +167,15 @@ impl TlsSession {
             .to_owned()
     }
 
+    /// What the channel is called, and the client's certificate. Once: nobody else needs them.
+    #[must_use]
+    pub fn take_names(&mut self) -> Names {
+        let mut names = std::mem::take(&mut self.names);
+        let shown = self.connection.peer_certificates().and_then(<[_]>::first);
+        names.client = shown.map(|certificate| certificate.as_ref().into());
+        names
+    }
+
     /// The protocol agreed on by ALPN.
     #[must_use]
     pub fn alpn(&self) -> Option<&[u8]> {
@@ -176,8 +189,12 @@ impl TlsSession {
             return Err(error.clone());
         }
         loop {
+            let is_handshaking = self.connection.is_handshaking();
             let UnbufferedStatus { mut discard, state } =
                 self.connection.process_tls_records(self.incoming.filled_mut());
+            if is_handshaking {
+                self.names.absorb(names::take());
+            }
             let mut write_now = None;
             let mut is_idle = false;
             match state {

@@ -8,7 +8,7 @@ use super::encode::code::Code;
 use super::types::{Append, AppendMessage, Command};
 use crate::model::{Uid, UidValidity};
 use crate::proto::sasl::scram::Verifier;
-use crate::proto::sasl::{Mechanisms, Request};
+use crate::proto::sasl::{Mechanisms, Request, TokenRefusal};
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 
@@ -25,6 +25,8 @@ pub struct Config {
     pub is_starttls_offered: bool,
     /// SASL mechanisms; PLAIN also stands for LOGIN. Each connection is offered those that suit it.
     pub mechanisms: Mechanisms,
+    /// What whose token is refused is told.
+    pub token_refusal: TokenRefusal,
     /// Offer COMPRESS=DEFLATE. It saves a slow line's time, and costs the CPU of deflating, 48 KiB a connection, and what
     /// compression tells of what is compressed together with what an attacker chose (as CRIME did for TLS).
     pub is_compress_offered: bool,
@@ -45,6 +47,7 @@ impl Default for Config {
             message_bytes_max: MESSAGE_BYTES_MAX_DEFAULT,
             is_starttls_offered: true,
             mechanisms: Mechanisms::PASSWORDS,
+            token_refusal: TokenRefusal::default(),
             is_compress_offered: true,
             is_literal_plus: true,
             message_limit: None,
@@ -70,7 +73,7 @@ pub struct Channel {
 )]
 pub enum Question {
     /// Who is this? Answered by [`Answer::Authenticated`] or [`Answer::Refused`], [`Request::Verifier`] by
-    /// [`Answer::Verifier`].
+    /// [`Answer::Verifier`], [`Request::Proof`] by [`Answer::Proven`].
     Authenticate(Request),
     /// Execute this; write its untagged responses; then [`Answer::Done`].
     Command(Box<Command>),
@@ -102,6 +105,8 @@ pub enum Answer<R> {
     Refused(LoginRefusal),
     /// To [`Question::Authenticate`]: what is kept of the password, and this side's nonce.
     Verifier(Box<Verifier>, String),
+    /// To [`Question::Authenticate`]: whoever has proven the password may log in.
+    Proven,
     /// To [`Question::Command`], [`Question::Idle`], [`Question::IdleDone`].
     Done(Completion),
     /// To [`Question::Idle`].

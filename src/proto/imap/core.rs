@@ -20,7 +20,7 @@ use super::encode::code::{Code, push_bye_line, push_status_line};
 use super::framing::{Announced, Framer};
 use super::parse::{self, ParseError};
 use super::types::{AppendMessage, NameForm, Tag};
-use crate::proto::sasl::Exchange;
+use crate::proto::sasl::{Bindings, Exchange};
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol, Receipt};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -174,6 +174,9 @@ impl Doing {
 pub(super) struct Core {
     pub(super) config: Arc<Config>,
     pub(super) channel: Channel,
+    /// The names of the TLS channel. Kept behind the login, because there may be another (UNAUTHENTICATE).
+    pub(super) bindings: Option<Box<Bindings>>,
+    pub(super) has_certificate: bool,
     pub(super) state: State,
     pub(super) doing: Doing,
     pub(super) framer: Framer,
@@ -202,6 +205,8 @@ impl<R> Imap<R> {
             core: Core {
                 config,
                 channel,
+                bindings: None,
+                has_certificate: false,
                 state: State::NotAuthenticated,
                 doing: Doing::New,
                 framer: Framer::default(),
@@ -243,6 +248,11 @@ impl<R> Imap<R> {
 impl<R: Receipt> Protocol for Imap<R> {
     type Question = Question;
     type Answer = Answer<R>;
+
+    fn name_channel(&mut self, bindings: Bindings, has_certificate: bool) {
+        self.core.bindings = bindings.kept(self.core.config.mechanisms);
+        self.core.has_certificate = has_certificate;
+    }
 
     fn handle(&mut self, event: Event<'_, Answer<R>>, out: &mut Actions<Question>) -> Consumed {
         let core = &mut self.core;

@@ -4,7 +4,7 @@
 //! comes, so responses stand in the order of the commands.
 //! Standards: RFC 9051 §6.1–6.2, RFC 2177, RFC 2971.
 
-use super::api::{Answer, Completion, Question, Status, Transition};
+use super::api::{Answer, Completion, LoginRefusal, Question, Status, Transition};
 use super::capability;
 use super::core::{Core, Doing, LOGIN_SECONDS, State};
 use super::encode::code::{push_bye_line, push_completion_line};
@@ -118,9 +118,21 @@ impl Core {
                 let step = exchange.verifier(*verifier, &nonce);
                 self.sasl_step(tag, exchange, step, out);
             }
+            (
+                Doing::AskedLogin {
+                    tag,
+                    exchange: Some(mut exchange),
+                },
+                Answer::Proven,
+            ) => {
+                let step = exchange.proven();
+                self.sasl_step(tag, exchange, step, out);
+            }
             (Doing::AskedLogin { tag, exchange }, Answer::Refused(refusal)) => {
-                if let Some(mut exchange) = exchange
-                    && let Some(challenge) = exchange.refused()
+                // A token that nobody could judge may be a good one.
+                if refusal != LoginRefusal::Unavailable
+                    && let Some(mut exchange) = exchange
+                    && let Some(challenge) = exchange.refused(&self.config.token_refusal)
                 {
                     return self.sasl_step(tag, exchange, Step::Challenge(challenge), out);
                 }

@@ -49,7 +49,8 @@ impl Core {
     pub(super) fn sasl_channel(&self) -> sasl::Channel {
         sasl::Channel {
             is_private: self.is_login_allowed(),
-            ..sasl::Channel::default()
+            has_binding: self.bindings.is_some(),
+            has_certificate: self.has_certificate,
         }
     }
 
@@ -92,7 +93,7 @@ impl Core {
             self.push_tagged(&tag, Status::No, Some(&Code::Cannot), "No such mechanism", out);
             return self.count_error(out);
         };
-        let (exchange, step) = Exchange::begin(mechanism, initial_response, None);
+        let (exchange, step) = Exchange::begin(mechanism, initial_response, self.bindings.as_deref());
         self.sasl_step(tag, exchange, step, out);
     }
 

@@ -114,7 +114,7 @@ impl<R: Receipt> Pop3<R> {
             };
             return self.refuse(reply, out);
         };
-        let (exchange, step) = Exchange::begin(found, initial, self.binding.as_deref());
+        let (exchange, step) = Exchange::begin(found, initial, self.bindings.as_deref());
         self.sasl_step(exchange, step, out);
     }
 
@@ -146,6 +146,7 @@ impl<R: Receipt> Pop3<R> {
     pub(super) fn opened(&mut self, maildrop: Maildrop, out: &mut Actions<Question>) {
         let (messages, octets) = maildrop.totals();
         self.maildrop = Some(maildrop);
+        self.bindings = None;
         self.renew_idle(out);
         reply::opened(self.language, messages, octets, &mut out.wire);
     }
@@ -158,8 +159,10 @@ impl<R: Receipt> Pop3<R> {
     ) {
         // The session may have delayed the answer: the peer's time begins anew.
         out.deadline = Some(Deadline::Seconds(limits::LOGIN_SECONDS));
-        if let Some(mut exchange) = exchange
-            && let Some(challenge) = exchange.refused()
+        // A token that nobody could judge may be a good one.
+        if refusal == LoginRefusal::Credentials
+            && let Some(mut exchange) = exchange
+            && let Some(challenge) = exchange.refused(&self.config.token_refusal)
         {
             return self.sasl_step(exchange, Step::Challenge(challenge), out);
         }

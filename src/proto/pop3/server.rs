@@ -10,8 +10,9 @@ use super::maildrop::{Maildrop, Retention};
 use super::reply::{self, CommitRefusal, LoginRefusal, Reply, RetrieveRefusal};
 use super::transaction::Listing;
 use crate::proto::line::{Line, LineReader};
+use crate::proto::sasl::Bindings;
 use crate::proto::sasl::scram::Verifier;
-use crate::proto::sasl::{self, Channel, Exchange, Mechanisms, Request};
+use crate::proto::sasl::{self, Channel, Exchange, Mechanisms, Request, TokenRefusal};
 use crate::proto::session::{self, Cause, Ending, LineProtocol, Moment};
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol, Receipt};
 use std::marker::PhantomData;
@@ -24,6 +25,8 @@ pub struct Config {
     pub tls_available: bool,
     /// SASL mechanisms; PLAIN also stands for USER and PASS. Each connection is offered those that suit it.
     pub mechanisms: Mechanisms,
+    /// What whose token is refused is told.
+    pub token_refusal: TokenRefusal,
     /// How long messages are kept, if that is the same for every account.
     pub retention: Option<Retention>,
     /// Seconds between two logins of an account; the session keeps it.
@@ -39,6 +42,7 @@ impl Default for Config {
         Self {
             tls_available: false,
             mechanisms: Mechanisms::PASSWORDS,
+            token_refusal: TokenRefusal::default(),
             retention: Some(Retention::Forever),
             login_delay_seconds: 0,
             login_failures_max: limits::LOGIN_FAILURES_MAX,
@@ -51,7 +55,7 @@ impl Default for Config {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Question {
     /// Who is this, and what is in the maildrop? Answered with [`Answer::Opened`] or [`Answer::LoginRefused`], to
-    /// [`Request::Verifier`] with [`Answer::Verifier`].
+    /// [`Request::Verifier`] with [`Answer::Verifier`], to [`Request::Proof`] with [`Answer::Proven`].
     Authenticate(Request),
     /// Is the message still there and readable? Answered with [`Answer::Retrieval`], before anything is said of it.
     Retrieve {
@@ -85,6 +89,8 @@ pub enum Answer<R> {
     LoginRefused(LoginRefusal),
     /// What is kept of the password, and this side's nonce.
     Verifier(Box<Verifier>, String),
+    /// Whoever has proven the password may log in.
+    Proven,
     /// Whether the message can be read.
     Retrieval(Result<(), RetrieveRefusal>),
     /// The message was sent whole, or sending broke off and cannot be mended: the connection is closed then, for that
@@ -131,7 +137,7 @@ pub struct Pop3<R> {
     /// See [`Pop3::with_plaintext`].
     allows_plaintext: bool,
     /// The name of the TLS channel.
-    pub(super) binding: Option<Box<[u8]>>,
+    pub(super) bindings: Option<Box<Bindings>>,
     has_certificate: bool,
     pub(super) language: Language,
     /// From USER.
@@ -153,7 +159,7 @@ impl<R: Receipt> Pop3<R> {
             lines: LineReader::default(),
             is_tls: false,
             allows_plaintext: false,
-            binding: None,
+            bindings: None,
             has_certificate: false,
             language: Language::default(),
             user: None,
@@ -176,7 +182,7 @@ impl<R: Receipt> Pop3<R> {
     pub(super) fn channel(&self) -> Channel {
         Channel {
             is_private: self.is_tls || self.allows_plaintext,
-            has_binding: self.binding.is_some(),
+            has_binding: self.bindings.is_some(),
             has_certificate: self.has_certificate,
         }
     }
@@ -302,8 +308,8 @@ impl<R: Receipt> Protocol for Pop3<R> {
         session::handle(self, event, out)
     }
 
-    fn name_channel(&mut self, binding: Option<&[u8]>, has_certificate: bool) {
-        self.binding = binding.map(Into::into);
+    fn name_channel(&mut self, bindings: Bindings, has_certificate: bool) {
+        self.bindings = bindings.kept(self.config.mechanisms);
         self.has_certificate = has_certificate;
     }
 }
@@ -370,6 +376,10 @@ impl<R: Receipt> LineProtocol for Pop3<R> {
             }
             (State::Authenticate(Some(mut exchange)), Answer::Verifier(verifier, nonce)) => {
                 let step = exchange.verifier(*verifier, &nonce);
+                self.sasl_step(exchange, step, out);
+            }
+            (State::Authenticate(Some(mut exchange)), Answer::Proven) => {
+                let step = exchange.proven();
                 self.sasl_step(exchange, step, out);
             }
             (State::Retrieve { index, lines }, Answer::Retrieval(result)) => {

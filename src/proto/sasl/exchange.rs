@@ -7,9 +7,9 @@
 //! Not here: who may use a mechanism when (`mechanism`), the answers (`auth`).
 
 use super::mechanism::Mechanism;
-use super::oauth::{self, Token};
+use super::oauth::{self, Token, TokenRefusal};
 use super::scram::{self, Hash, Verifier};
-use super::{Credentials, SaslError, decode, parse_login_secret, parse_name, parse_plain, wipe};
+use super::{Bindings, Credentials, SaslError, decode, parse_login_secret, parse_name, parse_plain, wipe};
 
 /// What the services are asked about an exchange.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,7 +30,10 @@ pub enum Request {
         /// Authentication identity.
         login: Box<str>,
     },
-    /// The password of this account was proven, or not.
+    /// The password of this account was proven, or not: may its owner log in? Answered by [`Exchange::proven`], before
+    /// anything is said of it: the server's signature tells that the proof was right.
+    Proof(ScramOutcome),
+    /// The client has accepted our proof too: the login of this account is complete.
     Scram(ScramOutcome),
 }
 
@@ -82,8 +85,8 @@ pub enum Step {
 /// An exchange under way.
 pub struct Exchange {
     state: State,
-    /// The name of the TLS channel (RFC 5929 §4), where it is known.
-    channel: Option<Box<[u8]>>,
+    /// The names of the TLS channel, where they are known; only for SCRAM.
+    bindings: Option<Box<Bindings>>,
 }
 
 enum State {
@@ -95,6 +98,8 @@ enum State {
     Verifier(scram::ClientFirst),
     /// SCRAM's proof is due.
     Proof(Box<scram::Server>),
+    /// [`Request::Proof`] is open; what a yes is told with.
+    Proven(ScramOutcome, Vec<u8>),
     /// The client acknowledges the server's signature.
     Signature(ScramOutcome),
     /// [`Request::Token`] is open.
@@ -114,10 +119,10 @@ impl std::fmt::Debug for Exchange {
 impl Exchange {
     /// Begins with `initial`, the initial response if there was one; `=` stands for an empty one.
     #[must_use]
-    pub fn begin(mechanism: Mechanism, initial: Option<&[u8]>, channel: Option<&[u8]>) -> (Self, Step) {
+    pub fn begin(mechanism: Mechanism, initial: Option<&[u8]>, bindings: Option<&Bindings>) -> (Self, Step) {
         let mut exchange = Self {
             state: State::First(mechanism),
-            channel: channel.map(Into::into),
+            bindings: bindings.filter(|_| mechanism.is_scram()).cloned().map(Box::new),
         };
         let step = match (initial, mechanism) {
             (Some(b"="), _) => exchange.decoded(Vec::new()),
@@ -154,13 +159,25 @@ impl Exchange {
         }
     }
 
-    /// The request was refused. What the client is to be told and to acknowledge before it is: tokens only.
-    pub fn refused(&mut self) -> Option<Vec<u8>> {
+    /// The answer to [`Request::Proof`] that is yes.
+    pub fn proven(&mut self) -> Step {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Proven(outcome, signature) => {
+                self.state = State::Signature(outcome);
+                Step::Challenge(signature)
+            }
+            _ => Step::Failed(SaslError::Syntax),
+        }
+    }
+
+    /// The request was refused. What the client is to be told and to acknowledge before it is: tokens only, by `told` (JSON,
+    /// RFC 7628 §3.2.2).
+    pub fn refused(&mut self, told: &TokenRefusal) -> Option<Vec<u8>> {
         if !matches!(self.state, State::Token) {
             return None;
         }
         self.state = State::Refused;
-        Some(oauth::REFUSAL.to_vec())
+        Some(told.0.to_vec())
     }
 
     fn fail(&mut self, error: SaslError) -> Step {
@@ -214,27 +231,27 @@ impl Exchange {
     }
 
     fn scram(&mut self, mechanism: Mechanism, hash: Hash, message: &[u8]) -> Result<Request, SaslError> {
-        let first = scram::ClientFirst::parse(message, mechanism.is_bound(), self.channel.is_some())?;
+        let none = Bindings::default();
+        let bindings = self.bindings.as_deref().unwrap_or(&none);
+        let first = scram::ClientFirst::parse(message, mechanism.is_bound(), bindings)?;
         let login = first.login.clone();
         self.state = State::Verifier(first);
         Ok(Request::Verifier { hash, login })
     }
 
     fn prove(&mut self, server: scram::Server, message: &[u8]) -> Result<Step, SaslError> {
-        let signature = server.prove(message, self.channel.as_deref())?;
+        let none = Bindings::default();
+        let signature = server.prove(message, self.bindings.as_deref().unwrap_or(&none))?;
         let (login, authorization) = server.into_names();
         let outcome = ScramOutcome {
             login,
             authorization,
             is_proven: signature.is_some(),
         };
-        Ok(match signature {
-            Some(signature) => {
-                self.state = State::Signature(outcome);
-                Step::Challenge(signature)
-            }
-            None => Step::Ask(Request::Scram(outcome)),
-        })
+        if let Some(signature) = signature {
+            self.state = State::Proven(outcome.clone(), signature);
+        }
+        Ok(Step::Ask(Request::Proof(outcome)))
     }
 }
 
@@ -296,13 +313,18 @@ mod tests {
     fn a_refused_token_is_acknowledged_before_the_end() {
         let (mut exchange, step) = begin(Mechanism::Xoauth2, "user=tim\x01auth=Bearer x\x01\x01");
         assert!(matches!(step, Step::Ask(Request::Token(_))));
-        let told = exchange.refused().expect("tokens only");
+        let told = exchange.refused(&TokenRefusal::default()).expect("tokens only");
         assert!(
             serde_json::from_slice::<serde_json::Value>(&told)
                 .is_ok_and(|json| json["status"] == "invalid_token")
         );
         assert!(respond(&mut exchange, "\x01") == Step::Failed(SaslError::Refused));
-        assert_eq!(begin(Mechanism::Plain, "\0tim\0p").0.refused(), None);
+        assert_eq!(
+            begin(Mechanism::Plain, "\0tim\0p")
+                .0
+                .refused(&TokenRefusal::default()),
+            None
+        );
     }
 
     #[test]
@@ -319,7 +341,10 @@ mod tests {
         let step = exchange.verifier(verifier, "3rfcNHYJY1ZVvWVs7j");
         assert!(matches!(step, Step::Challenge(text) if text.ends_with(b"i=4096")));
         let last = "c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=";
-        assert!(respond(&mut exchange, last) == Step::Challenge(b"v=rmF9pqV8S7suAoZWja4dJRkFsKQ=".to_vec()));
+        // Nothing says that the proof was right before somebody has said that this account may log in.
+        let step = respond(&mut exchange, last);
+        assert!(matches!(step, Step::Ask(Request::Proof(outcome)) if outcome.is_proven()));
+        assert!(exchange.proven() == Step::Challenge(b"v=rmF9pqV8S7suAoZWja4dJRkFsKQ=".to_vec()));
         let step = exchange.respond(b"");
         assert!(
             matches!(step, Step::Ask(Request::Scram(outcome)) if outcome.is_proven() && outcome.login() == "user")
@@ -333,6 +358,7 @@ mod tests {
         exchange.verifier(Verifier::of_nobody(Hash::Sha256, &[7; 32], iterations), "xyz");
         let proof = STANDARD.encode([0; 32]);
         let step = respond(&mut exchange, &format!("c=biws,r=abcxyz,p={proof}"));
-        assert!(matches!(step, Step::Ask(Request::Scram(outcome)) if !outcome.is_proven()));
+        assert!(matches!(step, Step::Ask(Request::Proof(outcome)) if !outcome.is_proven()));
+        assert!(exchange.proven() == Step::Failed(SaslError::Syntax));
     }
 }

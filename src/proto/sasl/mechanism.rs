@@ -54,6 +54,12 @@ impl Mechanism {
         )
     }
 
+    /// Whether it is SCRAM, in whatever form.
+    #[must_use]
+    pub fn is_scram(self) -> bool {
+        self.is_bound() || matches!(self, Self::ScramSha1 | Self::ScramSha256)
+    }
+
     /// Whether it is bound to the TLS channel.
     #[must_use]
     pub fn is_bound(self) -> bool {

@@ -5,7 +5,7 @@
 //! Invariants: base64 is strict (RFC 4648 §4, padding included); texts are UTF-8 without NUL; a [`Secret`] is never shown
 //! and is wiped when dropped, as are the buffers it was decoded in.
 //! Limits: [`RESPONSE_BYTES_MAX`].
-//! Standards: RFC 4422, 4616 (PLAIN), 5802 and 7677 (SCRAM), 5929 (tls-server-end-point), 7628 (OAUTHBEARER).
+//! Standards: RFC 4422, 4616 (PLAIN), 5802 and 7677 (SCRAM), 5929 (tls-server-end-point), 9266 (tls-exporter), 7628 (OAUTHBEARER).
 //! Not here: whether a password, a token or a certificate is good (`auth`).
 
 mod exchange;
@@ -15,13 +15,38 @@ pub mod scram;
 
 pub use exchange::{Exchange, Request, ScramOutcome, Step};
 pub use mechanism::{Channel, Mechanism, Mechanisms};
-pub use oauth::Token;
+pub use oauth::{Token, TokenRefusal};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// Longest line of a SASL response, octets (RFC 4954 §4).
 pub const RESPONSE_BYTES_MAX: usize = 12_288;
+
+/// What the TLS channel of a connection is called, for mechanisms that bind to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bindings {
+    /// `tls-server-end-point` (RFC 5929 §4): the hash of our certificate, which is the same on every connection.
+    pub end_point: Option<Box<[u8]>>,
+    /// `tls-exporter` (RFC 9266): this connection's alone.
+    pub exporter: Option<Box<[u8]>>,
+}
+
+impl Bindings {
+    /// Whether there is a name at all.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.end_point.is_some() || self.exporter.is_some()
+    }
+
+    /// For the protocol's keeping: as long as nobody is logged in, and only where a mechanism needs it.
+    #[must_use]
+    pub fn kept(self, mechanisms: Mechanisms) -> Option<Box<Self>> {
+        let is_needed =
+            mechanisms.has(Mechanism::ScramSha256Plus) || mechanisms.has(Mechanism::ScramSha1Plus);
+        (is_needed && self.is_any()).then(|| Box::new(self))
+    }
+}
 
 /// A password. It has no `Debug` and is overwritten when dropped.
 #[derive(Clone, PartialEq, Eq)]

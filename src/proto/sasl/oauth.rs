@@ -3,6 +3,7 @@
 //! Not here: whether a token is good (a question), and for whom.
 
 use super::{SaslError, Secret, parse_name};
+use std::sync::Arc;
 
 /// A token and whom it is to log in.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,8 +20,18 @@ const SEPARATOR: u8 = 1;
 /// What a client says to a challenge that told it about a refusal (RFC 7628 §3.2.3).
 pub(super) const DUMMY: &[u8] = b"\x01";
 
-/// What a refused client is told: no detail, so that it cannot be used to try tokens out, and the scope is the site's.
-pub(super) const REFUSAL: &[u8] = br#"{"status":"invalid_token","schemes":"bearer"}"#;
+/// What a refused client is told (JSON, RFC 7628 §3.2.2): of the token no detail, so that it cannot be used to try tokens
+/// out; of the site where good ones come from, if there is such a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRefusal(pub Arc<[u8]>);
+
+impl Default for TokenRefusal {
+    fn default() -> Self {
+        Self(Arc::from(
+            &br#"{"status":"invalid_token","schemes":"bearer"}"#[..],
+        ))
+    }
+}
 
 /// `n,a=user@example.com,^Ahost=…^Aport=…^Aauth=Bearer …^A^A`
 pub(super) fn parse_bearer(message: &[u8]) -> Result<Token, SaslError> {

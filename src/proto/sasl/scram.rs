@@ -6,7 +6,7 @@
 //! The nonce of this side comes with the verifier: nothing here is random.
 //! Not here: base64 and cancelling (`exchange`), where verifiers are kept (`directory`).
 
-use super::SaslError;
+use super::{Bindings, SaslError};
 use aws_lc_rs::{constant_time, digest, hmac, pbkdf2};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -114,12 +114,36 @@ impl Verifier {
     }
 }
 
+/// How a client binds to the channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Binding {
+    EndPoint,
+    Exporter,
+}
+
+impl Binding {
+    fn find(name: &str) -> Option<Self> {
+        match name {
+            "tls-server-end-point" => Some(Self::EndPoint),
+            "tls-exporter" => Some(Self::Exporter),
+            _ => None,
+        }
+    }
+
+    fn of(self, bindings: &Bindings) -> Option<&[u8]> {
+        match self {
+            Self::EndPoint => bindings.end_point.as_deref(),
+            Self::Exporter => bindings.exporter.as_deref(),
+        }
+    }
+}
+
 /// What the client's first message said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ClientFirst {
     /// What the client-final message repeats in front of the channel's name.
     gs2_header: Vec<u8>,
-    is_bound: bool,
+    binding: Option<Binding>,
     bare: String,
     nonce: String,
     pub login: Box<str>,
@@ -127,21 +151,23 @@ pub(super) struct ClientFirst {
 }
 
 impl ClientFirst {
-    /// `is_plus`: the mechanism is a bound one. `could_bind`: such a mechanism was offered on this connection.
-    pub fn parse(message: &[u8], is_plus: bool, could_bind: bool) -> Result<Self, SaslError> {
+    /// `is_plus`: the mechanism is a bound one. `bindings`: the names of the channel, without which none such was offered.
+    pub fn parse(message: &[u8], is_plus: bool, bindings: &Bindings) -> Result<Self, SaslError> {
         let text = std::str::from_utf8(message).map_err(|_| SaslError::Syntax)?;
         let (flag, rest) = text.split_once(',').ok_or(SaslError::Syntax)?;
         let (authorization, bare) = rest.split_once(',').ok_or(SaslError::Syntax)?;
-        let is_bound = match flag {
-            "n" => false,
-            // The client thinks that we cannot bind. If we can, somebody has changed our offer.
-            "y" if could_bind => return Err(SaslError::Binding),
-            "y" => false,
-            "p=tls-server-end-point" => true,
-            _ if flag.starts_with("p=") => return Err(SaslError::Binding),
-            _ => return Err(SaslError::Syntax),
+        let binding = match flag {
+            "n" => None,
+            // The client thinks that we cannot bind. If we can, somebody has changed our offer (§6).
+            "y" if bindings.is_any() => return Err(SaslError::Binding),
+            "y" => None,
+            _ => {
+                let name = flag.strip_prefix("p=").ok_or(SaslError::Syntax)?;
+                let found = Binding::find(name).filter(|binding| binding.of(bindings).is_some());
+                Some(found.ok_or(SaslError::Binding)?)
+            }
         };
-        if is_bound != is_plus {
+        if binding.is_some() != is_plus {
             return Err(SaslError::Binding);
         }
         let authorization = match authorization {
@@ -163,7 +189,7 @@ impl ClientFirst {
         let login = sasl_name(name)?;
         Ok(Self {
             gs2_header: text.as_bytes()[..text.len() - bare.len()].to_vec(),
-            is_bound,
+            binding,
             nonce: nonce.to_owned(),
             // Acting as oneself is no delegation.
             authorization: authorization.filter(|wanted| *wanted != login),
@@ -228,9 +254,9 @@ impl Server {
         (self.first.login, self.first.authorization)
     }
 
-    /// Checks the client-final-message; `Ok` has the server-final-message, if the proof was right. `channel` is the
-    /// channel's name.
-    pub fn prove(&self, message: &[u8], channel: Option<&[u8]>) -> Result<Option<Vec<u8>>, SaslError> {
+    /// Checks the client-final-message; `Ok` has the server-final-message, if the proof was right. `bindings`: the names
+    /// of the channel.
+    pub fn prove(&self, message: &[u8], bindings: &Bindings) -> Result<Option<Vec<u8>>, SaslError> {
         let text = std::str::from_utf8(message).map_err(|_| SaslError::Syntax)?;
         let (without_proof, proof) = text.rsplit_once(",p=").ok_or(SaslError::Syntax)?;
         let proof = STANDARD.decode(proof).map_err(|_| SaslError::Syntax)?;
@@ -240,7 +266,7 @@ impl Server {
         let (Some(binding), Some(nonce)) = (binding, nonce) else {
             return Err(SaslError::Syntax);
         };
-        self.check_binding(binding, channel)?;
+        self.check_binding(binding, bindings)?;
         let hash = self.verifier.hash;
         if nonce != self.nonce || proof.len() != hash.digest().output_len() {
             return Err(SaslError::Syntax);
@@ -255,11 +281,11 @@ impl Server {
         Ok(is_right.then(|| format!("v={}", STANDARD.encode(signature)).into_bytes()))
     }
 
-    fn check_binding(&self, said: &str, channel: Option<&[u8]>) -> Result<(), SaslError> {
+    fn check_binding(&self, said: &str, bindings: &Bindings) -> Result<(), SaslError> {
         let said = STANDARD.decode(said).map_err(|_| SaslError::Syntax)?;
         let mut meant = self.first.gs2_header.clone();
-        if self.first.is_bound {
-            meant.extend_from_slice(channel.ok_or(SaslError::Binding)?);
+        if let Some(binding) = self.first.binding {
+            meant.extend_from_slice(binding.of(bindings).ok_or(SaslError::Binding)?);
         }
         (said == meant).then_some(()).ok_or(SaslError::Binding)
     }
@@ -281,14 +307,17 @@ mod tests {
     /// The exchange of an RFC: what the client says, and what must come back.
     fn exchange(verifier: Verifier, nonce: &str, messages: [&str; 4]) {
         let [first, challenge, last, end] = messages;
-        let first = ClientFirst::parse(first.as_bytes(), false, false).expect("of an RFC");
+        let first = ClientFirst::parse(first.as_bytes(), false, &Bindings::default()).expect("of an RFC");
         assert_eq!(&*first.login, "user");
         let server = Server::new(first, verifier, nonce);
         assert_eq!(server.challenge(), challenge.as_bytes());
-        assert_eq!(server.prove(last.as_bytes(), None), Ok(Some(end.into())));
+        assert_eq!(
+            server.prove(last.as_bytes(), &Bindings::default()),
+            Ok(Some(end.into()))
+        );
         let (without_proof, proof) = last.split_once("p=").expect("a proof");
         let wrong = format!("{without_proof}p=A{}", &proof[1..]);
-        assert_eq!(server.prove(wrong.as_bytes(), None), Ok(None));
+        assert_eq!(server.prove(wrong.as_bytes(), &Bindings::default()), Ok(None));
     }
 
     #[test]
@@ -344,58 +373,67 @@ mod tests {
         format!("{without_proof},p={}", STANDARD.encode(proof))
     }
 
+    fn named(end_point: &str, exporter: &str) -> Bindings {
+        let name = |text: &str| (!text.is_empty()).then(|| text.as_bytes().into());
+        Bindings {
+            end_point: name(end_point),
+            exporter: name(exporter),
+        }
+    }
+
     #[test]
     fn a_proof_holds_for_its_password_and_its_channel_only() {
         let bare = "n=a=2Cb=3Dc,r=abc";
-        let parse = |header: &str, is_plus, could_bind| {
-            ClientFirst::parse(format!("{header}{bare}").as_bytes(), is_plus, could_bind)
-        };
-        let header = "p=tls-server-end-point,a=boss,";
-        let first = parse(header, true, true).expect("well-formed");
-        assert_eq!(
-            (&*first.login, first.authorization.as_deref()),
-            ("a,b=c", Some("boss"))
-        );
-        let server = Server::new(first, verifier(Hash::Sha256, "W22ZaJ0SNY7soEsUEjb6gQ=="), "xyz");
-        let server_first = String::from_utf8(server.challenge()).expect("ASCII");
-        let bound = |channel: &str| format!("{header}{channel}").into_bytes();
-        let last =
-            |password, binding: &[u8]| client_final(Hash::Sha256, password, bare, &server_first, binding);
-        let right = last("pencil", &bound("here"));
-        assert!(matches!(
-            server.prove(right.as_bytes(), Some(b"here")),
-            Ok(Some(_))
-        ));
-        assert_eq!(
-            server.prove(right.as_bytes(), Some(b"elsewhere")),
-            Err(SaslError::Binding)
-        );
-        assert_eq!(server.prove(right.as_bytes(), None), Err(SaslError::Binding));
-        let wrong = last("pencils", &bound("here"));
-        assert_eq!(server.prove(wrong.as_bytes(), Some(b"here")), Ok(None));
-        let downgraded = last("pencil", b"n,,");
-        assert_eq!(
-            server.prove(downgraded.as_bytes(), Some(b"here")),
-            Err(SaslError::Binding)
-        );
+        for (kind, name) in [("tls-server-end-point", "here"), ("tls-exporter", "this")] {
+            let bindings = named("here", "this");
+            let header = format!("p={kind},a=boss,");
+            let first = ClientFirst::parse(format!("{header}{bare}").as_bytes(), true, &bindings);
+            let first = first.expect("well-formed");
+            assert_eq!(
+                (&*first.login, first.authorization.as_deref()),
+                ("a,b=c", Some("boss"))
+            );
+            let server = Server::new(first, verifier(Hash::Sha256, "W22ZaJ0SNY7soEsUEjb6gQ=="), "xyz");
+            let server_first = String::from_utf8(server.challenge()).expect("ASCII");
+            let last = |password, bound: &str| {
+                client_final(Hash::Sha256, password, bare, &server_first, bound.as_bytes())
+            };
+            let prove = |message: &str, bindings: &Bindings| server.prove(message.as_bytes(), bindings);
+            let right = last("pencil", &format!("{header}{name}"));
+            assert!(matches!(prove(&right, &bindings), Ok(Some(_))));
+            for other in [
+                named("elsewhere", "another"),
+                named("this", "here"),
+                named("", ""),
+            ] {
+                assert_eq!(prove(&right, &other), Err(SaslError::Binding));
+            }
+            let wrong = last("pencils", &format!("{header}{name}"));
+            assert_eq!(prove(&wrong, &bindings), Ok(None));
+            assert_eq!(prove(&last("pencil", "n,,"), &bindings), Err(SaslError::Binding));
+        }
     }
 
     #[test]
     fn downgrades_and_what_is_not_scram_are_refused() {
-        let parse = |text: &str, is_plus, could_bind| {
-            ClientFirst::parse(text.as_bytes(), is_plus, could_bind).map(|first| first.login)
+        let parse = |text: &str, is_plus, bindings: &Bindings| {
+            ClientFirst::parse(text.as_bytes(), is_plus, bindings).map(|first| first.login)
         };
-        assert!(parse("y,,n=u,r=a", false, false).is_ok());
-        assert_eq!(parse("y,,n=u,r=a", false, true), Err(SaslError::Binding));
-        assert_eq!(parse("n,,n=u,r=a", true, true), Err(SaslError::Binding));
-        assert_eq!(
-            parse("p=tls-server-end-point,,n=u,r=a", false, true),
-            Err(SaslError::Binding)
-        );
-        assert_eq!(
-            parse("p=tls-unique,,n=u,r=a", true, true),
-            Err(SaslError::Binding)
-        );
+        let (none, both) = (Bindings::default(), named("a", "b"));
+        assert!(parse("y,,n=u,r=a", false, &none).is_ok() && parse("n,,n=u,r=a", false, &both).is_ok());
+        assert!(parse("p=tls-exporter,,n=u,r=a", true, &both).is_ok());
+        for (text, is_plus, bindings) in [
+            ("y,,n=u,r=a", false, &both),
+            ("y,,n=u,r=a", true, &both),
+            ("n,,n=u,r=a", true, &both),
+            ("p=tls-server-end-point,,n=u,r=a", false, &both),
+            ("p=tls-server-end-point,,n=u,r=a", true, &named("", "b")),
+            ("p=tls-exporter,,n=u,r=a", true, &named("a", "")),
+            ("p=tls-exporter,,n=u,r=a", true, &none),
+            ("p=tls-unique,,n=u,r=a", true, &both),
+        ] {
+            assert_eq!(parse(text, is_plus, bindings), Err(SaslError::Binding), "{text}");
+        }
         for text in [
             "",
             "n",
@@ -409,7 +447,7 @@ mod tests {
             "n,b,n=u,r=a",
             "n,,r=a,n=u",
         ] {
-            assert_eq!(parse(text, false, false), Err(SaslError::Syntax), "{text}");
+            assert_eq!(parse(text, false, &none), Err(SaslError::Syntax), "{text}");
         }
     }
 

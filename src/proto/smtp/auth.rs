@@ -38,7 +38,7 @@ impl<R: Receipt> Smtp<R> {
     pub(super) fn channel(&self) -> Channel {
         Channel {
             is_private: self.is_tls || self.allows_plaintext,
-            has_binding: self.binding.is_some(),
+            has_binding: self.bindings.is_some(),
             has_certificate: self.has_certificate,
         }
     }
@@ -78,7 +78,7 @@ impl<R: Receipt> Smtp<R> {
             return self.refuse(reply, out);
         };
         let initial = Some(initial).filter(|initial| !initial.is_empty());
-        let (exchange, step) = Exchange::begin(mechanism, initial, self.binding.as_deref());
+        let (exchange, step) = Exchange::begin(mechanism, initial, self.bindings.as_deref());
         self.sasl_step(exchange, step, out);
     }
 
@@ -124,6 +124,7 @@ impl<R: Receipt> Smtp<R> {
     pub(super) fn authenticated(&mut self, out: &mut Actions<Question>) {
         self.state = State::Command;
         self.is_authenticated = true;
+        self.bindings = None;
         self.errors = 0;
         out.deadline = Some(Deadline::Seconds(limits::COMMAND_SECONDS));
         self.say(reply::AUTHENTICATED, out);
@@ -138,7 +139,9 @@ impl<R: Receipt> Smtp<R> {
         self.state = State::Command;
         // The session may have delayed the answer: the peer's time begins anew.
         out.deadline = Some(Deadline::Seconds(limits::LOGIN_SECONDS));
-        match exchange.refused() {
+        // A token that nobody could judge may be a good one.
+        let is_no = matches!(refusal, AuthRefusal::Credentials);
+        match exchange.refused(&self.config.token_refusal).filter(|_| is_no) {
             Some(challenge) => self.sasl_step(exchange, Step::Challenge(challenge), out),
             None => self.auth_failed(refusal, out),
         }
@@ -152,15 +155,14 @@ impl<R: Receipt> Smtp<R> {
         self.say(refusal.reply(), out);
     }
 
-    pub(super) fn go_on_with(
+    pub(super) fn go_on(
         &mut self,
         mut exchange: Exchange,
-        verifier: crate::proto::sasl::scram::Verifier,
-        nonce: &str,
         out: &mut Actions<Question>,
+        answer: impl FnOnce(&mut Exchange) -> Step,
     ) {
         self.state = State::Command;
-        let step = exchange.verifier(verifier, nonce);
+        let step = answer(&mut exchange);
         self.sasl_step(exchange, step, out);
     }
 

@@ -129,6 +129,8 @@ pub enum CommitRefusal {
     ManyFrom,
     /// Larger than allowed, found out at the end.
     TooBig,
+    /// The submitter has sent as much as it may, for now.
+    TooMany,
     /// Refused for good by policy.
     Rejected {
         /// Enhanced status code of class 5: subject and detail, such as `(7, 1)`.
@@ -182,6 +184,7 @@ impl CommitRefusal {
             Self::Loop => b"554 5.4.6 Too many hops, this message goes in circles\r\n",
             Self::ManyFrom => b"550 5.6.0 More than one From field\r\n",
             Self::TooBig => TOO_BIG,
+            Self::TooMany => TOO_MANY_FOR_NOW,
             Self::Rejected { status, text } => return write_policy(*status, text, wire),
         });
     }

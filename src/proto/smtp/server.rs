@@ -10,8 +10,9 @@ use super::reply::{self, AuthRefusal, BeginRefusal, CommitRefusal, RecipientRefu
 use super::{data, limits};
 use crate::model::{Envelope, ForwardPath, RecipientDsn};
 use crate::proto::line::{Line, LineReader};
+use crate::proto::sasl::Bindings;
 use crate::proto::sasl::scram::Verifier;
-use crate::proto::sasl::{Exchange, Mechanisms, RESPONSE_BYTES_MAX, Request};
+use crate::proto::sasl::{Exchange, Mechanisms, RESPONSE_BYTES_MAX, Request, TokenRefusal};
 use crate::proto::session::{self, Cause, Ending, LineProtocol, Moment};
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol, Receipt};
 use std::marker::PhantomData;
@@ -52,6 +53,8 @@ pub struct Config {
     pub idle_commands_max: Option<u32>,
     /// SASL mechanisms for submission. Each connection is offered those that suit it.
     pub mechanisms: Mechanisms,
+    /// What whose token is refused is told.
+    pub token_refusal: TokenRefusal,
 }
 
 impl Config {
@@ -68,6 +71,7 @@ impl Config {
             unknown_recipients_max: Some(limits::UNKNOWN_RECIPIENTS_MAX),
             idle_commands_max: Some(limits::IDLE_COMMANDS_MAX),
             mechanisms: Mechanisms::PASSWORDS,
+            token_refusal: TokenRefusal::default(),
         }
     }
 }
@@ -83,7 +87,7 @@ pub enum Question {
     /// Is [`Smtp::candidate`] acceptable as a recipient of [`Smtp::envelope`]? Answered with [`Answer::Recipient`].
     MayReceive,
     /// What about [`Smtp::take_request`]? Answered with [`Answer::Authenticated`], [`Answer::AuthRefused`] or, to
-    /// [`Request::Verifier`], [`Answer::Verifier`].
+    /// [`Request::Verifier`], [`Answer::Verifier`], to [`Request::Proof`], [`Answer::Proven`].
     Authenticate,
     /// The end of data was reached and the body is whole: commit it for [`Smtp::envelope`] (or
     /// [`Smtp::take_envelope`]). Answered with [`Answer::Committed`]; by [`Role::Lmtp`] also with
@@ -110,6 +114,8 @@ pub enum Answer<R> {
     AuthRefused(AuthRefusal),
     /// To [`Question::Authenticate`]: what is kept of the password, and this side's nonce.
     Verifier(Box<Verifier>, String),
+    /// To [`Question::Authenticate`]: whoever has proven the password may log in.
+    Proven,
     /// To [`Question::Commit`]: proof, or why there is none. For all recipients.
     Committed(Result<R, CommitRefusal>),
     /// To [`Question::Commit`] of [`Role::Lmtp`]: the same for each accepted forward-path, in their order.
@@ -165,7 +171,7 @@ pub struct Smtp<R> {
     /// See [`Smtp::with_plaintext`].
     pub(super) allows_plaintext: bool,
     /// The name of the TLS channel.
-    pub(super) binding: Option<Box<[u8]>>,
+    pub(super) bindings: Option<Box<Bindings>>,
     pub(super) has_certificate: bool,
     pub(super) is_authenticated: bool,
     /// What [`Question::Authenticate`] is about.
@@ -201,7 +207,7 @@ impl<R: Receipt> Smtp<R> {
             pipelining_was_offered: false,
             is_tls: false,
             allows_plaintext: false,
-            binding: None,
+            bindings: None,
             has_certificate: false,
             is_authenticated: false,
             request: None,
@@ -438,8 +444,8 @@ impl<R: Receipt> Protocol for Smtp<R> {
         session::handle(self, event, out)
     }
 
-    fn name_channel(&mut self, binding: Option<&[u8]>, has_certificate: bool) {
-        self.binding = binding.map(Into::into);
+    fn name_channel(&mut self, bindings: Bindings, has_certificate: bool) {
+        self.bindings = bindings.kept(self.config.mechanisms);
         self.has_certificate = has_certificate;
     }
 }
@@ -521,7 +527,10 @@ impl<R: Receipt> LineProtocol for Smtp<R> {
             return match answer {
                 Answer::Authenticated => self.authenticated(out),
                 Answer::AuthRefused(refusal) => self.auth_refused(exchange, refusal, out),
-                Answer::Verifier(verifier, nonce) => self.go_on_with(exchange, *verifier, &nonce, out),
+                Answer::Verifier(verifier, nonce) => {
+                    self.go_on(exchange, out, |exchange| exchange.verifier(*verifier, &nonce));
+                }
+                Answer::Proven => self.go_on(exchange, out, Exchange::proven),
                 _ => self.close_with(reply::CONFUSED, out),
             };
         }

@@ -135,7 +135,7 @@ impl<S: Services> Session<S> {
         found.map_err(of_stop)?.ok_or_else(gone)
     }
 
-    fn check_append(&self, mailbox: &MailboxName, bytes: u64) -> Result<(), Refusal> {
+    pub(super) fn check_append(&self, mailbox: &MailboxName, bytes: u64) -> Result<(), Refusal> {
         let seen = self.services.store().account(self.account.id, |account| {
             (account.names.contains_key(mailbox), account.bytes_used)
         });
@@ -238,6 +238,18 @@ impl<E: Environment> Upload<E> {
     pub fn add_octets(&mut self, bytes: u64) -> u64 {
         self.message.size = self.message.size.saturating_add(bytes);
         self.message.size
+    }
+
+    /// Where they go.
+    pub fn mailbox(&self) -> &MailboxName {
+        &self.mailbox
+    }
+
+    /// What the mailbox grows by if they are kept as they are now.
+    pub fn octets_added(&self) -> u64 {
+        let freed = self.replaces.map_or(0, |(_, bytes)| bytes);
+        let whole = self.whole_bytes.saturating_add(self.message.size);
+        whole.saturating_sub(freed)
     }
 
     /// Ends the message that was coming and begins `message`; the octets of those before it.

@@ -1,7 +1,7 @@
 //! CATENATE (RFC 4469): parts of stored messages become parts of a new one.
 //!
 //! Invariants: octets are copied unchanged, and nothing is marked as read by it; a URL that names nothing here is refused
-//! with itself, and with it the whole message; the message stays within the limit for messages, part by part.
+//! with itself, and with it the whole message; the message stays within the limit for messages and within the quota, part by part.
 //! Limits: [`PIECE_BYTES`] of a part are in memory at a time, beside what taking a message apart needs.
 //! Not here: URLs as text (`proto::imap::url`), the parts' literals (`append`).
 
@@ -42,10 +42,12 @@ impl<S: Services> Session<S> {
         let Some(upload) = &mut self.upload else {
             return Err(Refusal::new(Code::ServerBug, "There is no message"));
         };
-        match upload.add_octets(bytes) {
-            sum if sum <= most => Ok(()),
-            _ => Err(Refusal::new(Code::TooBig, "The message is too big")),
+        if upload.add_octets(bytes) > most {
+            return Err(Refusal::new(Code::TooBig, "The message is too big"));
         }
+        // Before it is read and written: what has no room must not cost the disk anything either.
+        let (mailbox, wanted) = (upload.mailbox().clone(), upload.octets_added());
+        self.check_append(&mailbox, wanted)
     }
 
     async fn append_url(&mut self, text: &[u8]) -> Result<(), Refusal> {

@@ -16,6 +16,7 @@ use crate::proto::imap::types::CommandBody;
 use crate::proto::imap::{
     Answer, Channel, Code, Completion, Imap, LoginRefusal, Question, Status, Transition,
 };
+use crate::proto::sasl::Bindings;
 use crate::proto::{Event, Protocol};
 use crate::session::pipe::Pipe;
 use crate::store::CommitReceipt;
@@ -40,6 +41,7 @@ pub struct Moved<P: Pipe> {
     carry: Vec<u8>,
     imap: Imap<CommitReceipt>,
     deadline: Option<Instant>,
+    certificate: Option<Box<[u8]>>,
     account: Account,
 }
 
@@ -58,8 +60,10 @@ pub fn serve<P: Pipe, S: Services>(
         link: Link::new(pipe, Vec::new(), None),
         session: None,
         services,
+        certificate: None,
         is_stopping: false,
     });
+    driver.name_channel();
     driver.tell(Event::Opened);
     driver.run()
 }
@@ -78,6 +82,7 @@ pub fn resume<P: Pipe, S: Services>(
         link: Link::new(pipe, moved.carry, moved.deadline),
         session: None,
         services,
+        certificate: moved.certificate,
         is_stopping: false,
     });
     let beginning = Box::pin(driver.begun(moved.account));
@@ -91,6 +96,8 @@ pub(super) struct Driver<P: Pipe, S: Services> {
     /// Once logged in.
     session: Option<Session<S>>,
     services: Rc<S>,
+    /// The peer's (DER), which an authority that we trust vouches for.
+    certificate: Option<Box<[u8]>>,
     /// The core knows of the shutdown.
     is_stopping: bool,
 }
@@ -249,17 +256,32 @@ impl<P: Pipe, S: Services> Driver<P, S> {
         };
         self.link.pipe.set_deadline(self.link.deadline);
         self.link.pipe.start_tls(config).await?;
+        self.name_channel();
         self.imap.handle(Event::TlsReady, &mut self.link.actions);
         Ok(Next::Go)
+    }
+
+    fn name_channel(&mut self) {
+        let Some(names) = self.link.pipe.take_names() else {
+            return;
+        };
+        self.certificate = names.client;
+        let bindings = Bindings {
+            end_point: names.end_point.map(|name| name.as_ref().into()),
+            exporter: names.exporter,
+        };
+        self.imap.name_channel(bindings, self.certificate.is_some());
     }
 
     /// Boxed where it is called: what a command needs while it runs must not be part of every idle session.
     async fn answer(&mut self, question: Question) -> Result<Next, Lost> {
         let answer = match question {
             Question::Authenticate(request) => {
-                match self.services.authenticate(&request, self.link.pipe.peer()).await {
+                let (peer, certificate) = (self.link.pipe.peer(), self.certificate.as_deref());
+                match self.services.authenticate(&request, peer, certificate).await {
                     AuthVerdict::Refused(refusal) => Answer::Refused(refusal),
                     AuthVerdict::Verifier(verifier, nonce) => Answer::Verifier(verifier, nonce),
+                    AuthVerdict::Proven => Answer::Proven,
                     AuthVerdict::Account(account) if self.is_local(&account) => {
                         self.begin_session(account).await
                     }
@@ -368,6 +390,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             connection: self.link.pipe.detach(),
             imap: self.imap,
             deadline: self.link.deadline,
+            certificate: self.certificate,
             account,
         }))
     }

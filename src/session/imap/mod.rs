@@ -81,7 +81,13 @@ pub trait Services: Pace + 'static {
     /// May this peer send its password in clear?
     fn is_plaintext_login_allowed(&self, peer: SocketAddr) -> bool;
     /// Are these right? Takes its time when they are not (delays and limits are its own), never blocks the core.
-    fn authenticate(&self, request: &Request, peer: SocketAddr) -> impl Future<Output = AuthVerdict>;
+    /// `certificate`: the peer's (DER), if it showed one.
+    fn authenticate(
+        &self,
+        request: &Request,
+        peer: SocketAddr,
+        certificate: Option<&[u8]>,
+    ) -> impl Future<Output = AuthVerdict>;
     /// What FETCH answered of this core's messages lately.
     fn digests(&self) -> &RefCell<Digests>;
     /// Told once, when the server stops.
@@ -94,5 +100,7 @@ pub enum AuthVerdict {
     Account(Account),
     /// The exchange goes on with what is kept of the password, and this nonce.
     Verifier(Box<Verifier>, String),
+    /// Whoever has proven the password may log in.
+    Proven,
     Refused(LoginRefusal),
 }

@@ -173,6 +173,7 @@ impl Table {
                 let verifier = Verifier::of_password(hash, "pencil", salt, iterations).expect("letters");
                 Answer::Verifier(Box::new(verifier), "3rfcNHYJY1ZVvWVs7j".to_owned())
             }
+            Question::Authenticate(Request::Proof(outcome)) if outcome.is_proven() => Answer::Proven,
             Question::Authenticate(Request::Scram(outcome)) if outcome.is_proven() => Answer::Authenticated,
             Question::Authenticate(request) => {
                 let is_alice = matches!(&request, Request::Password(credentials)

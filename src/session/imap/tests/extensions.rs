@@ -218,6 +218,10 @@ fn catenate_is_refused_whole() {
         let answer = a.tagged(&mut world, &format!("APPEND INBOX CATENATE ({parts})"));
         assert!(answer.starts_with(code), "{parts}: {answer}");
     }
+    // Where the room ends is found out there, and not when all of it was read, written and sent.
+    let parts = "URL /Drafts/;UID=1 URL /Drafts/;UID=1 TEXT {1}";
+    let answer = a.tagged(&mut world, &format!("APPEND INBOX CATENATE ({parts}"));
+    assert!(answer.starts_with("NO [OVERQUOTA]"), "{answer}");
     assert!(
         a.ok(&mut world, "STATUS INBOX (MESSAGES)")
             .has("* STATUS INBOX (MESSAGES 0)")

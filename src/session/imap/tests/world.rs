@@ -103,7 +103,12 @@ impl Services for TestServices {
     fn is_plaintext_login_allowed(&self, _peer: SocketAddr) -> bool {
         true
     }
-    async fn authenticate(&self, request: &Request, _peer: SocketAddr) -> AuthVerdict {
+    async fn authenticate(
+        &self,
+        request: &Request,
+        _peer: SocketAddr,
+        _certificate: Option<&[u8]>,
+    ) -> AuthVerdict {
         let id = match request {
             Request::Password(credentials) if credentials.secret.expose() == b"secret" => {
                 credentials.login.parse().ok()
