@@ -142,6 +142,7 @@ fn place_mailbox(image: &mut AccountImage, head: &MailboxHead) -> io::Result<Mai
         uid_next: head.uid_next.max(1),
         special_use: None,
         highest_mod_seq: ModSeq(1),
+        metadata: crate::store::Metadata::new(),
     });
     Ok(id)
 }

@@ -8,7 +8,7 @@ use super::invalid;
 use crate::base::clock::UnixMillis;
 use crate::model::{AccountId, MailboxId, MailboxName, ModSeq, SpecialUse, UidValidity};
 use crate::proto::imap::types::InternalDate;
-use crate::store::{AccountImage, MailboxImage};
+use crate::store::{AccountImage, MailboxImage, Metadata};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -29,6 +29,9 @@ pub struct Sidecar {
     next_uid_validity: u32,
     subscriptions: Vec<String>,
     mailboxes: Vec<Mailbox>,
+    /// The account's own; octets by entry. Older exports have none, here as below.
+    #[serde(default)]
+    metadata: BTreeMap<String, Vec<u8>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,6 +45,8 @@ struct Mailbox {
     special_use: u8,
     highest_mod_seq: u64,
     messages: Vec<Message>,
+    #[serde(default)]
+    metadata: BTreeMap<String, Vec<u8>>,
 }
 
 /// What is known of a message beside its file.
@@ -70,6 +75,20 @@ impl Message {
     }
 }
 
+fn octets_of(metadata: &Metadata) -> BTreeMap<String, Vec<u8>> {
+    let entries = metadata.iter();
+    entries
+        .map(|(name, value)| (name.clone(), value.to_vec()))
+        .collect()
+}
+
+fn metadata_of(octets: &BTreeMap<String, Vec<u8>>) -> Metadata {
+    let entries = octets.iter();
+    entries
+        .map(|(name, value)| (name.clone(), value.clone().into()))
+        .collect()
+}
+
 impl Sidecar {
     /// Of an account without its messages.
     #[must_use]
@@ -82,6 +101,7 @@ impl Sidecar {
             next_uid_validity: image.next_uid_validity,
             subscriptions: image.subscriptions.iter().map(ToString::to_string).collect(),
             mailboxes: Vec::new(),
+            metadata: octets_of(&image.metadata),
         }
     }
 
@@ -96,6 +116,7 @@ impl Sidecar {
             special_use: image.special_use.map_or(0, |role| role as u8),
             highest_mod_seq: image.highest_mod_seq.0,
             messages,
+            metadata: octets_of(&image.metadata),
         });
     }
 
@@ -145,6 +166,7 @@ impl Sidecar {
                 uid_next: mailbox.uid_next,
                 special_use: SpecialUse::from_number(mailbox.special_use),
                 highest_mod_seq: ModSeq(mailbox.highest_mod_seq),
+                metadata: metadata_of(&mailbox.metadata),
             })
         };
         Ok(AccountImage {
@@ -152,6 +174,7 @@ impl Sidecar {
             mailboxes: self.mailboxes.iter().map(mailbox).collect::<io::Result<_>>()?,
             subscriptions: self.subscriptions.iter().map(name).collect::<io::Result<_>>()?,
             highest_mod_seq: ModSeq(self.highest_mod_seq),
+            metadata: metadata_of(&self.metadata),
             next_mailbox: self.next_mailbox,
             next_uid_validity: self.next_uid_validity,
         })

@@ -29,6 +29,7 @@ fn account(mailboxes: &[&str], subscriptions: &[&str]) -> AccountState {
                 graves_from: ModSeq(0),
                 changes: Default::default(),
                 recent_from: Default::default(),
+                metadata: Default::default(),
             },
         );
     }

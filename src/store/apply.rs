@@ -17,6 +17,7 @@ use crate::model::{
     AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SegmentId, Uid, UidValidity,
 };
 use crate::proto::imap::types::StoreOperation;
+use bytes::Bytes;
 use std::collections::HashMap;
 
 /// Where a record lies and which one of its partition it is.
@@ -94,6 +95,11 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
             }
             Ok(Outcome::Done)
         }
+        Record::Metadata {
+            account,
+            mailbox,
+            entries,
+        } => set_metadata(account_of(state, *account)?, *mailbox, entries),
         Record::Message(message) => add_message(state, place, message),
         Record::StoreFlags {
             account,
@@ -271,6 +277,31 @@ fn delete_mailbox(
     Ok(Outcome::Done)
 }
 
+fn set_metadata(
+    account: &mut AccountState,
+    mailbox: Option<MailboxId>,
+    entries: &[(String, Option<Bytes>)],
+) -> Result<Outcome, Malformed> {
+    let (name, metadata) = match mailbox {
+        Some(id) => {
+            let mailbox = mailbox_of(account, id)?;
+            (Some(mailbox.name.clone()), &mut mailbox.metadata)
+        }
+        None => (None, &mut account.metadata),
+    };
+    for (entry, value) in entries {
+        match value {
+            Some(value) => metadata.insert(entry.clone(), value.clone()),
+            None => metadata.remove(entry),
+        };
+    }
+    account.changes.push(AccountChange::Metadata {
+        mailbox: name,
+        entries: entries.iter().map(|(entry, _)| entry.clone()).collect(),
+    });
+    Ok(Outcome::Done)
+}
+
 fn forget_graves(account: &mut AccountState, id: MailboxId, up_to: ModSeq) {
     let is_kept = |grave: &Grave| grave.mod_seq > up_to;
     if let Some(mailbox) = account.mailboxes.get_mut(&id) {
@@ -385,6 +416,8 @@ fn rename_inbox(
     }
     let (uid_next, keywords) = (inbox.uid_next, inbox.keywords.clone());
     let recent_from = inbox.recent_from.get();
+    // INBOX stays and keeps what is said about it; the new mailbox begins with the same.
+    let metadata = inbox.metadata.clone();
     let target = mailbox_of(account, to)?;
     if !target.rows.is_empty() || target.uid_next != 1 {
         return Err(Malformed("INBOX is renamed to a mailbox that is not new"));
@@ -399,6 +432,7 @@ fn rename_inbox(
     }
     (target.rows, target.uid_next, target.keywords) = (rows, uid_next, keywords);
     target.recent_from.set(recent_from);
+    target.metadata = metadata;
     Ok(Outcome::Done)
 }
 

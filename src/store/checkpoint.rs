@@ -15,7 +15,7 @@ use crate::disk::BLOCK_BYTES;
 use crate::model::{LogPosition, SegmentId};
 
 /// Version of checkpoint files. One of another version is ignored: the log says the same.
-pub const CHECKPOINT_VERSION: u32 = 5;
+pub const CHECKPOINT_VERSION: u32 = 6;
 
 /// Bytes of a slice's header.
 pub const SLICE_HEADER_BYTES: usize = 32;

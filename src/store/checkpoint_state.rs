@@ -7,9 +7,12 @@
 
 use super::apply::spool_entry;
 use super::codec::{Malformed, Reader, put_bytes, put_u8, put_u16, put_u32, put_u64, put_varint};
-use super::record::{Record, SpoolRecipient, key, keywords, kind, name, put_key, put_keywords, special_use};
+use super::record::{
+    Record, SpoolRecipient, key, keywords, kind, metadata, name, put_key, put_keywords, put_metadata,
+    special_use,
+};
 use super::scan::LogName;
-use super::state::{AccountState, BuriedMailbox, Grave, KEYWORDS_MAX, MailboxState, MessageRow};
+use super::state::{AccountState, BuriedMailbox, Grave, KEYWORDS_MAX, MailboxState, MessageRow, Metadata};
 use super::{SpoolEntry, SpoolKey};
 use crate::base::clock::UnixMillis;
 use crate::model::{
@@ -124,13 +127,19 @@ pub fn account_bytes(account: &AccountState) -> usize {
     let mailboxes = account.mailboxes.values().map(|mailbox| {
         let keywords: usize = mailbox.keywords.iter().map(|k| k.as_str().len() + 2).sum();
         let rows = mailbox.rows.len() * ROW_BYTES + mailbox.graves.len() * GRAVE_BYTES;
-        64 + mailbox.name.as_str().len() + keywords + rows
+        64 + mailbox.name.as_str().len() + keywords + rows + metadata_bytes(&mailbox.metadata)
     });
     let buried = account.buried.iter().map(|mailbox| {
         let keywords: usize = mailbox.keywords.iter().map(|k| k.as_str().len() + 2).sum();
         24 + mailbox.name.as_str().len() + keywords + mailbox.graves.len() * GRAVE_BYTES
     });
-    64 + names + mailboxes.sum::<usize>() + buried.sum::<usize>()
+    64 + names + mailboxes.sum::<usize>() + buried.sum::<usize>() + metadata_bytes(&account.metadata)
+}
+
+/// As [`account_bytes`], of metadata.
+pub fn metadata_bytes(metadata: &Metadata) -> usize {
+    let entries = metadata.iter().map(|(name, value)| name.len() + value.len() + 12);
+    4 + entries.sum::<usize>()
 }
 
 /// Appends one account.
@@ -156,6 +165,7 @@ pub fn put_account(out: &mut Vec<u8>, account: &AccountState) {
         put_keywords(out, &mailbox.keywords);
         put_graves(out, &mailbox.graves);
     }
+    put_metadata(out, &account.metadata);
 }
 
 fn put_graves(out: &mut Vec<u8>, graves: &[Grave]) {
@@ -230,6 +240,7 @@ fn put_mailbox(out: &mut Vec<u8>, name: &MailboxName, mailbox: &MailboxState) {
     put_rows(out, &mailbox.rows);
     put_u64(out, mailbox.graves_from.0);
     put_graves(out, &mailbox.graves);
+    put_metadata(out, &mailbox.metadata);
 }
 
 /// See [`put_account`].
@@ -261,6 +272,7 @@ pub fn account(input: &mut Reader<'_>) -> Result<AccountState, Malformed> {
             graves: graves(input)?,
         });
     }
+    account.metadata = metadata(input)?;
     Ok(account)
 }
 
@@ -283,6 +295,7 @@ fn mailbox(input: &mut Reader<'_>) -> Result<MailboxState, Malformed> {
     }
     mailbox.graves_from = ModSeq(input.u64()?);
     mailbox.graves = graves(input)?;
+    mailbox.metadata = metadata(input)?;
     Ok(mailbox)
 }
 

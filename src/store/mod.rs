@@ -82,7 +82,7 @@ pub use recovery::{OpenError, Recovered, RecoveryReport, StoreSeed, recover, rec
 pub use restore::{AccountImage, MailboxImage, MessageImage, RestoreError, Restorer};
 pub use segment::FORMAT_VERSION;
 pub use state::{
-    AccountState, BuriedMailbox, ChangeLog, Grave, INBOX_ID, KEYWORDS_MAX, MailboxState, MessageRow,
+    AccountState, BuriedMailbox, ChangeLog, Grave, INBOX_ID, KEYWORDS_MAX, MailboxState, MessageRow, Metadata,
 };
 pub use types::{
     AccountChange, Change, ChunkRef, CommitReceipt, Delivery, Environment, LocalRecipient, MailboxChange,

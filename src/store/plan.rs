@@ -348,6 +348,7 @@ impl Planner<'_> {
             Change::RenameMailbox { from, to } if from.is_inbox() => scope.rename_inbox(&to)?,
             Change::RenameMailbox { from, to } => scope.rename(&from, to)?,
             Change::Subscribe { name, subscribed } => scope.subscribe(name, subscribed)?,
+            Change::SetMetadata { mailbox, entries } => scope.set_metadata(mailbox, entries)?,
             Change::StoreFlags {
                 mailbox,
                 operation,
@@ -536,6 +537,10 @@ pub fn change_bytes_max(change: &Change, uids: &UidSet) -> usize {
         + match change {
             Change::CreateMailbox { name, .. } | Change::Subscribe { name, .. } => name_bytes(name),
             Change::RenameMailbox { to, .. } => 2 * name_bytes(to),
+            Change::SetMetadata { entries, .. } => entries
+                .iter()
+                .map(|(name, value)| 32 + name.len() + value.as_ref().map_or(0, bytes::Bytes::len))
+                .sum(),
             Change::StoreFlags { keywords, .. } => keywords_bytes(keywords),
             Change::Append { messages, .. } => messages
                 .iter()

@@ -12,6 +12,7 @@ use super::record::Record;
 use super::state::{AccountState, INBOX_ID};
 use crate::base::clock::UnixMillis;
 use crate::model::{AccountId, Keyword, MailboxId, MailboxName, SpecialUse, Uid, UidValidity};
+use bytes::Bytes;
 
 /// One change to one account being planned.
 pub struct Scope<'a> {
@@ -174,6 +175,23 @@ impl Scope<'_> {
             account: self.id,
             name,
             subscribed,
+        });
+        Ok(())
+    }
+
+    /// Limits are whoever asks': what is in flight may exceed them by a few.
+    pub fn set_metadata(
+        &mut self,
+        mailbox: Option<MailboxId>,
+        entries: Vec<(String, Option<Bytes>)>,
+    ) -> Result<(), StoreError> {
+        if let Some(mailbox) = mailbox {
+            self.account.mailbox(self.durable, mailbox)?;
+        }
+        self.finish(Record::Metadata {
+            account: self.id,
+            mailbox,
+            entries,
         });
         Ok(())
     }

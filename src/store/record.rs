@@ -7,6 +7,7 @@
 use super::codec::{
     Malformed, Reader, UidSet, put_bytes, put_u8, put_u16, put_u32, put_u64, put_uids, put_varint,
 };
+use super::state::Metadata;
 use super::{ChunkRef, SpoolKey};
 use crate::base::clock::UnixMillis;
 use crate::model::{
@@ -74,8 +75,10 @@ pub mod kind {
     pub const PARTITION_ENDS: u8 = 27;
     /// [`super::Record::Undeleted`]
     pub const UNDELETED: u8 = 28;
+    /// [`super::Record::Metadata`]
+    pub const METADATA: u8 = 29;
     /// The highest that is known.
-    pub const LAST: u8 = UNDELETED;
+    pub const LAST: u8 = METADATA;
 }
 
 /// The first bytes of a chunk's payload, before its piece of the body: for whoever salvages a damaged store.
@@ -207,6 +210,12 @@ pub enum Record {
         name: MailboxName,
         subscribed: bool,
     },
+    /// Entries of a mailbox, or of the account itself, get these values, or none (RFC 5464).
+    Metadata {
+        account: AccountId,
+        mailbox: Option<MailboxId>,
+        entries: Vec<(String, Option<Bytes>)>,
+    },
     Message(Box<MessageRecord>),
     StoreFlags {
         account: AccountId,
@@ -316,6 +325,7 @@ impl Record {
             | Self::MailboxRenamed { account, .. }
             | Self::InboxRenamed { account, .. }
             | Self::Subscription { account, .. }
+            | Self::Metadata { account, .. }
             | Self::StoreFlags { account, .. }
             | Self::Expunge { account, .. }
             | Self::GravesForgotten { account, .. }
@@ -345,6 +355,7 @@ impl Record {
             | Self::MailboxRenamed { account, .. }
             | Self::InboxRenamed { account, .. }
             | Self::Subscription { account, .. }
+            | Self::Metadata { account, .. }
             | Self::StoreFlags { account, .. }
             | Self::Expunge { account, .. }
             | Self::GravesForgotten { account, .. }
@@ -375,6 +386,7 @@ impl Record {
             Self::InboxRenamed { at: None, .. } => kind::INBOX_RENAMED,
             Self::InboxRenamed { .. } => kind::INBOX_RENAMED_DATED,
             Self::Subscription { .. } => kind::SUBSCRIPTION,
+            Self::Metadata { .. } => kind::METADATA,
             Self::Message(_) => kind::MESSAGE,
             Self::StoreFlags {
                 unchanged_since: None,
@@ -452,6 +464,21 @@ impl Record {
                 put_u64(out, account.0);
                 put_u8(out, u8::from(*subscribed));
                 put_bytes(out, name.as_str().as_bytes());
+            }
+            Self::Metadata {
+                account,
+                mailbox,
+                entries,
+            } => {
+                put_account_mailbox(out, *account, mailbox.unwrap_or(NO_MAILBOX));
+                put_varint(out, entries.len() as u64);
+                for (name, value) in entries {
+                    put_bytes(out, name.as_bytes());
+                    put_u8(out, u8::from(value.is_some()));
+                    if let Some(value) = value {
+                        put_bytes(out, value);
+                    }
+                }
             }
             Self::Message(message) => encode_message(message, out),
             Self::StoreFlags {
@@ -634,6 +661,11 @@ impl Record {
                     subscribed,
                 }
             }
+            kind::METADATA => Self::Metadata {
+                account: account(input)?,
+                mailbox: Some(mailbox(input)?).filter(|mailbox| *mailbox != NO_MAILBOX),
+                entries: entries(input)?,
+            },
             kind::MESSAGE => Self::Message(Box::new(decode_message(input)?)),
             kind::STORE_FLAGS | kind::STORE_FLAGS_UNCHANGED => Self::StoreFlags {
                 account: account(input)?,
@@ -715,6 +747,47 @@ impl Record {
             kind::SEAL => Self::Seal { by: input.u32()? },
             _ => return Err(Malformed("a kind of record this version does not know")),
         })
+    }
+}
+
+/// Stands for the account itself where a record has metadata.
+const NO_MAILBOX: MailboxId = MailboxId(0);
+
+fn entries(input: &mut Reader<'_>) -> Result<Vec<(String, Option<Bytes>)>, Malformed> {
+    let count = input.count(2)?;
+    let entry = |_| {
+        let name = input.text()?.to_owned();
+        let value = if boolean(input)? {
+            Some(Bytes::copy_from_slice(input.bytes()?))
+        } else {
+            None
+        };
+        Ok((name, value))
+    };
+    (0..count).map(entry).collect()
+}
+
+/// Appends metadata.
+pub fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
+    put_varint(out, metadata.len() as u64);
+    for (name, value) in metadata {
+        put_bytes(out, name.as_bytes());
+        put_bytes(out, value);
+    }
+}
+
+/// See [`put_metadata`].
+pub fn metadata(input: &mut Reader<'_>) -> Result<Metadata, Malformed> {
+    let count = input.count(2)?;
+    let mut metadata = Metadata::new();
+    for _ in 0..count {
+        let name = input.text()?.to_owned();
+        metadata.insert(name, Bytes::copy_from_slice(input.bytes()?));
+    }
+    if metadata.len() == count {
+        Ok(metadata)
+    } else {
+        Err(Malformed("a metadata entry twice"))
     }
 }
 

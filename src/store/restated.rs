@@ -7,7 +7,7 @@
 //! Limits: one account is encoded at once however many messages it has (about 30 bytes each).
 
 use super::codec::{Malformed, Reader, put_bytes, put_u8, put_u32, put_u64, put_varint};
-use super::record::{keywords, name, put_keywords, special_use};
+use super::record::{keywords, metadata, name, put_keywords, put_metadata, special_use};
 use super::state::{AccountState, BuriedMailbox, Grave, KEYWORDS_MAX, MailboxState, MessageRow};
 use crate::base::clock::UnixMillis;
 use crate::model::{AccountId, Flags, LogPosition, MailboxId, ModSeq, SegmentId, Uid, UidValidity};
@@ -40,6 +40,7 @@ pub fn encode(account: &AccountState) -> Vec<u8> {
         put_keywords(&mut out, &mailbox.keywords);
         put_graves(&mut out, &mailbox.graves);
     }
+    put_metadata(&mut out, &account.metadata);
     out
 }
 
@@ -56,6 +57,7 @@ fn put_mailbox(out: &mut Vec<u8>, mailbox: &MailboxState) {
         before.put(out, row);
     }
     put_graves(out, &mailbox.graves);
+    put_metadata(out, &mailbox.metadata);
 }
 
 fn put_graves(out: &mut Vec<u8>, graves: &[Grave]) {
@@ -95,6 +97,7 @@ pub fn decode(id: AccountId, octets: &[u8]) -> Result<AccountState, Malformed> {
             graves: graves(&mut input)?,
         });
     }
+    account.metadata = metadata(&mut input)?;
     input.finish()?;
     Ok(account)
 }
@@ -125,6 +128,7 @@ fn mailbox(input: &mut Reader<'_>) -> Result<MailboxState, Malformed> {
         mailbox.rows.push(row);
     }
     mailbox.graves = graves(input)?;
+    mailbox.metadata = metadata(input)?;
     Ok(mailbox)
 }
 

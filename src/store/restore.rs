@@ -14,7 +14,7 @@ use super::handle::Store;
 use super::pins::Pin;
 use super::plan::{Chunks, Plan, Planner};
 use super::record::{MessageRecord, Record};
-use super::state::{AccountState, INBOX_ID};
+use super::state::{AccountState, INBOX_ID, Metadata};
 use super::{Body, BodyWriter, Environment, StoreError};
 use crate::base::clock::UnixMillis;
 use crate::model::{AccountId, Flags, Keyword, MailboxId, MailboxName, ModSeq, SpecialUse, Uid, UidValidity};
@@ -35,6 +35,8 @@ pub struct AccountImage {
     pub mailboxes: Vec<MailboxImage>,
     pub subscriptions: BTreeSet<MailboxName>,
     pub highest_mod_seq: ModSeq,
+    /// The account's own.
+    pub metadata: Metadata,
     /// The id that the next new mailbox gets, at least.
     pub next_mailbox: u32,
     /// The UIDVALIDITY that the next new mailbox gets, at least.
@@ -50,6 +52,7 @@ pub struct MailboxImage {
     pub uid_next: u32,
     pub special_use: Option<SpecialUse>,
     pub highest_mod_seq: ModSeq,
+    pub metadata: Metadata,
 }
 
 /// A message without its body.
@@ -92,6 +95,7 @@ impl AccountImage {
             uid_next: mailbox.uid_next,
             special_use: mailbox.special_use,
             highest_mod_seq: mailbox.highest_mod_seq,
+            metadata: mailbox.metadata.clone(),
         };
         let mut mailboxes: Vec<MailboxImage> = account.mailboxes.values().map(image).collect();
         mailboxes.sort_unstable_by_key(|mailbox| mailbox.id);
@@ -100,6 +104,7 @@ impl AccountImage {
             mailboxes,
             subscriptions: account.subscriptions.clone(),
             highest_mod_seq: account.highest_mod_seq,
+            metadata: account.metadata.clone(),
             next_mailbox: account.next_mailbox,
             next_uid_validity: account.next_uid_validity,
         }
@@ -186,6 +191,7 @@ impl AccountImage {
         }
         records.extend(self.number_records(&start));
         records.extend(self.subscription_records(&start));
+        records.extend(self.metadata_records());
         records
     }
 
@@ -215,6 +221,22 @@ impl AccountImage {
                 at: None,
             },
         ]
+    }
+
+    fn metadata_records(&self) -> Vec<Record> {
+        let record = |mailbox, metadata: &Metadata| Record::Metadata {
+            account: self.id,
+            mailbox,
+            entries: metadata
+                .iter()
+                .map(|(name, value)| (name.clone(), Some(value.clone())))
+                .collect(),
+        };
+        let of_mailboxes = self.mailboxes.iter().map(|m| (Some(m.id), &m.metadata));
+        let all = of_mailboxes.chain([(None, &self.metadata)]);
+        all.filter(|(_, metadata)| !metadata.is_empty())
+            .map(|(mailbox, metadata)| record(mailbox, metadata))
+            .collect()
     }
 
     fn subscription_records(&self, start: &AccountState) -> Vec<Record> {

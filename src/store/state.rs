@@ -13,6 +13,7 @@ use crate::model::{
     UidValidity,
 };
 use crate::proto::imap::types::InternalDate;
+use bytes::Bytes;
 use smallvec::SmallVec;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -27,6 +28,9 @@ pub const CHANGES_KEPT_MAX: usize = 1024;
 
 /// The id of every account's INBOX.
 pub const INBOX_ID: MailboxId = MailboxId(1);
+
+/// Values of metadata by their entries' names in lower case (RFC 5464 §3.2 compares them without case).
+pub type Metadata = BTreeMap<String, Bytes>;
 
 /// The durable state of one account.
 #[derive(Debug, PartialEq)]
@@ -43,6 +47,8 @@ pub struct AccountState {
     pub highest_mod_seq: ModSeq,
     /// Octets of all its messages; a copy counts again.
     pub bytes_used: u64,
+    /// Of the server, as this account has it.
+    pub metadata: Metadata,
     /// What was in mailboxes that were deleted.
     pub buried: Vec<BuriedMailbox>,
     /// What happened to its mailboxes lately; each mailbox has a log of its messages beside it.
@@ -77,6 +83,7 @@ impl AccountState {
             subscriptions: BTreeSet::new(),
             highest_mod_seq: ModSeq(0),
             bytes_used: 0,
+            metadata: Metadata::new(),
             buried: Vec::new(),
             changes: ChangeLog::default(),
             next_mailbox: INBOX_ID.0,
@@ -134,6 +141,8 @@ pub struct MailboxState {
     pub graves: Vec<Grave>,
     /// What was expunged up to this MODSEQ is forgotten; all that was later has a grave.
     pub graves_from: ModSeq,
+    /// It goes with the mailbox when that is renamed or deleted.
+    pub metadata: Metadata,
     /// What happened lately.
     pub changes: ChangeLog,
     /// The least UID that no session has had for `\Recent` yet. Not durable: after a restart nothing is recent that was
@@ -159,6 +168,7 @@ impl MailboxState {
             highest_mod_seq: ModSeq(0),
             graves: Vec::new(),
             graves_from: ModSeq(0),
+            metadata: Metadata::new(),
             changes: ChangeLog::default(),
             recent_from: Cell::new(1),
         }

@@ -175,6 +175,11 @@ pub enum Change {
         name: MailboxName,
         subscribed: bool,
     },
+    /// Entries of a mailbox, or of the account itself, get these values; those without one are removed.
+    SetMetadata {
+        mailbox: Option<MailboxId>,
+        entries: Vec<(String, Option<Bytes>)>,
+    },
     /// UIDs that are not there any more are passed over.
     StoreFlags {
         mailbox: MailboxId,
@@ -248,6 +253,11 @@ pub enum AccountChange {
     },
     /// Subscribed to or not any more.
     Subscription(MailboxName),
+    /// Entries of a mailbox's metadata were set or removed, or of the account's own.
+    Metadata {
+        mailbox: Option<MailboxName>,
+        entries: Vec<String>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

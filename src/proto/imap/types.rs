@@ -129,12 +129,41 @@ pub enum CommandBody {
         mailbox: MailboxName,
         by_uid: bool,
     },
+    /// RFC 5464 §4.2.
+    GetMetadata {
+        /// `None`: the server.
+        mailbox: Option<MailboxName>,
+        query: MetadataQuery,
+    },
+    /// RFC 5464 §4.3: entries and their new values; without one an entry is removed.
+    SetMetadata {
+        mailbox: Option<MailboxName>,
+        entries: Vec<(String, Option<Vec<u8>>)>,
+    },
     /// RFC 5465.
     Notify(Notify),
     /// RFC 2087/9208.
     GetQuota(String),
     /// RFC 2087/9208.
     GetQuotaRoot(MailboxName),
+}
+
+/// Which entries of metadata are asked for (RFC 5464 §4.2). Names in lower case, since they have no case (§3.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataQuery {
+    pub entries: Vec<String>,
+    /// Longer values are not given, octets.
+    pub max_size: Option<u64>,
+    pub depth: MetadataDepth,
+}
+
+/// How far below an entry others are meant with it (RFC 5464 §4.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum MetadataDepth {
+    #[default]
+    Zero,
+    One,
+    Infinity,
 }
 
 /// NOTIFY (RFC 5465 §3.1).
@@ -280,6 +309,8 @@ pub struct List {
     pub return_special_use: bool,
     /// RETURN (STATUS (…)), RFC 5819.
     pub return_status: SmallVec<[StatusItem; 6]>,
+    /// RETURN (METADATA …), RFC 9590.
+    pub return_metadata: Option<MetadataQuery>,
 }
 
 /// How names of mailboxes travel.

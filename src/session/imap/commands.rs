@@ -62,6 +62,10 @@ impl<S: Services> Session<S> {
                 Ok(Completion::ok("NAMESPACE completed"))
             }
             CommandBody::Status { mailbox, items } => self.status(&mailbox, &items, link.out()),
+            CommandBody::GetMetadata { mailbox, query } => {
+                self.get_metadata(link, mailbox.as_ref(), &query).await
+            }
+            CommandBody::SetMetadata { mailbox, entries } => self.set_metadata(mailbox, entries).await,
             CommandBody::Notify(notify) => self.notify(link, notify).await,
             CommandBody::GetQuota(root) => self.quota(&root, link.out()),
             CommandBody::GetQuotaRoot(mailbox) => self.quota_root(&mailbox, link.out()),

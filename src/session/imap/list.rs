@@ -1,4 +1,4 @@
-//! LIST and LSUB (RFC 9051 §6.3.9, RFC 3501 §6.3.9, RFC 5258, 5819, 6154).
+//! LIST and LSUB (RFC 9051 §6.3.9, RFC 3501 §6.3.9, RFC 5258, 5819, 6154, 9590).
 //!
 //! Invariants: `\HasChildren` or `\HasNoChildren` is always given (RFC 3348), special uses too (RFC 6154 §2 allows it).
 //! Not here: which names match (`mailbox::list`).
@@ -6,6 +6,7 @@
 use super::Services;
 use super::link::Link;
 use super::mailboxes::push_status_of;
+use super::metadata;
 use super::state::{Answered, Session, Stop};
 use crate::mailbox::list::{ListEntry, ListQuery};
 use crate::model::MailboxName;
@@ -13,7 +14,7 @@ use crate::proto::imap::Completion;
 use crate::proto::imap::encode::mailbox::{
     push_child_info_subscribed, push_list, push_list_delimiter_line, push_old_name,
 };
-use crate::proto::imap::types::{List, NameForm, StatusItem};
+use crate::proto::imap::types::{List, MetadataQuery, NameForm, StatusItem};
 use crate::session::pipe::Pipe;
 use smallvec::SmallVec;
 
@@ -24,6 +25,7 @@ struct Style<'a> {
     is_extended: bool,
     shows_subscribed: bool,
     status: &'a [StatusItem],
+    metadata: Option<&'a MetadataQuery>,
     names: NameForm,
 }
 
@@ -42,10 +44,11 @@ impl<S: Services> Session<S> {
             is_extended: list.is_extended,
             shows_subscribed: list.return_subscribed || list.select_subscribed,
             status: &list.return_status,
+            metadata: list.return_metadata.as_ref(),
             names: self.names,
         };
-        self.write_list(link, ListQuery::list(&list), &style).await?;
-        Ok(Completion::ok("LIST completed"))
+        let longest = self.write_list(link, ListQuery::list(&list), &style).await?;
+        Ok(metadata::ended(Completion::ok("LIST completed"), longest))
     }
 
     pub async fn lsub<P: Pipe>(&self, link: &mut Link<P>, reference: &str, pattern: &str) -> Answered {
@@ -58,6 +61,7 @@ impl<S: Services> Session<S> {
             is_extended: false,
             shows_subscribed: false,
             status: &[],
+            metadata: None,
             names: self.names,
         };
         self.write_list(link, ListQuery::lsub(reference, pattern), &style)
@@ -70,8 +74,9 @@ impl<S: Services> Session<S> {
         link: &mut Link<P>,
         mut query: ListQuery,
         style: &Style<'_>,
-    ) -> Result<(), Stop> {
+    ) -> Result<Option<u64>, Stop> {
         let mut entries = Vec::new();
+        let mut longest = None;
         loop {
             let is_more = self.with_account(|account| {
                 let is_more = query.next_slice(account, &mut entries);
@@ -81,12 +86,18 @@ impl<S: Services> Session<S> {
                     if let (Some(state), false) = (state, style.status.is_empty()) {
                         push_status_of(state, style.status, self.names, link.out());
                     }
+                    if let (Some(state), Some(query)) = (state, style.metadata) {
+                        let name = Some(&state.name);
+                        let left_out =
+                            metadata::push_found(name, &state.metadata, query, self.names, link.out());
+                        longest = longest.max(left_out);
+                    }
                 }
                 is_more
             })?;
             link.part_done(&*self.services).await?;
             if !is_more {
-                return Ok(());
+                return Ok(longest);
             }
         }
     }
@@ -105,6 +116,7 @@ pub fn push_event_entry(
         is_extended: true,
         shows_subscribed: true,
         status: &[],
+        metadata: None,
         names,
     };
     push_entry_head(entry, &style, out);

@@ -30,6 +30,7 @@ pub mod link;
 mod list;
 mod mailboxes;
 mod message_limit;
+mod metadata;
 mod multi_search;
 mod notify;
 mod partial;

@@ -1,6 +1,7 @@
 //! NOTIFY (RFC 5465): what a client wants to hear of the selected mailbox, and of the others of its account.
 //!
-//! Owns: which events a client asked for, how far it was told of each mailbox, the STATUS and LIST responses that tell it.
+//! Owns: which events a client asked for, how far it was told of each mailbox, the STATUS, LIST and METADATA responses that
+//! tell it.
 //! Invariants: a client that never gave NOTIFY is told of the selected mailbox as RFC 9051 has it, and of nothing else;
 //! what a session did itself it is not told again (§5); several changes of a mailbox between two looks are one STATUS.
 //! After NOTIFY the selected mailbox is told of as its group says; with none, numbers stay as they are until a command
@@ -18,6 +19,7 @@ use super::state::{Answered, Session, no};
 use crate::mailbox::list::ListEntry;
 use crate::model::{MailboxId, MailboxName, ModSeq, Uid};
 use crate::proto::imap::encode::code::push_status_line;
+use crate::proto::imap::encode::mailbox::push_metadata_change_line;
 use crate::proto::imap::types::{
     EventGroup, Events, FetchItem, MailboxFilter, NameForm, Notify, NotifySet, StatusItem,
 };
@@ -34,6 +36,8 @@ const EVENTS: &[&str] = &[
     "FlagChange",
     "MailboxName",
     "SubscriptionChange",
+    "MailboxMetadataChange",
+    "ServerMetadataChange",
 ];
 
 /// What a client asked for, and how far it was told.
@@ -161,6 +165,21 @@ impl Watch {
                     push_event_entry(&ListEntry::of(account, to), Some(from), names, out);
                 }
             }
+            // RFC 5465 §5.6, §5.7: the names of the entries, without their values.
+            AccountChange::Metadata { mailbox, entries } => {
+                let is_wanted = match mailbox {
+                    Some(name) => self
+                        .groups_of(account, name)
+                        .any(|events| events.mailbox_metadata_change),
+                    None => self
+                        .groups
+                        .iter()
+                        .any(|group| group.events.server_metadata_change),
+                };
+                if is_wanted {
+                    push_metadata_change_line(mailbox.as_ref(), entries, names, out);
+                }
+            }
             AccountChange::Subscription(name) => {
                 // SUBSCRIBED no longer names what was unsubscribed from, and yet this is what it asks for (§6.4).
                 let is_of_subscribed = |group: &EventGroup| {
@@ -244,11 +263,7 @@ impl<S: Services> Session<S> {
                 groups: Vec::new(),
             },
         };
-        let is_unsupported = |group: &EventGroup| {
-            let events = &group.events;
-            events.is_unsupported || events.mailbox_metadata_change || events.server_metadata_change
-        };
-        if groups.iter().any(is_unsupported) {
+        if groups.iter().any(|group| group.events.is_unsupported) {
             return Ok(no(Code::BadEvent(EVENTS), "There are other events only"));
         }
         let watch = self.with_account(|account| Watch::new(groups, account))?;

@@ -10,7 +10,7 @@
 use super::super::turn::Turn;
 use crate::base::oneshot;
 use crate::model::{AccountId, PARTITIONS, Partition, SPOOL_PARTITIONS, SegmentId};
-use crate::store::checkpoint_state::spool_payload;
+use crate::store::checkpoint_state::{metadata_bytes, spool_payload};
 use crate::store::group::Reply;
 use crate::store::handle::Inner;
 use crate::store::plan::{Chunks, Plan, Planner};
@@ -294,10 +294,17 @@ fn restated_bytes_max(account: &AccountState) -> usize {
     let keywords = |all: &[crate::model::Keyword]| all.iter().map(|k| k.as_str().len() + 4).sum::<usize>();
     let mailboxes = account.mailboxes.values().map(|mailbox| {
         let rows = mailbox.rows.len() * ROW + mailbox.graves.len() * GRAVE;
-        80 + mailbox.name.as_str().len() + keywords(&mailbox.keywords) + rows
+        80 + mailbox.name.as_str().len()
+            + keywords(&mailbox.keywords)
+            + rows
+            + metadata_bytes(&mailbox.metadata)
     });
     let buried = account.buried.iter().map(|mailbox| {
         40 + mailbox.name.as_str().len() + keywords(&mailbox.keywords) + mailbox.graves.len() * GRAVE
     });
-    64 + RECORD_BYTES + names + mailboxes.sum::<usize>() + buried.sum::<usize>()
+    64 + RECORD_BYTES
+        + names
+        + mailboxes.sum::<usize>()
+        + buried.sum::<usize>()
+        + metadata_bytes(&account.metadata)
 }

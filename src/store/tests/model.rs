@@ -16,6 +16,7 @@ pub type ModelMessage = (u32, u8, BTreeSet<String>, Vec<u8>);
 pub struct ModelMailbox {
     pub uid_next: u32,
     pub messages: Vec<ModelMessage>,
+    pub metadata: BTreeMap<String, Vec<u8>>,
 }
 
 /// Mailboxes by name. Empty: the account was never touched.
@@ -33,6 +34,7 @@ pub enum Op {
     Create(String),
     Delete(String),
     Rename(String, String),
+    Annotate(String, &'static str, Option<Vec<u8>>),
 }
 
 impl Model {
@@ -58,6 +60,7 @@ impl Model {
         let new = ModelMailbox {
             uid_next: 1,
             messages: Vec::new(),
+            metadata: BTreeMap::new(),
         };
         self.0.entry(name.to_owned()).or_insert(new);
     }
@@ -105,6 +108,13 @@ impl Model {
                 self.0.remove(name);
             }
             Op::Rename(from, to) => self.rename(from, to),
+            Op::Annotate(mailbox, entry, value) => {
+                let mailbox = self.0.get_mut(mailbox).expect("the script knows its mailboxes");
+                mailbox.metadata.remove(*entry);
+                mailbox
+                    .metadata
+                    .extend(value.clone().map(|value| ((*entry).to_owned(), value)));
+            }
         }
     }
 
@@ -142,6 +152,7 @@ impl Model {
             let moved = ModelMailbox {
                 uid_next: inbox.uid_next,
                 messages: std::mem::take(&mut inbox.messages),
+                metadata: inbox.metadata.clone(),
             };
             self.0.insert(to.to_owned(), moved);
             return;
@@ -237,6 +248,10 @@ pub async fn execute(store: &Store<SimEnvironment>, id: AccountId, op: &Op) -> R
             from: name(from),
             to: name(to),
         },
+        Op::Annotate(of, entry, value) => Change::SetMetadata {
+            mailbox: Some(mailbox(of)),
+            entries: vec![((*entry).to_owned(), value.clone().map(Bytes::from))],
+        },
     };
     store.change(id, change).await.map(|_| ())
 }
@@ -261,6 +276,11 @@ pub async fn snapshot(store: &Store<SimEnvironment>, id: AccountId) -> Result<Mo
             ModelMailbox {
                 uid_next: mailbox.uid_next,
                 messages,
+                metadata: mailbox
+                    .metadata
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.to_vec()))
+                    .collect(),
             }
         });
         model
@@ -277,6 +297,8 @@ pub fn fixed_script(tag: &str) -> Vec<Op> {
     let mut script: Vec<Op> = (0..3).map(|n| Op::Deliver(body(n))).collect();
     script.extend([
         Op::Create(s("Work/2024")),
+        Op::Annotate(s("Work/2024"), "/private/comment", Some(b"of work".to_vec())),
+        Op::Annotate(s("INBOX"), "/shared/comment", Some(b"of INBOX".to_vec())),
         Op::Append(s("Work/2024"), body(3), Flags::SEEN),
         Op::StoreFlags(
             s("INBOX"),
@@ -293,6 +315,8 @@ pub fn fixed_script(tag: &str) -> Vec<Op> {
         Op::Rename(s("Work"), s("Play/Old")),
         Op::Deliver(body(4)),
         Op::Rename(s("INBOX"), s("Before")),
+        Op::Annotate(s("INBOX"), "/shared/comment", None),
+        Op::Annotate(s("Before"), "/private/vendor/x", Some(vec![0, 255, b'x'])),
         Op::Deliver(body(5)),
         Op::StoreFlags(
             s("Before"),

@@ -55,7 +55,7 @@ fn any_record() -> impl Strategy<Value = Record> {
     let numbers = any::<(u64, u32, u32, u64, bool, u16)>();
     let texts = (any_name(), any_keywords(), vec(any::<u8>(), 0..300));
     let rest = (any_uids(), any_chunks(), any_date(), 1u32.., 0u8..32);
-    (0..21, numbers, texts, rest).prop_map(|(kind, numbers, texts, rest)| {
+    (0..22, numbers, texts, rest).prop_map(|(kind, numbers, texts, rest)| {
         let (a, b, c, d, yes, index) = numbers;
         let (name, keywords, octets) = texts;
         let (uids, chunks, internal_date, uid, flags) = rest;
@@ -217,6 +217,14 @@ fn any_record() -> impl Strategy<Value = Record> {
             19 => Record::PartitionEnds {
                 partition: index,
                 begun_at: d,
+            },
+            20 => Record::Metadata {
+                account,
+                mailbox: yes.then_some(MailboxId(b | 1)),
+                entries: vec![
+                    (name.to_string(), Some(prefix)),
+                    ("/private/comment".to_owned(), None),
+                ],
             },
             _ => Record::Seal { by: b },
         }

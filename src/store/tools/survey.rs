@@ -493,6 +493,7 @@ pub(super) fn subject(record: &Record) -> Option<(AccountId, Option<MailboxId>, 
             let message = &moved.message;
             Some((message.account, Some(message.mailbox), Some(message.uid.value())))
         }
+        Record::Metadata { account, mailbox, .. } => Some((*account, *mailbox, None)),
         Record::AccountRestated { account, .. } => Some((*account, None, None)),
         Record::Spool { .. }
         | Record::SpoolDone { .. }

@@ -58,6 +58,12 @@ pub enum Code {
         limit: NonZeroU32,
         lowest: Option<Uid>,
     },
+    /// RFC 5464 §4.2.1: the longest value that was left out, octets.
+    MetadataLongEntries(u64),
+    /// RFC 5464 §4.3: the longest value there may be, octets.
+    MetadataMaxSize(u64),
+    /// RFC 5464 §4.3.
+    MetadataTooMany,
     /// RFC 7162 §3.1.3: sequence numbers, or UIDs for UID STORE.
     Modified(Vec<u32>),
     NoModSeq,
@@ -146,6 +152,8 @@ pub fn push_code(code: &Code, out: &mut Vec<u8>) {
                 push_number(u64::from(uid.value()), out);
             }
         }
+        Code::MetadataLongEntries(octets) => push_named_number(b"METADATA LONGENTRIES", *octets, out),
+        Code::MetadataMaxSize(octets) => push_named_number(b"METADATA MAXSIZE", *octets, out),
         Code::Modified(numbers) => {
             out.extend_from_slice(b"MODIFIED ");
             push_number_set(numbers.iter().copied(), out);
@@ -202,6 +210,7 @@ fn plain_name(code: &Code) -> &'static str {
         Code::HasChildren => "HASCHILDREN",
         Code::InUse => "INUSE",
         Code::Limit => "LIMIT",
+        Code::MetadataTooMany => "METADATA TOOMANY",
         Code::NoModSeq => "NOMODSEQ",
         Code::NoPerm => "NOPERM",
         Code::NonExistent => "NONEXISTENT",
@@ -229,6 +238,8 @@ fn plain_name(code: &Code) -> &'static str {
         | Code::InProgress { .. }
         | Code::MailboxId(_)
         | Code::MessageLimit { .. }
+        | Code::MetadataLongEntries(_)
+        | Code::MetadataMaxSize(_)
         | Code::Modified(_)
         | Code::NoUpdate(_)
         | Code::PermanentFlags { .. }

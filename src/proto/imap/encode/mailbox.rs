@@ -2,7 +2,10 @@
 //!
 //! Standards: RFC 9051 §7.3, RFC 4731, 5267, 7377 (ESEARCH), 5258 (LIST), 8474 §4 (MAILBOXID), 9208 (QUOTA), 2342 (NAMESPACE).
 
-use super::{push_mailbox, push_number, push_number_set, push_spaced, push_string};
+use super::{
+    push_astring, push_literal8_head, push_mailbox, push_nstring, push_number, push_number_set, push_spaced,
+    push_string,
+};
 use crate::model::{Flags, Keyword, MailboxId, MailboxName, ModSeq, UidValidity};
 use crate::proto::imap::types::{NameForm, PartialRange, StatusItem};
 
@@ -227,6 +230,51 @@ fn push_partial(range: PartialRange, numbers: &[u32], out: &mut Vec<u8>) {
     }
     push_number_set(numbers.iter().copied(), out);
     out.push(b')');
+}
+
+fn push_metadata_head(mailbox: Option<&MailboxName>, form: NameForm, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"* METADATA ");
+    match mailbox {
+        Some(name) => push_mailbox(name, form, out),
+        None => out.extend_from_slice(b"\"\""),
+    }
+    out.push(b' ');
+}
+
+/// Appends `* METADATA mailbox (entry value …)` CRLF (RFC 5464 §4.4.1); without a mailbox they are the server's.
+pub fn push_metadata_line<V: AsRef<[u8]>>(
+    mailbox: Option<&MailboxName>,
+    entries: &[(String, Option<V>)],
+    form: NameForm,
+    out: &mut Vec<u8>,
+) {
+    push_metadata_head(mailbox, form, out);
+    out.push(b'(');
+    push_spaced(entries, out, |(name, value), out| {
+        push_astring(name.as_bytes(), out);
+        out.push(b' ');
+        match value.as_ref().map(AsRef::as_ref) {
+            // Only a literal8 may hold NUL.
+            Some(value) if memchr::memchr(0, value).is_some() => {
+                push_literal8_head(value.len() as u64, out);
+                out.extend_from_slice(value);
+            }
+            value => push_nstring(value, out),
+        }
+    });
+    out.extend_from_slice(b")\r\n");
+}
+
+/// Appends `* METADATA mailbox entry …` CRLF: these have changed (RFC 5464 §4.4.2).
+pub fn push_metadata_change_line(
+    mailbox: Option<&MailboxName>,
+    entries: &[String],
+    form: NameForm,
+    out: &mut Vec<u8>,
+) {
+    push_metadata_head(mailbox, form, out);
+    push_spaced(entries, out, |name, out| push_astring(name.as_bytes(), out));
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends `* NAMESPACE (("" "/")) NIL NIL` CRLF: one personal namespace, without a prefix.

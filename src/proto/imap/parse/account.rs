@@ -21,6 +21,8 @@ pub(super) fn command(verb: &[u8], cursor: &mut Cursor<'_>) -> Option<Parsed<Com
         b"LOGIN" => login(cursor),
         b"GETQUOTA" => get_quota(cursor),
         b"COMPRESS" => compress(cursor),
+        b"GETMETADATA" => super::metadata::get_metadata(cursor),
+        b"SETMETADATA" => super::metadata::set_metadata(cursor),
         b"NOTIFY" => super::notify::notify(cursor),
         b"GETQUOTAROOT" => mailbox::one(cursor).map(CommandBody::GetQuotaRoot),
         _ => return None,

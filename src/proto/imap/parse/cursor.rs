@@ -205,6 +205,14 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// `nstring` or a literal8, which may hold NUL (RFC 3516); NIL is `None`.
+    pub(super) fn nstring8(&mut self) -> Parsed<Option<Cow<'a, [u8]>>> {
+        if self.eat(b'~') {
+            return self.octets().map(|octets| Some(Cow::Borrowed(octets)));
+        }
+        self.nstring()
+    }
+
     fn quoted(&mut self) -> Parsed<Cow<'a, [u8]>> {
         let body = &self.rest()[1..];
         let mut unescaped = None;
@@ -232,6 +240,14 @@ impl<'a> Cursor<'a> {
     }
 
     fn literal(&mut self) -> Parsed<&'a [u8]> {
+        let octets = self.octets()?;
+        if memchr::memchr(0, octets).is_some() {
+            return Err(Fault::Expected("a literal without NUL"));
+        }
+        Ok(octets)
+    }
+
+    fn octets(&mut self) -> Parsed<&'a [u8]> {
         self.expect(b'{', "a literal")?;
         let length = self.number64()?;
         let _ = self.eat(b'+');
@@ -239,9 +255,6 @@ impl<'a> Cursor<'a> {
         let length = usize::try_from(length).ok().filter(|_| is_announced);
         let octets = length.and_then(|length| self.rest().get(..length));
         let octets = octets.ok_or(Fault::Expected("a literal"))?;
-        if memchr::memchr(0, octets).is_some() {
-            return Err(Fault::Expected("a literal without NUL"));
-        }
         self.at += octets.len();
         Ok(octets)
     }

@@ -201,6 +201,10 @@ fn return_option(cursor: &mut Cursor<'_>, list: &mut List) -> Parsed<()> {
             cursor.space()?;
             list.return_status = status_items(cursor)?;
         }
+        b"METADATA" => {
+            cursor.space()?;
+            list.return_metadata = Some(super::metadata::query(cursor)?);
+        }
         _ => return Err(Fault::Expected("a known LIST return option")),
     }
     Ok(())

@@ -10,6 +10,7 @@ mod catenate;
 mod cursor;
 pub(super) mod fetch;
 pub(super) mod mailbox;
+mod metadata;
 mod multi_search;
 mod notify;
 mod qresync;

@@ -8,6 +8,7 @@ mod failures;
 mod finding;
 mod mailboxes;
 mod message_limit;
+mod metadata;
 mod multi_search;
 mod notify;
 mod partial;

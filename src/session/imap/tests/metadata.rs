@@ -1,0 +1,270 @@
+//! Dialogues of METADATA (RFC 5464) and LIST-METADATA (RFC 9590).
+
+use super::transcript::play;
+use super::world::World;
+
+#[test]
+fn entries_are_set_read_and_removed() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    play(
+        &mut world,
+        &mut a,
+        r##"
+        -- §4.3: one entry, several, NIL removes; names have no case (§3.2)
+        C: A1 SETMETADATA INBOX (/private/comment "My own comment")
+        S: A1 OK SETMETADATA completed
+        C: A2 SETMETADATA INBOX (/PRIVATE/Comment "My comment" /shared/comment {3+}
+        C: abc /private/vendor/x/colour red)
+        S: A2 BAD ~
+        C: A3 SETMETADATA INBOX (/PRIVATE/Comment "My comment" /shared/comment {3+}
+        C: abc /private/vendor/x/colour "#b71c1c")
+        S: A3 OK SETMETADATA completed
+        -- §4.2
+        C: A4 GETMETADATA "INBOX" /shared/comment
+        S: * METADATA INBOX (/shared/comment "abc")
+        S: A4 OK GETMETADATA completed
+        C: A5 GETMETADATA INBOX (/private/comment /private/vendor/x/colour /private/none)
+        S: * METADATA INBOX (/private/comment "My comment" /private/vendor/x/colour "#b71c1c" /private/none NIL)
+        S: A5 OK GETMETADATA completed
+        C: A6 SETMETADATA INBOX (/shared/comment NIL /private/none NIL)
+        S: A6 OK SETMETADATA completed
+        C: A7 GETMETADATA INBOX (/shared/comment)
+        S: * METADATA INBOX (/shared/comment NIL)
+        S: A7 OK GETMETADATA completed
+        -- a value may be any octets: NUL comes and goes in a literal8
+        C: A8 SETMETADATA INBOX (/private/vendor/x/data ~{2+}
+        C: ab)
+        S: A8 OK SETMETADATA completed
+        C: A9 GETMETADATA nowhere /shared/comment
+        S: A9 NO [NONEXISTENT] ~
+        C: B1 SETMETADATA nowhere (/shared/comment "x")
+        S: B1 NO [NONEXISTENT] ~
+        -- §3.2
+        C: B2 GETMETADATA INBOX comment
+        S: B2 BAD ~
+        C: B3 GETMETADATA INBOX /private//comment
+        S: B3 BAD ~
+        C: B4 GETMETADATA INBOX /private/comment/
+        S: B4 BAD ~
+        C: B5 GETMETADATA INBOX "/private/*"
+        S: B5 BAD ~
+        C: B6 SETMETADATA INBOX (/private "x")
+        S: B6 BAD ~
+        C: B7 SETMETADATA INBOX ()
+        S: B7 BAD ~
+        "##,
+    );
+    a.ok(
+        &mut world,
+        "SETMETADATA INBOX (/private/vendor/x/data ~{3+}\r\na\0b)",
+    );
+    let value = a.ok(&mut world, "GETMETADATA INBOX /private/vendor/x/data");
+    assert_eq!(
+        value.untagged,
+        "* METADATA INBOX (/private/vendor/x/data ~{3}\r\na\0b)\r\n"
+    );
+}
+
+#[test]
+fn depth_and_size_choose() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.ok(
+        &mut world,
+        "SETMETADATA INBOX (/private/filters/values/small \"(SMALLER 5000)\" /private/filters/values/boss \
+         \"(FROM boss@example.com)\" /private/filters/values/boss/deep \"x\" /private/filters/valuesnot \"y\")",
+    );
+    play(
+        &mut world,
+        &mut a,
+        r##"
+        -- §4.2.2; the options before the mailbox, or behind it
+        C: A1 GETMETADATA (DEPTH 1) INBOX (/private/filters/values)
+        S: * METADATA INBOX (/private/filters/values NIL /private/filters/values/boss "(FROM boss@example.com)" /private/filters/values/small "(SMALLER 5000)")
+        S: A1 OK GETMETADATA completed
+        C: A2 GETMETADATA INBOX (DEPTH infinity) /private/filters/values
+        S: * METADATA INBOX (/private/filters/values NIL /private/filters/values/boss "(FROM boss@example.com)" /private/filters/values/boss/deep "x" /private/filters/values/small "(SMALLER 5000)")
+        S: A2 OK GETMETADATA completed
+        C: A3 GETMETADATA (DEPTH 0) INBOX /private/filters/values
+        S: * METADATA INBOX (/private/filters/values NIL)
+        S: A3 OK GETMETADATA completed
+        -- §4.2.1
+        C: A4 GETMETADATA (MAXSIZE 15 DEPTH infinity) INBOX /private
+        S: * METADATA INBOX (/private/filters/values/boss/deep "x" /private/filters/values/small "(SMALLER 5000)" /private/filters/valuesnot "y")
+        S: A4 OK [METADATA LONGENTRIES 23] GETMETADATA completed
+        C: A5 GETMETADATA (DEPTH 2) INBOX /private/comment
+        S: A5 BAD ~
+        C: A6 GETMETADATA (SIZE 1) INBOX /private/comment
+        S: A6 BAD ~
+        "##,
+    );
+}
+
+#[test]
+fn the_server_has_entries_of_its_own() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    let mut other = world.login(2);
+    play(
+        &mut world,
+        &mut a,
+        r##"
+        -- §6.1.2; what everybody sees is the operator's
+        C: A1 GETMETADATA "" (/shared/admin /shared/comment)
+        S: * METADATA "" (/shared/admin "mailto:postmaster@example.org" /shared/comment NIL)
+        S: A1 OK GETMETADATA completed
+        C: A2 SETMETADATA "" (/shared/comment "x")
+        S: A2 NO [NOPERM] ~
+        C: A3 SETMETADATA "" (/private/comment "mine" /shared/admin "x")
+        S: A3 NO [NOPERM] ~
+        C: A4 SETMETADATA "" (/private/comment "mine")
+        S: A4 OK SETMETADATA completed
+        C: A5 GETMETADATA "" /private/comment
+        S: * METADATA "" (/private/comment "mine")
+        S: A5 OK GETMETADATA completed
+        "##,
+    );
+    let nothing = other.ok(&mut world, "GETMETADATA \"\" /private/comment");
+    assert!(
+        nothing.has("* METADATA \"\" (/private/comment NIL)"),
+        "{nothing:?}"
+    );
+}
+
+#[test]
+fn limits_are_answered_by_name() {
+    // §4.3
+    let mut world = World::new();
+    let mut a = world.login(1);
+    let value = "x".repeat(16 * 1024 + 1);
+    let set =
+        |entry: &str, value: &str| format!("SETMETADATA INBOX ({entry} {{{}+}}\r\n{value})", value.len());
+    let answer = a.tagged(&mut world, &set("/private/comment", &value));
+    assert!(answer.starts_with("NO [METADATA MAXSIZE 16384]"), "{answer}");
+    for batch in 0..4 {
+        let entries: String = (0..64)
+            .map(|n| format!(" /private/vendor/e{batch}-{n} \"x\""))
+            .collect();
+        a.ok(
+            &mut world,
+            &format!("SETMETADATA INBOX ({})", entries.trim_start()),
+        );
+    }
+    let answer = a.tagged(&mut world, "SETMETADATA INBOX (/private/comment \"one more\")");
+    assert!(answer.starts_with("NO [METADATA TOOMANY]"), "{answer}");
+    a.ok(&mut world, "SETMETADATA INBOX (/private/vendor/e0-0 NIL)");
+    a.ok(&mut world, "SETMETADATA INBOX (/private/comment \"one more\")");
+    let long = &value[1..];
+    let answers: Vec<String> = (0..70)
+        .map(|n| {
+            a.tagged(
+                &mut world,
+                &set(&format!("/private/vendor/e1-{}", n % 64), long)
+                    .replace("INBOX", if n < 64 { "INBOX" } else { "Sent" }),
+            )
+        })
+        .collect();
+    assert!(
+        answers[0].starts_with("OK") && answers[69].starts_with("NO [OVERQUOTA]"),
+        "{answers:?}"
+    );
+}
+
+#[test]
+fn entries_go_with_their_mailbox() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.ok(&mut world, "CREATE old");
+    a.ok(&mut world, "SETMETADATA old (/shared/comment \"of old\")");
+    a.ok(&mut world, "SETMETADATA INBOX (/shared/comment \"of INBOX\")");
+    a.ok(&mut world, "SETMETADATA \"\" (/private/comment \"mine\")");
+    a.ok(&mut world, "RENAME old new");
+    a.ok(&mut world, "RENAME INBOX before");
+    a.ok(&mut world, "SETMETADATA Sent (/shared/comment \"gone\")");
+    a.ok(&mut world, "DELETE Sent");
+    a.ok(&mut world, "CREATE Sent");
+    let check = |world: &mut World| {
+        let mut client = world.login(1);
+        for (name, value) in [
+            ("new", "\"of old\""),
+            ("INBOX", "\"of INBOX\""),
+            ("before", "\"of INBOX\""),
+            ("Sent", "NIL"),
+        ] {
+            let got = client.ok(world, &format!("GETMETADATA {name} /shared/comment"));
+            let line = format!("* METADATA {name} (/shared/comment {value})");
+            assert!(got.has(&line), "{got:?}");
+        }
+        assert!(
+            client
+                .ok(world, "GETMETADATA \"\" /private/comment")
+                .has("* METADATA \"\" (/private/comment \"mine\")")
+        );
+    };
+    check(&mut world);
+    let mut world = world.restarted();
+    check(&mut world);
+}
+
+#[test]
+fn list_gives_metadata_with_each_mailbox() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.ok(&mut world, "CREATE bar/below");
+    a.ok(
+        &mut world,
+        "SETMETADATA INBOX (/shared/vendor/x/color \"#b71c1c\")",
+    );
+    a.ok(&mut world, "SETMETADATA bar (/shared/comment \"a long comment\")");
+    play(
+        &mut world,
+        &mut a,
+        r##"
+        -- RFC 9590 §3
+        C: A1 LIST "" (INBOX bar) RETURN (METADATA ("/shared/vendor/x/color"))
+        S: * LIST (\HasNoChildren) "/" INBOX
+        S: * METADATA INBOX (/shared/vendor/x/color "#b71c1c")
+        S: * LIST (\HasChildren) "/" bar
+        S: * METADATA bar (/shared/vendor/x/color NIL)
+        S: A1 OK LIST completed
+        C: A2 LIST "" bar* RETURN (CHILDREN METADATA (MAXSIZE 5) /shared/comment STATUS (MESSAGES))
+        S: * LIST (\HasChildren) "/" bar
+        S: * STATUS bar (MESSAGES 0)
+        S: * LIST (\HasNoChildren) "/" bar/below
+        S: * STATUS bar/below (MESSAGES 0)
+        S: * METADATA bar/below (/shared/comment NIL)
+        S: A2 OK [METADATA LONGENTRIES 14] LIST completed
+        C: A3 LIST "" * RETURN (METADATA)
+        S: A3 BAD ~
+        "##,
+    );
+}
+
+#[test]
+fn changes_are_told_to_whoever_asked_by_notify() {
+    // RFC 5465 §5.6, §5.7; RFC 5464 §4.4.2
+    let mut world = World::new();
+    let (mut a, mut b) = (world.login(1), world.login(1));
+    a.ok(
+        &mut world,
+        "NOTIFY SET (mailboxes INBOX (MailboxMetadataChange)) (personal (ServerMetadataChange))",
+    );
+    b.ok(
+        &mut world,
+        "SETMETADATA INBOX (/private/comment \"x\" /shared/comment NIL)",
+    );
+    b.ok(&mut world, "SETMETADATA Sent (/private/comment \"x\")");
+    b.ok(&mut world, "SETMETADATA \"\" (/private/comment \"x\")");
+    world.run();
+    assert_eq!(
+        a.read(),
+        "* METADATA INBOX /private/comment /shared/comment\r\n* METADATA \"\" /private/comment\r\n"
+    );
+    // What the client does itself it knows (§5).
+    assert_eq!(
+        a.ok(&mut world, "SETMETADATA INBOX (/private/comment \"y\")")
+            .untagged,
+        ""
+    );
+}
