@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Command::Alias(alias) => ringpost::boot::manage::alias(alias),
         Command::Domain(domain) => ringpost::boot::manage::domain(domain),
         Command::Store(store) => ringpost::boot::store::run(&store),
-        Command::Doctor(doctor) => Ok(ringpost::doctor::run(&doctor.data, doctor.json)),
+        Command::Doctor(doctor) => ringpost::boot::doctor::run(&doctor),
     };
     match result {
         Ok(code) => code,

@@ -306,7 +306,7 @@ impl Setup {
         }
         let mut text = format!(
             "{} is set up on {}.\n\n  configuration  {}\n  data           {}\n  first admin    {admin}, password {password}\n                 \
-             (postmaster@, abuse@ and hostmaster@ lead there)\n  certificate    self-signed, until [tls.certificate.default] names \
+             (postmaster@, abuse@ and hostmaster@ lead there)\n  certificate    self-signed, until [acme] or [tls.certificate.default] names \
              a better one\n\nDNS records to publish:\n",
             self.domain,
             self.hostname,
@@ -404,7 +404,7 @@ fn all_addresses() -> Vec<IpAddr> {
 }
 
 /// The addresses from which this machine reaches the world. Connecting a UDP socket sends nothing.
-fn own_addresses() -> Vec<IpAddr> {
+pub(super) fn own_addresses() -> Vec<IpAddr> {
     // Documentation networks (RFC 5737, RFC 3849): routed like everything else.
     let towards: [(IpAddr, IpAddr); 2] = [
         (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),

@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod configuration;
 pub mod data;
 pub mod demo;
+pub mod doctor;
 pub mod error;
 mod exchange;
 pub mod import;

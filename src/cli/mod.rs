@@ -74,16 +74,23 @@ pub enum Command {
     /// Look at a store, verify it, get the mail out of it. No server may run on it.
     #[command(subcommand)]
     Store(store::StoreCommand),
-    /// Look at this machine: kernel, io_uring, limits, disk, clock; say what is advised and why. Changes nothing.
+    /// Look at this machine (kernel, io_uring, limits, disk, clock) and with --config at its domain and certificates; say what is
+    /// advised and why. Changes nothing.
     Doctor(DoctorArguments),
 }
 
 /// Arguments of `ringpost doctor`.
 #[derive(Debug, clap::Args)]
 pub struct DoctorArguments {
-    /// Where the mail is or will be: its disk is looked at and timed.
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub data: PathBuf,
+    /// Where the mail is or will be: its disk is looked at and timed. Default: as the configuration says, or this directory.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Also look at what this configuration needs: certificates, the directory of accounts, the domain's DNS records.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Ask this name server instead of the machine's.
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "config")]
+    pub resolver: Option<std::net::SocketAddr>,
     /// A JSON array of findings instead of text.
     #[arg(long)]
     pub json: bool,

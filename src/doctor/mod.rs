@@ -1,10 +1,12 @@
-//! `ringpost doctor`: what this machine is like, what is advised, and why. Changes nothing.
+//! `ringpost doctor`: what this machine and its domain are like, what is advised, and why. Changes nothing.
 //!
 //! Invariants: nothing is set; a file is made in the data directory to time its disk, and removed. A finding says what is,
 //! what should be, why, and how to look; what cannot be found out is said to be unknown, not to be well.
 //! Exit codes: 0 all is well; 1 something is advised; 2 something keeps Ringpost from starting or makes its promises void.
-//! Not here: the domain's DNS; `tuning/` has the settings themselves, each with its way back.
+//! Not here: what a configuration says (`boot`); `tuning/` has the settings themselves, each with its way back.
 
+pub mod certificates;
+pub mod domain;
 mod kernel;
 mod machine;
 mod storage;
@@ -79,19 +81,29 @@ pub fn examine(data: &Path) -> Vec<Finding> {
     findings
 }
 
-/// Runs the command.
+/// Whether the directory of accounts does what it should.
 #[must_use]
-pub fn run(data: &Path, as_json: bool) -> ExitCode {
-    let findings = examine(data);
+pub fn directory(backend: &str, checked: Result<(), String>) -> Finding {
+    let what = "directory";
+    let why = "who is here, and whether a password is right; without it senders hear 451";
+    match checked {
+        Ok(()) => Finding::good(what, backend, why),
+        Err(cause) => Finding::good(what, cause, why).but(Verdict::Problem, "one that answers"),
+    }
+}
+
+/// Prints the findings; the exit code is that of the worst.
+#[must_use]
+pub fn report(findings: &[Finding], as_json: bool) -> ExitCode {
     if as_json {
-        match serde_json::to_string_pretty(&findings) {
+        match serde_json::to_string_pretty(findings) {
             Ok(json) => println!("{json}"),
             Err(error) => eprintln!("ringpost: {error}"),
         }
     } else {
         findings.iter().for_each(print);
     }
-    exit_code(&findings)
+    exit_code(findings)
 }
 
 fn print(finding: &Finding) {

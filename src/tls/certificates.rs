@@ -52,6 +52,8 @@ pub struct Described {
     pub names: Vec<String>,
     /// The last second of its validity, Unix time.
     pub expires_at: i64,
+    /// Nobody else vouches for it.
+    pub is_self_signed: bool,
 }
 
 impl Certificates {
@@ -184,6 +186,7 @@ fn describe(der: &[u8]) -> Result<Described, TlsError> {
     Ok(Described {
         names,
         expires_at: certificate.validity().not_after.timestamp(),
+        is_self_signed: certificate.issuer() == certificate.subject(),
     })
 }
 

@@ -14,7 +14,7 @@ mod record_buffer;
 mod session;
 
 pub use certificate::{Certificate, TlsError, self_signed, server_config, server_config_with};
-pub use certificates::{Certificates, Offers};
+pub use certificates::{Certificates, Described, Offers};
 pub use client::client_config;
 pub use names::Names;
 pub use session::{Progress, RECORD_PLAINTEXT_BYTES_MAX, TlsSession};

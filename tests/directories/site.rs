@@ -12,14 +12,17 @@ use std::time::Instant;
 
 pub struct Site {
     pub directory: tempfile::TempDir,
+    /// What `init` printed.
+    pub told: serde_json::Value,
     server: Option<Server>,
 }
 
 impl Site {
     /// A host set up by `init`, with `sections` for its directory.
     pub fn new(sections: &str) -> Site {
-        let site = Site {
+        let mut site = Site {
             directory: tempfile::tempdir().expect("a temporary directory"),
+            told: serde_json::Value::Null,
             server: None,
         };
         let mut init = Command::new(binary());
@@ -32,11 +35,12 @@ impl Site {
             "127.0.0.1",
         ]);
         init.args(["--port-offset", "auto", "--json", "--user=", "--config"]);
-        succeed(
+        let told = succeed(
             init.arg(site.config())
                 .arg("--data")
                 .arg(site.directory.path().join("data")),
         );
+        site.told = serde_json::from_slice(&told).expect("init prints JSON");
         site.configure(if sections.is_empty() { "[acme]\n" } else { sections });
         site
     }
