@@ -4,20 +4,19 @@
 //! it, nothing of it is in flight and nobody has pinned it; what was delivered while it was cold is there when it is loaded.
 //! Limits: `StoreOptions::loaded_bytes_max`, beyond which the least recently asked for goes. What is pinned or not in a
 //! snapshot yet may exceed it; in the second case a checkpoint is made early ([`EARLY_CHECKPOINT_LOG_BYTES`]).
-//! Failure: a damaged snapshot voids all checkpoints: the account cannot be served until the next start, which reads the
+//! Failure: a snapshot that is damaged or cannot be read voids all checkpoints: the account cannot be served until the next start, which reads the
 //! whole log instead; other accounts go on, and what is delivered to this one is kept. Nothing wrong is served.
 //! \Recent of an evicted account is remembered for INBOX only.
 //! Not here: what keeps an account in memory (`pins`), files (`snapshot`), making snapshots (`checkpoint_accounts`).
 
-use super::checkpoint_state::account_bytes;
 use super::cold::{Chain, Cold, Durable, Head, Kept};
 use super::handle::{Inner, Store};
 use super::pins::Pin;
 use super::snapshot::{damaged, read_chain};
-use super::state::{AccountState, CoreState};
-use super::{Environment, StoreError};
+use super::state::{AccountState, BuriedMailbox, CoreState, Grave, MailboxState};
+use super::{Environment, MessageRow, StoreError};
 use crate::disk::{Disk, DiskError};
-use crate::model::AccountId;
+use crate::model::{AccountId, Keyword, MailboxName};
 
 /// Bytes of log before a checkpoint is made only because what is loaded and not in a snapshot needs too much memory: it
 /// bounds what such checkpoints write by what the heads of all accounts need.
@@ -66,8 +65,8 @@ impl CoreState {
     pub fn note_appended(&mut self, id: AccountId) {
         let kept = self.kept.entry(id).or_default();
         kept.appended += 1;
-        kept.bytes += size_of::<super::MessageRow>();
-        self.loaded_bytes += size_of::<super::MessageRow>();
+        kept.bytes += size_of::<MessageRow>();
+        self.loaded_bytes += size_of::<MessageRow>();
     }
 
     /// Something else of an account in memory changed.
@@ -79,7 +78,7 @@ impl CoreState {
     pub fn admit(&mut self, account: AccountState) {
         let id = account.id;
         let cold = self.cold.remove(&id).expect("it was cold until now");
-        let bytes = account_bytes(&account);
+        let bytes = memory_bytes(&account);
         let kept = Kept {
             chain: cold.chain,
             appended: u32::try_from(cold.delta.len()).expect("a row has a UID of its own"),
@@ -108,11 +107,44 @@ impl CoreState {
         let Some(account) = self.accounts.get(&id) else {
             return;
         };
-        let bytes = account_bytes(account);
+        let bytes = memory_bytes(account);
         let kept = self.kept.entry(id).or_default();
         self.loaded_bytes = self.loaded_bytes - kept.bytes + bytes;
         kept.bytes = bytes;
     }
+}
+
+/// About what an account takes in memory: what its vectors have room for, and a bit for every name and mailbox.
+fn memory_bytes(account: &AccountState) -> usize {
+    /// A map's entry beside key and value, and what an allocation takes beside its bytes.
+    const ENTRY: usize = 32;
+    let name = |name: &MailboxName| name.as_str().len() + size_of::<MailboxName>() + ENTRY;
+    let keywords = |all: &Vec<Keyword>| {
+        let texts: usize = all.iter().map(|keyword| keyword.as_str().len() + ENTRY).sum();
+        texts + all.capacity() * size_of::<Keyword>()
+    };
+    let graves = |all: &Vec<Grave>| all.capacity() * size_of::<Grave>();
+    let mailboxes = account.mailboxes.values().map(|mailbox| {
+        // Its name is in `names` as well.
+        size_of::<MailboxState>()
+            + 2 * name(&mailbox.name)
+            + mailbox.rows.capacity() * size_of::<MessageRow>()
+            + graves(&mailbox.graves)
+            + keywords(&mailbox.keywords)
+            + mailbox.changes.memory_bytes()
+    });
+    let buried = account.buried.iter().map(|mailbox| {
+        size_of::<BuriedMailbox>()
+            + name(&mailbox.name)
+            + graves(&mailbox.graves)
+            + keywords(&mailbox.keywords)
+    });
+    let subscriptions = account.subscriptions.iter().map(name);
+    size_of::<AccountState>()
+        + mailboxes.sum::<usize>()
+        + buried.sum::<usize>()
+        + subscriptions.sum::<usize>()
+        + account.changes.memory_bytes()
 }
 
 impl<E: Environment> Inner<E> {
@@ -221,8 +253,19 @@ impl<E: Environment> Inner<E> {
 
     /// What is not as it was written must not be relied on at the next start either.
     pub async fn void_if_damaged(&self, id: AccountId, error: &StoreError) {
-        let is_gone = matches!(error, StoreError::Disk(DiskError::NotFound { .. }));
-        if !(is_gone || matches!(error, StoreError::Damaged { .. })) || !self.checkpoints.set_void() {
+        // Too many open files, for example, say nothing about the snapshot; what the device cannot read does.
+        let is_lost = matches!(
+            error,
+            StoreError::Damaged { .. }
+                | StoreError::Disk(
+                    DiskError::NotFound { .. }
+                        | DiskError::Io {
+                            operation: "read",
+                            ..
+                        }
+                )
+        );
+        if !is_lost || !self.checkpoints.set_void() {
             return;
         }
         tracing::error!(

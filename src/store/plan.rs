@@ -140,12 +140,17 @@ impl Planner<'_> {
             self.check_quotas(&recipients, body_bytes(body.chunks))?;
         }
         self.check_uids(&recipients)?;
+        let accounts: SmallVec<[AccountId; 2]> = recipients.iter().map(|r| r.account).collect();
         let mut plan = Plan::barrier();
         for (index, recipient) in recipients.into_iter().enumerate() {
             let key = key.and_then(|(key, indexes)| Some((*key, *indexes.get(index)?)));
             if !key.is_some_and(|key| self.is_served(recipient.account, key)) {
                 self.deliver_to(recipient, body, key, &mut plan);
             }
+        }
+        // Those that were served before were only looked at.
+        for id in accounts {
+            self.pending.release_unused(id);
         }
         Ok(plan)
     }

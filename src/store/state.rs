@@ -364,6 +364,10 @@ impl<C> ChangeLog<C> {
         self.entries.push_back(change);
     }
 
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<C>()
+    }
+
     /// After replay no session holds a cursor: counting starts anew, whether the log was read or a checkpoint.
     pub(super) fn forget(&mut self) {
         *self = Self::default();

@@ -10,6 +10,7 @@ mod damage;
 mod graves;
 mod model;
 mod paging;
+mod paging_room;
 mod records;
 mod tools;
 pub mod world;
