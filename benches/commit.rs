@@ -94,7 +94,7 @@ fn delivery(account: AccountId, body: Bytes) -> Delivery {
             mailbox: MailboxName::inbox(),
             prefix: b"Return-Path: <>\r\nDelivered-To: user@example.org\r\n".to_vec(),
             asked: bytes::Bytes::new(),
-            quota_bytes: None,
+            quota: ringpost::model::Quota::NONE,
         }],
         body: Body::from_memory(smallvec![body]),
         internal_date: InternalDate {

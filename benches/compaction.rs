@@ -59,7 +59,7 @@ async fn produce(
             mailbox: MailboxName::inbox(),
             prefix: b"Return-Path: <>\r\n".to_vec(),
             asked: Bytes::new(),
-            quota_bytes: None,
+            quota: ringpost::model::Quota::NONE,
         };
         let delivery = Delivery {
             recipients: vec![recipient],

@@ -66,7 +66,7 @@ fn delivery(account: AccountId, body: Body) -> Delivery {
             mailbox: MailboxName::inbox(),
             prefix: b"Return-Path: <>\r\n".to_vec(),
             asked: bytes::Bytes::new(),
-            quota_bytes: None,
+            quota: ringpost::model::Quota::NONE,
         }],
         body,
         internal_date: InternalDate {

@@ -125,7 +125,7 @@ fn split_by_owner<E: Environment>(router: &Router<E>, entry: &SpoolEntry) -> BTr
             });
         let mut recipient = recipient.clone();
         // Room was checked before the record was written; from there on a delivery is never refused for it.
-        recipient.quota_bytes = None;
+        recipient.quota = crate::model::Quota::NONE;
         share.recipients.push(recipient);
         if let Some((_, indexes)) = &mut share.key {
             indexes.push(u16::try_from(index).unwrap_or(u16::MAX));

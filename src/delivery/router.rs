@@ -1,7 +1,7 @@
 //! Which core owns which recipients, and the commit that answers for all of them.
 
 use super::{compaction, fan_out};
-use crate::model::{Account, AccountId, MailboxName};
+use crate::model::{Account, AccountId, MailboxName, Quota, Usage};
 use crate::proto::imap::types::InternalDate;
 use crate::runtime::{Core, Endpoint, MeshMeters};
 use crate::store::{
@@ -17,11 +17,11 @@ use std::sync::Arc;
 pub enum Request {
     /// Commit this message to recipients the other core owns.
     Deliver(Box<Delivery>),
-    /// Has this account room for `bytes` more? Asked before a spool record is written.
+    /// Has this account room for one more message of `bytes`? Asked before a spool record is written.
     HasRoom {
         account: AccountId,
         bytes: u64,
-        quota_bytes: u64,
+        quota: Quota,
     },
     /// Every recipient of this spool record has its copy: the keys may be forgotten.
     Forget(SpoolKey),
@@ -219,23 +219,24 @@ impl<E: Environment> Router<E> {
         Ok(receipt)
     }
 
-    /// Whether an account has room for `bytes` more, as of now.
+    /// Whether an account has room for one more message of `bytes`, as of now.
     ///
     /// # Errors
     /// [`StoreError::OverQuota`]; [`StoreError::Failed`] when its core has gone.
     pub async fn check_room(&self, account: &Account, bytes: u64) -> Result<(), StoreError> {
-        let Some(quota_bytes) = account.quota_bytes else {
+        let quota = account.quota();
+        if quota == Quota::NONE {
             return Ok(());
-        };
+        }
         let owner = self.owner_of(account.id);
         if owner == self.0.core.id {
-            let has_room = has_room(&self.0.store, account.id, bytes, quota_bytes);
+            let has_room = has_room(&self.0.store, account.id, bytes, quota);
             return has_room.then_some(()).ok_or(StoreError::OverQuota);
         }
         let request = Request::HasRoom {
             account: account.id,
             bytes,
-            quota_bytes,
+            quota,
         };
         match self.0.mesh.call(owner, request).await {
             Ok(Reply::Room(true)) => Ok(()),
@@ -287,13 +288,12 @@ fn local_recipient(recipient: Recipient) -> LocalRecipient {
         mailbox: MailboxName::inbox(),
         prefix: recipient.prefix,
         asked: recipient.asked,
-        quota_bytes: recipient.account.quota_bytes,
+        quota: recipient.account.quota(),
     }
 }
 
-fn has_room<E: Environment>(store: &Store<E>, account: AccountId, bytes: u64, quota_bytes: u64) -> bool {
-    let used = store.bytes_used(account);
-    used.saturating_add(bytes) <= quota_bytes
+fn has_room<E: Environment>(store: &Store<E>, account: AccountId, bytes: u64, quota: Quota) -> bool {
+    quota.admits(store.usage(account) + Usage::message(bytes))
 }
 
 async fn answer<E: Environment>(store: Store<E>, request: Request) -> Reply {
@@ -302,8 +302,8 @@ async fn answer<E: Environment>(store: Store<E>, request: Request) -> Reply {
         Request::HasRoom {
             account,
             bytes,
-            quota_bytes,
-        } => Reply::Room(has_room(&store, account, bytes, quota_bytes)),
+            quota,
+        } => Reply::Room(has_room(&store, account, bytes, quota)),
         Request::Forget(key) => Reply::Forgotten(store.spool_forget(key).await),
         Request::Compact(step) => Reply::Compacted(Box::new(compaction::step_on(&store, step).await)),
     }

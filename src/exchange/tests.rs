@@ -77,7 +77,7 @@ fn filled() -> SimDisk {
                     },
                     body: memory(body),
                 }],
-                quota_bytes: None,
+                quota: crate::model::Quota::NONE,
                 replaces: None,
             });
         }

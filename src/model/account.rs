@@ -176,7 +176,78 @@ pub struct Account {
     pub retention_days: Option<u16>,
 }
 
+/// How much mail there is, or comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Octets.
+    pub bytes: u64,
+    /// Of all mailboxes; a copy counts again.
+    pub messages: u64,
+}
+
+impl Usage {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        bytes: 0,
+        messages: 0,
+    };
+
+    /// One message of so many octets.
+    #[must_use]
+    pub fn message(bytes: u64) -> Self {
+        Self { bytes, messages: 1 }
+    }
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, more: Self) {
+        self.bytes = self.bytes.saturating_add(more.bytes);
+        self.messages = self.messages.saturating_add(more.messages);
+    }
+}
+
+impl std::ops::Add for Usage {
+    type Output = Self;
+    fn add(mut self, more: Self) -> Self {
+        self += more;
+        self
+    }
+}
+
+/// What an account may keep; `None`: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Octets.
+    pub bytes: Option<u64>,
+    /// See [`Usage::messages`].
+    pub messages: Option<u64>,
+}
+
+impl Quota {
+    /// No limit at all.
+    pub const NONE: Self = Self {
+        bytes: None,
+        messages: None,
+    };
+
+    /// Is that much within it?
+    #[must_use]
+    pub fn admits(&self, usage: Usage) -> bool {
+        self.bytes.is_none_or(|most| usage.bytes <= most)
+            && self.messages.is_none_or(|most| usage.messages <= most)
+    }
+}
+
 impl Account {
+    /// What it may keep.
+    #[must_use]
+    pub fn quota(&self) -> Quota {
+        Quota {
+            bytes: self.quota_bytes,
+            messages: self.quota_messages,
+        }
+    }
+
     /// An account without limits that may do everything.
     #[must_use]
     pub fn new(id: AccountId, address: AddrSpec) -> Self {

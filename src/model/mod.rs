@@ -12,7 +12,8 @@ pub mod ids;
 pub mod mailbox_name;
 
 pub use account::{
-    Account, AccountId, ClientProtocol, PARTITIONS, Partition, Pop3Deletion, Protocols, SPOOL_PARTITIONS,
+    Account, AccountId, ClientProtocol, PARTITIONS, Partition, Pop3Deletion, Protocols, Quota,
+    SPOOL_PARTITIONS, Usage,
 };
 pub use address::{AddrSpec, AddressError, Domain, LocalPart};
 pub use dsn::{DsnReturn, EnvelopeId, Notify, OriginalRecipient, RecipientDsn};

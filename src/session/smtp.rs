@@ -406,7 +406,7 @@ impl<P: Pipe> Session<P> {
     /// Whether an account by itself has room for what is to come. An alias is not refused because one of many is full.
     async fn check_quota(&self, targets: &Targets) -> Result<(), RecipientRefusal> {
         let [account] = &targets[..] else { return Ok(()) };
-        if account.quota_bytes.is_none() {
+        if account.quota() == crate::model::Quota::NONE {
             return Ok(());
         }
         let envelope = self.dialogue.core.envelope();

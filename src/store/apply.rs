@@ -14,7 +14,8 @@ use super::state::{AccountState, BuriedMailbox, CoreState, Grave, INBOX_ID, Mail
 use super::{AccountChange, Body, ChunkRef, LocalRecipient, MailboxChange, Outcome, SpoolEntry, SpoolKey};
 use crate::base::clock::UnixMillis;
 use crate::model::{
-    AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SegmentId, Uid, UidValidity,
+    AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, Quota, SegmentId, Uid,
+    UidValidity,
 };
 use crate::proto::imap::types::StoreOperation;
 use bytes::Bytes;
@@ -223,7 +224,7 @@ pub fn spool_entry(key: SpoolKey, record: &Record) -> Option<SpoolEntry> {
         prefix: recipient.prefix.to_vec(),
         asked: recipient.asked.clone(),
         // What was accepted is delivered: room was asked for before.
-        quota_bytes: None,
+        quota: Quota::NONE,
     });
     Some(SpoolEntry {
         key,
@@ -515,7 +516,7 @@ pub fn append_row(mailbox: &mut MailboxState, row: MessageRow) -> Result<(), Mal
 }
 
 /// The indexes of the rows whose UID lies in `first..=last`.
-fn rows_between(rows: &[MessageRow], first: u32, last: u32) -> std::ops::Range<usize> {
+pub fn rows_between(rows: &[MessageRow], first: u32, last: u32) -> std::ops::Range<usize> {
     let start = rows.partition_point(|row| row.uid.value() < first);
     let end = rows.partition_point(|row| row.uid.value() <= last);
     start..end

@@ -10,7 +10,7 @@ use super::apply::append_row;
 use super::codec::Malformed;
 use super::snapshot::BlobRef;
 use super::state::{AccountState, INBOX_ID, MessageRow};
-use crate::model::{MailboxId, ModSeq, UidValidity};
+use crate::model::{MailboxId, ModSeq, UidValidity, Usage};
 use smallvec::SmallVec;
 
 /// The blobs of an account's snapshot: the base, then rows that were added. Empty: it has none yet.
@@ -160,6 +160,18 @@ pub enum Durable<'a> {
 }
 
 impl Durable<'_> {
+    /// All its mail.
+    pub fn usage(self) -> Usage {
+        let messages = match self {
+            Self::Loaded(account) => account.messages(),
+            Self::Cold(cold) => u64::from(cold.head.messages),
+        };
+        Usage {
+            bytes: self.bytes_used(),
+            messages,
+        }
+    }
+
     /// Octets of all its messages.
     pub fn bytes_used(self) -> u64 {
         match self {

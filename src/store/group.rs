@@ -11,7 +11,7 @@ use super::record::{CHUNK_PREFIX_BYTES, Record, chunk_prefix, kind};
 use super::{ChunkRef, CommitReceipt, Outcome, StoreError};
 use crate::base::oneshot;
 use crate::disk::{BLOCK_BYTES, DiskFile, WriteBuffer};
-use crate::model::{AccountId, LogPosition, SegmentId};
+use crate::model::{AccountId, LogPosition, SegmentId, Usage};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -57,7 +57,7 @@ pub struct Batch {
     /// The caller, unless it does not wait.
     pub waiter: oneshot::Sender<Reply>,
     /// Accounts to be released when it is applied; see `pending`.
-    pub touched: SmallVec<[(AccountId, u64); 1]>,
+    pub touched: SmallVec<[(AccountId, Usage); 1]>,
     /// Of the receipt.
     pub commit: u64,
 }

@@ -16,7 +16,7 @@ use super::snapshot::{damaged, read_chain};
 use super::state::{AccountState, BuriedMailbox, CoreState, Grave, MailboxState};
 use super::{Environment, MessageRow, StoreError};
 use crate::disk::{Disk, DiskError};
-use crate::model::{AccountId, Keyword, MailboxName};
+use crate::model::{AccountId, Keyword, MailboxName, Usage};
 
 /// Bytes of log before a checkpoint is made only because what is loaded and not in a snapshot needs too much memory: it
 /// bounds what such checkpoints write by what the heads of all accounts need.
@@ -44,6 +44,15 @@ impl<E: Environment> Store<E> {
     pub fn bytes_used(&self, account: AccountId) -> u64 {
         let state = self.inner().state.borrow();
         state.durable(account).map_or(0, Durable::bytes_used)
+    }
+}
+
+impl<E: Environment> Store<E> {
+    /// How much mail the account has, in memory or not. Nothing: also one that was never touched.
+    #[must_use]
+    pub fn usage(&self, account: AccountId) -> Usage {
+        let state = self.inner().state.borrow();
+        state.durable(account).map_or(Usage::NONE, Durable::usage)
     }
 }
 

@@ -8,7 +8,7 @@
 use super::cold::{Cold, Durable};
 use super::state::{AccountState, INBOX_ID, KEYWORDS_MAX, MailboxState};
 use super::{SpoolKey, StoreError};
-use crate::model::{AccountId, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidValidity};
+use crate::model::{AccountId, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidValidity, Usage};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -24,8 +24,8 @@ pub struct Pending {
 #[derive(Debug)]
 pub struct PendingAccount {
     in_flight: u32,
-    /// Octets of messages in flight.
-    pub bytes_added: u64,
+    /// Messages in flight.
+    pub added: Usage,
     next_mod_seq: u64,
     next_mailbox: u32,
     next_uid_validity: u32,
@@ -81,24 +81,25 @@ impl Pending {
         self.accounts.entry(id).or_insert(account)
     }
 
-    /// Counts a batch in flight that touches the account and adds `bytes` of mail.
-    pub fn begin(&mut self, id: AccountId, bytes: u64) {
+    /// Counts a batch in flight that touches the account and adds so much mail at most.
+    pub fn begin(&mut self, id: AccountId, added: Usage) {
         let account = self
             .accounts
             .get_mut(&id)
             .expect("a planned change looked at its account");
         account.in_flight += 1;
-        account.bytes_added += bytes;
+        account.added += added;
     }
 
     /// The batch is applied.
-    pub fn end(&mut self, id: AccountId, bytes: u64, durable: Durable<'_>) {
+    pub fn end(&mut self, id: AccountId, added: Usage, durable: Durable<'_>) {
         let account = self
             .accounts
             .get_mut(&id)
             .expect("a batch in flight keeps its account");
         account.in_flight -= 1;
-        account.bytes_added -= bytes;
+        account.added.bytes -= added.bytes;
+        account.added.messages -= added.messages;
         if account.in_flight == 0 {
             account.check_settled(durable);
             self.accounts.remove(&id);
@@ -121,7 +122,7 @@ impl PendingAccount {
     fn of(durable: &AccountState) -> Self {
         Self {
             in_flight: 0,
-            bytes_added: 0,
+            added: Usage::NONE,
             next_mod_seq: durable.highest_mod_seq.0 + 1,
             next_mailbox: durable.next_mailbox,
             next_uid_validity: durable.next_uid_validity,
@@ -141,7 +142,7 @@ impl PendingAccount {
         };
         Self {
             in_flight: 0,
-            bytes_added: 0,
+            added: Usage::NONE,
             next_mod_seq: head.highest_mod_seq.0 + 1,
             next_mailbox: head.next_mailbox,
             next_uid_validity: head.next_uid_validity,
@@ -152,7 +153,7 @@ impl PendingAccount {
     }
 
     fn check_settled(&self, durable: Durable<'_>) {
-        assert_eq!(self.bytes_added, 0, "no bytes are in flight");
+        assert_eq!(self.added, Usage::NONE, "no mail is in flight");
         let (mod_seq, next_mailbox, next_uid_validity) = match durable {
             Durable::Loaded(account) => (
                 account.highest_mod_seq,

@@ -6,6 +6,7 @@
 //! Limits: [`MAILBOXES_MAX`], [`SUBSCRIPTIONS_MAX`], keywords (`state`), UIDs.
 //! Not here: room in the group (`log`), what records do (`apply`).
 
+use super::apply::rows_between;
 use super::codec::UidSet;
 use super::cold::Durable;
 use super::pending::{Pending, PendingAccount};
@@ -15,7 +16,7 @@ use super::state::{AccountState, CoreState, INBOX_ID};
 use super::undelete::Opened;
 use super::{Change, ChunkRef, LocalRecipient, NewMessage, Outcome, SpoolKey, StoreError};
 use crate::base::clock::UnixMillis;
-use crate::model::{AccountId, Flags, Keyword, MailboxId, MailboxName, Uid};
+use crate::model::{AccountId, Flags, Keyword, MailboxId, MailboxName, Quota, Uid, Usage};
 use crate::proto::imap::types::InternalDate;
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
@@ -45,8 +46,8 @@ pub struct Plan {
     pub records: SmallVec<[Record; 2]>,
     /// For the caller.
     pub answer: Answer,
-    /// Accounts and the octets of mail they gain, as given to [`Pending::begin`].
-    pub touched: SmallVec<[(AccountId, u64); 1]>,
+    /// Accounts and the mail they gain at most, as given to [`Pending::begin`].
+    pub touched: SmallVec<[(AccountId, Usage); 1]>,
 }
 
 impl Plan {
@@ -113,18 +114,18 @@ impl Planner<'_> {
     pub fn touch(&mut self, id: Option<AccountId>, plan: &mut Plan) {
         if let Some(durable) = id.and_then(|id| self.durable.accounts.get(&id)) {
             self.pending.account(durable);
-            self.pending.begin(durable.id, 0);
-            plan.touched.push((durable.id, 0));
+            self.pending.begin(durable.id, Usage::NONE);
+            plan.touched.push((durable.id, Usage::NONE));
         }
     }
 
     /// See [`super::Store::ensure_account`].
     pub fn ensure_account(&mut self, id: AccountId) -> Plan {
         let (_, _, record) = self.account(id);
-        self.pending.begin(id, 0);
+        self.pending.begin(id, Usage::NONE);
         Plan {
             records: record.into_iter().collect(),
-            touched: smallvec![(id, 0)],
+            touched: smallvec![(id, Usage::NONE)],
             ..Plan::barrier()
         }
     }
@@ -193,10 +194,10 @@ impl Planner<'_> {
             key,
             asked: recipient.asked,
         };
-        let size = record.size();
-        self.pending.begin(id, size);
+        let added = Usage::message(record.size());
+        self.pending.begin(id, added);
         self.pending.serving.extend(key);
-        plan.touched.push((id, size));
+        plan.touched.push((id, added));
         plan.records.push(Record::Message(Box::new(record)));
     }
 
@@ -218,23 +219,25 @@ impl Planner<'_> {
     }
 
     fn check_quotas(&mut self, recipients: &[LocalRecipient], body_bytes: u64) -> Result<(), StoreError> {
-        let mut added: HashMap<AccountId, u64> = HashMap::new();
+        let mut added: HashMap<AccountId, Usage> = HashMap::new();
         for recipient in recipients {
             let added = added.entry(recipient.account).or_default();
-            *added += recipient.prefix.len() as u64 + body_bytes;
-            self.check_quota(recipient.account, *added, recipient.quota_bytes)?;
+            *added += Usage::message(recipient.prefix.len() as u64 + body_bytes);
+            self.check_quota(recipient.account, *added, recipient.quota)?;
         }
         Ok(())
     }
 
-    fn check_quota(&mut self, id: AccountId, added: u64, quota: Option<u64>) -> Result<(), StoreError> {
-        let Some(quota) = quota else { return Ok(()) };
-        let durable = self.durable.durable(id).map_or(0, Durable::bytes_used);
-        let in_flight = self.pending.get(id).map_or(0, |a| a.bytes_added);
-        if durable + in_flight + added > quota {
-            Err(StoreError::OverQuota)
-        } else {
+    fn check_quota(&mut self, id: AccountId, added: Usage, quota: Quota) -> Result<(), StoreError> {
+        if quota == Quota::NONE {
+            return Ok(());
+        }
+        let durable = self.durable.durable(id).map_or(Usage::NONE, Durable::usage);
+        let in_flight = self.pending.get(id).map_or(Usage::NONE, |account| account.added);
+        if quota.admits(durable + in_flight + added) {
             Ok(())
+        } else {
+            Err(StoreError::OverQuota)
         }
     }
 
@@ -255,10 +258,26 @@ impl Planner<'_> {
         })
     }
 
-    fn bytes_of(&self, id: AccountId, mailbox: MailboxId, uid: Uid) -> u64 {
+    fn usage_of(&self, id: AccountId, mailbox: MailboxId, uid: Uid) -> Usage {
         let account = self.durable.accounts.get(&id);
         let row = account.and_then(|account| account.mailboxes.get(&mailbox)?.row(uid));
-        row.map_or(0, |row| u64::from(row.size))
+        row.map_or(Usage::NONE, |row| Usage::message(u64::from(row.size)))
+    }
+
+    /// Of those of the messages that are there, if anybody wants to know.
+    fn usage_of_all(&self, id: AccountId, mailbox: MailboxId, uids: &UidSet, quota: Quota) -> Usage {
+        let account = self.durable.accounts.get(&id).filter(|_| quota != Quota::NONE);
+        let mut usage = Usage::NONE;
+        let Some(mailbox) = account.and_then(|account| account.mailboxes.get(&mailbox)) else {
+            return usage;
+        };
+        for (first, last) in uids.ranges() {
+            let rows = &mailbox.rows[rows_between(&mailbox.rows, *first, *last)];
+            for row in rows {
+                usage += Usage::message(u64::from(row.size));
+            }
+        }
+        usage
     }
 
     /// The record that expunges what was replaced. A mailbox deleted meanwhile took it along: then it expunges nothing
@@ -312,7 +331,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Appends the change's records; gives the octets of mail it adds.
+    /// Appends the change's records; gives the mail it adds.
     fn change_into(
         &mut self,
         id: AccountId,
@@ -320,23 +339,31 @@ impl Planner<'_> {
         uids: UidSet,
         bodies: &[Chunks],
         plan: &mut Plan,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Usage, StoreError> {
         if let Change::Append {
             mailbox,
             messages,
-            quota_bytes,
+            quota,
             replaces,
         } = change
         {
-            let freed = replaces.map_or(0, |(mailbox, uid)| self.bytes_of(id, mailbox, uid));
+            let freed = replaces.map_or(Usage::NONE, |(mailbox, uid)| self.usage_of(id, mailbox, uid));
             // Net: what goes makes room for what comes (RFC 8508 §3.4).
-            let quota = quota_bytes.map(|quota| quota.saturating_add(freed));
+            let quota = Quota {
+                bytes: quota.bytes.map(|most| most.saturating_add(freed.bytes)),
+                messages: quota.messages.map(|most| most.saturating_add(freed.messages)),
+            };
             let added = self.append(id, mailbox, messages, quota, bodies, plan)?;
             if let Some((mailbox, uid)) = replaces {
                 let record = self.replaced(id, mailbox, uid);
                 plan.records.push(record);
             }
             return Ok(added);
+        }
+        let mut added = Usage::NONE;
+        if let Change::Copy { from, quota, .. } = &change {
+            added = self.usage_of_all(id, *from, &uids, *quota);
+            self.check_quota(id, added, *quota)?;
         }
         let at = self.now;
         let (account, durable, _) = self.account(id);
@@ -398,7 +425,7 @@ impl Planner<'_> {
             Change::Move { from, to, .. } => scope.transfer(from, to, uids, true)?,
             Change::Append { .. } => unreachable!("it was planned above"),
         }
-        Ok(0)
+        Ok(added)
     }
 
     fn append(
@@ -406,11 +433,14 @@ impl Planner<'_> {
         id: AccountId,
         mailbox_id: MailboxId,
         messages: Vec<NewMessage>,
-        quota: Option<u64>,
+        quota: Quota,
         bodies: &[Chunks],
         plan: &mut Plan,
-    ) -> Result<u64, StoreError> {
-        let added = bodies.iter().map(|chunks| body_bytes(chunks)).sum();
+    ) -> Result<Usage, StoreError> {
+        let added = Usage {
+            bytes: bodies.iter().map(|chunks| body_bytes(chunks)).sum(),
+            messages: bodies.len() as u64,
+        };
         self.check_quota(id, added, quota)?;
         let save_date = self.now;
         let (account, durable, _) = self.account(id);
@@ -470,7 +500,7 @@ impl Planner<'_> {
         id: AccountId,
         opened: Vec<Opened>,
         plan: &mut Plan,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Usage, StoreError> {
         let (account, durable, created) = self.account(id);
         assert!(created.is_none(), "who has graves exists");
         let count = opened.len() as u64;
@@ -482,10 +512,10 @@ impl Planner<'_> {
             mailbox.check_keywords(known, &message.keywords)?;
             mailbox.add_keywords(known, &message.keywords);
         }
-        let mut added = 0;
+        let mut added = Usage::NONE;
         for Opened { from, uid, message } in opened {
             let taken = account.mailbox(durable, message.mailbox)?.take_uids(1);
-            added += message.size();
+            added += Usage::message(message.size());
             plan.records.push(Record::Undeleted {
                 mailbox: from,
                 uid,

@@ -111,6 +111,15 @@ impl AccountState {
         own.chain(self.buried.iter().flat_map(|mailbox| kept_rows(&mailbox.graves)))
     }
 
+    /// How many messages there are in all its mailboxes.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.mailboxes
+            .values()
+            .map(|mailbox| mailbox.rows.len() as u64)
+            .sum()
+    }
+
     /// The mailbox of this name.
     #[must_use]
     pub fn mailbox_named(&self, name: &MailboxName) -> Option<&MailboxState> {

@@ -7,7 +7,8 @@ use super::compaction::Pin;
 use crate::base::clock::Clock;
 use crate::disk::{Disk, DiskError};
 use crate::model::{
-    AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SpecialUse, Uid, UidValidity,
+    AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, Quota, SpecialUse, Uid,
+    UidValidity,
 };
 use crate::proto::imap::types::{InternalDate, StoreOperation};
 use crate::proto::{Receipt, ReceiptId};
@@ -98,8 +99,8 @@ pub struct LocalRecipient {
     pub prefix: Vec<u8>,
     /// What the sender asked for besides; see FORMAT.md.
     pub asked: Bytes,
-    /// `None`: no limit.
-    pub quota_bytes: Option<u64>,
+    /// Of the account.
+    pub quota: Quota,
 }
 
 /// Names a spool entry. Delivering twice with one key and index of the recipient equals once.
@@ -201,6 +202,7 @@ pub enum Change {
         from: MailboxId,
         uids: Vec<Uid>,
         to: MailboxId,
+        quota: Quota,
     },
     Move {
         from: MailboxId,
@@ -211,7 +213,7 @@ pub enum Change {
     Append {
         mailbox: MailboxId,
         messages: Vec<NewMessage>,
-        quota_bytes: Option<u64>,
+        quota: Quota,
         /// REPLACE: this message is expunged by the same change, if it is still there.
         replaces: Option<(MailboxId, Uid)>,
     },

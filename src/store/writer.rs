@@ -189,11 +189,11 @@ impl<E: Environment> Inner<E> {
             let is_cold = state.cold.contains_key(&message.account);
             self.meters.cold_deliveries.add(u64::from(is_cold));
         }
-        for (account, bytes) in &batch.touched {
+        for (account, added) in &batch.touched {
             let durable = state
                 .durable(*account)
                 .expect("a touched account is durable by now");
-            pending.end(*account, *bytes, durable);
+            pending.end(*account, *added, durable);
         }
         drop(guard);
         match &batch.answer {

@@ -111,6 +111,7 @@ pub const TABLE: &[Capability] = &[
     row("UIDONLY", When::Authenticated, true),
     row("QUOTA", When::Authenticated, true),
     row("QUOTA=RES-STORAGE", When::Authenticated, true),
+    row("QUOTA=RES-MESSAGE", When::Authenticated, true),
     row("QUOTA=RES-MAILBOX", When::Authenticated, true),
 ];
 

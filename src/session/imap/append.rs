@@ -15,7 +15,7 @@ use super::state::{Session, Stop, code_of};
 use crate::base::clock::Clock;
 use crate::mailbox::view::row_of;
 use crate::model::flags::partition_flags;
-use crate::model::{MailboxName, Uid};
+use crate::model::{MailboxName, Uid, Usage};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::types::{Append, AppendMessage, InternalDate, Replaced, SequenceRange, SequenceSet};
 use crate::proto::imap::{Answer, Appended, Code, Refusal, Status};
@@ -137,14 +137,17 @@ impl<S: Services> Session<S> {
 
     pub(super) fn check_append(&self, mailbox: &MailboxName, bytes: u64) -> Result<(), Refusal> {
         let seen = self.services.store().account(self.account.id, |account| {
-            (account.names.contains_key(mailbox), account.bytes_used)
+            let used = Usage {
+                bytes: account.bytes_used,
+                messages: account.messages(),
+            };
+            (account.names.contains_key(mailbox), used)
         });
         let Some((true, used)) = seen else {
             return Err(Refusal::new(Code::TryCreate, "No such mailbox"));
         };
         // Checked again when it is committed: others may use the room meanwhile.
-        let limit = self.account.quota_bytes.unwrap_or(u64::MAX);
-        if used.saturating_add(bytes) > limit {
+        if !self.account.quota().admits(used + Usage::message(bytes)) {
             return Err(refusal_of(&StoreError::OverQuota));
         }
         let room = self.services.store().check_room(bytes);
@@ -213,7 +216,7 @@ impl<S: Services> Session<S> {
         let append = Change::Append {
             mailbox,
             messages,
-            quota_bytes: self.account.quota_bytes,
+            quota: self.account.quota(),
             replaces: selected.zip(replaced),
         };
         let changed = self.services.store().change(self.account.id, append).await;

@@ -98,17 +98,24 @@ impl<S: Services> Session<S> {
     }
 
     fn push_quota(&self, out: &mut Vec<u8>) -> Result<(), Stop> {
-        let (bytes, mailboxes) = self.with_account(|account| (account.bytes_used, account.names.len()))?;
+        let (bytes, messages, mailboxes) =
+            self.with_account(|account| (account.bytes_used, account.messages(), account.names.len()))?;
         let storage = self
             .account
             .quota_bytes
             .map(|limit| Resource::storage(bytes, limit));
+        let messages = self.account.quota_messages.map(|limit| Resource {
+            name: "MESSAGE",
+            used: messages,
+            limit,
+        });
         let mailboxes = Resource {
             name: "MAILBOX",
             used: mailboxes as u64,
             limit: MAILBOXES_MAX as u64,
         };
-        let resources: SmallVec<[Resource; 2]> = storage.into_iter().chain([mailboxes]).collect();
+        let resources: SmallVec<[Resource; 3]> =
+            storage.into_iter().chain(messages).chain([mailboxes]).collect();
         push_quota_line(QUOTA_ROOT, &resources, out);
         Ok(())
     }

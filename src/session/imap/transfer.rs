@@ -37,8 +37,15 @@ impl<S: Services> Session<S> {
             // Whole or not at all (RFC 9051 §6.4.7); the UID says how far the next try may reach.
             return Ok(reached.refusal());
         }
-        self.check_quota(sources.bytes)?;
-        let outcome = self.transfer(Change::Copy { from, uids, to }).await?;
+        let quota = self.account.quota();
+        let outcome = self
+            .transfer(Change::Copy {
+                from,
+                uids,
+                to,
+                quota,
+            })
+            .await?;
         self.note_copies(to, &outcome);
         Ok(match copy_uid(outcome) {
             Some(code) => done.with_code(code),
@@ -138,15 +145,6 @@ impl<S: Services> Session<S> {
             (by_uid || !has_gone).then_some(sources)
         })?;
         sources.ok_or_else(|| no(Code::ExpungeIssued, "Some of the messages are expunged").into())
-    }
-
-    fn check_quota(&self, bytes: u64) -> Result<(), Stop> {
-        let used = self.with_account(|account| account.bytes_used)?;
-        let limit = self.account.quota_bytes.unwrap_or(u64::MAX);
-        if used.saturating_add(bytes) > limit {
-            return Err(no(Code::OverQuota, "The account is over its quota").into());
-        }
-        Ok(())
     }
 
     fn note_copies(&mut self, to: MailboxId, outcome: &Outcome) {

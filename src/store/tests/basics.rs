@@ -208,6 +208,7 @@ fn copies_burn_a_uid_for_every_source_uid_and_moves_leave_nothing_behind() {
         from: INBOX_ID,
         uids: vec![uid(1), uid(2), uid(3)],
         to: trash,
+        quota: crate::model::Quota::NONE,
     };
     let (_, outcome) = world.run(store.change(ALICE, copy)).expect("it commits");
     assert!(matches!(outcome, Outcome::Copied { uids, .. } if uids == [(uid(1), uid(1)), (uid(3), uid(3))]));
@@ -273,7 +274,10 @@ fn appends_answer_with_uids_and_obey_the_quota() {
     let append = |messages| Change::Append {
         mailbox: INBOX_ID,
         messages,
-        quota_bytes: Some(10),
+        quota: crate::model::Quota {
+            bytes: Some(10),
+            messages: None,
+        },
         replaces: None,
     };
     let (_, outcome) = world
@@ -285,7 +289,7 @@ fn appends_answer_with_uids_and_obey_the_quota() {
     let nowhere = Change::Append {
         mailbox: MailboxId(99),
         messages: vec![message("x")],
-        quota_bytes: None,
+        quota: crate::model::Quota::NONE,
         replaces: None,
     };
     assert_eq!(
@@ -293,6 +297,73 @@ fn appends_answer_with_uids_and_obey_the_quota() {
         Err(StoreError::NoSuchMailbox)
     );
     assert_eq!(inbox(&mut world, ALICE), [(1, b"four".to_vec()), (2, Vec::new())]);
+}
+
+#[test]
+fn a_quota_of_messages_is_exact_however_many_come_at_once() {
+    let disk = SimDisk::new(1);
+    let mut world = World::open(&disk, 1, crowded_options()).expect("it opens");
+    let store = world.of(ALICE);
+    let quota = crate::model::Quota {
+        bytes: None,
+        messages: Some(7),
+    };
+    let wanted = |count: usize| -> Vec<Delivery> {
+        (0..count)
+            .map(|n| {
+                let mut delivery = delivery(&[ALICE], memory(n.to_string()));
+                delivery.recipients[0].quota = quota;
+                delivery
+            })
+            .collect()
+    };
+    let mut arrive = |count: usize| {
+        let all = wanted(count).into_iter().map(|delivery| store.deliver(delivery));
+        let done = world.run(futures::future::join_all(all));
+        let refused = done.iter().filter(|done| **done == Err(StoreError::OverQuota));
+        assert!(
+            done.iter()
+                .all(|done| done.is_ok() || *done == Err(StoreError::OverQuota))
+        );
+        count - refused.count()
+    };
+    assert_eq!((arrive(3), arrive(9), arrive(2)), (3, 4, 0));
+    // A message to somebody twice counts twice, and a copy does, also while others are on their way.
+    let expunge = Change::Expunge {
+        mailbox: INBOX_ID,
+        uids: vec![uid(1), uid(2), uid(3)],
+        only_deleted: false,
+    };
+    world.run(store.change(ALICE, expunge)).expect("it commits");
+    let trash = store
+        .account(ALICE, |a| a.names[&name("Trash")])
+        .expect("it exists");
+    let copy = |uids| Change::Copy {
+        from: INBOX_ID,
+        uids,
+        to: trash,
+        quota,
+    };
+    let (first, second, third) = world.run(async {
+        futures::join!(
+            store.change(ALICE, copy(vec![uid(4), uid(5)])),
+            store.change(ALICE, copy(vec![uid(6), uid(7)])),
+            store.change(ALICE, copy(vec![uid(6)])),
+        )
+    });
+    assert!(first.is_ok() && third.is_ok());
+    assert_eq!(second.map(|_| ()), Err(StoreError::OverQuota));
+    assert_eq!(store.usage(ALICE).messages, 7);
+    world.close();
+    // Nobody needs the account in memory for that.
+    let mut world = World::open(&disk, 1, crowded_options()).expect("it opens");
+    let store = world.of(ALICE);
+    let one = wanted(1).remove(0);
+    assert_eq!(
+        world.run(store.deliver(one)).map(|_| ()),
+        Err(StoreError::OverQuota)
+    );
+    assert_eq!(store.meters().account_loads.value(), 0);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod compaction_cold;
 mod compaction_crash;
 mod crash;
 mod damage;
+mod fixture_v2;
 mod graves;
 mod model;
 mod paging;

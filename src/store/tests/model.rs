@@ -210,7 +210,7 @@ pub async fn execute(store: &Store<SimEnvironment>, id: AccountId, op: &Op) -> R
                 internal_date: date(),
                 body: memory(body.clone()),
             }],
-            quota_bytes: None,
+            quota: crate::model::Quota::NONE,
             replaces: None,
         },
         Op::StoreFlags(of, set, operation, flags, keywords) => Change::StoreFlags {
@@ -238,6 +238,7 @@ pub async fn execute(store: &Store<SimEnvironment>, id: AccountId, op: &Op) -> R
             from: mailbox(from),
             uids: uids(set),
             to: mailbox(to),
+            quota: crate::model::Quota::NONE,
         },
         Op::Create(text) => Change::CreateMailbox {
             name: name(text),

@@ -224,7 +224,8 @@ fn a_checkpoint_that_fails_gives_its_files_back_at_once() {
         disk.inject(Fault::ErrorAt(disk.operations() + after));
         store.inner().checkpoints.want_early(0);
         world.pool.run_until_stalled();
-        if store.meters().checkpoints.value() == before.0 {
+        // Without any it was a snapshot that could not be read: then they are void.
+        if store.meters().checkpoints.value() == before.0 && !checkpoints(&disk).is_empty() {
             assert_eq!(derived(&disk), before.1, "after {after}");
             failed += 1;
         }

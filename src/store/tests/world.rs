@@ -267,7 +267,7 @@ pub fn recipient(account: AccountId) -> LocalRecipient {
         mailbox: MailboxName::inbox(),
         prefix: format!("Delivered-To: {account}\r\n").into_bytes(),
         asked: Bytes::new(),
-        quota_bytes: None,
+        quota: crate::model::Quota::NONE,
     }
 }
 

@@ -1,6 +1,6 @@
 //! SELECT, LIST and the commands on mailboxes.
 
-use super::world::World;
+use super::world::{Client, World};
 
 #[test]
 fn select_announces_the_mailbox() {
@@ -186,6 +186,33 @@ fn quota_is_shown_and_kept() {
     assert!(a.tagged(&mut world, &again).starts_with("NO [OVERQUOTA]"));
     assert!(a.tagged(&mut world, "COPY 1 Trash").starts_with("NO [OVERQUOTA]"));
     a.ok(&mut world, "MOVE 1 Trash");
+}
+
+#[test]
+fn a_quota_of_messages_is_shown_and_kept() {
+    let mut world = World::new();
+    let mut a = world.selected(30);
+    let quota =
+        |a: &mut Client, world: &mut World| a.ok(world, "GETQUOTA \"\"").untagged.trim_end().to_owned();
+    assert_eq!(
+        quota(&mut a, &mut world),
+        "* QUOTA \"\" (MESSAGE 0 2 MAILBOX 6 4096)"
+    );
+    let message = "Subject: small\r\n\r\nx";
+    for _ in 0..2 {
+        a.append(&mut world, "INBOX", "", message);
+    }
+    assert_eq!(
+        quota(&mut a, &mut world),
+        "* QUOTA \"\" (MESSAGE 2 2 MAILBOX 6 4096)"
+    );
+    let again = format!("APPEND INBOX {{{}+}}\r\n{message}", message.len());
+    assert!(a.tagged(&mut world, &again).starts_with("NO [OVERQUOTA]"));
+    assert!(a.tagged(&mut world, "COPY 1 Trash").starts_with("NO [OVERQUOTA]"));
+    a.ok(&mut world, "MOVE 1 Trash");
+    a.ok(&mut world, "STORE 1 +FLAGS.SILENT (\\Deleted)");
+    a.ok(&mut world, "EXPUNGE");
+    a.append(&mut world, "INBOX", "", message);
 }
 
 #[test]

@@ -127,6 +127,7 @@ impl Services for TestServices {
 fn account(id: u64) -> Account {
     Account {
         quota_bytes: (id == 3).then_some(SMALL_QUOTA),
+        quota_messages: (id == 30).then_some(2),
         ..Account::new(AccountId(id), AddrSpec::parse("someone@example.org").unwrap())
     }
 }
