@@ -50,6 +50,8 @@ impl Site {
         let text = fs::read_to_string(self.config()).expect("init wrote it");
         let (before, _) = text
             .split_once("\n[acme]")
+            // Configured before, with a directory and without ACME.
+            .or_else(|| text.split_once("\n[directory]"))
             .expect("the sample has the section, and those of directories behind it");
         let before = before.replace(
             "# plaintext_login_on_loopback = false",
