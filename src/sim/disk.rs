@@ -79,6 +79,8 @@ struct World {
     owed: Vec<(Rc<RefCell<SimFile>>, Begun)>,
     /// In the order in which they were opened.
     opened: Vec<Rc<RefCell<SimFile>>>,
+    /// Bytes that cannot be read: of which file, and how often.
+    unreadable: Vec<(String, u64, u64)>,
 }
 
 /// Sectors as they were when a sync began.
@@ -102,6 +104,7 @@ impl SimDisk {
             lie: None,
             owed: Vec::new(),
             opened: Vec::new(),
+            unreadable: Vec::new(),
         })))
     }
 
@@ -124,6 +127,22 @@ impl SimDisk {
     /// From now on the disk lies like that.
     pub fn lie(&self, lie: Lie) {
         self.0.borrow_mut().lie = Some(lie);
+    }
+
+    /// The next `times` reads of this byte fail.
+    pub fn fail_reads(&self, name: &str, byte: u64, times: u64) {
+        let bad = (name.to_owned(), byte, times);
+        self.0.borrow_mut().unreadable.push(bad);
+    }
+
+    /// Is there a byte in these that cannot be read now?
+    fn takes_bad_read(&self, name: &str, start: usize, end: usize) -> bool {
+        let mut world = self.0.borrow_mut();
+        let is_hit = |(file, byte, times): &&mut (String, u64, u64)| {
+            file == name && *times > 0 && (start as u64..end as u64).contains(byte)
+        };
+        let hit = world.unreadable.iter_mut().find(is_hit);
+        hit.map(|(_, _, times)| *times -= 1).is_some()
     }
 
     /// Flips one bit of a file, durably.
@@ -512,6 +531,14 @@ impl DiskFile for SimFileHandle {
             .unwrap_or(usize::MAX)
             .min(file.content.len());
         let end = start.saturating_add(len).min(file.content.len());
+        if self.disk.takes_bad_read(&self.name, start, end) {
+            let cause = "an unreadable sector".to_owned();
+            return Err(DiskError::Io {
+                operation: "read",
+                name: self.name.to_string(),
+                cause,
+            });
+        }
         Ok(file.content[start..end].to_vec())
     }
 

@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Marks {
     /// Segments a start would not read the log from: those of older logs, and the finished ones of its own.
     pub finished: Vec<CoveredSegment>,
+    /// Segments of its own log behind those.
+    pub behind: Vec<CoveredSegment>,
     /// Bytes that its accounts need, by segment.
     pub live: BTreeMap<SegmentId, u64>,
     /// Segments that something outside the state refers to.
@@ -137,6 +139,7 @@ mod tests {
         };
         Marks {
             finished: segments.iter().map(finished).collect(),
+            behind: Vec::new(),
             live: segments
                 .iter()
                 .map(|(id, _, live)| (SegmentId(*id), *live))

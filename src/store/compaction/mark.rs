@@ -13,6 +13,7 @@ use super::choose::{Growth, Marks};
 use crate::base::clock::Clock;
 use crate::disk::BLOCK_BYTES;
 use crate::model::{AccountId, MailboxId, ModSeq, SegmentId};
+use crate::store::checkpoint_state::CoveredSegment;
 use crate::store::checkpointer::Pause;
 use crate::store::handle::Inner;
 use crate::store::plan::{Chunks, Plan, Planner};
@@ -212,9 +213,12 @@ impl<E: Environment> Inner<E> {
             return Ok(None);
         };
         let log = self.log.borrow();
-        finished.extend(log.written.iter().filter(|segment| segment.id < read_from));
+        let (own, behind): (Vec<_>, Vec<_>) =
+            log.written.iter().partition(|segment| segment.id < read_from);
+        finished.extend::<Vec<CoveredSegment>>(own);
         Ok(Some(Marks {
             finished,
+            behind,
             live,
             pinned,
         }))

@@ -31,6 +31,7 @@ mod pins;
 mod released;
 mod relocate;
 mod restate;
+mod runs;
 
 pub use pass::{Answer, PassReport, Step, compact};
 #[cfg(test)]

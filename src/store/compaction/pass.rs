@@ -8,14 +8,14 @@
 use super::choose::{Growth, Marked, Marks, Victims, choose, may_pay};
 use super::released::{Released, Run, file_name};
 use super::relocate::Moved;
-use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
+use super::runs::{Standing, wrongly_freed};
+use crate::disk::{Disk, DiskError};
 use crate::model::SegmentId;
 use crate::store::checkpoint_state::CoveredSegment;
-use crate::store::frame::GroupHeader;
 use crate::store::handle::Store;
 use crate::store::segment::segment_name;
 use crate::store::{Environment, StoreError};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -207,22 +207,23 @@ impl<E: Environment, A: AsyncFn(usize, Step) -> Result<Answer, StoreError>> Pass
         if chosen.segments.is_empty() {
             return Ok(report);
         }
-        let mut segments: BTreeMap<SegmentId, CoveredSegment> = BTreeMap::new();
+        let mut standing = Standing::new();
         for mark in &marks {
-            segments.extend(mark.finished.iter().map(|segment| (segment.id, *segment)));
+            let all = mark.finished.iter().chain(&mark.behind);
+            standing.extend(all.map(|segment| (segment.id, *segment)));
         }
         #[cfg(test)]
         if has_bug(PlantedBug::FreeBeforeMoving) {
-            let runs = self.runs(&chosen.segments, &segments).await?;
-            self.free(&chosen.segments, runs, &mut report).await?;
+            let runs = inner.runs(&chosen.segments, &standing).await?;
+            self.free(&chosen.segments, runs, &standing, &mut report).await?;
         }
         let victims = self.move_all(chosen, &mut report).await?;
-        let runs = self.runs(&victims, &segments).await?;
+        let runs = inner.runs(&victims, &standing).await?;
         let victims: BTreeSet<SegmentId> = runs.iter().map(|run| run.first_segment).collect();
         report.freed = victims.len() as u64;
-        report.freed_bytes = victims.iter().map(|id| u64::from(segments[id].end)).sum();
+        report.freed_bytes = victims.iter().map(|id| u64::from(standing[id].end)).sum();
         if !victims.is_empty() {
-            self.free(&victims, runs, &mut report).await?;
+            self.free(&victims, runs, &standing, &mut report).await?;
             meters.compaction_passes.add(1);
             meters.compaction_freed_bytes.add(report.freed_bytes);
         }
@@ -284,98 +285,12 @@ impl<E: Environment, A: AsyncFn(usize, Step) -> Result<Answer, StoreError>> Pass
         Ok(victims)
     }
 
-    /// Which groups lie in each of the victims. One whose groups cannot be told stays.
-    async fn runs(
-        &self,
-        victims: &BTreeSet<SegmentId>,
-        segments: &BTreeMap<SegmentId, CoveredSegment>,
-    ) -> Result<Vec<Run>, StoreError> {
-        let mut runs = Vec::new();
-        for id in victims {
-            let segment = &segments[id];
-            let Some(first_group) = self.group(segment, BLOCK_BYTES as u32).await? else {
-                continue;
-            };
-            let behind = segments
-                .range((std::ops::Bound::Excluded(*id), std::ops::Bound::Unbounded))
-                .map(|(_, other)| other)
-                .find(|other| other.log == segment.log);
-            let mut next = match behind {
-                Some(other) => self.group(other, BLOCK_BYTES as u32).await?,
-                None => None,
-            };
-            let freed_behind = {
-                let released = self.store.inner().compaction.board.released.lock();
-                released.next_behind(segment.log, first_group)
-            };
-            next = match (next, freed_behind) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
-            let has_seal = next.is_none();
-            let last_group = match next {
-                Some(next) => Some(next - 1),
-                // Of a log of this start something always comes behind a victim; an older one ends with its seal.
-                None if segment.log.incarnation < self.store.inner().compaction.incarnation => {
-                    self.group(segment, segment.end - BLOCK_BYTES as u32).await?
-                }
-                None => self.first_of_own_next(segment).await?.map(|next| next - 1),
-            };
-            let Some(last_group) = last_group else { continue };
-            runs.push(Run {
-                log: segment.log,
-                first_group,
-                last_group,
-                first_segment: *id,
-                last_segment: *id,
-                has_seal: has_seal && segment.log.incarnation < self.store.inner().compaction.incarnation,
-            });
-        }
-        Ok(runs)
-    }
-
-    /// The first group of the segment behind the last finished one of a log of this start.
-    async fn first_of_own_next(&self, segment: &CoveredSegment) -> Result<Option<u64>, StoreError> {
-        let disk = self.store.inner().env.disk();
-        let mut ids: Vec<SegmentId> = disk
-            .list()
-            .await?
-            .iter()
-            .filter_map(|(name, _)| crate::store::segment::segment_of_name(name))
-            .filter(|id| *id > segment.id)
-            .collect();
-        ids.sort_unstable();
-        for id in ids {
-            let other = CoveredSegment { id, ..*segment };
-            if let Some(group) = self.group(&other, BLOCK_BYTES as u32).await? {
-                return Ok(Some(group));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The sequence of the group at `offset`, if it is one of this segment and log.
-    async fn group(&self, segment: &CoveredSegment, offset: u32) -> Result<Option<u64>, StoreError> {
-        let inner = self.store.inner();
-        let file = match inner.env.disk().open(&segment_name(segment.id)).await {
-            Ok(file) => file,
-            Err(DiskError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let block = file.read_at(u64::from(offset), BLOCK_BYTES).await?;
-        let header = GroupHeader::decode(inner.compaction.store_id, block.as_ref());
-        let header = header.filter(|header| {
-            header.segment == segment.id
-                && (header.incarnation, header.log) == (segment.log.incarnation, segment.log.log)
-        });
-        Ok(header.map(|header| header.sequence))
-    }
-
     /// Records that the victims are freed, has every core let go of them, and removes them.
     async fn free(
         &self,
         victims: &BTreeSet<SegmentId>,
         runs: Vec<Run>,
+        standing: &Standing,
         report: &mut PassReport,
     ) -> Result<(), StoreError> {
         #[cfg(test)]
@@ -384,21 +299,23 @@ impl<E: Environment, A: AsyncFn(usize, Step) -> Result<Answer, StoreError>> Pass
         if has_bug(PlantedBug::FreeBeforeTheList) {
             self.remove(victims).await?;
         }
-        self.write_list(runs, report.freed_bytes).await?;
+        let mut list: Released = self.store.inner().compaction.board.released.lock().clone();
+        runs.into_iter().for_each(|run| list.add(run));
+        if let Some(segment) = wrongly_freed(&list, standing, victims) {
+            tracing::error!(?segment, "the list of freed segments would name one that stays: not written");
+            return Err(StoreError::Cannot("a segment that stays would be freed"));
+        }
+        self.write_list(list, report.freed_bytes).await?;
         self.release(victims).await
     }
 
-    async fn write_list(&self, runs: Vec<Run>, freed_bytes: u64) -> Result<(), StoreError> {
+    async fn write_list(&self, mut list: Released, freed_bytes: u64) -> Result<(), StoreError> {
         let inner = self.store.inner();
-        let mut list: Released = inner.compaction.board.released.lock().clone();
         let before = list.number;
         list.number += 1;
         list.incarnation = inner.compaction.incarnation;
         list.freed_bytes += freed_bytes;
         list.last_segment = inner.next_segment.load(Ordering::Relaxed).saturating_sub(1);
-        for run in runs {
-            list.add(run);
-        }
         let disk = inner.env.disk();
         match list.write(disk, inner.compaction.store_id).await {
             Err(DiskError::AlreadyExists { .. }) => {

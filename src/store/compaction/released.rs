@@ -84,13 +84,12 @@ impl Released {
         self.of(log).find(|run| run.first_group == group)
     }
 
-    /// The first freed group of the log behind `group`.
+    /// The first freed groups of the log behind `segment`.
     #[must_use]
-    pub fn next_behind(&self, log: LogName, group: u64) -> Option<u64> {
+    pub fn next_behind(&self, log: LogName, segment: SegmentId) -> Option<&Run> {
         self.of(log)
-            .map(|run| run.first_group)
-            .filter(|first| *first > group)
-            .min()
+            .filter(|run| run.first_segment > segment)
+            .min_by_key(|run| run.first_segment)
     }
 
     /// Adds a freed segment and joins what follows each other.

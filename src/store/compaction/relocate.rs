@@ -7,6 +7,7 @@
 //! Limits: [`BATCH_BYTES`] of messages in memory; longer bodies go chunk by chunk. 48 bytes for each message to be moved.
 //! Not here: records that are no messages (`restate`).
 
+use crate::disk::DiskError;
 use crate::model::{AccountId, LogPosition, MailboxId, SegmentId, Uid};
 use crate::store::body::ChunkWriter;
 use crate::store::checkpointer::Pause;
@@ -73,7 +74,10 @@ impl<E: Environment> Inner<E> {
         for _ in 0..ROUNDS_MAX {
             let mut wanted = victims.clone();
             wanted.retain(|segment| !moved.kept.contains(segment));
-            let found = self.find(&wanted).await?;
+            let Some(found) = self.find(&wanted).await? else {
+                moved.kept.extend(victims);
+                return Ok(moved);
+            };
             if found.is_empty() {
                 return Ok(moved);
             }
@@ -85,8 +89,8 @@ impl<E: Environment> Inner<E> {
         ))
     }
 
-    /// Everything that refers to `victims`, by place.
-    async fn find(&self, victims: &BTreeSet<SegmentId>) -> Result<Vec<Found>, StoreError> {
+    /// Everything that refers to `victims`, by place. `None`: that cannot be told.
+    async fn find(&self, victims: &BTreeSet<SegmentId>) -> Result<Option<Vec<Found>>, StoreError> {
         let mut all: BTreeMap<(LogPosition, AccountId), Found> = BTreeMap::new();
         for id in self.account_ids() {
             let mut scattered: Vec<MessageRow> = Vec::new();
@@ -108,31 +112,37 @@ impl<E: Environment> Inner<E> {
             };
             self.look(id, looked).await?;
             for row in scattered {
-                self.find_scattered(id, &row, victims, &mut all).await?;
+                if !self.find_scattered(id, &row, victims, &mut all).await? {
+                    return Ok(None);
+                }
             }
             Pause::new().await;
         }
-        Ok(all.into_values().collect())
+        Ok(Some(all.into_values().collect()))
     }
 
-    /// A body over several segments: its record says which.
+    /// A body over several segments: its record says which. False: the record cannot be read.
     async fn find_scattered(
         &self,
         id: AccountId,
         row: &MessageRow,
         victims: &BTreeSet<SegmentId>,
         all: &mut BTreeMap<(LogPosition, AccountId), Found>,
-    ) -> Result<(), StoreError> {
-        // A record that cannot be read names no segment that could be kept for it: reading it fails either way.
-        let Ok(record) = self.reader.message_record(id, row).await else {
-            return Ok(());
+    ) -> Result<bool, StoreError> {
+        let record = match self.reader.message_record(id, row).await {
+            Ok(record) => record,
+            // It may be readable at the next try, and any victim may hold a part of its body.
+            Err(error) => {
+                self.not_moved(row, error)?;
+                return Ok(false);
+            }
         };
         if !record
             .chunks
             .iter()
             .any(|chunk| victims.contains(&chunk.position.segment))
         {
-            return Ok(());
+            return Ok(true);
         }
         let refer = |account: &AccountState| {
             let refer = referring(account).filter(|(_, other)| other.record == row.record);
@@ -146,7 +156,39 @@ impl<E: Environment> Inner<E> {
             };
             all.insert((row.record, id), found);
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// An error of one message, which stays where it is; any other ends the pass.
+    fn not_moved(&self, row: &MessageRow, error: StoreError) -> Result<(), StoreError> {
+        match error {
+            StoreError::Damaged { .. }
+            | StoreError::Disk(DiskError::NotFound { .. } | DiskError::Io { operation: "read", .. }) => {
+                tracing::warn!(record = %row.record, %error, "a message cannot be moved: its segments stay");
+                Ok(())
+            }
+            other => Err(other),
+        }
+    }
+
+    /// The segments that a message which cannot be moved needs; all `victims` if that cannot be told.
+    async fn needed_by(
+        &self,
+        found: &Found,
+        victims: &BTreeSet<SegmentId>,
+    ) -> Result<BTreeSet<SegmentId>, StoreError> {
+        let mut needed = BTreeSet::from([found.row.record.segment, found.row.body_segment]);
+        if !found.row.is_body_scattered {
+            return Ok(needed);
+        }
+        match self.reader.message_record(found.account, &found.row).await {
+            Ok(record) => needed.extend(record.chunks.iter().map(|chunk| chunk.position.segment)),
+            Err(error) => {
+                self.not_moved(&found.row, error)?;
+                needed.extend(victims);
+            }
+        }
+        Ok(needed)
     }
 
     async fn move_all(
@@ -162,13 +204,11 @@ impl<E: Environment> Inner<E> {
         for found in found {
             match self.add_to(&mut batch, &found, victims, written).await {
                 Ok(()) => {}
-                Err(StoreError::Damaged { position, what }) => {
-                    tracing::warn!(%position, what, "a message cannot be moved: its segment stays");
-                    moved.kept.insert(found.row.record.segment);
-                    moved.kept.insert(found.row.body_segment);
-                    moved.kept.insert(position.segment);
+                Err(error) => {
+                    self.not_moved(&found.row, error)?;
+                    let needed = self.needed_by(&found, victims).await?;
+                    moved.kept.extend(needed);
                 }
-                Err(other) => return Err(other),
             }
             if batch.bytes >= most / 2 || batch.moves.len() >= BATCH_MESSAGES_MAX {
                 self.commit_moves(&mut batch, written, moved, pace).await?;

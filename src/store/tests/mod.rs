@@ -5,6 +5,7 @@ mod checkpoint;
 mod compaction;
 mod compaction_cold;
 mod compaction_crash;
+mod compaction_damage;
 mod crash;
 mod damage;
 mod fixture_v2;
