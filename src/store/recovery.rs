@@ -186,7 +186,11 @@ async fn attempt<E: Environment>(
     let files = env.disk().list().await?;
     let superblock = open_superblock(env, &files).await?;
     let store_id = superblock.store_id;
-    let (released, mut old_lists) = Released::load(env.disk(), store_id, &files).await?;
+    let lists = Released::load(env.disk(), store_id, &files).await?;
+    if let Some(name) = lists.damaged {
+        return Err(bad_list(&name).into());
+    }
+    let (released, mut old_lists) = (lists.released, lists.junk);
     released.sync(env.disk()).await?;
     let mut found = find_segments(env, store_id, &files, &released).await?;
     let mut loaded = load(env.disk(), store_id, &files).await;
@@ -218,13 +222,13 @@ async fn attempt<E: Environment>(
     let incarnation = found.incarnation + 1;
     found.useless.append(&mut loaded.junk);
     found.useless.append(&mut old_lists);
-    make_durable(env, store_id, &found, &ends, incarnation).await?;
     for ((name, segments), end) in found.logs.iter().zip(&ends) {
         cover(&mut covered, *name, segments, end);
     }
     replay.report.segments = covered.len() as u64;
     let there = Segments::new(covered.keys().copied(), found.last_segment);
     check_rows(&replay.state, &there)?;
+    make_durable(env, store_id, &found, &ends, incarnation).await?;
     let covered = Arc::new(covered.into_values().collect());
     let compaction = Arc::new(CompactionBoard::new(released, there));
     let snapshots = loaded.snapshots.keys().copied();
@@ -249,7 +253,18 @@ async fn attempt<E: Environment>(
     Ok(recovered)
 }
 
-/// Notes the segments that a log has something in, sealed by now.
+/// Without the list a freed segment cannot be told from one that was lost.
+fn bad_list(name: &str) -> OpenError {
+    OpenError::Damaged {
+        position: LogPosition {
+            segment: SegmentId(0),
+            offset: 0,
+        },
+        what: format!("{name}, which says what compaction has freed, is not as it was written"),
+    }
+}
+
+/// Notes the segments that a log has something in, with the seal that it has or gets.
 fn cover<F>(
     covered: &mut BTreeMap<SegmentId, CoveredSegment>,
     log: LogName,

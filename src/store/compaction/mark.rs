@@ -88,6 +88,9 @@ pub(super) struct Looked {
     kept: BTreeMap<i64, u64>,
 }
 
+/// A mailbox, perhaps a deleted one, with graves to be forgotten.
+type Old = (AccountId, MailboxId);
+
 /// One core's look at everything.
 struct Look {
     /// What was expunged up to this is not kept any more.
@@ -97,23 +100,24 @@ struct Look {
 }
 
 impl Look {
-    /// Counts the account. Gives the records by which its old graves are forgotten.
-    fn see(&mut self, account: &AccountState) -> Vec<Record> {
-        let mut records = Vec::new();
+    /// Counts the account. Gives the mailboxes that have old graves.
+    fn see(&mut self, account: &AccountState) -> Vec<Old> {
+        let mut old = Vec::new();
         let mut ids: Vec<&MailboxId> = account.mailboxes.keys().collect();
         ids.sort_unstable();
         for id in ids {
             let mailbox = &account.mailboxes[id];
             mailbox.rows.iter().for_each(|row| self.blocks.row(row));
-            records.extend(self.graves(account.id, *id, &mailbox.graves));
+            old.extend(self.graves(&mailbox.graves).map(|_| (account.id, *id)));
         }
         for mailbox in &account.buried {
-            records.extend(self.graves(account.id, mailbox.id, &mailbox.graves));
+            old.extend(self.graves(&mailbox.graves).map(|_| (account.id, mailbox.id)));
         }
-        records
+        old
     }
 
-    fn graves(&mut self, account: AccountId, mailbox: MailboxId, graves: &[Grave]) -> Option<Record> {
+    /// Gives up to which of them all are old.
+    fn graves(&mut self, graves: &[Grave]) -> Option<ModSeq> {
         let forgotten = forgotten_up_to(graves, self.before_ms);
         let first = graves.partition_point(|grave| Some(grave.mod_seq) <= forgotten);
         for grave in &graves[first..] {
@@ -125,11 +129,7 @@ impl Look {
             }
             *self.kept.entry(grave.at.0.div_euclid(HOUR_MS)).or_default() += bytes;
         }
-        Some(Record::GravesForgotten {
-            account,
-            mailbox,
-            mod_seq: forgotten?,
-        })
+        forgotten
     }
 }
 
@@ -213,8 +213,7 @@ impl<E: Environment> Inner<E> {
             return Ok(None);
         };
         let log = self.log.borrow();
-        let (own, behind): (Vec<_>, Vec<_>) =
-            log.written.iter().partition(|segment| segment.id < read_from);
+        let (own, behind): (Vec<_>, Vec<_>) = log.written.iter().partition(|segment| segment.id < read_from);
         finished.extend::<Vec<CoveredSegment>>(own);
         Ok(Some(Marks {
             finished,
@@ -226,46 +225,66 @@ impl<E: Environment> Inner<E> {
 
     /// Counts every account, and commits that graves older than they are kept are not remembered any more.
     async fn look_at_all(&self, look: &mut Look) -> Result<(), StoreError> {
-        let mut records: Vec<Record> = Vec::new();
+        let before_ms = look.before_ms;
+        let mut old: Vec<Old> = Vec::new();
         let mut looked_at = 0;
         for id in self.account_ids() {
-            records.extend(
-                self.look(id, |account| look.see(account))
-                    .await?
-                    .unwrap_or_default(),
-            );
-            while records.len() >= FORGOTTEN_AT_ONCE {
-                let some = records.drain(..FORGOTTEN_AT_ONCE).collect();
-                self.commit_beside(some).await?;
+            let seen = self.look(id, |account| look.see(account)).await?;
+            old.extend(seen.unwrap_or_default());
+            while old.len() >= FORGOTTEN_AT_ONCE {
+                let some = old.drain(..FORGOTTEN_AT_ONCE).collect();
+                self.forget(some, before_ms).await?;
             }
             looked_at += 1;
             if looked_at % ACCOUNTS_AT_ONCE == 0 {
                 Pause::new().await;
             }
         }
-        self.commit_beside(records).await
+        self.forget(old, before_ms).await
     }
 
-    /// Commits records about accounts that take no numbers.
-    async fn commit_beside(&self, records: Vec<Record>) -> Result<(), StoreError> {
-        if records.is_empty() {
+    /// Commits that what is old in these mailboxes is forgotten: looked up again when it is committed, because what was
+    /// buried since has its time before it, and a mailbox that is deleted buries all it has under one number.
+    async fn forget(&self, old: Vec<Old>, before_ms: i64) -> Result<(), StoreError> {
+        if old.is_empty() {
             return Ok(());
         }
         // Applying them needs the accounts.
         let mut pins = Vec::new();
-        for id in records.iter().filter_map(Record::account) {
-            pins.push(self.load(id).await?);
+        for (id, _) in &old {
+            pins.push(self.load(*id).await?);
         }
         let plan = |planner: &mut Planner<'_>, _: &[Chunks], _: &[u64]| {
             let mut plan = Plan::barrier();
-            for record in records {
-                planner.touch(record.account(), &mut plan);
-                plan.records.push(record);
+            for (id, mailbox) in old {
+                // What is in flight may bury more: the next pass comes.
+                let account = planner.durable.accounts.get(&id);
+                let account = account.filter(|_| planner.pending.is_idle(id));
+                let graves = account.and_then(|account| graves_of(account, mailbox));
+                let mod_seq = graves.and_then(|graves| forgotten_up_to(graves, before_ms));
+                plan.records
+                    .extend(mod_seq.map(|mod_seq| Record::GravesForgotten {
+                        account: id,
+                        mailbox,
+                        mod_seq,
+                    }));
             }
+            // Afterwards: two mailboxes of an account do not disturb each other.
+            let accounts: Vec<_> = plan.records.iter().map(Record::account).collect();
+            accounts.into_iter().for_each(|id| planner.touch(id, &mut plan));
             Ok(plan)
         };
         let bytes = FORGOTTEN_AT_ONCE * 64;
         self.commit(bytes, &[], plan).await.map(|_| ())
+    }
+}
+
+/// The graves of a mailbox, deleted or not.
+fn graves_of(account: &AccountState, id: MailboxId) -> Option<&[Grave]> {
+    let buried = || account.buried.iter().find(|buried| buried.id == id);
+    match account.mailboxes.get(&id) {
+        Some(mailbox) => Some(&mailbox.graves),
+        None => buried().map(|buried| buried.graves.as_slice()),
     }
 }
 
@@ -278,4 +297,56 @@ fn forgotten_up_to(graves: &[Grave], before_ms: i64) -> Option<ModSeq> {
     };
     let last = old.iter().rev().map(|grave| grave.mod_seq);
     last.into_iter().find(|mod_seq| Some(*mod_seq) != first_young)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::UnixMillis;
+    use crate::sim::SimDisk;
+    use crate::store::tests::model::{Op, execute};
+    use crate::store::tests::world::{World, long_text, name, small_options};
+    use crate::store::{StoreOptions, Wanted};
+
+    const ALICE: AccountId = AccountId(1);
+
+    #[test]
+    fn a_mailbox_deleted_after_it_was_looked_at_can_be_brought_back() {
+        let options = StoreOptions {
+            expunged_kept_ms: 1_000,
+            ..small_options()
+        };
+        let mut world = World::open(&SimDisk::new(41), 1, options).expect("it opens");
+        let store = world.of(ALICE);
+        let s = str::to_owned;
+        let mut ops = vec![Op::Create(s("Work"))];
+        let text = |n: usize| long_text(&format!("{n}"), 300);
+        ops.extend((0..3).map(|n| Op::Append(s("Work"), text(n), crate::model::Flags::SEEN)));
+        ops.push(Op::Expunge(s("Work"), vec![1], false));
+        for op in &ops {
+            world.run(execute(&store, ALICE, op)).expect("it commits");
+        }
+        let later = UnixMillis(1_700_000_005_000);
+        world.env.clock.set(later);
+        let mut look = Look {
+            before_ms: later.0 - 1_000,
+            blocks: Blocks::default(),
+            kept: BTreeMap::new(),
+        };
+        let old = store
+            .account(ALICE, |account| look.see(account))
+            .expect("it is there");
+        assert_eq!(old.len(), 1);
+        world
+            .run(execute(&store, ALICE, &Op::Delete(s("Work"))))
+            .expect("it commits");
+        world
+            .run(store.inner().forget(old, look.before_ms))
+            .expect("it commits");
+        let wanted = Wanted {
+            mailbox: Some(name("Work")),
+            since: None,
+        };
+        assert!(world.run(store.undelete(ALICE, &wanted)).expect("it commits") >= 2);
+    }
 }

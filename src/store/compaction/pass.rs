@@ -302,7 +302,10 @@ impl<E: Environment, A: AsyncFn(usize, Step) -> Result<Answer, StoreError>> Pass
         let mut list: Released = self.store.inner().compaction.board.released.lock().clone();
         runs.into_iter().for_each(|run| list.add(run));
         if let Some(segment) = wrongly_freed(&list, standing, victims) {
-            tracing::error!(?segment, "the list of freed segments would name one that stays: not written");
+            tracing::error!(
+                ?segment,
+                "the list of freed segments would name one that stays: not written"
+            );
             return Err(StoreError::Cannot("a segment that stays would be freed"));
         }
         self.write_list(list, report.freed_bytes).await?;
@@ -311,29 +314,51 @@ impl<E: Environment, A: AsyncFn(usize, Step) -> Result<Answer, StoreError>> Pass
 
     async fn write_list(&self, mut list: Released, freed_bytes: u64) -> Result<(), StoreError> {
         let inner = self.store.inner();
+        if list.number == 0 {
+            // With it one that is torn is told from one that was right: before it nothing was freed.
+            let first = Released {
+                number: 1,
+                ..Released::default()
+            };
+            self.write_over(&first).await?;
+            list.number = first.number;
+        }
         let before = list.number;
         list.number += 1;
         list.incarnation = inner.compaction.incarnation;
         list.freed_bytes += freed_bytes;
         list.last_segment = inner.next_segment.load(Ordering::Relaxed).saturating_sub(1);
-        let disk = inner.env.disk();
-        match list.write(disk, inner.compaction.store_id).await {
-            Err(DiskError::AlreadyExists { .. }) => {
-                // Of an attempt that failed; it may be durable, and right: what it names was moved.
-                disk.remove(&file_name(list.number)).await?;
-                list.write(disk, inner.compaction.store_id).await?;
-            }
-            written => written?,
-        }
+        self.write_over(&list).await?;
         *inner.compaction.board.released.lock() = list;
-        if before > 0 {
-            // Derived from nothing, but said anew: the next start removes it otherwise.
-            let _ = disk.remove(&file_name(before)).await;
-        }
+        // Derived from nothing, but said anew: the next start removes it otherwise.
+        let _ = inner.env.disk().remove(&file_name(before)).await;
         Ok(())
     }
 
+    /// Writes a list in place of one of an attempt that failed; that may be durable, and right: what it names was moved.
+    async fn write_over(&self, list: &Released) -> Result<(), DiskError> {
+        let inner = self.store.inner();
+        let disk = inner.env.disk();
+        match list.write(disk, inner.compaction.store_id).await {
+            Err(DiskError::AlreadyExists { .. }) => {
+                disk.remove(&file_name(list.number)).await?;
+                list.write(disk, inner.compaction.store_id).await
+            }
+            written => written,
+        }
+    }
+
+    /// Has every core let go of what is freed, and removes it; what that fails for is left to the next pass.
     async fn release(&self, victims: &BTreeSet<SegmentId>) -> Result<(), StoreError> {
+        let released = self.try_release(victims).await;
+        if released.is_err() {
+            let mut left = self.store.inner().compaction.board.unremoved.lock();
+            left.extend(victims);
+        }
+        released
+    }
+
+    async fn try_release(&self, victims: &BTreeSet<SegmentId>) -> Result<(), StoreError> {
         #[cfg(test)]
         came_to(3);
         let step = Step::Release(Arc::new(victims.clone()));

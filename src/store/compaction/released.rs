@@ -5,8 +5,10 @@
 //! the first file goes.
 //! Invariants: entries of one log that follow each other are joined, so the list is as long as there are holes in logs;
 //! ids and incarnations in it are never given again.
-//! Failure: a list that is not right is passed over for the one before it. If that one is gone, files are missing that
-//! nothing explains, and the store does not open: loud, and right.
+//! A list lies twice in its file, and the first one of a store, which names nothing, comes before any segment is freed.
+//! Failure: one bad copy costs nothing. A list of which neither copy is right is passed over for the one before it, which
+//! goes only when its successor is durable: it was torn. If there is none before it, it was right once: the store does not
+//! open, and the file stays.
 //! Not here: what may be freed (`pass`), partitions' sequences (`rebuild`). FORMAT.md has the fields.
 
 use crate::base::{crc32c, crc32c_append};
@@ -168,7 +170,17 @@ impl Released {
         read().map(|(list, _)| list).map_err(|why| why.0)
     }
 
-    /// The newest list in the directory that is right, and the files of all others.
+    /// From either of its two copies.
+    fn decode_file(store_id: u64, number: u32, bytes: &[u8]) -> Result<Self, &'static str> {
+        let second = &bytes[bytes.len() / 2..];
+        Self::decode(store_id, number, bytes).or_else(|why| {
+            let list = Self::decode(store_id, number, second).map_err(|_| why)?;
+            tracing::warn!(number, why, "one copy of the list of freed segments is damaged");
+            Ok(list)
+        })
+    }
+
+    /// The newest list in the directory that is right, and what else there is.
     ///
     /// # Errors
     /// The disk's.
@@ -176,7 +188,7 @@ impl Released {
         disk: &D,
         store_id: u64,
         files: &[(String, u64)],
-    ) -> Result<(Self, Vec<String>), DiskError> {
+    ) -> Result<LoadedLists, DiskError> {
         let mut numbers: Vec<(u32, u64)> = files
             .iter()
             .filter_map(|(name, len)| Some((number_of(name)?, *len)))
@@ -184,13 +196,13 @@ impl Released {
         numbers.sort_unstable();
         let mut newest = None;
         let mut junk = Vec::new();
-        for (number, len) in numbers.into_iter().rev() {
-            let name = file_name(number);
+        for (number, len) in numbers.iter().rev() {
+            let name = file_name(*number);
             if newest.is_none() {
                 let file = disk.open(&name).await?;
-                let len = usize::try_from(len).unwrap_or(usize::MAX).min(1 << 28);
+                let len = usize::try_from(*len).unwrap_or(usize::MAX).min(1 << 28);
                 let bytes = file.read_at(0, len).await?;
-                match Self::decode(store_id, number, bytes.as_ref()) {
+                match Self::decode_file(store_id, *number, bytes.as_ref()) {
                     Ok(list) => {
                         newest = Some(list);
                         continue;
@@ -200,8 +212,13 @@ impl Released {
             }
             junk.push(name);
         }
-        let found = newest.unwrap_or_default();
-        Ok((found, junk))
+        let highest = numbers.last().map_or(0, |(number, _)| *number);
+        let damaged = (newest.is_none() && highest > 1).then(|| file_name(highest));
+        Ok(LoadedLists {
+            released: newest.unwrap_or_default(),
+            junk,
+            damaged,
+        })
     }
 
     /// Makes certain that what was loaded is durable: a kill between its write and its sync may have left it in a cache.
@@ -209,10 +226,11 @@ impl Released {
     /// # Errors
     /// The disk's.
     pub async fn sync<D: Disk>(&self, disk: &D) -> Result<(), DiskError> {
-        match self.number {
-            0 => Ok(()),
-            number => disk.open(&file_name(number)).await?.sync().await,
+        if self.number == 0 {
+            return Ok(());
         }
+        disk.open(&file_name(self.number)).await?.sync().await?;
+        disk.sync_directory().await
     }
 
     /// Writes it as a new file, durable on return.
@@ -220,7 +238,7 @@ impl Released {
     /// # Errors
     /// The disk's: then nothing may be freed that the list before did not name.
     pub async fn write<D: Disk>(&self, disk: &D, store_id: u64) -> Result<(), DiskError> {
-        let bytes = self.encode(store_id);
+        let bytes = self.encode(store_id).repeat(2);
         let file = disk.create(&file_name(self.number), bytes.len() as u64).await?;
         let mut buffer = file.buffer(bytes.len());
         buffer.bytes_mut().copy_from_slice(&bytes);
@@ -228,6 +246,16 @@ impl Released {
         file.sync().await?;
         disk.sync_directory().await
     }
+}
+
+/// The lists in a directory.
+pub struct LoadedLists {
+    /// The newest that is right.
+    pub released: Released,
+    /// The files of all others.
+    pub junk: Vec<String>,
+    /// The newest, if it was right once and is no more: nothing says what was freed.
+    pub damaged: Option<String>,
 }
 
 fn run(input: &mut Reader<'_>) -> Result<Run, Malformed> {

@@ -163,7 +163,12 @@ impl<E: Environment> Inner<E> {
     fn not_moved(&self, row: &MessageRow, error: StoreError) -> Result<(), StoreError> {
         match error {
             StoreError::Damaged { .. }
-            | StoreError::Disk(DiskError::NotFound { .. } | DiskError::Io { operation: "read", .. }) => {
+            | StoreError::Disk(
+                DiskError::NotFound { .. }
+                | DiskError::Io {
+                    operation: "read", ..
+                },
+            ) => {
                 tracing::warn!(record = %row.record, %error, "a message cannot be moved: its segments stay");
                 Ok(())
             }

@@ -41,11 +41,7 @@ impl<E: Environment> Inner<E> {
         Ok(runs)
     }
 
-    async fn run_of(
-        &self,
-        segment: &CoveredSegment,
-        standing: &Standing,
-    ) -> Result<Option<Run>, StoreError> {
+    async fn run_of(&self, segment: &CoveredSegment, standing: &Standing) -> Result<Option<Run>, StoreError> {
         let Some(first_group) = self.group_at(segment, BLOCK_BYTES as u32).await? else {
             return Ok(None);
         };
@@ -126,7 +122,11 @@ impl<E: Environment> Inner<E> {
         match read.await {
             Ok(block) => Ok(Some(block.as_ref().to_vec()).filter(|block| block.len() == BLOCK_BYTES)),
             Err(DiskError::NotFound { .. }) => Ok(None),
-            Err(error @ DiskError::Io { operation: "read", .. }) => {
+            Err(
+                error @ DiskError::Io {
+                    operation: "read", ..
+                },
+            ) => {
                 tracing::warn!(%error, "a segment's groups cannot be read");
                 Ok(None)
             }

@@ -3,11 +3,12 @@
 use super::compaction::{churn, models};
 use super::world::*;
 use crate::model::{AccountId, SegmentId};
-use crate::sim::SimDisk;
+use crate::sim::{Fault, SimDisk};
 use crate::store::checkpoint_state::CoveredSegment;
 use crate::store::compaction::{Answer, Step};
 use crate::store::frame::GroupHeader;
-use crate::store::segment::segment_name;
+use crate::store::scan::LogName;
+use crate::store::segment::{SegmentHeader, segment_name};
 use crate::store::*;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -78,12 +79,18 @@ fn compact_beside(index: usize, reopens: bool, harm: Harm) -> Option<u64> {
         let report = world.compact().expect("the others can be compacted");
         freed += report.freed;
         let released = world.stores[0].inner().compaction.board.released.lock().clone();
-        assert!(!released.has(bad.log, bad.id), "{context}, pass {round}: it is freed");
+        assert!(
+            !released.has(bad.log, bad.id),
+            "{context}, pass {round}: it is freed"
+        );
         for run in released.runs.iter().filter(|run| run.log == bad.log) {
             let claims = run.first_group <= group && group <= run.last_group;
             assert!(!claims, "{context}, pass {round}: {run:?} claims its groups");
             let ends_before = run.has_seal && run.last_segment < bad.id;
-            assert!(!ends_before, "{context}, pass {round}: {run:?} ends the log before it");
+            assert!(
+                !ends_before,
+                "{context}, pass {round}: {run:?} ends the log before it"
+            );
         }
         assert!(disk.content(&segment_name(bad.id)).is_some(), "{context}");
         if harm == Harm::Flipped {
@@ -196,4 +203,90 @@ fn an_unreadable_message_does_not_stop_compaction() {
     let report = world.compact().expect("it runs");
     assert!(report.freed > 2, "{report:?}");
     assert!(disk.content(&name).is_some());
+}
+
+/// The lists of freed segments.
+fn lists(disk: &SimDisk) -> Vec<String> {
+    let names = disk.names().into_iter().map(|(name, _)| name);
+    names.filter(|name| name.ends_with(".freed")).collect()
+}
+
+#[test]
+fn a_list_of_freed_segments_has_a_second_copy_and_is_never_given_up() {
+    let disk = SimDisk::new(35);
+    let mut world = partly_compacted(&disk, true);
+    world.compact().expect("it runs");
+    let store = world.of(ALICE);
+    world.run(another_checkpoint(&store));
+    let before = models(&mut world);
+    let released = world.stores[0].inner().compaction.board.released.lock().clone();
+    assert!(released.number > 1 && !released.runs.is_empty());
+    drop(store);
+    world.close();
+    let list = lists(&disk).pop().expect("there is one");
+    let second = disk.content(&list).expect("it is there").len() / 2;
+    for copy in [0, second] {
+        for byte in [9, FIRST_GROUP as usize + 3] {
+            let disk = disk.crash(1);
+            disk.flip_bit(&list, copy + byte, 2);
+            let mut world = World::open(&disk, 1, small_options()).expect("one copy is right");
+            assert_eq!(
+                *world.stores[0].inner().compaction.board.released.lock(),
+                released
+            );
+            assert_eq!(models(&mut world), before);
+        }
+    }
+    disk.flip_bit(&list, 9, 2);
+    disk.flip_bit(&list, second + 9, 2);
+    let opened = World::open(&disk, 1, small_options());
+    assert!(matches!(opened, Err(OpenError::Damaged { .. })));
+    assert_eq!(lists(&disk), [list]);
+}
+
+/// Freed segments whose files are there.
+fn left_over(world: &World, disk: &SimDisk) -> Vec<String> {
+    let released = world.stores[0].inner().compaction.board.released.lock().clone();
+    let is_freed = |name: &String| {
+        let content = disk.content(name).unwrap_or_default();
+        let header = SegmentHeader::decode(content.get(..4096).unwrap_or_default());
+        header.is_ok_and(|header| {
+            let log = LogName {
+                incarnation: header.incarnation,
+                log: header.log,
+            };
+            released.has(log, header.segment)
+        })
+    };
+    let names = disk.names().into_iter().map(|(name, _)| name);
+    names
+        .filter(|name| name.ends_with(".seg"))
+        .filter(is_freed)
+        .collect()
+}
+
+#[test]
+fn what_could_not_be_removed_is_removed_by_the_next_pass() {
+    let operations = {
+        let disk = SimDisk::new(36);
+        let mut world = partly_compacted(&disk, true);
+        let before = disk.operations();
+        world.compact().expect("it runs");
+        before..=disk.operations()
+    };
+    let mut failed_late = 0;
+    // What comes last in a pass is the removing.
+    for at in operations.rev().take(24) {
+        let disk = SimDisk::new(36);
+        let mut world = partly_compacted(&disk, true);
+        disk.inject(Fault::ErrorAt(at));
+        let failed = world.compact().is_err();
+        if world.stores[0].failure().is_some() {
+            continue;
+        }
+        failed_late += u32::from(failed && !left_over(&world, &disk).is_empty());
+        world.compact().expect("nothing is in its way");
+        assert_eq!(left_over(&world, &disk), [] as [String; 0], "an error at {at}");
+    }
+    assert!(failed_late > 2, "{failed_late}");
 }

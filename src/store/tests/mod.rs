@@ -10,7 +10,7 @@ mod crash;
 mod damage;
 mod fixture_v2;
 mod graves;
-mod model;
+pub mod model;
 mod paging;
 mod paging_room;
 mod records;

@@ -101,7 +101,7 @@ impl<D: Disk> Segments<D> {
                 (store_id, 0)
             }
         };
-        let (released, _) = Released::load(&disk, store_id, &files).await?;
+        let released = Released::load(&disk, store_id, &files).await?.released;
         let mut found = Self {
             disk,
             store_id,
