@@ -64,6 +64,7 @@ pub fn churn(world: &mut World, tag: &str) {
         let ops = [
             Op::Transfer(s("INBOX"), vec![first + 4, first + 9], s("Archive"), false),
             Op::Expunge(s("INBOX"), gone, false),
+            Op::Annotate(s("INBOX"), "/private/comment", Some(tag.as_bytes().to_vec())),
             Op::DeliverLong(long_text(&format!("{tag}{id}"), 21_000)),
         ];
         for op in ops {
