@@ -40,8 +40,30 @@ pub fn encode(account: &AccountState) -> Vec<u8> {
         put_keywords(&mut out, &mailbox.keywords);
         put_graves(&mut out, &mailbox.graves);
     }
-    put_metadata(&mut out, &account.metadata);
+    put_metadata_of_all(&mut out, account);
     out
+}
+
+/// At the end, and only if there is any: accounts were said anew before there was metadata, and those bytes stay right.
+fn put_metadata_of_all(out: &mut Vec<u8>, account: &AccountState) {
+    let of_mailboxes = || account.names.values().map(|id| &account.mailboxes[id].metadata);
+    if account.metadata.is_empty() && of_mailboxes().all(|metadata| metadata.is_empty()) {
+        return;
+    }
+    put_metadata(out, &account.metadata);
+    of_mailboxes().for_each(|metadata| put_metadata(out, metadata));
+}
+
+fn take_metadata_of_all(input: &mut Reader<'_>, account: &mut AccountState) -> Result<(), Malformed> {
+    if input.is_empty() {
+        return Ok(());
+    }
+    account.metadata = metadata(input)?;
+    for id in account.names.values() {
+        let mailbox = account.mailboxes.get_mut(id).expect("a name has a mailbox");
+        mailbox.metadata = metadata(input)?;
+    }
+    Ok(())
 }
 
 fn put_mailbox(out: &mut Vec<u8>, mailbox: &MailboxState) {
@@ -57,7 +79,6 @@ fn put_mailbox(out: &mut Vec<u8>, mailbox: &MailboxState) {
         before.put(out, row);
     }
     put_graves(out, &mailbox.graves);
-    put_metadata(out, &mailbox.metadata);
 }
 
 fn put_graves(out: &mut Vec<u8>, graves: &[Grave]) {
@@ -97,7 +118,7 @@ pub fn decode(id: AccountId, octets: &[u8]) -> Result<AccountState, Malformed> {
             graves: graves(&mut input)?,
         });
     }
-    account.metadata = metadata(&mut input)?;
+    take_metadata_of_all(&mut input, &mut account)?;
     input.finish()?;
     Ok(account)
 }
@@ -128,7 +149,6 @@ fn mailbox(input: &mut Reader<'_>) -> Result<MailboxState, Malformed> {
         mailbox.rows.push(row);
     }
     mailbox.graves = graves(input)?;
-    mailbox.metadata = metadata(input)?;
     Ok(mailbox)
 }
 
