@@ -188,6 +188,10 @@ async fn measure(path: PathBuf, rounds: u64, length: Duration, mib: u64) {
             before >> 20,
             stored_bytes(&path) >> 20,
         );
+        assert!(
+            passes.freed > 0,
+            "nothing was given back, so nothing was measured"
+        );
     }
     ratios.sort_by(f64::total_cmp);
     println!("median ratio {:.2}", ratios[ratios.len() / 2]);

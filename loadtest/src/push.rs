@@ -39,6 +39,9 @@ pub struct Options {
     /// Accounts whose sessions are watched: user1 to userN
     #[arg(long, default_value_t = 8)]
     logins: usize,
+    /// Number of the first of them: the load's mail must go to others, or it is taken for what was appended
+    #[arg(long, default_value_t = 9)]
+    first_login: usize,
     /// Milliseconds from one change to the next of an account
     #[arg(long, default_value_t = 50)]
     interval_ms: u64,
@@ -81,7 +84,7 @@ pub fn main(options: &Options) -> io::Result<bool> {
             };
             scope.spawn(move || smtp::report(&common, &options.sending))
         });
-        let accounts: Vec<_> = (1..=options.logins)
+        let accounts: Vec<_> = (options.first_login..options.first_login + options.logins)
             .map(|number| {
                 let login = options.login_pattern.replace("{}", &number.to_string());
                 scope.spawn(move || account(address, &login, options, until))
@@ -159,7 +162,7 @@ fn account(address: SocketAddr, login: &str, options: &Options, until: Instant) 
             _ => drop(writer.command("MOVE * Trash")?),
         }
         for (who, told) in &watchers {
-            let at = wait_for(told, word)?;
+            let at = wait_for(told, word, began)?;
             let micros = at.saturating_duration_since(began).as_micros() as u64;
             let histogram = latencies.entry((change, *who)).or_insert_with(empty);
             histogram.record(micros.max(1)).map_err(io::Error::other)?;
@@ -191,11 +194,11 @@ fn watch(mut imap: Imap, command: &str) -> io::Result<Receiver<(Instant, Respons
     Ok(told)
 }
 
-/// The moment of the next response with `word` in it.
-fn wait_for(told: &Receiver<(Instant, Response)>, word: &str) -> io::Result<Instant> {
+/// The moment of the first response after `began` with `word` in it.
+fn wait_for(told: &Receiver<(Instant, Response)>, word: &str, began: Instant) -> io::Result<Instant> {
     loop {
         match told.recv_timeout(PATIENCE) {
-            Ok((at, response)) if response.contains(word) => return Ok(at),
+            Ok((at, response)) if at >= began && response.contains(word) => return Ok(at),
             Ok(_) => {}
             Err(_) => {
                 return Err(io::Error::new(
