@@ -15,8 +15,8 @@ pub const SMALL_BYTES: usize = 4_096;
 pub const LARGE_BYTES: usize = 51_200;
 pub const MANY_BYTES: usize = 700;
 
-/// Messages of one APPEND.
-const BATCH: usize = 50;
+/// Messages of one APPEND: what every server takes (Ringpost 32).
+const BATCH: usize = 25;
 
 /// Fills what is measured.
 pub fn fill(server: &Server, options: &Options) -> io::Result<()> {
