@@ -123,6 +123,35 @@ impl Host {
         run(command.arg(letter))
     }
 
+    /// From the admin, over submission with TLS.
+    fn submit(&self, to: &str) -> Output {
+        let letter = self.directory.path().join("submitted");
+        fs::write(
+            &letter,
+            "From: admin@example.org\r\nSubject: hello\r\n\r\nhello\r\n",
+        )
+        .expect("room for it");
+        let mut command = Command::new("curl");
+        command.args([
+            "--silent",
+            "--show-error",
+            "--verbose",
+            "--insecure",
+            "--max-time",
+            "20",
+        ]);
+        command.args(["--user", &format!("admin@example.org:{}", self.admin_password)]);
+        command.arg(format!("smtps://127.0.0.1:{}", self.port("submissions")));
+        command.args([
+            "--mail-from",
+            "admin@example.org",
+            "--mail-rcpt",
+            to,
+            "--upload-file",
+        ]);
+        run(command.arg(letter))
+    }
+
     /// The first message, over IMAP with TLS.
     fn read(&self, login: &str, password: &str) -> Output {
         let mut command = Command::new("curl");
@@ -595,4 +624,158 @@ fn assert_nothing_is_roots(directory: &Path) {
             assert_nothing_is_roots(&entry.path());
         }
     }
+}
+
+#[test]
+fn a_service_manager_is_told_how_the_server_is() {
+    let mut host = Host::new();
+    let path = host.directory.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    let (saying, heard) = std::sync::mpsc::channel();
+    // A manager reads all the time: what is not read is not told.
+    std::thread::spawn(move || {
+        let mut octets = [0; 256];
+        while let Ok(count) = manager.recv(&mut octets) {
+            let said = String::from_utf8_lossy(&octets[..count]).into_owned();
+            if saying.send(said).is_err() {
+                return;
+            }
+        }
+    });
+    let mut serve = Command::new(binary());
+    serve
+        .args(["serve", "--config"])
+        .arg(host.config())
+        .stdin(Stdio::null());
+    serve
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "200000")
+        .env_remove("WATCHDOG_PID");
+    host.server = Some(Server::run(serve));
+    let mut alive = 0;
+    let mut hear = |wanted: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = heard.recv_timeout(PATIENCE).expect("it says something");
+            alive += u32::from(said == "WATCHDOG=1");
+            if said.starts_with(wanted) {
+                return said;
+            }
+            assert!(Instant::now() < deadline, "{wanted} was not said, but {said}");
+        }
+    };
+    hear("READY=1");
+    hear("WATCHDOG=1");
+    hear("WATCHDOG=1");
+    signal(host.server().pid(), "HUP");
+    assert!(hear("RELOADING=1").contains("MONOTONIC_USEC="));
+    hear("READY=1");
+    signal(host.server().pid(), "TERM");
+    hear("STOPPING=1");
+    assert!(alive >= 2);
+}
+
+#[test]
+fn limits_and_the_log_change_in_a_running_server() {
+    if !has_client("curl") {
+        return;
+    }
+    let host = Host::started();
+    let send = || host.submit("admin@example.org");
+    assert_done(&send());
+    host.edit(
+        "# submission_messages_per_hour = 500",
+        "submission_messages_per_hour = 1",
+    );
+    host.edit("# filter = \"info,mail=off\"", "filter = \"info,mail=info\"");
+    host.edit("# cores = 0", "cores = 1");
+    let told = host.order(&["reload"]);
+    for line in [
+        "taken: limits.submission_messages_per_hour",
+        "taken: log.filter",
+        "waits for a restart: server.cores",
+    ] {
+        assert!(told.contains(line), "{told}");
+    }
+    let refused = send();
+    assert!(
+        !refused.status.success() && text(&refused).contains("450 4.7.1"),
+        "{}",
+        text(&refused)
+    );
+    host.edit(
+        "submission_messages_per_hour = 1",
+        "submission_messages_per_hour = 100",
+    );
+    host.order(&["reload"]);
+    assert_done(&send());
+    let mut host = host;
+    let log = host.server.take().expect("it runs").terminate_for_log();
+    assert_eq!(
+        log.lines().filter(|line| line.contains("receipt=")).count(),
+        1,
+        "{log}"
+    );
+}
+
+#[test]
+fn an_owner_is_told_once_that_the_mailbox_gets_full_and_again_after_it_was_emptied() {
+    if !has_client("curl") {
+        return;
+    }
+    let mut host = Host::started();
+    host.ask(
+        &[
+            "account",
+            "add",
+            "bob@example.org",
+            "--stdin",
+            "--quota",
+            "100 KiB",
+        ],
+        &format!("{PASSWORD}\n"),
+    );
+    let curl = |host: &Host, path: &str, command: Option<&str>, upload: Option<&Path>| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--insecure", "--max-time", "20"]);
+        curl.args(["--user", &format!("bob@example.org:{PASSWORD}")]);
+        if let Some(command) = command {
+            curl.args(["--request", command]);
+        }
+        if let Some(file) = upload {
+            curl.arg("--upload-file").arg(file);
+        }
+        curl.arg(format!("imaps://127.0.0.1:{}/{path}", host.port("imaps")));
+        String::from_utf8_lossy(&succeed(&mut curl)).into_owned()
+    };
+    let letter = |kib: usize| {
+        let path = host.directory.path().join(format!("{kib}"));
+        fs::write(&path, format!("Subject: x\r\n\r\n{}\r\n", "x".repeat(kib * 1024))).expect("it is ours");
+        path
+    };
+    let (large, small) = (letter(78), letter(4));
+    let told = |host: &Host| {
+        let found = curl(host, "INBOX", Some("SEARCH SUBJECT \"full\""), None);
+        found
+            .split_whitespace()
+            .filter(|word| word.parse::<u32>().is_ok())
+            .count()
+    };
+    curl(&host, "INBOX", None, Some(&large));
+    assert_eq!(told(&host), 0);
+    curl(&host, "INBOX", None, Some(&small));
+    wait_until("the owner is told of 80 %", || told(&host) == 1);
+    curl(&host, "INBOX", None, Some(&small));
+    // Not again, for being above it: not now, and not after a restart.
+    assert!(host.server.take().expect("it runs").terminate().success());
+    host.start();
+    curl(&host, "INBOX", None, Some(&small));
+    curl(&host, "INBOX", None, Some(&small));
+    assert_eq!(told(&host), 1);
+    curl(&host, "INBOX", None, Some(&small));
+    wait_until("the owner is told of 95 %", || told(&host) == 2);
+    curl(&host, "INBOX", Some("STORE 1 +FLAGS.SILENT (\\Deleted)"), None);
+    curl(&host, "INBOX", Some("EXPUNGE"), None);
+    curl(&host, "INBOX", None, Some(&large));
+    wait_until("the owner is told again", || told(&host) == 3);
 }

@@ -12,7 +12,8 @@ use crate::auth::oauth::Issuer;
 use crate::auth::scram::Decoys;
 use crate::auth::{self, Authenticator};
 use crate::base::buffer::BufferMeters;
-use crate::delivery::{self, Router, fan_out};
+use crate::base::clock::SystemClock;
+use crate::delivery::{self, Router, fan_out, warnings};
 use crate::directory::{self, Directory, PasswordHash};
 
 use crate::disk::file::FileDisk;
@@ -33,10 +34,12 @@ use crate::session::{self, Moved, Service};
 
 use crate::store::{self, RESERVE_BYTES, Recovered, Store, StoreOptions, StoreSeed};
 use crate::tls::Offers;
+use futures_util::future::select;
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -387,6 +390,16 @@ impl RunningCore {
     fn spawn_services(&self) {
         let store = self.node.store().clone();
         runtime::spawn_detached("log writer", store.run_writer());
+        let warnings = warnings::serve(
+            self.node.store().clone(),
+            self.node.directory.postmaster(),
+            self.node.settings.hostname.clone(),
+            SystemClock,
+        );
+        let mut stopping = self.node.drain.shutdown().waiter();
+        runtime::spawn_detached("quota warnings", async move {
+            select(pin!(warnings), pin!(stopping.changed())).await;
+        });
         let router = self.node.router.clone();
         runtime::spawn_detached("delivery requests", async move { router.serve().await });
         let (node, moves) = (self.node.clone(), self.moves.clone());

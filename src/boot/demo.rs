@@ -14,6 +14,7 @@ use crate::delivery;
 use crate::directory;
 use crate::model::{Account, Domain};
 use crate::net::Backend;
+use crate::node::LiveSettings;
 use crate::node::submitters::SubmissionLimits;
 use crate::node::{DiscardPermit, Settings};
 use crate::proto::pop3::Retention;
@@ -138,16 +139,18 @@ pub fn settings(arguments: &DemoArguments) -> Settings {
                 .pop3_retention_days
                 .map_or(Retention::Forever, |days| Retention::Days(days.get().into())),
         ),
-        submission: SubmissionLimits {
-            messages_per_hour: arguments.submission_messages_per_hour,
-            recipients_per_day: arguments.submission_recipients_per_day,
-        },
         relays_later: false,
         imap: crate::proto::imap::Config::default(),
         pop3_login_delay_seconds: arguments.pop3_login_delay,
         limit_peers: false,
-        trusted_proxies: arguments.proxy_from.clone(),
-        xclient_from: arguments.xclient_from.clone(),
+        live: Arc::new(RwLock::new(LiveSettings {
+            submission: SubmissionLimits {
+                messages_per_hour: arguments.submission_messages_per_hour,
+                recipients_per_day: arguments.submission_recipients_per_day,
+            },
+            trusted_proxies: arguments.proxy_from.clone(),
+            xclient_from: arguments.xclient_from.clone(),
+        })),
         discard: DiscardPermit::from_argument(arguments.discard),
     }
 }

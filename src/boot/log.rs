@@ -8,16 +8,22 @@
 //! Not here: what is logged, and at which level.
 
 use crate::cli::LogFormat;
+use crate::config::options::LOG_FILTER;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// Lines that may wait for the writing thread: at 200 bytes a line 13 MiB, some seconds of one line a mail.
 const QUEUED_LINES_MAX: usize = 65_536;
 
-/// What is logged unless `RINGPOST_LOG` says otherwise. One line a mail is for servers; `mail=info` in the variable has it.
-const DEFAULT_FILTER: &str = "info,mail=off";
+/// The variable that says what is logged.
+const VARIABLE: &str = "RINGPOST_LOG";
+
+/// Exchanges the filter.
+static SET_FILTER: OnceLock<Box<dyn Fn(EnvFilter) + Send + Sync>> = OnceLock::new();
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
@@ -27,24 +33,35 @@ pub struct LogEnd(#[expect(dead_code, reason = "kept for its drop")] WorkerGuard
 /// Installs the subscriber; `RINGPOST_LOG` filters.
 #[must_use]
 pub fn start(format: LogFormat) -> LogEnd {
-    let filter = EnvFilter::try_from_env("RINGPOST_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(QUEUED_LINES_MAX)
         .lossy(true)
         .thread_name("log")
         .finish(std::io::stderr());
     let _ = DROPPED.set(writer.error_counter());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer);
+    let (filter, handle) = reload::Layer::new(filter);
+    let _ = SET_FILTER.set(Box::new(move |filter| drop(handle.reload(filter))));
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let registry = tracing_subscriber::registry().with(filter);
     match format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Text => builder
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_target(false)
-            .init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
+        LogFormat::Text => {
+            let is_terminal = std::io::stderr().is_terminal();
+            registry
+                .with(lines.with_ansi(is_terminal).with_target(false))
+                .init();
+        }
     }
     LogEnd(guard)
+}
+
+/// Logs what `filter` says from now on, unless the variable says something. A filter that cannot be read changes nothing.
+pub fn set_filter(filter: &str) {
+    let is_fixed = std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty());
+    if let (false, Ok(filter), Some(set)) = (is_fixed, EnvFilter::try_new(filter), SET_FILTER.get()) {
+        set(filter);
+    }
 }
 
 /// Lines lost since the start.

@@ -22,6 +22,7 @@ mod issuer;
 pub mod listeners;
 pub mod log;
 pub mod manage;
+mod notify;
 pub mod privileges;
 pub mod reload;
 pub mod serve;

@@ -4,6 +4,7 @@
 //! at each reload until the restart that takes it.
 
 use super::certificates::{Files, Keeper};
+use super::notify::Notifier;
 use super::signal::ReloadRequests;
 use super::{BootError, configuration, manage};
 use crate::admin::Readers;
@@ -13,7 +14,9 @@ use crate::cli::manage::Place;
 use crate::config::options::Reload;
 use crate::config::{Config, Values};
 use crate::discovery::MtaSts;
-use parking_lot::Mutex;
+use crate::node::LiveSettings;
+use crate::node::submitters::SubmissionLimits;
+use parking_lot::{Mutex, RwLock};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,9 +29,29 @@ pub struct Reloader {
     /// At the start: what is compared for options that wait for the next one.
     started: Values,
     now: Mutex<Values>,
-    keeper: Arc<Keeper>,
-    found: Arc<Found>,
-    readers: Readers,
+    exchanged: Exchanged,
+}
+
+/// What a reload exchanges.
+#[derive(Debug)]
+pub struct Exchanged {
+    pub keeper: Arc<Keeper>,
+    pub found: Arc<Found>,
+    pub readers: Readers,
+    pub live: Arc<RwLock<LiveSettings>>,
+}
+
+/// What sessions are told of a configuration, as long as it lasts.
+#[must_use]
+pub fn live_settings(config: &Config) -> LiveSettings {
+    LiveSettings {
+        submission: SubmissionLimits {
+            messages_per_hour: config.limits.submission_messages_per_hour,
+            recipients_per_day: config.limits.submission_recipients_per_day,
+        },
+        trusted_proxies: config.security.trusted_proxies.clone(),
+        xclient_from: config.security.xclient_from.clone(),
+    }
 }
 
 /// The MTA-STS policy that a configuration asks for.
@@ -43,20 +66,12 @@ pub fn mta_sts(config: &Config) -> Option<MtaSts> {
 
 impl Reloader {
     #[must_use]
-    pub fn new(
-        path: PathBuf,
-        values: Values,
-        keeper: Arc<Keeper>,
-        found: Arc<Found>,
-        readers: Readers,
-    ) -> Self {
+    pub fn new(path: PathBuf, values: Values, exchanged: Exchanged) -> Self {
         Self {
             path,
             started: values.clone(),
             now: Mutex::new(values),
-            keeper,
-            found,
-            readers,
+            exchanged,
         }
     }
 
@@ -71,7 +86,7 @@ impl Reloader {
                 return told(outcome);
             }
         };
-        match self.keeper.reload(Files::of(&config)) {
+        match self.exchanged.keeper.reload(Files::of(&config)) {
             Ok(true) => outcome.applied.push("certificates".to_owned()),
             Ok(false) => {}
             Err(why) => {
@@ -79,8 +94,13 @@ impl Reloader {
                 return told(outcome);
             }
         }
-        *self.found.mta_sts.write() = mta_sts(&config);
-        self.readers.write().clone_from(&config.web.metrics_from);
+        *self.exchanged.found.mta_sts.write() = mta_sts(&config);
+        self.exchanged
+            .readers
+            .write()
+            .clone_from(&config.web.metrics_from);
+        *self.exchanged.live.write() = live_settings(&config);
+        super::log::set_filter(&config.log_filter);
         let before = std::mem::replace(&mut *self.now.lock(), values.clone());
         for change in before.changes(&values) {
             if change.reload == Reload::Live {
@@ -103,21 +123,23 @@ impl Reloader {
     pub fn take_issued(&self) -> Result<(), String> {
         let directory = self.path.parent().unwrap_or(std::path::Path::new("/"));
         let config = Config::from_values(&self.now.lock(), directory);
-        self.keeper.reload(Files::of(&config)).map(|_| ())
+        self.exchanged.keeper.reload(Files::of(&config)).map(|_| ())
     }
 
     /// Reloads at each SIGHUP. Only on the control thread.
-    pub async fn at_signals(self: Arc<Self>, mut requests: ReloadRequests) {
+    pub async fn at_signals(self: Arc<Self>, mut requests: ReloadRequests, notifier: Notifier) {
         loop {
             requests.heard().await;
+            notifier.reloading();
             let _ = self.reload();
+            notifier.ready();
         }
     }
 
     /// Looks for changed certificate files. Only on the control thread.
     pub async fn watch(self: Arc<Self>) {
         let every = || Duration::from_secs(self.now.lock().number("tls.watch"));
-        self.keeper.watch(every).await;
+        self.exchanged.keeper.watch(every).await;
     }
 }
 

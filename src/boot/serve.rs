@@ -6,7 +6,8 @@
 use super::certificates::Keeper;
 use super::cluster::{self, Plan};
 use super::data::DataDirectory;
-use super::reload::{Reloader, mta_sts};
+use super::notify::Notifier;
+use super::reload::{Exchanged, Reloader, live_settings, mta_sts};
 use super::{BootError, backend, issuer, listeners, privileges, signal};
 use crate::acme::{self, challenges::Challenges};
 use crate::admin::discovery::{Domains, Found};
@@ -21,7 +22,6 @@ use crate::discovery::{Endpoint, Protocol, Security};
 use crate::disk::BLOCK_BYTES;
 use crate::net;
 use crate::node::Settings;
-use crate::node::submitters::SubmissionLimits;
 use crate::runtime::{self, Control};
 use crate::store::StoreOptions;
 use crate::tls::{Certificates, Offers, clients};
@@ -40,6 +40,7 @@ use std::time::Duration;
 pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
     let path = absolute(&arguments.config);
     let (config, values) = Config::load(&path)?;
+    super::log::set_filter(&config.log_filter);
     let cores = match config.server.cores {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         cores => usize::from(cores),
@@ -74,15 +75,21 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
         mta_sts: RwLock::new(mta_sts(&config)),
         known: Mutex::default(),
     });
+    let live = Arc::new(RwLock::new(live_settings(&config)));
     let readers: admin::Readers = Arc::new(RwLock::new(config.web.metrics_from.clone()));
     let reloader = Arc::new(Reloader::new(
         path,
         values,
-        keeper,
-        found.clone(),
-        readers.clone(),
+        Exchanged {
+            keeper,
+            found: found.clone(),
+            readers: readers.clone(),
+            live: live.clone(),
+        },
     ));
-    control.spawn(reloader.clone().at_signals(reloads));
+    let notifier = Notifier::of_environment();
+    control.spawn(notifier.clone().say_when_stopping(stop.clone()));
+    control.spawn(reloader.clone().at_signals(reloads, notifier.clone()));
     control.spawn(reloader.clone().watch());
     ask_for_certificates(&config, certificates, challenges, &reloader, &control);
     let listener = socket::bind(&data.path).map_err(|e| system("control socket")(e.to_string()))?;
@@ -94,6 +101,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
     let failures = cluster::failures()?;
     let pages =
         admin::discovery::router(found).merge(pages(&config, &directory, &control, &failures, &ports)?);
+    let alive = control.clone();
     let plan = Plan {
         cores,
         data: data.path.clone(),
@@ -110,6 +118,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
         tls,
         settings: Settings {
             token_refusal,
+            live,
             ..settings(&config)
         },
         readers,
@@ -124,7 +133,12 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
         stop,
     };
     let path = data.path.clone();
-    cluster::run(plan, move || announce(&path, &ports))?;
+    cluster::run(plan, move || {
+        announce(&path, &ports);
+        notifier.ready();
+        // No sign of life is due before that.
+        alive.spawn(notifier.keep_alive());
+    })?;
     data.close();
     Ok(())
 }
@@ -209,10 +223,6 @@ fn settings(config: &Config) -> Settings {
         token_refusal: None,
         // Each account may have its own.
         retention: None,
-        submission: SubmissionLimits {
-            messages_per_hour: config.limits.submission_messages_per_hour,
-            recipients_per_day: config.limits.submission_recipients_per_day,
-        },
         relays_later: false,
         imap: crate::proto::imap::Config {
             hidden_capabilities: config.imap.hidden_capabilities.clone(),
@@ -223,8 +233,7 @@ fn settings(config: &Config) -> Settings {
         },
         pop3_login_delay_seconds: config.pop3_login_delay_seconds,
         limit_peers: config.limits.loopback,
-        trusted_proxies: config.security.trusted_proxies.clone(),
-        xclient_from: config.security.xclient_from.clone(),
+        live: Arc::default(),
         discard: None,
     }
 }

@@ -33,6 +33,7 @@ use crate::tls::clients::AccountField;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use tracing_subscriber::EnvFilter;
 
 /// Where the file is looked for unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/ringpost/ringpost.toml";
@@ -41,6 +42,8 @@ pub const DEFAULT_PATH: &str = "/etc/ringpost/ringpost.toml";
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub server: Server,
+    /// `[log]`
+    pub log_filter: String,
     /// Addresses of each service that listens.
     pub listen: Vec<(Service, Vec<SocketAddr>)>,
     pub http: Vec<SocketAddr>,
@@ -218,6 +221,7 @@ impl Config {
                 network: values.text("server.network"),
                 data,
             },
+            log_filter: values.text("log.filter"),
             listen: Service::ALL
                 .into_iter()
                 .filter(|service| options::find(&format!("listen.{}", service.name())).is_some())
@@ -333,6 +337,16 @@ impl Config {
                 "at least one service that listens",
                 "for example smtp = [\"0.0.0.0:25\", \"[::]:25\"]",
             ));
+        }
+        if let Err(error) = EnvFilter::try_new(&self.log_filter) {
+            problems.push(
+                Problem::of(path, values.line("log.filter"), "log.filter")
+                    .found(&self.log_filter)
+                    .expected(
+                        "a level, or levels of parts with commas between",
+                        &error.to_string(),
+                    ),
+            );
         }
         self.oauth_problems(values, path, &mut problems);
         let mut seen: Vec<(String, SocketAddr)> = Vec::new();

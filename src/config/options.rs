@@ -95,6 +95,9 @@ pub(super) const fn opt(
     }
 }
 
+/// One line a mail is too much for a log that nobody asked for.
+pub const LOG_FILTER: &str = "info,mail=off";
+
 /// Loopback, the private networks of RFC 1918, unique local (RFC 4193) and link-local addresses.
 pub const METRICS_FROM: &[&str] = &[
     "127.0.0.0/8",
@@ -174,6 +177,14 @@ const SERVER: &[Opt] = &[
         Restart,
         "What moves the bytes of connections: `ring` is an io_uring of our own on each core (Linux 5.19 or later), `tcp` a \
          system call for each receive and send. `tcp` also serves where the kernel refuses the ring.",
+    ),
+    opt(
+        "log.filter",
+        Kind::Text,
+        Default::Text(LOG_FILTER),
+        Live,
+        "What is logged: a level (error, warn, info, debug, trace), or several with the part of the program they are for, as in \
+         `info,mail=info`, which has a line for each mail. The variable RINGPOST_LOG goes before it.",
     ),
     opt(
         "listen.smtp",
@@ -317,7 +328,7 @@ const SERVER: &[Opt] = &[
             max: 1_000_000,
         },
         Default::Number(500),
-        Restart,
+        Live,
         "Messages that one account may submit in an hour: a stolen password must not make this site a source of junk.",
     ),
     opt(
@@ -327,7 +338,7 @@ const SERVER: &[Opt] = &[
             max: 10_000_000,
         },
         Default::Number(5_000),
-        Restart,
+        Live,
         "Recipients of one account's messages in a day.",
     ),
     opt(
@@ -400,7 +411,7 @@ const SERVER: &[Opt] = &[
         "security.trusted_proxies",
         Kind::Networks,
         Default::List(&[]),
-        Restart,
+        Live,
         "Networks whose connections begin with a PROXY header (version 1 or 2), on every mail port. They may say any address: \
          your own load balancers only.",
     ),
@@ -408,7 +419,7 @@ const SERVER: &[Opt] = &[
         "security.xclient_from",
         Kind::Networks,
         Default::List(&[]),
-        Restart,
+        Live,
         "Networks that may say by XCLIENT for whom they speak SMTP or LMTP: your own filters only.",
     ),
     opt(

@@ -123,10 +123,9 @@ fn split_by_owner<E: Environment>(router: &Router<E>, entry: &SpoolEntry) -> BTr
                 internal_date: entry.internal_date,
                 key: Some((entry.key, Vec::new())),
             });
-        let mut recipient = recipient.clone();
-        // Room was checked before the record was written; from there on a delivery is never refused for it.
-        recipient.quota = crate::model::Quota::NONE;
-        share.recipients.push(recipient);
+        // Room was checked before the record was written; from there on a delivery is never refused for it (one with a key is
+        // not). The quota goes with it nevertheless: the owner is told when the mailbox gets near.
+        share.recipients.push(recipient.clone());
         if let Some((_, indexes)) = &mut share.key {
             indexes.push(u16::try_from(index).unwrap_or(u16::MAX));
         }

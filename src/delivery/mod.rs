@@ -15,5 +15,6 @@ pub mod fan_out;
 pub mod router;
 #[cfg(test)]
 mod tests;
+pub mod warnings;
 
 pub use router::{AcceptedMessage, Recipient, Router};

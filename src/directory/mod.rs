@@ -151,7 +151,9 @@ impl Directory {
         }
     }
 
-    fn postmaster(&self) -> AddrSpec {
+    /// Of the main domain.
+    #[must_use]
+    pub fn postmaster(&self) -> AddrSpec {
         AddrSpec {
             local_part: LocalPart::new("postmaster").expect("an atom is a local part"),
             domain: self.0.main.clone(),

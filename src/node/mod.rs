@@ -31,6 +31,7 @@ use connections::Connections;
 use drain::Drain;
 use logins::Logins;
 use meters::SessionMeters;
+use parking_lot::RwLock;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -98,26 +99,40 @@ pub struct Settings {
     pub pop3_login_delay_seconds: u32,
     /// What IMAP offers; the size of messages and SASL's mechanisms in it are not looked at.
     pub imap: crate::proto::imap::Config,
-    /// What one account may submit.
-    pub submission: SubmissionLimits,
     /// Submitted mail for other sites is refused for now (451) rather than for good (550).
     pub relays_later: bool,
     /// Limits per peer that make no sense on loopback (harvesting, failures) are on.
     pub limit_peers: bool,
+    /// What a reload exchanges, in all cores at once.
+    pub live: Arc<RwLock<LiveSettings>>,
+    /// Take mail and throw it away.
+    pub discard: Option<DiscardPermit>,
+}
+
+/// What a running server takes of a changed configuration.
+#[derive(Clone, Debug, Default)]
+pub struct LiveSettings {
+    /// What one account may submit.
+    pub submission: SubmissionLimits,
     /// Whoever connects from here is a proxy: its connections begin with a PROXY header, and those without one are closed.
     /// Every service takes part, because a proxy that may name any address may pass for anybody.
     pub trusted_proxies: Vec<Network>,
     /// Whoever speaks SMTP or LMTP from here may say by XCLIENT for whom.
     pub xclient_from: Vec<Network>,
-    /// Take mail and throw it away.
-    pub discard: Option<DiscardPermit>,
 }
 
 impl Settings {
+    /// What one account may submit.
+    #[must_use]
+    pub fn submission(&self) -> SubmissionLimits {
+        self.live.read().submission
+    }
+
     /// Whether connections from `address` begin with a PROXY header.
     #[must_use]
     pub fn is_proxy(&self, address: IpAddr) -> bool {
-        self.trusted_proxies
+        let live = self.live.read();
+        live.trusted_proxies
             .iter()
             .any(|network| network.contains(address))
     }
@@ -125,7 +140,8 @@ impl Settings {
     /// Whether XCLIENT of a peer at `address` is believed.
     #[must_use]
     pub fn may_xclient(&self, address: IpAddr) -> bool {
-        self.xclient_from.iter().any(|network| network.contains(address))
+        let live = self.live.read();
+        live.xclient_from.iter().any(|network| network.contains(address))
     }
 }
 

@@ -310,7 +310,7 @@ impl<P: Pipe> Session<P> {
         let Some(submitter) = &self.submitter else {
             return Ok(());
         };
-        let limits = self.node.settings.submission;
+        let limits = self.node.settings.submission();
         if !self.node.submitters.may_begin(submitter.id, limits, self.began) {
             return Err(BeginRefusal::TooMany);
         }
@@ -378,7 +378,7 @@ impl<P: Pipe> Session<P> {
             .ok_or(RecipientRefusal::Temporary)?;
         let verdict = self.node.directory.resolve(path).await;
         if let (Some(submitter), Verdict::Local(_)) = (&self.submitter, &verdict) {
-            let limits = self.node.settings.submission;
+            let limits = self.node.settings.submission();
             if !self
                 .node
                 .submitters
@@ -432,7 +432,7 @@ impl<P: Pipe> Session<P> {
         };
         let mut fields = Vec::new();
         if let Some(submitter) = &self.submitter {
-            let limits = self.node.settings.submission;
+            let limits = self.node.settings.submission();
             let submitters = &self.node.submitters;
             if !submitters.note_message(submitter.id, limits, self.began) {
                 return Answer::Committed(Err(CommitRefusal::TooMany));

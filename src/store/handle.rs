@@ -15,6 +15,7 @@ use super::options::{FREE_BYTES_AGE_MS, SMALL_SEGMENT_BYTES};
 use super::pending::Pending;
 use super::pins::{Pin, Pins};
 use super::plan::{Chunks, Plan, PlannedBody, Planner, change_bytes_max};
+use super::quota::{Crossings, QuotaCrossing};
 use super::reader::LogReader;
 use super::record::Record;
 use super::segment::{FORMAT_VERSION, SegmentHeader};
@@ -80,6 +81,7 @@ pub(super) struct Inner<E: Environment> {
     pub has_ended: Cell<bool>,
     has_started: Cell<bool>,
     watchers: RefCell<HashMap<AccountId, Notify>>,
+    crossings: Crossings,
     unfinished: RefCell<Vec<SpoolEntry>>,
     spool_partition: u16,
     free_bytes: Cell<u64>,
@@ -159,7 +161,7 @@ impl<E: Environment> Inner<E> {
         let _guard = AbortOnUnwind::over("the open group");
         let mut log = self.log.borrow_mut();
         let chunks = log.place_bodies(bodies);
-        let planned = {
+        let mut planned = {
             let durable = &*self.state.borrow();
             let pending = &mut *self.pending.borrow_mut();
             let mut planner = Planner {
@@ -171,6 +173,7 @@ impl<E: Environment> Inner<E> {
         };
         let put = log.put_bodies(bodies);
         assert_eq!(put, chunks, "bodies lie where they were planned");
+        self.crossings.keep(std::mem::take(&mut planned.crossings));
         let (sender, receiver) = oneshot::channel();
         log.put_batch(planned, sender);
         Ok(receiver)
@@ -346,6 +349,7 @@ impl<E: Environment> Store<E> {
             has_ended: Cell::new(false),
             has_started: Cell::new(false),
             watchers: RefCell::default(),
+            crossings: Crossings::default(),
             unfinished: RefCell::new(unfinished),
             spool_partition: spool_partition_of(seed.core, seed.cores),
             free_bytes: Cell::new(free_bytes),
@@ -577,6 +581,11 @@ impl<E: Environment> Store<E> {
             "who looks at an account has loaded it"
         );
         state.accounts.get(&account).map(f)
+    }
+
+    /// The marks that accounts have crossed since the last time; waits until there are some.
+    pub async fn quota_crossings(&self) -> Vec<QuotaCrossing> {
+        self.0.crossings.next().await
     }
 
     /// Signalled after every durable change of the account.

@@ -6,6 +6,7 @@
 //! Limits: [`MAILBOXES_MAX`], [`SUBSCRIPTIONS_MAX`], keywords (`state`), UIDs.
 //! Not here: room in the group (`log`), what records do (`apply`).
 
+use super::QuotaCrossing;
 use super::apply::rows_between;
 use super::codec::UidSet;
 use super::cold::Durable;
@@ -48,6 +49,8 @@ pub struct Plan {
     pub answer: Answer,
     /// Accounts and the mail they gain at most, as given to [`Pending::begin`].
     pub touched: SmallVec<[(AccountId, Usage); 1]>,
+    /// Marks that the accounts cross with it.
+    pub crossings: SmallVec<[QuotaCrossing; 0]>,
 }
 
 impl Plan {
@@ -58,6 +61,7 @@ impl Plan {
             records: SmallVec::new(),
             answer: Answer::Known(Outcome::Done),
             touched: SmallVec::new(),
+            crossings: SmallVec::new(),
         }
     }
 
@@ -195,6 +199,7 @@ impl Planner<'_> {
             asked: recipient.asked,
         };
         let added = Usage::message(record.size());
+        plan.crossings.extend(self.crossing(id, added, recipient.quota));
         self.pending.begin(id, added);
         self.pending.serving.extend(key);
         plan.touched.push((id, added));
@@ -232,13 +237,26 @@ impl Planner<'_> {
         if quota == Quota::NONE {
             return Ok(());
         }
-        let durable = self.durable.durable(id).map_or(Usage::NONE, Durable::usage);
-        let in_flight = self.pending.get(id).map_or(Usage::NONE, |account| account.added);
-        if quota.admits(durable + in_flight + added) {
+        if quota.admits(self.usage(id) + added) {
             Ok(())
         } else {
             Err(StoreError::OverQuota)
         }
+    }
+
+    /// Durable and in flight.
+    fn usage(&mut self, id: AccountId) -> Usage {
+        let durable = self.durable.durable(id).map_or(Usage::NONE, Durable::usage);
+        let in_flight = self.pending.get(id).map_or(Usage::NONE, |account| account.added);
+        durable + in_flight
+    }
+
+    fn crossing(&mut self, id: AccountId, added: Usage, quota: Quota) -> Option<QuotaCrossing> {
+        if quota == Quota::NONE {
+            return None;
+        }
+        let before = self.usage(id);
+        QuotaCrossing::of(id, before, before + added, quota)
     }
 
     /// One record for a message whose recipients live on several cores.
@@ -349,11 +367,16 @@ impl Planner<'_> {
         {
             let freed = replaces.map_or(Usage::NONE, |(mailbox, uid)| self.usage_of(id, mailbox, uid));
             // Net: what goes makes room for what comes (RFC 8508 §3.4).
-            let quota = Quota {
+            let net_quota = Quota {
                 bytes: quota.bytes.map(|most| most.saturating_add(freed.bytes)),
                 messages: quota.messages.map(|most| most.saturating_add(freed.messages)),
             };
-            let added = self.append(id, mailbox, messages, quota, bodies, plan)?;
+            let added = self.append(id, mailbox, messages, net_quota, bodies, plan)?;
+            let net = Usage {
+                bytes: added.bytes.saturating_sub(freed.bytes),
+                messages: added.messages.saturating_sub(freed.messages),
+            };
+            plan.crossings.extend(self.crossing(id, net, quota));
             if let Some((mailbox, uid)) = replaces {
                 let record = self.replaced(id, mailbox, uid);
                 plan.records.push(record);
@@ -364,6 +387,7 @@ impl Planner<'_> {
         if let Change::Copy { from, quota, .. } = &change {
             added = self.usage_of_all(id, *from, &uids, *quota);
             self.check_quota(id, added, *quota)?;
+            plan.crossings.extend(self.crossing(id, added, *quota));
         }
         let at = self.now;
         let (account, durable, _) = self.account(id);

@@ -3,7 +3,6 @@
 //! Invariants: COPY and MOVE are one durable change each, whole or not at all; COPYUID names exactly what was copied.
 //! A COPY or MOVE by number that names an expunged message is refused whole, `NO [EXPUNGEISSUED]` (RFC 2180 §4.4.1); by
 //! UID such a message is passed over.
-//! LIMITATION: the quota of a COPY is checked against the durable state, not against what is being committed.
 
 use super::Services;
 use super::link::Link;
