@@ -190,6 +190,7 @@ fn print_damages(kept: &[Damage], count: u64) {
 
 fn print_check(report: &CheckReport) {
     print_damages(&report.damages.kept, report.damages.count);
+    print_damages(&report.derived.kept, report.derived.count);
     for note in &report.notes {
         print_line(&format!("note: {note}"));
     }
@@ -202,9 +203,15 @@ fn print_check(report: &CheckReport) {
         "{} accounts, {} messages, {} of them readable",
         report.accounts, report.messages, report.readable
     ));
-    print_line(&match report.damages.count {
-        0 => "the store is whole".to_owned(),
-        count => format!("{count} damages; `ringpost store salvage` copies what is whole into a new store"),
+    print_line(&match (report.damages.count, report.derived.count) {
+        (0, 0) => "the store is whole".to_owned(),
+        (0, count) => format!(
+            "no mail is lost; {count} damages in derived files: remove segments/*.ckp and segments/*.snp while no \
+             server runs, and the next start makes them anew from the log"
+        ),
+        (count, _) => {
+            format!("{count} damages; `ringpost store salvage` copies what is whole into a new store")
+        }
     });
 }
 

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 /// The commands on a stopped store.
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
-    /// Verify everything: superblock, segments, every group, record and checksum, every message. Changes nothing.
+    /// Verify everything: superblock, segments, every group, record and checksum, every message, and that checkpoints and
+    /// snapshots are right and agree with the log. What is derived and costs no mail is told as such. Changes nothing.
     /// Exit code 0: whole; 1: damaged; 2: it is no store, of a newer version, or in use.
     Check(LookArguments),
     /// How much is there: segments, live bytes, messages, accounts, partitions. Changes nothing.

@@ -52,17 +52,35 @@ pub struct Loaded {
     pub junk: Vec<String>,
     /// The highest incarnation of any whole header.
     pub incarnation: u32,
+    /// Every header that is right: what it covers was durable when it was written, whatever became of its slices.
+    pub headers: Vec<CheckpointHeader>,
     /// Files that are not what was written, or were never finished.
-    pub bad: u64,
+    pub bad: Vec<Bad>,
+}
+
+/// A checkpoint that was passed over.
+#[derive(Clone, Debug)]
+pub struct Bad {
+    /// Its file.
+    pub name: CheckpointName,
+    /// Its header, if that is right.
+    pub header: Option<CheckpointHeader>,
+    /// What of it is not right.
+    pub why: Unusable,
 }
 
 /// Why a checkpoint does not count.
-#[derive(Debug, thiserror::Error)]
-enum Unusable {
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unusable {
+    /// It cannot be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// It is not what was written.
     #[error("{0}")]
     Malformed(&'static str),
+    /// It is right, and what it refers to is not there.
+    #[error("the snapshot file {} is missing, or too short", .0.file())]
+    Snapshot(SnapshotName),
 }
 
 impl From<Malformed> for Unusable {
@@ -88,9 +106,10 @@ pub async fn load<D: Disk>(disk: &D, store_id: u64, files: &[(String, u64)]) -> 
         match header(disk, store_id, name).await {
             Ok(header) => {
                 loaded.incarnation = loaded.incarnation.max(name.incarnation);
+                loaded.headers.push(header);
                 sets.entry(name.incarnation).or_default().push(header);
             }
-            Err(why) => loaded.pass_over(name, &why),
+            Err(why) => loaded.pass_over(*name, None, why),
         }
     }
     for (incarnation, headers) in sets.into_iter().rev() {
@@ -121,9 +140,9 @@ impl Loaded {
         self.junk.extend(snapshots.keys().map(SnapshotName::file));
     }
 
-    fn pass_over(&mut self, name: &CheckpointName, why: &Unusable) {
-        self.bad += 1;
+    fn pass_over(&mut self, name: CheckpointName, header: Option<CheckpointHeader>, why: Unusable) {
         tracing::warn!(file = name.file(), %why, "a checkpoint is not usable: the log is read instead");
+        self.bad.push(Bad { name, header, why });
     }
 
     /// The newest usable checkpoint of every core, if every core has one.
@@ -157,7 +176,7 @@ impl Loaded {
                         part = Some((header, read));
                         break;
                     }
-                    Err(why) => self.pass_over(&header.name, &why),
+                    Err(why) => self.pass_over(header.name, Some(*header), why),
                 }
             }
             let (header, part) = part?;
@@ -218,10 +237,10 @@ impl Part {
             return Err(Unusable::Malformed("slices are missing"));
         }
         let mut blobs = part.state.cold.values().flat_map(|cold| &cold.chain);
-        if blobs.any(|blob| there.get(&blob.file).is_none_or(|len| *len < blob.end())) {
-            return Err(Unusable::Malformed("a snapshot file is missing, or too short"));
+        match blobs.find(|blob| there.get(&blob.file).is_none_or(|len| *len < blob.end())) {
+            Some(blob) => Err(Unusable::Snapshot(blob.file)),
+            None => Ok(part),
         }
-        Ok(part)
     }
 
     fn slice(

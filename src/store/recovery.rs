@@ -209,7 +209,7 @@ async fn attempt<E: Environment>(
         loaded.give_up();
     }
     let mut replay = Replay::new(base);
-    replay.report.ignored_checkpoints = loaded.bad;
+    replay.report.ignored_checkpoints = loaded.bad.len() as u64;
     let ends = replay.logs(store_id, &found, &released).await;
     if replay.is_outdated {
         return Err(Unopened::Checkpoints(

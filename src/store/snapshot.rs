@@ -13,7 +13,7 @@ use super::cold::Head;
 use super::cold::{Chain, Cold, add_rows};
 use super::state::{AccountState, MessageRow};
 use crate::base::{crc32c, crc32c_append};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskError, DiskFile};
 use crate::model::{AccountId, LogPosition, ModSeq, SegmentId};
 
 /// Blobs begin at multiples of it.
@@ -76,7 +76,8 @@ impl BlobRef {
         u64::from(self.bytes).next_multiple_of(BLOB_ALIGNMENT as u64)
     }
 
-    fn offset(&self) -> u64 {
+    /// Of its first byte.
+    pub fn offset(&self) -> u64 {
         u64::from(self.at) * BLOB_ALIGNMENT as u64
     }
 
@@ -132,23 +133,56 @@ pub async fn read_chain<D: Disk>(
 ) -> Result<AccountState, StoreError> {
     let mut found: Option<AccountState> = None;
     for blob in chain {
-        let file = disk.open(&blob.file.file()).await?;
-        let octets = file.read_at(blob.offset(), blob.bytes as usize).await?;
-        let octets = octets.as_ref();
-        let is_whole = octets.len() == blob.bytes as usize && blob_crc(store_id, octets) == blob.crc;
-        let read = if !is_whole {
-            Err(Malformed("its checksum is wrong"))
-        } else if let Some(account) = &mut found {
-            delta(id, octets).and_then(|rows| add_rows(account, &rows))
-        } else {
-            base(id, octets).map(|account| found = Some(account))
-        };
-        read.map_err(|why| damaged(id, blob, &why))?;
+        let octets = read_blob(disk, blob).await?;
+        take_blob(store_id, id, blob, octets.as_ref(), &mut found).map_err(|why| damaged(id, blob, &why))?;
     }
     found.ok_or_else(|| StoreError::Damaged {
         position: NOWHERE,
         what: format!("account {id} has no snapshot"),
     })
+}
+
+/// As [`read_cold`] without a delta; says of which blob what is wrong.
+pub async fn read_snapshot<'a, D: Disk>(
+    disk: &D,
+    store_id: u64,
+    id: AccountId,
+    cold: &'a Cold,
+) -> Result<AccountState, (&'a BlobRef, Malformed)> {
+    let mut found: Option<AccountState> = None;
+    for blob in &cold.chain {
+        let octets = read_blob(disk, blob).await;
+        let octets = octets.map_err(|_| (blob, Malformed("it cannot be read")))?;
+        take_blob(store_id, id, blob, octets.as_ref(), &mut found).map_err(|why| (blob, why))?;
+    }
+    let last = cold.chain.last().expect("a head without a blob is refused");
+    let account = found.expect("the first blob made it");
+    cold.bring_up(account).map_err(|why| (last, why))
+}
+
+async fn read_blob<D: Disk>(
+    disk: &D,
+    blob: &BlobRef,
+) -> Result<<D::File as DiskFile>::ReadBuffer, DiskError> {
+    let file = disk.open(&blob.file.file()).await?;
+    file.read_at(blob.offset(), blob.bytes as usize).await
+}
+
+/// The next blob of a chain: the account, or rows behind it.
+fn take_blob(
+    store_id: u64,
+    id: AccountId,
+    blob: &BlobRef,
+    octets: &[u8],
+    found: &mut Option<AccountState>,
+) -> Result<(), Malformed> {
+    if octets.len() != blob.bytes as usize || blob_crc(store_id, octets) != blob.crc {
+        return Err(Malformed("its checksum is wrong"));
+    }
+    match found {
+        Some(account) => add_rows(account, &delta(id, octets)?),
+        None => base(id, octets).map(|account| *found = Some(account)),
+    }
 }
 
 /// Snapshots lie beside the log: damage in them has no place in it.

@@ -15,4 +15,5 @@ mod paging;
 mod paging_room;
 mod records;
 mod tools;
+mod tools_derived;
 pub mod world;

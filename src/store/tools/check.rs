@@ -19,8 +19,10 @@ pub struct CheckReport {
     pub messages: u64,
     /// Of those, with every octet.
     pub readable: u64,
-    /// What is wrong.
+    /// What is wrong with what was acknowledged.
     pub damages: Damages,
+    /// What is wrong with files that a start makes anew from the log.
+    pub derived: Damages,
     /// What is unusual and no damage.
     pub notes: Vec<String>,
 }
@@ -29,13 +31,13 @@ impl CheckReport {
     /// Nothing is wrong.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.damages.count == 0
+        self.damages.count == 0 && self.derived.count == 0
     }
 
     /// For programs.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
-        let damages: Vec<_> = self.damages.kept.iter().map(Damage::to_json).collect();
+        let listed = |damages: &Damages| -> Vec<_> { damages.kept.iter().map(Damage::to_json).collect() };
         serde_json::json!({
             "clean": self.is_clean(),
             "segments": self.counts.segments,
@@ -48,13 +50,15 @@ impl CheckReport {
             "readable": self.readable,
             "torn_tail_bytes": self.counts.torn_tail_bytes,
             "damages": self.damages.count,
-            "damage": damages,
+            "damage": listed(&self.damages),
+            "derived_damages": self.derived.count,
+            "derived_damage": listed(&self.derived),
             "notes": self.notes,
         })
     }
 }
 
-/// Reads the whole log, then every message the way the server would.
+/// Reads the whole log, compares it with the checkpoints, then reads every message the way the server would.
 ///
 /// # Errors
 /// When there is no store to look at; damage is no error.
@@ -69,6 +73,7 @@ pub async fn check<D: Disk>(disk: D, progress: Progress<'_>) -> Result<CheckRepo
         messages: messages.len() as u64,
         readable,
         damages: survey.damages,
+        derived: survey.derived,
         notes: survey.notes,
     })
 }
@@ -147,9 +152,7 @@ async fn read_spool<D: Disk>(survey: &mut Survey<D>) {
             );
             survey.damages.push(Damage {
                 position,
-                bytes: 0,
-                what,
-                mail: None,
+                ..Damage::nowhere(what)
             });
         }
     }

@@ -24,6 +24,8 @@ pub struct Mail {
 pub struct Damage {
     /// `None`: the superblock, or something that has no place.
     pub position: Option<LogPosition>,
+    /// Which file, if it is none of the log.
+    pub file: Option<String>,
     /// How far it goes, as far as is known; 0: unknown.
     pub bytes: u64,
     /// For people.
@@ -38,9 +40,31 @@ impl Damage {
     pub fn at(position: LogPosition, bytes: u64, what: impl Into<String>) -> Self {
         Self {
             position: Some(position),
+            file: None,
             bytes,
             what: what.into(),
             mail: None,
+        }
+    }
+
+    /// Without a place in the log.
+    #[must_use]
+    pub fn nowhere(what: impl Into<String>) -> Self {
+        Self {
+            position: None,
+            file: None,
+            bytes: 0,
+            what: what.into(),
+            mail: None,
+        }
+    }
+
+    /// In a file beside the log.
+    #[must_use]
+    pub fn in_file(file: String, what: impl Into<String>) -> Self {
+        Self {
+            file: Some(file),
+            ..Self::nowhere(what)
         }
     }
 
@@ -50,6 +74,7 @@ impl Damage {
         serde_json::json!({
             "segment": self.position.map(|p| p.segment.0),
             "offset": self.position.map(|p| p.offset),
+            "file": self.file,
             "bytes": self.bytes,
             "what": self.what,
             "account": self.mail.as_ref().map(|m| m.account.0),
@@ -62,9 +87,10 @@ impl Damage {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.position {
-            Some(position) => write!(f, "{position}")?,
-            None => f.write_str("store")?,
+        match (&self.file, self.position) {
+            (Some(file), _) => f.write_str(file)?,
+            (None, Some(position)) => write!(f, "{position}")?,
+            (None, None) => f.write_str("store")?,
         }
         write!(f, ": {}", self.what.escape_debug())?;
         let Some(mail) = &self.mail else { return Ok(()) };

@@ -10,6 +10,7 @@
 //! | `blocks` | reading on where a device cannot |
 //! | `pieces` | the records of one group, also behind a damaged one |
 //! | `walk` | every log from end to end: groups, records, damage, torn tails |
+//! | `derived` | checkpoints and snapshots: witnesses of the log, or damaged themselves |
 //! | `survey` | the state that the readable records make, and what is missing |
 //! | `check`, `stat`, `dump`, `salvage` | the commands |
 //!
@@ -18,6 +19,7 @@
 mod blocks;
 mod check;
 mod damage;
+mod derived;
 mod dump;
 mod pieces;
 mod salvage;

@@ -220,15 +220,10 @@ async fn deliver_spool<D: Disk, E: Environment>(
             Err(Trouble::New(error)) => return Err(error),
             Err(Trouble::Old(why)) => {
                 report.lost += recipients.len() as u64;
-                report.damages.push(Damage {
-                    position: None,
-                    bytes: 0,
-                    what: format!(
-                        "a spooled message for {} recipients is lost: {why}",
-                        recipients.len()
-                    ),
-                    mail: None,
-                });
+                report.damages.push(Damage::nowhere(format!(
+                    "a spooled message for {} recipients is lost: {why}",
+                    recipients.len()
+                )));
                 continue;
             }
         };

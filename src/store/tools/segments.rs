@@ -6,6 +6,7 @@
 
 use super::blocks::Blocks;
 use super::damage::{Damage, Damages};
+use super::derived::Derived;
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, SUPERBLOCK_NAME};
 use crate::model::{LogPosition, SegmentId};
 use crate::store::OpenError;
@@ -61,8 +62,12 @@ pub struct Segments<D: Disk> {
     pub newest: u32,
     /// Segments without a header and without a group: a crash while they were made; and freed ones that are still there.
     pub unused: Vec<SegmentId>,
+    /// Segments with a right header that was not durable as a whole: a crash while they were made.
+    pub unfinished: Vec<SegmentId>,
     /// What compaction has freed.
     pub released: Released,
+    /// What the checkpoints say.
+    pub derived: Derived,
     /// Of all files.
     pub bytes: u64,
     /// What is wrong with superblock and headers.
@@ -93,15 +98,14 @@ impl<D: Disk> Segments<D> {
                 let guessed = guess_store_id(&disk, &named).await;
                 let store_id = guessed.ok_or_else(|| not_a_store(why))?;
                 damages.push(Damage {
-                    position: None,
                     bytes: BLOCK_BYTES as u64,
-                    what: format!("the superblock: {why}"),
-                    mail: None,
+                    ..Damage::nowhere(format!("the superblock: {why}"))
                 });
                 (store_id, 0)
             }
         };
         let released = Released::load(&disk, store_id, &files).await?.released;
+        let derived = Derived::load(&disk, store_id, &files).await;
         let mut found = Self {
             disk,
             store_id,
@@ -109,7 +113,9 @@ impl<D: Disk> Segments<D> {
             logs: BTreeMap::new(),
             newest: released.incarnation,
             released,
+            derived,
             unused: Vec::new(),
+            unfinished: Vec::new(),
             bytes: named.iter().map(|(_, len)| len).sum(),
             damages,
         };
@@ -143,7 +149,16 @@ impl<D: Disk> Segments<D> {
                     },
                 );
                 if block[GROUP_HEADER_BYTES..].iter().any(|byte| *byte != 0) {
-                    self.damaged_header(id, "bytes behind it are not zero; nothing stored is touched");
+                    // The whole block is durable before the first group is written: without one it was never finished.
+                    match first_group(self.store_id, &mut blocks, len, id).await {
+                        Some(_) => {
+                            self.damaged_header(
+                                id,
+                                "bytes behind it are not zero; nothing stored is touched",
+                            );
+                        }
+                        None => self.unfinished.push(id),
+                    }
                 }
                 return Ok(());
             }

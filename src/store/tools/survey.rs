@@ -55,6 +55,8 @@ pub struct Survey<D: Disk> {
     pub(super) sequences: Vec<u64>,
     pub(super) counts: Counts,
     pub(super) damages: Damages,
+    /// Of files that a start makes anew from the log.
+    pub(super) derived: Damages,
     /// For people: what is unusual and no damage.
     pub(super) notes: Vec<String>,
     reader: LogReader<D>,
@@ -87,17 +89,24 @@ impl<D: Disk> Survey<D> {
                 "segment {id} is not used: a crash came while it was made, or before it was removed"
             ));
         }
+        for id in &segments.unfinished {
+            notes.push(format!(
+                "segment {id} has nothing in it: a crash came while it was made"
+            ));
+        }
         let mut survey = Self {
             state: ledger.state,
             sequences: ledger.sequences,
             counts,
             damages: ledger.damages,
+            derived: Damages::default(),
             notes,
             segments,
             reader,
             headerless,
         };
         survey.name_mailboxes(&ledger.unnamed);
+        survey.compare_with_checkpoints().await;
         Ok(survey)
     }
 

@@ -2,13 +2,14 @@
 //!
 //! Invariants: groups are told in the order of recovery (incarnation, log, sequence); what recovery would drop as a
 //! torn tail is told as one and its records are not; damage and torn tail are told apart as recovery does it (by
-//! `durable_to`, by a seal, by a newer incarnation). A group that lies where another one belongs (swapped blocks) is
+//! `durable_to`, by a seal, by a checkpoint, by a newer incarnation). A group that lies where another one belongs (swapped blocks) is
 //! passed over: its records' places would be wrong.
 //! Not here: what records say (`survey`).
 
 use super::Progress;
 use super::blocks::Blocks;
 use super::damage::Damage;
+use super::derived::Evidence;
 use super::pieces::{Piece, Trust, headless, pieces};
 use super::segments::{SegmentFile, Segments};
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
@@ -55,7 +56,7 @@ pub async fn walk<D: Disk>(segments: &Segments<D>, see: &mut dyn FnMut(Event<'_>
         let mut log = LogWalk {
             store_id: segments.store_id,
             name: *name,
-            evidence: Evidence::default(),
+            evidence: segments.evidence(*name),
             is_older: name.incarnation < segments.newest,
             last: 0,
             end: None,
@@ -76,13 +77,6 @@ pub async fn walk<D: Disk>(segments: &Segments<D>, see: &mut dyn FnMut(Event<'_>
         log.finish(files).await;
         progress(done, segments.bytes);
     }
-}
-
-/// What says that something was durable.
-#[derive(Default)]
-struct Evidence {
-    durable_to: Option<LogPosition>,
-    has_seal: bool,
 }
 
 struct LogWalk<'a> {
