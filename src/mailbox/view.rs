@@ -30,6 +30,12 @@ pub struct View {
     cursor: u64,
     /// Rows changed later than this were changed since the last sync.
     mod_seq: ModSeq,
+    /// Everything up to this change has been told, or was there when the view was made.
+    complete: ModSeq,
+    /// The highest MODSEQ in a FETCH response since the last look by [`View::correction`].
+    shown: Cell<ModSeq>,
+    /// The client has been told to go back to `complete`, and not yet to go on.
+    was_corrected: bool,
     /// Length of the mailbox's keyword list when FLAGS was last sent.
     keywords: Cell<usize>,
     /// UIDs that are `\Recent` here: first and behind the last, ascending, not touching.
@@ -87,6 +93,9 @@ impl View {
             uid_next: state.uid_next,
             cursor: state.changes.end(),
             mod_seq: state.highest_mod_seq,
+            complete: state.highest_mod_seq,
+            shown: Cell::default(),
+            was_corrected: false,
             keywords: Cell::new(state.keywords.len()),
             recent: SmallVec::new(),
         }
@@ -132,10 +141,30 @@ impl View {
         self.mailbox
     }
 
-    /// Every flag change up to this one has been told, or was there when the view was made.
+    /// Every change up to this one has been told, or was there when the view was made: expunges too, so that it stays
+    /// where it is while one waits.
     #[must_use]
     pub fn highest_mod_seq(&self) -> ModSeq {
-        self.mod_seq
+        self.complete
+    }
+
+    /// Notes that a FETCH response with this MODSEQ is on its way to the client.
+    pub fn note_shown(&self, mod_seq: ModSeq) {
+        self.shown.set(self.shown.get().max(mod_seq));
+    }
+
+    /// The HIGHESTMODSEQ that a client with QRESYNC must be told at the end of a command, if any. It takes the highest
+    /// MODSEQ of FETCH responses for how far it is (RFC 7162 §3.2.5); while changes below are still to be told, such as
+    /// an expunge during FETCH by number, it would never hear of them after a reconnect. So it is told the state it has
+    /// wholly, and when all is told, to go on from there.
+    pub fn correction(&mut self, state: &MailboxState) -> Option<ModSeq> {
+        let shown = self.shown.take();
+        if self.is_current(state) {
+            return std::mem::take(&mut self.was_corrected).then_some(self.complete);
+        }
+        let is_ahead = shown > self.complete;
+        self.was_corrected |= is_ahead;
+        is_ahead.then_some(self.complete)
     }
 
     /// Messages as last announced by EXISTS and EXPUNGE.
@@ -245,6 +274,9 @@ impl View {
         self.cursor = seen.end;
         self.mod_seq = self.mod_seq.max(seen.mod_seq);
         self.uid_next = self.uid_next.max(seen.uid_next);
+        if self.gone.is_empty() {
+            self.complete = self.mod_seq;
+        }
         ViewChanges {
             expunged,
             vanished,

@@ -129,6 +129,7 @@ impl<S: Services> Session<S> {
             self.send_new(link, before - changes.expunged.len(), &own_new)
                 .await?;
         }
+        self.correct_mod_seq(link.out());
         Ok(Standing::Selected)
     }
 
@@ -211,7 +212,7 @@ impl<S: Services> Session<S> {
             push_flags_item(state, &selected.view, row, out);
             if self.is_condstore {
                 out.push(b' ');
-                message::push_mod_seq(row.mod_seq, out);
+                push_mod_seq_item(&selected.view, row, out);
             }
             message::push_fetch_end(out);
         }
@@ -254,6 +255,12 @@ pub fn announce_keywords(state: &MailboxState, selected: &Selected, out: &mut Ve
     if selected.view.takes_new_keywords(state) {
         write_flags_lines(state, !selected.is_read_only, out);
     }
+}
+
+/// Appends `MODSEQ (n)` of a FETCH.
+pub fn push_mod_seq_item(view: &View, row: &MessageRow, out: &mut Vec<u8>) {
+    view.note_shown(row.mod_seq);
+    message::push_mod_seq(row.mod_seq, out);
 }
 
 /// Appends `FLAGS (…)`.

@@ -12,7 +12,7 @@
 //! Not here: single items of contents (`fetch_content`).
 
 use super::Services;
-use super::changes::{announce_keywords, push_flags_item};
+use super::changes::{announce_keywords, push_flags_item, push_mod_seq_item};
 use super::fetch_content::{self, Warmth, is_of_content};
 use super::link::Link;
 use super::message_limit;
@@ -423,7 +423,7 @@ fn push_row_items(
             FetchItem::Uid => push_named(b"UID ", u64::from(row.uid.value()), out),
             FetchItem::Rfc822Size => push_named(b"RFC822.SIZE ", u64::from(row.size), out),
             FetchItem::Flags => push_flags_item(state, view, row, out),
-            FetchItem::ModSeq => message::push_mod_seq(row.mod_seq, out),
+            FetchItem::ModSeq => push_mod_seq_item(view, row, out),
             FetchItem::InternalDate => message::push_internal_date(row.internal_date(), out),
             FetchItem::SaveDate => {
                 let date = InternalDate {

@@ -6,6 +6,7 @@
 //! UNCHANGEDSINCE is checked where the change is applied, so of two sessions that store at the same moment one is told.
 
 use super::Services;
+use super::changes::push_mod_seq_item;
 use super::link::Link;
 use super::message_limit;
 use super::state::{Answered, Selected, Session, Stop, expunge_issued, no};
@@ -133,7 +134,7 @@ impl<S: Services> Session<S> {
                     };
                     let out = link.out();
                     self.push_head_with_uid(index, *uid, out);
-                    message::push_mod_seq(row.mod_seq, out);
+                    push_mod_seq_item(&selected.view, row, out);
                     message::push_fetch_end(out);
                 }
             })?;

@@ -2,6 +2,8 @@
 //!
 //! Invariants: `VANISHED (EARLIER)` stands before every FETCH of the same command; it names no message that the session
 //! still has a number for, so that no client takes it for the VANISHED that changes numbers.
+//! No client is left with a HIGHESTMODSEQ above a change it was not told of, such as an expunge held back during FETCH by
+//! number: see `correct_mod_seq`.
 //! Where the store's memory of expunges does not reach back to the client's MODSEQ, it is told of every UID it says it
 //! knows that is not there (§3.2.6).
 //! Limits: ranges are sent [`RANGES_SLICE`] at a time.
@@ -11,6 +13,7 @@ use super::Services;
 use super::changes::count;
 use super::link::Link;
 use super::state::{Session, Stop};
+use crate::mailbox::status::shown_mod_seq;
 use crate::mailbox::vanished::{agreed_up_to, contains, joined, missing, normalised, uid_ranges};
 use crate::model::{ModSeq, Uid};
 use crate::proto::imap::encode::code::push_status_line;
@@ -100,6 +103,27 @@ impl<S: Services> Session<S> {
         if let (true, true, Some(selected)) = (is_part, self.is_qresync, &self.selected) {
             let highest = Code::HighestModSeq(selected.view.highest_mod_seq());
             push_status_line(b"*", Status::Ok, Some(&highest), "Highest", out);
+        }
+    }
+
+    /// Takes back a HIGHESTMODSEQ that the client has from FETCH responses while it has not been told all below it.
+    pub fn correct_mod_seq(&mut self, out: &mut Vec<u8>) {
+        let (true, Some(selected)) = (self.is_qresync, &mut self.selected) else {
+            return;
+        };
+        let mailbox = selected.view.mailbox();
+        let corrected = self.services.store().account(self.account.id, |account| {
+            let state = account.mailboxes.get(&mailbox)?;
+            selected.view.correction(state)
+        });
+        if let Some(highest) = corrected.flatten() {
+            push_status_line(
+                b"*",
+                Status::Ok,
+                Some(&Code::HighestModSeq(shown_mod_seq(highest))),
+                "Highest",
+                out,
+            );
         }
     }
 

@@ -242,3 +242,70 @@ fn uid_only_neither_takes_nor_gives_numbers() {
     a.ok(&mut world, "EXPUNGE");
     assert_eq!(b.ok(&mut world, "NOOP").untagged, "* VANISHED 5\r\n");
 }
+
+/// The number behind the first `name` of a text.
+fn number_after(text: &str, name: &str) -> u64 {
+    let (_, rest) = text.split_once(name).unwrap();
+    let rest = rest.trim_start_matches([' ', '(']);
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().unwrap()
+}
+
+#[test]
+fn no_mod_seq_hides_an_expunge_that_was_held_back() {
+    // RFC 7162 §3.2.5: the client goes on from the highest MODSEQ it was shown, or from HIGHESTMODSEQ where it is told one.
+    let mut world = World::new();
+    let (mut a, _, validity) = mailbox(&mut world);
+    for command in [
+        "FETCH 1 FLAGS",
+        "STORE 1 +FLAGS ($x)",
+        "STORE 1 +FLAGS.SILENT ($y)",
+        "FETCH 1 BODY[]",
+    ] {
+        let (mut b, mut kept) = (resyncing(&mut world), 0);
+        for line in b.ok(&mut world, "SELECT INBOX").lines() {
+            if line.contains("HIGHESTMODSEQ") {
+                kept = number_after(line, "HIGHESTMODSEQ");
+            }
+        }
+        a.append(&mut world, "INBOX", "", "Subject: x\r\n\r\n");
+        b.ok(&mut world, "NOOP");
+        let uids = a.ok(&mut world, "UID SEARCH ALL").untagged;
+        let last = uids.trim_end().rsplit(' ').next().unwrap().to_owned();
+        a.ok(&mut world, &format!("UID STORE {last} +FLAGS (\\Deleted)"));
+        b.ok(&mut world, "NOOP");
+        a.ok(&mut world, &format!("UID EXPUNGE {last}"));
+        // By others or by itself: its MODSEQ is above that of the expunge.
+        a.ok(&mut world, &format!("UID STORE 2 FLAGS.SILENT ($u{last})"));
+        let reply = b.ok(&mut world, command);
+        assert!(vanished(&reply).is_empty(), "{reply:?}");
+        for line in reply.lines() {
+            match line {
+                line if line.contains("HIGHESTMODSEQ") => kept = number_after(line, "HIGHESTMODSEQ"),
+                line if line.contains("MODSEQ (") => kept = kept.max(number_after(line, "MODSEQ")),
+                _ => {}
+            }
+        }
+        // The connection breaks; the client comes back with what it has.
+        let mut c = resyncing(&mut world);
+        let reply = c.ok(&mut world, &format!("SELECT INBOX (QRESYNC ({validity} {kept}))"));
+        assert_eq!(
+            vanished(&reply),
+            [format!("* VANISHED (EARLIER) {last}")],
+            "{command}"
+        );
+        // It stays: told of the expunge, it is told as well how far it is now, once.
+        let status = a.ok(&mut world, "STATUS INBOX (HIGHESTMODSEQ)").untagged;
+        let now = number_after(&status, "HIGHESTMODSEQ");
+        assert_eq!(
+            b.ok(&mut world, "NOOP").lines(),
+            [
+                format!("* VANISHED {last}"),
+                format!("* OK [HIGHESTMODSEQ {now}] Highest")
+            ],
+            "{command}"
+        );
+        let after = b.ok(&mut world, "FETCH 1 (FLAGS MODSEQ)");
+        assert!(!after.untagged.contains("HIGHESTMODSEQ"), "{after:?}");
+    }
+}
