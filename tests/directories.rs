@@ -4,6 +4,8 @@
 mod common;
 #[path = "directories/ldap.rs"]
 mod ldap;
+#[path = "directories/looking_after.rs"]
+mod looking_after;
 #[path = "directories/postgres.rs"]
 mod postgres;
 #[path = "directories/site.rs"]

@@ -7,7 +7,7 @@
 //! Failure: a request that cannot be read is told so and changes nothing.
 //! Not here: what orders mean (`directory`), what a reload does (`boot`).
 
-use crate::directory::embedded::Embedded;
+use crate::directory::Accounts;
 use crate::directory::orders::{Order, OrderError, Outcome};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -100,7 +100,7 @@ pub fn bind(data: &Path) -> io::Result<std::os::unix::net::UnixListener> {
 }
 
 /// Serves until the runtime ends. Only on the control thread.
-pub async fn serve(listener: std::os::unix::net::UnixListener, directory: Embedded, reload: Reload) {
+pub async fn serve(listener: std::os::unix::net::UnixListener, directory: Accounts, reload: Reload) {
     let listener = match UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "no control socket"),
@@ -124,7 +124,7 @@ pub async fn serve(listener: std::os::unix::net::UnixListener, directory: Embedd
     }
 }
 
-async fn converse(mut stream: UnixStream, directory: &Embedded, reload: &Reload) -> io::Result<()> {
+async fn converse(mut stream: UnixStream, directory: &Accounts, reload: &Reload) -> io::Result<()> {
     let mut request = Vec::new();
     let mut limited = (&mut stream).take(REQUEST_BYTES_MAX + 1);
     tokio::time::timeout(REQUEST_TIMEOUT, limited.read_to_end(&mut request)).await??;
@@ -134,7 +134,7 @@ async fn converse(mut stream: UnixStream, directory: &Embedded, reload: &Reload)
     stream.write_all(&line).await
 }
 
-async fn answer(request: &[u8], directory: &Embedded, reload: &Reload) -> Answer {
+async fn answer(request: &[u8], directory: &Accounts, reload: &Reload) -> Answer {
     if request.len() as u64 > REQUEST_BYTES_MAX {
         return Answer::Error(OrderError::Refused("the request is too large".to_owned()));
     }
@@ -197,6 +197,7 @@ pub fn ask(data: &Path, request: &Request) -> io::Result<Option<Answer>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directory::embedded::Embedded;
     use crate::directory::orders::DomainSettings;
     use crate::runtime::Control;
 
@@ -216,7 +217,7 @@ mod tests {
                 .is_none()
         );
         let control = Control::start().expect("threads");
-        let directory = Embedded::start(&data, control.clone()).expect("a new directory");
+        let directory = Accounts::Embedded(Embedded::start(&data, control.clone()).expect("a new directory"));
         drop(bind(&data).expect("it binds"));
         let listener = bind(&data).expect("it binds where a dead server's socket lies");
         let reload: Reload = Arc::new(|| Box::pin(std::future::ready(Reloaded::default())));
@@ -245,7 +246,7 @@ mod tests {
     fn what_is_no_request_changes_nothing() {
         let data = tempfile::tempdir().expect("a directory");
         let control = Control::start().expect("threads");
-        let directory = Embedded::start(data.path(), control).expect("a new directory");
+        let directory = Accounts::Embedded(Embedded::start(data.path(), control).expect("a new directory"));
         let reload: Reload = Arc::new(|| Box::pin(std::future::ready(Reloaded::default())));
         for text in [
             "",

@@ -188,7 +188,9 @@ impl Authenticator {
         });
         let digest = self.digest(login, password, protocol, record.as_deref());
         if let Some((record, reference)) = record.as_ref().and_then(|r| Some((r, r.checked_by.as_deref()?))) {
-            return self.check_elsewhere(record, reference, password, digest).await;
+            return self
+                .check_elsewhere(record, reference, password, protocol, digest)
+                .await;
         }
         if let Some(record) = record.as_ref().filter(|_| self.was_verified(&digest, CACHE_TTL)) {
             return authenticated(record);
@@ -214,12 +216,13 @@ impl Authenticator {
         }
     }
 
-    /// The back end says whether the password is right.
+    /// The back end says whether the password is right, unless it is one that was made for a program.
     async fn check_elsewhere(
         &self,
-        record: &LoginRecord,
+        record: &Arc<LoginRecord>,
         reference: &str,
         password: &[u8],
+        protocol: ClientProtocol,
         digest: [u8; 32],
     ) -> Login {
         let Some(source) = self.directory.source() else {
@@ -229,7 +232,22 @@ impl Authenticator {
             return authenticated(record);
         }
         let generation = self.directory.generation();
-        match source.check_password(reference, password).await {
+        let now = SystemClock.now().seconds();
+        match self.find_app_password(record, password, protocol, now).await {
+            Ok(Some(id)) => {
+                source.used_app_password(id, now);
+                self.remember(digest, generation);
+                return authenticated(record);
+            }
+            Ok(None) => {}
+            Err(Unavailable) => return Login::Unavailable,
+        }
+        let checked = match record.totp_secret {
+            None => source.check_password(reference, password).await,
+            // The back end is not asked: from a mail program this is no password, right or wrong.
+            Some(_) => Ok(false),
+        };
+        match checked {
             Ok(true) => {
                 self.remember(digest, generation);
                 authenticated(record)
@@ -243,6 +261,23 @@ impl Authenticator {
             }
             Err(_) => Login::Unavailable,
         }
+    }
+
+    async fn find_app_password(
+        &self,
+        record: &Arc<LoginRecord>,
+        password: &[u8],
+        protocol: ClientProtocol,
+        now: i64,
+    ) -> Result<Option<u64>, Unavailable> {
+        if record.app_passwords.is_empty() {
+            return Ok(None);
+        }
+        let (record, candidate) = (record.clone(), password.to_vec());
+        let finding = self
+            .control
+            .compute(move || app_password(&record, &candidate, protocol, now));
+        finding.await.map_err(|_| Unavailable)
     }
 
     fn tell_directory(&self, login: &str, found: Match, now: i64) {
@@ -349,13 +384,8 @@ fn compare(
     now: i64,
     dummy: &PasswordHash,
 ) -> Match {
-    let usable = record.app_passwords.iter().filter(|app| {
-        app.protocols.allows(protocol) && app.expires_at.is_none_or(|expires_at| now < expires_at)
-    });
-    for app in usable {
-        if scheme::matches(&app.hash, password) {
-            return Match::App(app.id);
-        }
+    if let Some(id) = app_password(record, password, protocol, now) {
+        return Match::App(id);
     }
     let own = record
         .hashes
@@ -375,6 +405,15 @@ fn compare(
         let _ = std::hint::black_box(scheme::matches(dummy, password));
     }
     Match::None
+}
+
+/// The app password that this is, if it is one that opens `protocol` at `now`.
+fn app_password(record: &LoginRecord, password: &[u8], protocol: ClientProtocol, now: i64) -> Option<u64> {
+    let mut usable = record.app_passwords.iter().filter(|app| {
+        app.protocols.allows(protocol) && app.expires_at.is_none_or(|expires_at| now < expires_at)
+    });
+    let found = usable.find(|app| scheme::matches(&app.hash, password));
+    found.map(|app| app.id)
 }
 
 fn authenticated(record: &LoginRecord) -> Login {

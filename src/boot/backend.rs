@@ -4,7 +4,7 @@ use super::BootError;
 use crate::config::{Backend, Config};
 use crate::directory::embedded::Embedded;
 use crate::directory::foreign::{Failure, Foreign, Tables};
-use crate::directory::{Source, ldap, postgres};
+use crate::directory::{Accounts, ldap, postgres};
 use crate::runtime::Control;
 use std::sync::Arc;
 
@@ -21,13 +21,13 @@ fn tables(config: &Config) -> Result<Option<Arc<dyn Tables>>, String> {
     })
 }
 
-/// What sessions ask. One that cannot be reached is no reason not to start: senders hear 451 until it can.
+/// Where the accounts are. One that cannot be reached is no reason not to start: senders hear 451 until it can.
 ///
 /// # Errors
 /// Settings or queries that cannot work.
-pub fn source(config: &Config, embedded: &Embedded, control: &Control) -> Result<Arc<dyn Source>, BootError> {
+pub fn accounts(config: &Config, embedded: &Embedded, control: &Control) -> Result<Accounts, BootError> {
     let Some(tables) = tables(config).map_err(BootError::Admin)? else {
-        return Ok(Arc::new(embedded.clone()));
+        return Ok(Accounts::Embedded(embedded.clone()));
     };
     let backend = tables.name();
     match probe(&tables, config, control) {
@@ -43,10 +43,10 @@ pub fn source(config: &Config, embedded: &Embedded, control: &Control) -> Result
     }
     let manner = config.directory.manner.clone();
     let foreign = Foreign::new(tables, embedded.clone(), control.clone(), manner);
-    Ok(Arc::new(foreign.map_err(|cause| BootError::System {
+    foreign.map(Accounts::Foreign).map_err(|cause| BootError::System {
         what: "entropy",
         cause,
-    })?))
+    })
 }
 
 /// Whether the other directory, if one is used, answers and takes its queries.

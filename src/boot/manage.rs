@@ -1,6 +1,6 @@
 //! `ringpost account|alias|domain …`: orders from the command line to the running server, or to the files when none runs.
 
-use super::{BootError, import, privileges};
+use super::{BootError, backend, import, privileges};
 use crate::admin::socket::{self, Answer, Request};
 use crate::auth::{scheme, scram};
 use crate::base::clock::{Clock, SystemClock};
@@ -8,13 +8,14 @@ use crate::cli::manage::{
     AccountArguments, AccountCommand, AliasArguments, AliasCommand, DomainArguments, DomainCommand,
     DomainSettingArguments, PasswordSource, Place, SettingArguments,
 };
-use crate::config::{Config, DEFAULT_PATH};
-use crate::directory::embedded::Database;
+use crate::config::{Backend, Config, DEFAULT_PATH};
+use crate::directory::embedded::{Database, Embedded};
 use crate::directory::orders::{
     AccountSettings, AccountView, DomainSettings, Hash, NewAccount, NewAppPassword, Order, OrderError,
     Outcome,
 };
 use crate::disk::lock::DirectoryLock;
+use crate::runtime::Control;
 use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,7 +38,10 @@ pub fn account(arguments: AccountArguments) -> Result<ExitCode, BootError> {
             settings,
         } => Order::AccountAdd {
             account: NewAccount {
-                hashes: hashes(&place, &address, &password)?,
+                hashes: match hashes(&place, &address, &password)? {
+                    Ok(hashes) => hashes,
+                    Err(error) => return Ok(complain(&place, &error)),
+                },
                 address,
                 set: AccountSettings {
                     is_admin: admin.then_some(true),
@@ -60,7 +64,10 @@ pub fn account(arguments: AccountArguments) -> Result<ExitCode, BootError> {
         AccountCommand::Enable { address } => set(address, enabled(true)),
         AccountCommand::Disable { address } => set(address, enabled(false)),
         AccountCommand::Password { address, password } => Order::AccountPassword {
-            hashes: hashes(&place, &address, &password)?,
+            hashes: match hashes(&place, &address, &password)? {
+                Ok(hashes) => hashes,
+                Err(error) => return Ok(complain(&place, &error)),
+            },
             address,
         },
         AccountCommand::List { domain } => Order::AccountList { domain, limit: None },
@@ -141,20 +148,23 @@ pub fn domain(arguments: DomainArguments) -> Result<ExitCode, BootError> {
 /// # Errors
 /// [`BootError::Configuration`].
 pub fn data_directory(place: &Place) -> Result<PathBuf, BootError> {
-    match &place.data {
-        Some(data) => Ok(data.clone()),
-        None => {
-            let path = place.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
-            Ok(Config::load(path)?.0.server.data)
-        }
-    }
+    Ok(find(place)?.0)
 }
 
-/// Gives the order to the server on `data`, or carries it out here when none runs.
-///
-/// # Errors
-/// The directory cannot be reached; an order that is not carried out is an outcome.
-pub fn perform(data: &Path, order: Order) -> Result<Result<Outcome, OrderError>, BootError> {
+/// The data directory, and the configuration if that is how the server was named.
+fn find(place: &Place) -> Result<(PathBuf, Option<Config>), BootError> {
+    if let Some(data) = &place.data {
+        return Ok((data.clone(), None));
+    }
+    let path = place.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+    let config = Config::load(path)?.0;
+    Ok((config.server.data.clone(), Some(config)))
+}
+
+/// Gives the order to the server that is meant, or carries it out here when none runs.
+fn perform(place: &Place, order: Order) -> Result<Result<Outcome, OrderError>, BootError> {
+    let (data, config) = find(place)?;
+    let data = data.as_path();
     let refuse = |cause: String| BootError::DataDirectory {
         path: data.display().to_string(),
         cause,
@@ -174,11 +184,33 @@ pub fn perform(data: &Path, order: Order) -> Result<Result<Outcome, OrderError>,
     privileges::become_owner_of(data)?;
     let _lock = DirectoryLock::take(data).map_err(|error| refuse(error.to_string()))?;
     let mut database = Database::open(data).map_err(|error| refuse(error.to_string()))?;
-    Ok(database.perform(order))
+    match config {
+        Some(config) if config.directory.backend != Backend::Embedded => {
+            drop(database);
+            perform_elsewhere(&config, order)
+        }
+        Some(_) => Ok(database.perform(order)),
+        None => match database.left_to() {
+            Ok(None) => Ok(database.perform(order)),
+            Ok(Some(backend)) => Ok(Err(OrderError::Refused(format!(
+                "accounts are in {backend}, as the server that ran here last was configured: name its file with --config"
+            )))),
+            Err(error) => Ok(Err(error)),
+        },
+    }
+}
+
+/// By the site's own directory, which the configuration says how to reach.
+fn perform_elsewhere(config: &Config, order: Order) -> Result<Result<Outcome, OrderError>, BootError> {
+    let control = Control::start().map_err(|error| BootError::Admin(error.to_string()))?;
+    let embedded = Embedded::start(&config.server.data, control.clone())
+        .map_err(|error| BootError::Admin(error.to_string()))?;
+    let accounts = backend::accounts(config, &embedded, &control)?;
+    Ok(futures_executor::block_on(accounts.perform(order)))
 }
 
 fn carry_out(place: &Place, order: Order) -> Result<ExitCode, BootError> {
-    match perform(&data_directory(place)?, order)? {
+    match perform(place, order)? {
         Ok(outcome) => {
             show(place, &outcome);
             Ok(ExitCode::SUCCESS)
@@ -311,11 +343,20 @@ fn account_settings(arguments: SettingArguments) -> AccountSettings {
     }
 }
 
-/// The hashes to store: of a password that is asked for, read, or given as a hash.
-fn hashes(place: &Place, address: &str, source: &PasswordSource) -> Result<Vec<Hash>, BootError> {
+/// The hashes to store: of a password that is asked for, read, or given as a hash. Where the account cannot be here, nobody
+/// is asked.
+fn hashes(
+    place: &Place,
+    address: &str,
+    source: &PasswordSource,
+) -> Result<Result<Vec<Hash>, OrderError>, BootError> {
     if source.none {
-        return Ok(Vec::new());
+        return Ok(Ok(Vec::new()));
     }
+    let keeps_scram = match keeps_scram(place, address)? {
+        Ok(keeps_scram) => keeps_scram,
+        Err(error) => return Ok(Err(error)),
+    };
     if let Some(hash) = &source.hash {
         if !scheme::is_known(hash) {
             return Err(BootError::Admin(format!(
@@ -323,7 +364,7 @@ fn hashes(place: &Place, address: &str, source: &PasswordSource) -> Result<Vec<H
                 scheme::NAMES.join(", ")
             )));
         }
-        return Ok(vec![Hash(hash.clone())]);
+        return Ok(Ok(vec![Hash(hash.clone())]));
     }
     let password = if source.stdin {
         read_password()?
@@ -331,7 +372,7 @@ fn hashes(place: &Place, address: &str, source: &PasswordSource) -> Result<Vec<H
         ask_password()?
     };
     let mut hashes = vec![hash_password(&password)?];
-    if keeps_scram(place, address)? {
+    if keeps_scram {
         let verifiers = scram::hashes(&password).map_err(BootError::Admin)?;
         hashes.extend(
             verifiers
@@ -339,19 +380,20 @@ fn hashes(place: &Place, address: &str, source: &PasswordSource) -> Result<Vec<H
                 .map(|verifier| Hash(verifier.expose().to_owned())),
         );
     }
-    Ok(hashes)
+    Ok(Ok(hashes))
 }
 
 /// Whether the domain of `address` wants verifiers; an address that is none is refused later, with everything else.
-fn keeps_scram(place: &Place, address: &str) -> Result<bool, BootError> {
+fn keeps_scram(place: &Place, address: &str) -> Result<Result<bool, OrderError>, BootError> {
     let Some((_, domain)) = address.rsplit_once('@') else {
-        return Ok(false);
+        return Ok(Ok(false));
     };
     let order = Order::DomainShow {
         domain: domain.to_owned(),
     };
-    let shown = perform(&data_directory(place)?, order)?;
-    Ok(matches!(shown, Ok(Outcome::Domains(views)) if views.iter().any(|view| view.keeps_scram)))
+    let keeps_scram =
+        |outcome| matches!(outcome, Outcome::Domains(views) if views.iter().any(|view| view.keeps_scram));
+    Ok(perform(place, order)?.map(keeps_scram))
 }
 
 /// Checks a new password and hashes it.
@@ -407,7 +449,7 @@ fn add_app_password(
             expires_at: expires.map(|days| SystemClock.now().seconds() + i64::from(days) * DAY),
         },
     };
-    match perform(&data_directory(place)?, order)? {
+    match perform(place, order)? {
         Ok(_) if place.json => print_line(&serde_json::json!({ "password": password }).to_string()),
         Ok(_) => print_line(&password),
         Err(error) => return Ok(complain(place, &error)),

@@ -16,8 +16,8 @@ use crate::admin::{self, socket};
 use crate::auth::failures::Failures;
 use crate::cli::serve::ServeArguments;
 use crate::config::{self, Config};
-use crate::directory::Backend;
-use crate::directory::embedded::{self, Embedded};
+use crate::directory::embedded::{self, Database, Embedded};
+use crate::directory::{Accounts, Backend};
 use crate::discovery::{Endpoint, Protocol, Security};
 use crate::disk::BLOCK_BYTES;
 use crate::net;
@@ -29,7 +29,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,12 +59,11 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
     let (issuer, token_refusal) = issuer::of(&config)?.unzip();
     let (stop, reloads) = signal::listen().map_err(|e| system("signal handlers")(e.to_string()))?;
     let control = Control::start().map_err(|e| system("control thread")(e.to_string()))?;
+    note_backend(&config, &data.path)?;
     let directory =
         Embedded::start(&data.path, control.clone()).map_err(|e| BootError::Admin(e.to_string()))?;
-    let source = backend::source(&config, &directory, &control)?;
-    if config.directory.backend != config::Backend::Embedded {
-        directory.leave_to(config.directory.backend.name());
-    }
+    let accounts = backend::accounts(&config, &directory, &control)?;
+    let source = accounts.source();
     let found = Arc::new(Found {
         hostname: config.server.hostname.clone(),
         domains: match config.directory.backend {
@@ -97,10 +96,10 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
         let reloader = reloader.clone();
         Box::pin(async move { reloader.reload() })
     });
-    control.spawn(socket::serve(listener, directory.clone(), reload));
+    control.spawn(socket::serve(listener, accounts.clone(), reload));
     let failures = cluster::failures()?;
     let pages =
-        admin::discovery::router(found).merge(pages(&config, &directory, &control, &failures, &ports)?);
+        admin::discovery::router(found).merge(pages(&config, &accounts, &control, &failures, &ports)?);
     let alive = control.clone();
     let plan = Plan {
         cores,
@@ -177,13 +176,14 @@ fn offers(config: &Config, keeper: &Keeper) -> Result<Offers, BootError> {
 /// Those for users and admins.
 fn pages(
     config: &Config,
-    directory: &Embedded,
+    accounts: &Accounts,
     control: &Control,
     failures: &Arc<Failures>,
     ports: &BTreeMap<&'static str, u16>,
 ) -> Result<axum::Router, BootError> {
     Ok(admin::pages::router(Arc::new(Pages {
-        directory: directory.clone(),
+        directory: accounts.clone(),
+        source: accounts.source(),
         control: control.clone(),
         failures: failures.clone(),
         limits_loopback: config.limits.loopback,
@@ -196,6 +196,16 @@ fn pages(
 
 fn absolute(path: &std::path::Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// For commands that are told the data directory and not the configuration.
+fn note_backend(config: &Config, data: &Path) -> Result<(), BootError> {
+    let backend = &config.directory.backend;
+    let elsewhere = (*backend != config::Backend::Embedded).then(|| backend.name());
+    let mut database = Database::open(data).map_err(|error| BootError::Admin(error.to_string()))?;
+    database
+        .leave_to(elsewhere)
+        .map_err(|error| BootError::Admin(error.to_string()))
 }
 
 /// The data directory, which `init` made: one that appears by a typing mistake in its name would hide all mail.

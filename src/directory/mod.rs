@@ -8,6 +8,7 @@
 //! Standards: RFC 5321 §4.5.1 (postmaster is always accepted), RFC 5233 (`+detail`).
 //! Not here: whether a password is right (`auth`), what is delivered (`delivery`).
 
+pub mod accounts;
 pub mod cache;
 pub mod embedded;
 pub mod foreign;
@@ -20,6 +21,7 @@ pub mod source;
 #[cfg(test)]
 mod tests;
 
+pub use accounts::Accounts;
 pub use memory::{Memory, demo};
 pub use source::{
     AppPassword, Checked, DomainFacts, Entry, Found, LoginRecord, PasswordHash, Recipient, Source,

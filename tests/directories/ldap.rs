@@ -1,6 +1,7 @@
 //! LDAP, by OpenLDAP's slapd.
 
 use crate::common::{PATIENCE, has_client, run, succeed};
+use crate::looking_after::{Person, assert_kept_here};
 use crate::site::{Daemon, Site, certificate, free_port};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -242,6 +243,17 @@ fn hashes_are_compared_here_where_the_reader_may_read_them() {
     let mut site = Site::new(&sections);
     site.start();
     assert_accounts(&site);
+}
+
+#[test]
+fn app_passwords_and_second_factors_are_kept_here() {
+    let Some(slapd) = Slapd::started() else { return };
+    let site = Site::new(&slapd.sections("", ""));
+    let person = Person {
+        address: "alice@example.org",
+        login: "alice",
+    };
+    assert_kept_here(site, "ldap", &person);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! PostgreSQL, the real one.
 
 use crate::common::{PATIENCE, run, succeed};
+use crate::looking_after::{Person, assert_kept_here};
 use crate::site::{Daemon, Site, as_user, certificate, free_port, is_root};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -279,6 +280,19 @@ fn addresses_are_never_read_as_sql() {
     assert_eq!(checked.status.code(), Some(2));
     let told = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(told.contains("postgresql.account"), "{told}");
+}
+
+#[test]
+fn app_passwords_and_second_factors_are_kept_here() {
+    let Some(postgres) = Postgres::started() else {
+        return;
+    };
+    let site = Site::new(&postgres.sections(""));
+    let person = Person {
+        address: "alice@example.org",
+        login: "ALICE@example.org",
+    };
+    assert_kept_here(site, "postgresql", &person);
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub async fn show(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Answer
     let body = [
         navigation(&view, &known.token),
         settings(&pages, &view),
-        password_form(&known.token),
+        password_form(&pages, &known.token),
         app_passwords(&view, &known.token),
         second_factor(&view, &known.token),
     ];
@@ -117,7 +117,14 @@ fn settings(pages: &Pages, view: &AccountView) -> String {
     group("Settings for mail programs", &text)
 }
 
-fn password_form(token: &str) -> String {
+fn password_form(pages: &Pages, token: &str) -> String {
+    if let Some(backend) = pages.directory.elsewhere() {
+        let text = format!(
+            "<p>It is kept in your organisation's directory ({}), and changed there.</p>",
+            escaped(backend)
+        );
+        return group("Your password", &text);
+    }
     let fields = [
         password_field(),
         field(
@@ -217,7 +224,7 @@ pub async fn change_password(
     if new != take(&fields, "again") {
         return Err(Refusal::Fault("The two new passwords differ.".to_owned()));
     }
-    pages.confirm(&known.address, &proof(&fields), peer).await?;
+    pages.confirm(&known, &proof(&fields), peer).await?;
     let order = Order::AccountPassword {
         address: known.address.clone(),
         hashes: pages.hashes(&known.address, new).await?,
@@ -275,7 +282,7 @@ pub async fn add_app_password(
                 .map_err(|_| Refusal::Fault("Days are a number.".to_owned()))?,
         ),
     };
-    pages.confirm(&known.address, &proof(&fields), peer).await?;
+    pages.confirm(&known, &proof(&fields), peer).await?;
     let password = scheme::random_password().map_err(|_| Refusal::Unavailable)?;
     let hash = scheme::fast_hash(password.as_bytes()).map_err(|_| Refusal::Unavailable)?;
     let name = take(&fields, "name").trim().to_owned();
@@ -322,7 +329,7 @@ pub async fn begin_totp(
     Form(fields): Form<Fields>,
 ) -> Answer {
     let (known, _) = pages.acting(&headers, &fields).await?;
-    pages.confirm(&known.address, &proof(&fields), peer).await?;
+    pages.confirm(&known, &proof(&fields), peer).await?;
     let secret = totp::new_secret().map_err(|_| Refusal::Unavailable)?;
     if let Some(cookie) = cookie(&headers) {
         pages.sessions.offer(cookie, &secret);
@@ -370,7 +377,7 @@ pub async fn end_totp(
         password: None,
         code: Some(take(&fields, "code")),
     };
-    pages.confirm(&known.address, &proof, peer).await?;
+    pages.confirm(&known, &proof, peer).await?;
     tracing::info!(account = known.address, %peer, "second factor switched off");
     pages.set_secret(&known.address, None).await
 }

@@ -5,12 +5,12 @@
 //! with those of mail programs.
 //! Failure: a directory or a helper thread that does not answer is a 503, never a yes.
 
-use super::sessions::{self, COOKIE, stamp};
+use super::sessions::{self, COOKIE, Known, stamp};
 use super::{Answer, Fields, Pages, Refusal, account, cookie, html, take, totp};
 use crate::admin::http::Peer;
 use crate::auth::scheme;
 use crate::base::clock::{Clock, SystemClock};
-use crate::directory::{LoginRecord, PasswordHash, Source as _};
+use crate::directory::{LoginRecord, PasswordHash};
 use axum::Extension;
 use axum::extract::{Form, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -22,6 +22,8 @@ use std::time::Instant;
 /// Whose credentials were right.
 struct Owner {
     address: String,
+    /// By what they were found, which another directory may have beside the address.
+    login: String,
     stamp: sessions::Stamp,
 }
 
@@ -32,26 +34,34 @@ pub(super) struct Proof<'a> {
     pub code: Option<&'a str>,
 }
 
-/// The hash of the account's own password.
-pub(super) fn own_hash(record: &LoginRecord) -> Option<&PasswordHash> {
-    record.hashes.iter().find(|hash| scheme::is_known(hash.expose()))
+/// What changes with the account's own password; `None`: it has none.
+/// LIMITATION: where another directory checks passwords itself, nobody here sees one change: sessions go on to their end.
+pub(super) fn own_stamp(record: &LoginRecord) -> Option<sessions::Stamp> {
+    if let Some(reference) = &record.checked_by {
+        return Some(stamp(reference));
+    }
+    let own: Vec<&str> = own_hashes(record).map(PasswordHash::expose).collect();
+    (!own.is_empty()).then(|| stamp(&own.concat()))
+}
+
+fn own_hashes(record: &LoginRecord) -> impl Iterator<Item = &PasswordHash> {
+    record
+        .hashes
+        .iter()
+        .filter(|hash| scheme::is_known(hash.expose()))
 }
 
 impl Pages {
     /// Whether `proof` is the owner's. All that is no is the same no.
     async fn check(&self, login: &str, proof: &Proof<'_>) -> Result<Option<Owner>, Refusal> {
-        let record = self
-            .directory
-            .login(login)
-            .await
-            .map_err(|_| Refusal::Unavailable)?;
+        let record = self.source.login(login).await.map_err(|_| Refusal::Unavailable)?;
         let record = record.filter(|record| record.account.is_enabled);
-        let own = record.as_ref().and_then(|record| own_hash(record).cloned());
         let is_right = match proof.password {
-            Some(password) => self.is_password(own.as_ref(), password).await?,
+            Some(password) => self.is_password(record.as_deref(), password).await?,
             None => true,
         };
-        let (Some(record), Some(own), true) = (record, own, is_right) else {
+        let stamp = record.as_deref().and_then(own_stamp);
+        let (Some(record), Some(stamp), true) = (record, stamp, is_right) else {
             return Ok(None);
         };
         if let (Some(secret), Some(code)) = (&record.totp_secret, proof.code)
@@ -62,16 +72,33 @@ impl Pages {
         Ok(Some(Owner {
             // As it is stored: another spelling of it would be another session's.
             address: record.account.address.to_string().to_ascii_lowercase(),
-            stamp: stamp(own.expose()),
+            login: login.to_owned(),
+            stamp,
         }))
     }
 
-    async fn is_password(&self, own: Option<&PasswordHash>, password: &str) -> Result<bool, Refusal> {
-        let hash = own.unwrap_or(&self.dummy).clone();
+    async fn is_password(&self, record: Option<&LoginRecord>, password: &str) -> Result<bool, Refusal> {
         let candidate = password.as_bytes().to_vec();
-        let matching = self.control.compute(move || scheme::matches(&hash, &candidate));
+        if let Some(reference) = record.and_then(|record| record.checked_by.as_deref()) {
+            let checked = self.source.check_password(reference, &candidate).await;
+            if checked.map_err(|_| Refusal::Unavailable)? {
+                return Ok(true);
+            }
+        }
+        let mut hashes: Vec<PasswordHash> = record
+            .filter(|record| record.checked_by.is_none())
+            .into_iter()
+            .flat_map(|record| own_hashes(record).cloned())
+            .collect();
+        let is_known = !hashes.is_empty();
+        if !is_known {
+            hashes.push(self.dummy.clone());
+        }
+        let matching = self
+            .control
+            .compute(move || hashes.iter().any(|hash| scheme::matches(hash, &candidate)));
         let is_right = matching.await.map_err(|_| Refusal::Unavailable)?;
-        Ok(is_right && own.is_some())
+        Ok(is_right && is_known)
     }
 
     /// Whether `code` is one of `secret` that was not used before; it is used now.
@@ -102,17 +129,17 @@ impl Pages {
     /// Whoever is logged in proves it again.
     pub(super) async fn confirm(
         &self,
-        address: &str,
+        known: &Known,
         proof: &Proof<'_>,
         peer: IpAddr,
     ) -> Result<(), Refusal> {
-        let owner = self.checked(address, proof, peer).await?;
+        let owner = self.checked(&known.login, proof, peer).await?;
         let what = if proof.password.is_some() {
             "password"
         } else {
             "code"
         };
-        let is_owner = owner.is_some_and(|owner| owner.address == address);
+        let is_owner = owner.is_some_and(|owner| owner.address == known.address);
         is_owner
             .then_some(())
             .ok_or_else(|| Refusal::Fault(format!("That {what} is not right.")))
@@ -138,7 +165,9 @@ pub(super) async fn log_in(
         );
         return Ok((StatusCode::FORBIDDEN, Html(html::page("Log in", &body))).into_response());
     };
-    let begun = pages.sessions.begin(&owner.address, owner.stamp, Instant::now());
+    let begun = pages
+        .sessions
+        .begin(&owner.address, &owner.login, owner.stamp, Instant::now());
     let cookie = begun.map_err(|_| Refusal::Unavailable)?;
     let cookie = format!("{COOKIE}={cookie}; Path=/; Secure; HttpOnly; SameSite=Strict");
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/account")).into_response())

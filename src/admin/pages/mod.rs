@@ -19,9 +19,8 @@ mod sessions;
 mod totp;
 
 use crate::auth::failures::Failures;
-use crate::directory::embedded::Embedded;
 use crate::directory::orders::{AccountView, Order, OrderError, Outcome};
-use crate::directory::{PasswordHash, Source as _};
+use crate::directory::{Accounts, PasswordHash, Source};
 use crate::discovery::Endpoint;
 use crate::runtime::Control;
 use axum::Router;
@@ -32,8 +31,8 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 pub use sessions::Sessions;
 
-use login::own_hash;
-use sessions::{COOKIE, Known, stamp};
+use login::own_stamp;
+use sessions::{COOKIE, Known};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,7 +42,9 @@ const FORM_BYTES_MAX: usize = 16 * 1024;
 
 /// What the pages need.
 pub struct Pages {
-    pub directory: Embedded,
+    pub directory: Accounts,
+    /// The same, as sessions ask it.
+    pub source: Arc<dyn Source>,
     pub control: Control,
     /// Of the whole process.
     pub failures: Arc<Failures>,
@@ -202,13 +203,18 @@ impl Pages {
             .find(cookie, Instant::now())
             .ok_or(Refusal::NotLoggedIn)?;
         let record = self
-            .directory
-            .login(&known.address)
+            .source
+            .login(&known.login)
             .await
             .map_err(|_| Refusal::Unavailable)?;
         let is_same = record.is_some_and(|record| {
             record.account.is_enabled
-                && own_hash(&record).is_some_and(|hash| stamp(hash.expose()) == known.stamp)
+                && own_stamp(&record) == Some(known.stamp)
+                && record
+                    .account
+                    .address
+                    .to_string()
+                    .eq_ignore_ascii_case(&known.address)
         });
         if !is_same {
             self.sessions.end(cookie);

@@ -41,6 +41,7 @@ pub fn stamp(hash: &str) -> Stamp {
 #[derive(Debug)]
 struct Session {
     address: String,
+    login: String,
     stamp: Stamp,
     token: String,
     /// Of a second factor that is being switched on: kept here, so that only the one that was shown behind the password can be.
@@ -54,6 +55,8 @@ struct Session {
 pub struct Known {
     /// Whose it is.
     pub address: String,
+    /// By what they logged in.
+    pub login: String,
     /// Of the password it began with.
     pub stamp: Stamp,
     /// What its forms carry.
@@ -81,7 +84,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When the system gives no entropy.
-    pub fn begin(&self, address: &str, stamp: Stamp, now: Instant) -> Result<String, String> {
+    pub fn begin(&self, address: &str, login: &str, stamp: Stamp, now: Instant) -> Result<String, String> {
         let (cookie, token) = (random_text()?, random_text()?);
         let mut sessions = self.0.lock();
         sessions.retain(|_, session| is_alive(session, now));
@@ -98,6 +101,7 @@ impl Sessions {
             key(&cookie),
             Session {
                 address: address.to_owned(),
+                login: login.to_owned(),
                 stamp,
                 token,
                 offered: None,
@@ -118,6 +122,7 @@ impl Sessions {
         session.used = now;
         Some(Known {
             address: session.address.clone(),
+            login: session.login.clone(),
             stamp: session.stamp,
             token: session.token.clone(),
         })
@@ -176,8 +181,12 @@ mod tests {
     #[test]
     fn sessions_end_by_time_by_request_and_with_the_password() {
         let (sessions, now) = (Sessions::default(), Instant::now());
-        let cookie = sessions.begin("a@x.test", [0; 32], now).expect("entropy");
-        let other = sessions.begin("b@x.test", [0; 32], now).expect("entropy");
+        let cookie = sessions
+            .begin("a@x.test", "a@x.test", [0; 32], now)
+            .expect("entropy");
+        let other = sessions
+            .begin("b@x.test", "b@x.test", [0; 32], now)
+            .expect("entropy");
         let known = sessions.find(&cookie, now).expect("it began");
         assert!(known.is_own(&known.token) && !known.is_own("") && known.address == "a@x.test");
         assert_eq!(sessions.find("x", now), None);
@@ -190,7 +199,9 @@ mod tests {
         assert!(sessions.find(&other, now + AGE_MAX).is_none());
         sessions.end_all_of("a@x.test");
         assert!(sessions.find(&cookie, now).is_none());
-        let third = sessions.begin("c@x.test", [0; 32], now).expect("entropy");
+        let third = sessions
+            .begin("c@x.test", "c@x.test", [0; 32], now)
+            .expect("entropy");
         sessions.end(&third);
         assert!(sessions.find(&third, now).is_none());
     }
@@ -198,11 +209,15 @@ mod tests {
     #[test]
     fn there_are_so_many_and_the_oldest_goes() {
         let (sessions, now) = (Sessions::default(), Instant::now());
-        let first = sessions.begin("a@x.test", [0; 32], now).expect("entropy");
+        let first = sessions
+            .begin("a@x.test", "a@x.test", [0; 32], now)
+            .expect("entropy");
         for n in 0..SESSIONS_MAX {
             let later = now + Duration::from_millis(1 + n as u64 / 100);
             let address = format!("{}@x.test", n / SESSIONS_OF_ACCOUNT_MAX);
-            let _ = sessions.begin(&address, [0; 32], later).expect("entropy");
+            let _ = sessions
+                .begin(&address, &address, [0; 32], later)
+                .expect("entropy");
         }
         assert!(sessions.find(&first, now).is_none());
         assert_eq!(sessions.0.lock().len(), SESSIONS_MAX);
@@ -211,11 +226,13 @@ mod tests {
     #[test]
     fn one_account_ends_its_own_and_nobody_elses() {
         let (sessions, now) = (Sessions::default(), Instant::now());
-        let other = sessions.begin("a@x.test", [0; 32], now).expect("entropy");
+        let other = sessions
+            .begin("a@x.test", "a@x.test", [0; 32], now)
+            .expect("entropy");
         let cookies: Vec<String> = (0..=SESSIONS_OF_ACCOUNT_MAX as u64)
             .map(|n| {
                 sessions
-                    .begin("b@x.test", [0; 32], now + Duration::from_millis(n))
+                    .begin("b@x.test", "b@x.test", [0; 32], now + Duration::from_millis(n))
                     .expect("entropy")
             })
             .collect();

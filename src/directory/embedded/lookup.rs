@@ -3,7 +3,8 @@
 //! Failure: a row that this program cannot have written (somebody edited the file) is an error like any other, and the
 //! peer hears 451: mail is never refused, and nobody let in, by a guess.
 
-use crate::directory::{AppPassword, DomainFacts, Entry, LoginRecord, PasswordHash, Recipient};
+use super::credentials;
+use crate::directory::{DomainFacts, Entry, LoginRecord, PasswordHash, Recipient};
 use crate::model::{Account, AccountId, AddrSpec, Pop3Deletion, Protocols};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -13,7 +14,7 @@ type Result<T> = rusqlite::Result<T>;
 
 /// Columns of an account, in the order that [`account`] reads them.
 pub const ACCOUNT_COLUMNS: &str = "id, address, quota_bytes, quota_messages, is_enabled, protocols, pop3_deletion, \
-    retention_days, keeps_copy, takes_details, hash, totp_secret";
+    retention_days, keeps_copy, takes_details, hash";
 
 /// A row cannot mean anything.
 fn broken(column: usize, why: impl std::fmt::Display) -> rusqlite::Error {
@@ -31,7 +32,7 @@ pub fn protocols_in(row: &Row<'_>, column: usize) -> Result<Protocols> {
 }
 
 /// SQLite's integers have a sign; ids and quotas have none and are written as they are.
-fn unsigned(row: &Row<'_>, column: usize) -> Result<Option<u64>> {
+pub fn unsigned(row: &Row<'_>, column: usize) -> Result<Option<u64>> {
     let value: Option<i64> = row.get(column)?;
     value
         .map(|value| u64::try_from(value).map_err(|e| broken(column, e)))
@@ -120,25 +121,24 @@ fn recipient(connection: &Connection, address: &str) -> Result<Option<Recipient>
 pub fn login(connection: &Connection, login: &str) -> Result<Option<LoginRecord>> {
     let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE address = ?1");
     let mut statement = connection.prepare_cached(&sql)?;
-    let secret = |row: &Row<'_>, column| {
-        Ok::<_, rusqlite::Error>(row.get::<_, Option<String>>(column)?.map(PasswordHash::new))
+    let hash = |row: &Row<'_>| -> Result<Option<PasswordHash>> {
+        Ok(row.get::<_, Option<String>>(10)?.map(PasswordHash::new))
     };
     let found = statement
-        .query_row([login], |row| {
-            Ok((account(row)?, secret(row, 10)?, secret(row, 11)?))
-        })
+        .query_row([login], |row| Ok((account(row)?, hash(row)?)))
         .optional()?;
-    let Some((account, hash, totp_secret)) = found else {
+    let Some((account, hash)) = found else {
         return Ok(None);
     };
     let mut hashes: Vec<PasswordHash> = hash.into_iter().collect();
     hashes.extend(scram(connection, account.id)?);
+    let credentials = credentials::read(connection, account.id)?;
     Ok(Some(LoginRecord {
-        app_passwords: app_passwords(connection, account.id)?,
+        app_passwords: credentials.app_passwords,
         account: Arc::new(account),
         hashes,
         checked_by: None,
-        totp_secret,
+        totp_secret: credentials.totp_secret,
     }))
 }
 
@@ -147,21 +147,5 @@ fn scram(connection: &Connection, account: AccountId) -> Result<Vec<PasswordHash
     let verifier = |row: &Row<'_>| Ok(PasswordHash::new(row.get::<_, String>(0)?));
     statement
         .query_map([account.0.cast_signed()], verifier)?
-        .collect()
-}
-
-fn app_passwords(connection: &Connection, account: AccountId) -> Result<Vec<AppPassword>> {
-    let sql = "SELECT id, hash, protocols, expires_at FROM app_password WHERE account = ?1";
-    let mut statement = connection.prepare_cached(sql)?;
-    let app_password = |row: &Row<'_>| {
-        Ok(AppPassword {
-            id: unsigned(row, 0)?.unwrap_or_default(),
-            hash: PasswordHash::new(row.get::<_, String>(1)?),
-            protocols: protocols_in(row, 2)?,
-            expires_at: row.get(3)?,
-        })
-    };
-    statement
-        .query_map([account.0.cast_signed()], app_password)?
         .collect()
 }

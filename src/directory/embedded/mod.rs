@@ -8,6 +8,7 @@
 //! Failure: a file that cannot be read or is damaged answers [`Unavailable`], and the log says why, once a minute at most.
 //! Not here: other back ends.
 
+mod credentials;
 mod foreign;
 mod lookup;
 mod perform;
@@ -16,6 +17,7 @@ mod schema;
 mod tests;
 mod views;
 
+pub use credentials::{CredentialView, Credentials};
 pub use schema::SchemaError;
 
 use super::orders::{Order, OrderError, Outcome};
@@ -25,10 +27,10 @@ use crate::model::AccountId;
 use crate::runtime::Control;
 use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -81,6 +83,32 @@ impl Database {
         opened.map_err(|cause| OpenError { path, cause })
     }
 
+    /// The other directory that the server with this file had its accounts in when it ran last.
+    ///
+    /// # Errors
+    /// [`OrderError::Failed`].
+    pub fn left_to(&self) -> Result<Option<String>, OrderError> {
+        let sql = "SELECT backend FROM left_to";
+        let found = self.connection.query_row(sql, [], |row| row.get(0));
+        Ok(found.optional()?)
+    }
+
+    /// Writes down that the accounts are in another directory from now on; `None`: they are here.
+    ///
+    /// # Errors
+    /// [`OrderError::Failed`].
+    pub fn leave_to(&mut self, backend: Option<&str>) -> Result<(), OrderError> {
+        if self.left_to()?.as_deref() == backend {
+            return Ok(());
+        }
+        let transaction = self.connection.transaction()?;
+        transaction.execute("DELETE FROM left_to", [])?;
+        if let Some(backend) = backend {
+            transaction.execute("INSERT INTO left_to (backend) VALUES (?1)", [backend])?;
+        }
+        Ok(transaction.commit()?)
+    }
+
     /// Carries one order out.
     ///
     /// # Errors
@@ -127,8 +155,6 @@ struct Inner {
     writer: Sender<Job>,
     control: Control,
     generation: Arc<AtomicU64>,
-    /// The back end that has the accounts instead of this one.
-    left_to: OnceLock<&'static str>,
     complained: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -157,14 +183,8 @@ impl Embedded {
             writer: thread("directory-write", writer)?,
             control,
             generation: Arc::new(AtomicU64::new(1)),
-            left_to: OnceLock::new(),
             complained: Arc::default(),
         })))
-    }
-
-    /// From now on accounts are in another directory, and orders that would change them here are refused.
-    pub fn leave_to(&self, backend: &'static str) {
-        let _ = self.0.left_to.set(backend);
     }
 
     /// Carries one order out. May be awaited on any executor.
@@ -172,17 +192,35 @@ impl Embedded {
     /// # Errors
     /// [`OrderError`]; nothing has changed then.
     pub async fn perform(&self, order: Order) -> Result<Outcome, OrderError> {
+        let changes = order.changes();
+        self.carry_out(changes, move |connection| {
+            perform::perform(connection, order, SystemClock.now().seconds())
+        })
+        .await
+    }
+
+    /// Carries out an order about the credentials of `account`, which another directory has. May be awaited on any executor.
+    ///
+    /// # Errors
+    /// [`OrderError`]; nothing has changed then.
+    pub async fn perform_for(&self, account: AccountId, order: Order) -> Result<Outcome, OrderError> {
+        self.carry_out(true, move |connection| {
+            let now = SystemClock.now().seconds();
+            perform::perform_for(connection, account.0.cast_signed(), &order, now)
+        })
+        .await
+    }
+
+    async fn carry_out(
+        &self,
+        changes: bool,
+        work: impl FnOnce(&mut Connection) -> Result<Outcome, OrderError> + Send + 'static,
+    ) -> Result<Outcome, OrderError> {
         let failed = || OrderError::Failed("the directory does not answer".to_owned());
         let (answer, answered) = oneshot::channel();
         let generation = self.0.generation.clone();
-        let changes = order.changes();
-        if let Some(backend) = self.0.left_to.get().filter(|_| changes) {
-            return Err(OrderError::Refused(format!(
-                "accounts are in {backend} (directory.backend): what is changed here would have no effect"
-            )));
-        }
         let job = Box::new(move |connection: &mut Connection| {
-            let outcome = perform::perform(connection, order, SystemClock.now().seconds());
+            let outcome = work(connection);
             if changes && outcome.is_ok() {
                 generation.fetch_add(1, Ordering::SeqCst);
             }
@@ -191,6 +229,28 @@ impl Embedded {
         let worker = if changes { &self.0.writer } else { &self.0.reader };
         worker.try_send(job).map_err(|_| failed())?;
         answered.await.map_err(|_| failed())?
+    }
+
+    /// What an account of another directory logs in by beside what that one knows. Only on the control thread.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn credentials(&self, account: AccountId) -> Result<Credentials, Unavailable> {
+        self.job(&self.0.reader, move |connection| {
+            credentials::read(connection, account)
+        })
+        .await
+    }
+
+    /// The same, as it is shown. Only on the control thread.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn credential_view(&self, account: AccountId) -> Result<CredentialView, Unavailable> {
+        self.job(&self.0.reader, move |connection| {
+            credentials::view(connection, account.0.cast_signed())
+        })
+        .await
     }
 
     /// Takes the step of a code of RFC 6238 for the account `id`; false when that one or a later one was taken before. It is
@@ -202,9 +262,7 @@ impl Embedded {
         let failed = || OrderError::Failed("the directory does not answer".to_owned());
         let (answer, answered) = oneshot::channel();
         let job = Box::new(move |connection: &mut Connection| {
-            let sql = "UPDATE account SET totp_step = ?2 WHERE id = ?1 AND coalesce(totp_step, -1) < ?2";
-            let changed = connection.execute(sql, [id.cast_signed(), step]);
-            let _ = answer.send(changed.map(|count| count == 1));
+            let _ = answer.send(credentials::take_step(connection, id.cast_signed(), step));
         });
         self.0.writer.try_send(job).map_err(|_| failed())?;
         Ok(answered.await.map_err(|_| failed())??)

@@ -5,15 +5,15 @@
 //! LIMITATION: nothing relays yet, so targets of aliases and forwarding have to be in our own domains.
 //! LIMITATION: the mail of a deleted account stays in the log, where nobody reaches it any more.
 
-use super::lookup;
+use super::{credentials, lookup};
 use crate::directory::orders::{
-    AccountSettings, DomainSettings, Hash, NewAccount, NewAppPassword, Order, OrderError, Outcome,
+    AccountSettings, DomainSettings, Hash, NewAccount, Order, OrderError, Outcome,
 };
 use crate::directory::{key, key_text};
 use crate::model::{AddrSpec, Domain, Pop3Deletion, Protocols};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-type Result<T> = std::result::Result<T, OrderError>;
+pub(super) type Result<T> = std::result::Result<T, OrderError>;
 
 /// Accounts of one import: what fits a transaction and a request comfortably.
 pub const IMPORT_MAX: usize = 200_000;
@@ -45,6 +45,12 @@ pub fn perform(connection: &mut Connection, order: Order, now: i64) -> Result<Ou
     Ok(outcome)
 }
 
+/// Carries out an order about the credentials of `account`, wherever that is.
+pub fn perform_for(connection: &Connection, account: i64, order: &Order, now: i64) -> Result<Outcome> {
+    credentials::perform(connection, account, order, now)
+        .unwrap_or_else(|| refuse("that is no order about credentials"))
+}
+
 struct Work<'a> {
     to: &'a Transaction<'a>,
     now: i64,
@@ -66,23 +72,18 @@ impl Work<'_> {
             Order::AccountPassword { address, hashes } => {
                 self.set_password(self.account_id(&address)?, &hashes)?;
             }
-            Order::AccountTotp { address, secret } => {
-                let id = self.account_id(&address)?;
-                // Without a secret there is no code to be used again; a new one begins with the step its first code took.
-                let sql = "UPDATE account SET totp_secret = ?2, totp_step = iif(?2 IS NULL, NULL, totp_step) WHERE id = ?1";
-                self.to.execute(sql, params![id, secret.map(|secret| secret.0)])?;
+            Order::AccountTotp { ref address, .. }
+            | Order::AppPasswordAdd { ref address, .. }
+            | Order::AppPasswordDelete { ref address, .. } => {
+                let id = self.account_id(address)?;
+                return perform_for(self.to, id, &order, self.now);
             }
             Order::AccountDelete { address } => {
                 let id = self.account_id(&address)?;
+                credentials::forget(self.to, id)?;
                 self.to.execute("DELETE FROM account WHERE id = ?1", [id])?;
             }
             Order::AccountImport { accounts } => return self.import(&accounts),
-            Order::AppPasswordAdd { address, password } => {
-                self.add_app_password(self.account_id(&address)?, &password)?;
-            }
-            Order::AppPasswordDelete { address, name } => {
-                self.delete_app_password(self.account_id(&address)?, &name)?;
-            }
             Order::AliasAdd { address, targets } => self.add_alias(&address, &targets)?,
             Order::AliasSet { address, targets } => {
                 let alias = self.alias(&address)?;
@@ -371,32 +372,6 @@ impl Work<'_> {
         Ok(Outcome::Imported(accounts.len() as u64))
     }
 
-    fn add_app_password(&self, account: i64, new: &NewAppPassword) -> Result<()> {
-        if new.name.is_empty() || new.name.len() > 100 || new.name.chars().any(char::is_control) {
-            return refuse("an app password's name has 1 to 100 octets and no control characters");
-        }
-        let sql = "SELECT 1 FROM app_password WHERE account = ?1 AND name = ?2";
-        if self.to.prepare_cached(sql)?.exists(params![account, new.name])? {
-            return refuse(format!("there is an app password {} already", new.name));
-        }
-        let sql = "INSERT INTO app_password (account, name, hash, protocols, expires_at, created_at) \
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let protocols = parse_protocols(&new.protocols)?.to_string();
-        self.to.execute(
-            sql,
-            params![account, new.name, new.hash.0, protocols, new.expires_at, self.now],
-        )?;
-        Ok(())
-    }
-
-    fn delete_app_password(&self, account: i64, name: &str) -> Result<()> {
-        let sql = "DELETE FROM app_password WHERE account = ?1 AND name = ?2";
-        match self.to.execute(sql, params![account, name])? {
-            0 => refuse(format!("there is no app password {name}")),
-            _ => Ok(()),
-        }
-    }
-
     fn add_alias(&self, address: &str, targets: &[String]) -> Result<()> {
         let (address, domain) = self.free_address(address)?;
         let sql = "INSERT INTO alias (address, domain) VALUES (?1, ?2)";
@@ -433,7 +408,7 @@ fn parse_domain(text: &str) -> Result<Domain> {
     Domain::new(text).or_else(|e| refuse(format!("{text:?}: {e} (a domain is wanted)")))
 }
 
-fn parse_protocols(text: &str) -> Result<Protocols> {
+pub(super) fn parse_protocols(text: &str) -> Result<Protocols> {
     Protocols::parse(text)
         .or_else(|word| refuse(format!("{word:?} is no protocol: imap, pop3, submission are")))
 }

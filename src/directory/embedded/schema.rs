@@ -6,7 +6,7 @@
 use rusqlite::Connection;
 
 /// The version this program writes.
-pub const VERSION: i64 = 3;
+pub const VERSION: i64 = 4;
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +111,40 @@ CREATE TABLE foreign_account (
 ) STRICT;
 ";
 
+/// Version 4: what belongs to an account of any directory is kept by its id alone (`credentials`), and the file says which
+/// directory the server used last, for commands that are given nothing but the file.
+const V4: &str = "
+ALTER TABLE app_password RENAME TO app_password_3;
+CREATE TABLE app_password (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    account INTEGER NOT NULL,                 -- of account or of foreign_account
+    name TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    protocols TEXT NOT NULL,
+    expires_at INTEGER,
+    created_at INTEGER NOT NULL,
+    last_used_at INTEGER,
+    UNIQUE (account, name)
+) STRICT;
+INSERT INTO app_password (id, account, name, hash, protocols, expires_at, created_at, last_used_at)
+    SELECT id, account, name, hash, protocols, expires_at, created_at, last_used_at FROM app_password_3;
+DROP TABLE app_password_3;
+
+CREATE TABLE second_factor (
+    account INTEGER PRIMARY KEY,              -- of account or of foreign_account
+    secret TEXT,                              -- base32, RFC 6238; NULL: being switched on
+    step INTEGER                              -- the 30-second step of the last code that was taken (RFC 6238 section 5.2)
+) STRICT;
+INSERT INTO second_factor (account, secret, step)
+    SELECT id, totp_secret, totp_step FROM account WHERE totp_secret IS NOT NULL;
+ALTER TABLE account DROP COLUMN totp_secret;
+ALTER TABLE account DROP COLUMN totp_step;
+
+CREATE TABLE left_to (
+    backend TEXT NOT NULL                     -- the other directory that has the accounts; no row: they are here
+) STRICT;
+";
+
 /// Sets a connection up and brings its file to [`VERSION`].
 pub fn prepare(connection: &mut Connection) -> Result<(), SchemaError> {
     // FULL: a change that was reported as made survives a power loss (WAL's default would lose the last ones).
@@ -130,6 +164,9 @@ pub fn prepare(connection: &mut Connection) -> Result<(), SchemaError> {
     }
     if found < 3 {
         transaction.execute_batch(V3)?;
+    }
+    if found < 4 {
+        transaction.execute_batch(V4)?;
     }
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;

@@ -1,6 +1,7 @@
 //! What the tables hold, for lists and pages. No secrets leave here.
 
-use crate::directory::orders::{AccountView, AliasView, AppPasswordView, DomainView, Outcome};
+use super::credentials;
+use crate::directory::orders::{AccountView, AliasView, DomainView, Outcome};
 use rusqlite::{Connection, Row, params};
 
 type Result<T> = rusqlite::Result<T>;
@@ -54,7 +55,7 @@ pub fn accounts(
     limit: Option<u32>,
 ) -> Result<Outcome> {
     let sql = "SELECT id, address, name, is_enabled, is_admin, protocols, quota_bytes, quota_messages, pop3_deletion,
-            retention_days, keeps_copy, takes_details, hash, totp_secret IS NOT NULL
+            retention_days, keeps_copy, takes_details, hash
         FROM account WHERE (?1 IS NULL OR address = ?1) AND (?2 IS NULL OR domain = ?2) ORDER BY address
         LIMIT coalesce(?3, -1)";
     let mut views = all(connection, sql, params![address, domain, limit], account)?;
@@ -64,7 +65,9 @@ pub fn accounts(
         view.forward = texts(connection, sql, [id])?;
         let sql = "SELECT domain FROM domain_admin WHERE account = ?1 ORDER BY domain";
         view.administers = texts(connection, sql, [id])?;
-        view.app_passwords = app_passwords(connection, id)?;
+        let credentials = credentials::view(connection, id)?;
+        view.app_passwords = credentials.app_passwords;
+        view.has_totp = credentials.has_totp;
     }
     Ok(Outcome::Accounts(views))
 }
@@ -91,23 +94,9 @@ fn account(row: &Row<'_>) -> Result<AccountView> {
         takes_details: row.get(11)?,
         forward: Vec::new(),
         password_scheme: hash.as_ref().and_then(scheme),
-        has_totp: row.get(13)?,
+        has_totp: false,
         app_passwords: Vec::new(),
         administers: Vec::new(),
-    })
-}
-
-fn app_passwords(connection: &Connection, account: i64) -> Result<Vec<AppPasswordView>> {
-    let sql = "SELECT name, protocols, expires_at, created_at, last_used_at FROM app_password
-        WHERE account = ?1 ORDER BY name";
-    all(connection, sql, [account], |row| {
-        Ok(AppPasswordView {
-            name: row.get(0)?,
-            protocols: row.get(1)?,
-            expires_at: row.get(2)?,
-            created_at: row.get(3)?,
-            last_used_at: row.get(4)?,
-        })
     })
 }
 

@@ -1,6 +1,7 @@
 //! A directory that the site has already, asked by its own queries or filters: what is alike whatever it is (`postgres`, `ldap`).
 //!
 //! A back end is a [`Tables`]: it fetches rows. Here they become answers, within a time and with ids that are ours.
+//! App passwords and second factors are kept here, by that id (`embedded`); everything else about an account is changed there.
 //! Invariants: an account's id is this server's (`embedded` keeps it beside the key that names the account there), so that
 //! nothing on disk depends on the other directory; nothing there is ever written.
 //! Limits: a question takes its time-out at most; a back end that was down is asked again by one question in
@@ -10,12 +11,13 @@
 //! Not here: what a core remembers (`cache`), what follows from the answers (`resolve`).
 
 mod last;
+mod orders;
 pub mod row;
 
 pub use row::Row;
 
 use super::cache::{Ages, RETRY_AFTER};
-use super::embedded::Embedded;
+use super::embedded::{Credentials, Embedded};
 use super::source::{Asked, Checked, DomainFacts, Entry, LoginRecord, Source, Unavailable};
 use super::{key, key_text};
 use crate::runtime::Control;
@@ -305,6 +307,17 @@ impl Inner {
     }
 }
 
+fn with_credentials(record: Arc<LoginRecord>, own: Credentials) -> Arc<LoginRecord> {
+    if own.app_passwords.is_empty() && own.totp_secret.is_none() {
+        return record;
+    }
+    Arc::new(LoginRecord {
+        app_passwords: own.app_passwords,
+        totp_secret: own.totp_secret,
+        ..(*record).clone()
+    })
+}
+
 impl Source for Foreign {
     fn domain(&self, domain: &str) -> Asked<DomainFacts> {
         let domain = domain.to_owned();
@@ -329,7 +342,7 @@ impl Source for Foreign {
 
     fn login(&self, login: &str) -> Asked<LoginRecord> {
         let login = login.to_owned();
-        self.ask_or_recall(
+        let asking = self.ask_or_recall(
             |inner| &inner.logins,
             login.clone(),
             |inner| async move {
@@ -340,7 +353,24 @@ impl Source for Foreign {
                 let scheme = &inner.manner.password_scheme;
                 Ok(Some(Arc::new(row.login(id, address, scheme, checked_by)?)))
             },
-        )
+        );
+        let inner = self.0.clone();
+        Box::pin(async move {
+            let Some(record) = asking.await? else {
+                return Ok(None);
+            };
+            let control = inner.control.clone();
+            // Never those of before, as the rest of the record may be: a password that was taken back opens nothing.
+            let reading = async move {
+                inner
+                    .ids
+                    .credentials(record.account.id)
+                    .await
+                    .map(|c| (record, c))
+            };
+            let (record, own) = control.run(reading).await.unwrap_or(Err(Unavailable))?;
+            Ok(Some(with_credentials(record, own)))
+        })
     }
 
     fn check_password(&self, reference: &str, password: &[u8]) -> Checked {
@@ -359,6 +389,15 @@ impl Source for Foreign {
             },
         );
         Box::pin(async move { Ok(asking.await?.is_some()) })
+    }
+
+    /// It rises with the credentials that are kept here.
+    fn generation(&self) -> u64 {
+        self.0.ids.generation()
+    }
+
+    fn used_app_password(&self, id: u64, now: i64) {
+        self.0.ids.used_app_password(id, now);
     }
 
     /// What is old is said here, to all cores; a core keeps nothing beyond its time.
