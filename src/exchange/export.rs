@@ -51,12 +51,12 @@ pub async fn export<D: Disk>(
         sink.begin_mailbox(&head(mailbox, state))?;
         let mut beside = Vec::with_capacity(state.rows.len());
         for row in &state.rows {
-            match survey.octets(id, row).await {
-                Ok(octets) => {
+            match survey.whole(id, row).await {
+                Ok((octets, asked)) => {
                     report.messages += 1;
                     report.bytes += octets.len() as u64;
                     sink.message(&filed(state, row, octets))?;
-                    beside.push(beside_of(row));
+                    beside.push(beside_of(row, &asked));
                 }
                 Err(why) => report.lost.push(format!(
                     "mailbox {}, UID {}: {why}",
@@ -98,12 +98,13 @@ fn filed(mailbox: &MailboxState, row: &MessageRow, octets: Vec<u8>) -> FiledMess
     }
 }
 
-fn beside_of(row: &MessageRow) -> sidecar::Message {
+fn beside_of(row: &MessageRow, asked: &[u8]) -> sidecar::Message {
     sidecar::Message {
         uid: row.uid.value(),
         mod_seq: row.mod_seq.0,
         internal_date_ms: row.internal_date_at.0,
         zone_minutes: row.internal_date_zone_minutes,
         save_date_ms: row.save_date.0,
+        asked: asked.to_vec(),
     }
 }

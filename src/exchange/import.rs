@@ -185,6 +185,7 @@ fn restored(
         internal_date,
         save_date: known.map_or(now, |known| UnixMillis(known.save_date_ms)),
         prefix: Bytes::new(),
+        asked: known.map_or_else(Bytes::new, |known| Bytes::copy_from_slice(&known.asked)),
         shared_body: None,
     };
     Ok((image, body.with_line_end_octets(octets)))

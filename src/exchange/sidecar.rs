@@ -50,7 +50,7 @@ struct Mailbox {
 }
 
 /// What is known of a message beside its file.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Message {
     /// By which it is found.
     pub uid: u32,
@@ -62,6 +62,9 @@ pub struct Message {
     pub zone_minutes: i16,
     /// Milliseconds since the epoch.
     pub save_date_ms: i64,
+    /// What the sender asked for besides delivery, as FORMAT.md has it; most mail and older exports have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<u8>,
 }
 
 impl Message {
@@ -184,7 +187,10 @@ impl Sidecar {
     #[must_use]
     pub fn mailbox(&self, file: &str) -> Option<(MailboxId, BTreeMap<u32, Message>)> {
         let found = self.mailboxes.iter().find(|mailbox| mailbox.file == file)?;
-        let messages = found.messages.iter().map(|message| (message.uid, *message));
+        let messages = found
+            .messages
+            .iter()
+            .map(|message| (message.uid, message.clone()));
         Some((MailboxId(found.id), messages.collect()))
     }
 }

@@ -7,7 +7,7 @@ use crate::base::clock::UnixMillis;
 use crate::model::{AccountId, Flags, Keyword, MailboxName, Uid};
 use crate::proto::imap::types::{InternalDate, StoreOperation};
 use crate::sim::SimDisk;
-use crate::store::tests::world::{World, memory, name, small_options};
+use crate::store::tests::world::{World, delivery, memory, name, small_options};
 use crate::store::tools::Survey;
 use crate::store::{AccountImage, Change, INBOX_ID, NewMessage, Restorer};
 use futures::executor::block_on;
@@ -95,12 +95,27 @@ fn filled() -> SimDisk {
         keywords: smallvec![Keyword::new("$Forwarded").expect("valid")],
         unchanged_since: None,
     });
+    let value = |text: &'static [u8]| Some(bytes::Bytes::from_static(text));
+    change(Change::SetMetadata {
+        mailbox: Some(INBOX_ID),
+        entries: vec![("/private/comment".to_owned(), value(b"mine\x00\xff"))],
+    });
+    change(Change::SetMetadata {
+        mailbox: None,
+        entries: vec![("/private/vendor/x".to_owned(), value(b"all"))],
+    });
+    let mut asking = delivery(&[ALICE], memory("Subject: asked\r\n\r\n"));
+    asking.recipients[0].asked = bytes::Bytes::from_static(ASKED);
+    world.run(store.deliver(asking)).expect("it commits");
     world.close();
     disk
 }
 
-/// A message: its UID, flags, keywords sorted, INTERNALDATE, SAVEDATE, octets.
-type Row = (u32, u8, Vec<String>, InternalDate, i64, Vec<u8>);
+/// Of a delivery: parameters of MAIL and of RCPT.
+const ASKED: &[u8] = b"RET=HDRS ENVID=x\r\nNOTIFY=FAILURE ORCPT=rfc822;a@b";
+
+/// A message: its UID, flags, keywords sorted, INTERNALDATE, SAVEDATE, octets, what was asked for.
+type Row = (u32, u8, Vec<String>, InternalDate, i64, Vec<u8>, Vec<u8>);
 
 fn outline(disk: &SimDisk, id: AccountId) -> (AccountImage, Vec<(MailboxName, Vec<Row>)>) {
     let survey = block_on(Survey::read(disk.crash(0), &mut |_, _| {})).expect("it is a store");
@@ -120,7 +135,7 @@ fn outline(disk: &SimDisk, id: AccountId) -> (AccountImage, Vec<(MailboxName, Ve
                 .map(|k| k.as_str().to_owned())
                 .collect();
             keywords.sort();
-            let octets = block_on(survey.octets(id, row)).expect("it is whole");
+            let (octets, asked) = block_on(survey.whole(id, row)).expect("it is whole");
             (
                 row.uid.value(),
                 row.flags.0,
@@ -128,6 +143,7 @@ fn outline(disk: &SimDisk, id: AccountId) -> (AccountImage, Vec<(MailboxName, Ve
                 row.internal_date(),
                 row.save_date.0,
                 octets,
+                asked.to_vec(),
             )
         };
         mailboxes.push((mailbox.name.clone(), state.rows.iter().map(row).collect()));
@@ -155,6 +171,17 @@ fn back(source: &dyn Source, root: &Path) -> (ImportReport, SimDisk) {
     (report, new)
 }
 
+/// What is easily forgotten, because most accounts have none of it.
+fn assert_extras(disk: &SimDisk) {
+    let (image, mailboxes) = outline(disk, NEW);
+    assert_eq!(image.metadata["/private/vendor/x"], "all");
+    assert_eq!(
+        image.mailboxes[0].metadata["/private/comment"],
+        b"mine\x00\xff"[..]
+    );
+    assert_eq!(mailboxes[0].1.last().expect("it came last").6, ASKED);
+}
+
 #[test]
 fn an_account_comes_back_equal_from_a_maildir() {
     let (disk, root) = (filled(), tempfile::tempdir().expect("a directory"));
@@ -165,8 +192,9 @@ fn an_account_comes_back_equal_from_a_maildir() {
         names::directory,
     );
     let (report, new) = back(&maildir::Reader::new(root.path()), root.path());
-    assert_eq!(report.messages, 5 * 8);
+    assert_eq!(report.messages, 5 * 8 + 1);
     assert_eq!(outline(&new, NEW), outline(&disk, ALICE));
+    assert_extras(&new);
 }
 
 #[test]
@@ -179,8 +207,9 @@ fn an_account_comes_back_equal_from_mbox_files() {
         names::mbox_file,
     );
     let (report, new) = back(&mbox::Reader::new(root.path()), root.path());
-    assert_eq!(report.messages, 5 * 8);
+    assert_eq!(report.messages, 5 * 8 + 1);
     assert_eq!(outline(&new, NEW), outline(&disk, ALICE));
+    assert_extras(&new);
 }
 
 /// Without the sidecar only what the formats themselves have a place for: all but roles, MODSEQs, SAVEDATEs, zones.
@@ -217,6 +246,7 @@ fn uids_flags_keywords_and_dates_come_back_from_the_files_alone() {
             for row in mailboxes.iter_mut().flat_map(|(_, rows)| rows) {
                 row.3.zone_minutes = 0;
                 row.4 = 0;
+                row.6 = Vec::new();
             }
         }
         assert_eq!(found, right);

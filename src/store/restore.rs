@@ -66,6 +66,8 @@ pub struct MessageImage {
     pub internal_date: InternalDate,
     pub save_date: UnixMillis,
     pub prefix: Bytes,
+    /// What the sender asked for besides delivery; see FORMAT.md.
+    pub asked: Bytes,
     /// Messages with the same number have the same body; only the first of them brings it.
     pub shared_body: Option<u64>,
 }
@@ -337,7 +339,7 @@ impl<E: Environment> Restorer<E> {
         image: MessageImage,
         body: Option<Body>,
     ) -> Result<(), RestoreError> {
-        let bytes = body.as_ref().map_or(0, body_bytes) + image.prefix.len() + 512;
+        let bytes = body.as_ref().map_or(0, body_bytes) + image.prefix.len() + image.asked.len() + 512;
         let room = BATCH_BYTES.min(self.store.inner().options.batch_bytes_max() / 4);
         if self.batch_bytes + bytes > room || self.batch.len() == BATCH_MESSAGES_MAX {
             self.flush().await?;
@@ -407,7 +409,7 @@ impl<E: Environment> Restorer<E> {
         let line_ends: Vec<u32> = bodies.iter().map(Body::line_end_octets).collect();
         let of_message = |(_, image, place): &(AccountId, MessageImage, usize)| {
             let keywords: usize = image.keywords.iter().map(|k| k.as_str().len() + 2).sum();
-            256 + image.prefix.len() + keywords + refs_bytes(&bodies[*place])
+            256 + image.prefix.len() + image.asked.len() + keywords + refs_bytes(&bodies[*place])
         };
         let bytes = messages.iter().map(of_message).sum();
         let mut put_at: Vec<Chunks> = Vec::new();
@@ -473,7 +475,7 @@ fn record(account: AccountId, image: MessageImage, chunks: &Chunks, line_end_oct
         prefix: image.prefix,
         chunks: chunks.clone(),
         key: None,
-        asked: Bytes::new(),
+        asked: image.asked,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod model;
 mod paging;
 mod paging_room;
 mod records;
+mod salvage;
 mod tools;
 mod tools_derived;
 pub mod world;

@@ -146,6 +146,8 @@ async fn take_over<D: Disk, E: Environment>(
         .open(message.account, &message.row)
         .await
         .map_err(Trouble::Old)?;
+    let asked = survey.asked(message.account, &message.row).await;
+    let asked = asked.map_err(Trouble::Old)?;
     let body = if restorer.has_body(stored.email_id) {
         None
     } else {
@@ -162,6 +164,7 @@ async fn take_over<D: Disk, E: Environment>(
         internal_date: message.row.internal_date(),
         save_date: message.row.save_date,
         prefix: stored.prefix.clone(),
+        asked,
         shared_body: Some(stored.email_id),
     };
     restorer

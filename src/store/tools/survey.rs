@@ -170,6 +170,12 @@ impl<D: Disk> Survey<D> {
         self.reader.open_message(account, row).await
     }
 
+    /// What the sender asked for besides delivery; of a message that was just opened it is in memory.
+    pub(super) async fn asked(&self, account: AccountId, row: &MessageRow) -> Result<Bytes, StoreError> {
+        self.know(row.record.segment);
+        Ok(self.reader.message_record(account, row).await?.asked)
+    }
+
     /// Reads a part of it; ask for at most 256 KiB.
     pub(super) async fn read_part(
         &self,
@@ -182,11 +188,11 @@ impl<D: Disk> Survey<D> {
         self.reader.read_message(message, range).await
     }
 
-    /// All of a message, which is checked before it is given.
+    /// All of a message, which is checked before it is given, and what its sender asked for besides delivery.
     ///
     /// # Errors
     /// When it is damaged.
-    pub async fn octets(&self, account: AccountId, row: &MessageRow) -> Result<Vec<u8>, StoreError> {
+    pub async fn whole(&self, account: AccountId, row: &MessageRow) -> Result<(Vec<u8>, Bytes), StoreError> {
         let message = self.open(account, row).await?;
         let mut octets = Vec::new();
         for part in parts(0, message.size) {
@@ -194,7 +200,7 @@ impl<D: Disk> Survey<D> {
                 octets.extend_from_slice(&piece);
             }
         }
-        Ok(octets)
+        Ok((octets, self.asked(account, row).await?))
     }
 
     /// Who it is, for people.
