@@ -30,6 +30,10 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PRODUCERS: [usize; 4] = [1, 16, 256, 2000];
 const OCTETS: [usize; 2] = [4 * 1024, 50 * 1024];
 

@@ -2,11 +2,12 @@
 //!
 //! Invariants: a lease belongs to whoever holds it and may travel to another core (its memory then joins that core's
 //! pool); a pool holds at most [`POOLED_BUFFERS_MAX`] free buffers, the rest goes back to the allocator; an idle
-//! connection holds no lease.
+//! connection holds no lease; what a burst left in a pool is freed by [`trim`].
 //! A body keeps the buffers it arrived in: [`BufLease::freeze`] turns a lease into [`Bytes`] (one small allocation for
 //! the reference count), whose slices are the message until the store copies them into its write buffer.
 
 use super::meter::{Counter, Gauge};
+use super::spare::Spare;
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -26,15 +27,14 @@ pub struct BufferMeters {
     pub free: Gauge,
 }
 
-#[derive(Default)]
 struct Pool {
-    free: Vec<Box<[u8]>>,
+    spare: Spare,
     meters: Arc<BufferMeters>,
 }
 
 impl Pool {
     fn take(&mut self) -> Box<[u8]> {
-        if let Some(memory) = self.free.pop() {
+        if let Some(memory) = self.spare.take() {
             self.meters.free.add(-1);
             return memory;
         }
@@ -43,10 +43,14 @@ impl Pool {
     }
 
     fn give_back(&mut self, memory: Box<[u8]>) {
-        if self.free.len() < POOLED_BUFFERS_MAX {
-            self.free.push(memory);
-            self.meters.free.add(1);
-        }
+        self.change(|spare| spare.give_back(memory));
+    }
+
+    /// Lets `change` alter how many there are, and counts.
+    fn change(&mut self, change: impl FnOnce(&mut Spare)) {
+        let before = self.spare.count();
+        change(&mut self.spare);
+        self.meters.free.add(self.spare.count() as i64 - before as i64);
     }
 }
 
@@ -55,7 +59,16 @@ fn new_memory() -> Box<[u8]> {
 }
 
 thread_local! {
-    static POOL: RefCell<Pool> = RefCell::default();
+    static POOL: RefCell<Pool> = RefCell::new(Pool {
+        spare: Spare::new(POOLED_BUFFERS_MAX),
+        meters: Arc::default(),
+    });
+}
+
+/// Frees what this core's pool did not need since the last call; to be called every
+/// [`TRIM_PERIOD`](super::spare::TRIM_PERIOD).
+pub fn trim() {
+    POOL.with_borrow_mut(|pool| pool.change(Spare::trim));
 }
 
 impl BufferMeters {

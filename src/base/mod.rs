@@ -10,6 +10,7 @@ pub mod meter;
 pub mod network;
 pub mod oneshot;
 pub mod pages;
+pub mod spare;
 pub mod text;
 pub mod wait;
 

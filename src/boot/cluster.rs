@@ -11,8 +11,9 @@ use crate::auth::failures::Failures;
 use crate::auth::oauth::Issuer;
 use crate::auth::scram::Decoys;
 use crate::auth::{self, Authenticator};
-use crate::base::buffer::BufferMeters;
+use crate::base::buffer::{self, BufferMeters};
 use crate::base::clock::SystemClock;
+use crate::base::spare;
 use crate::delivery::{self, Router, fan_out, warnings};
 use crate::directory::{self, Directory, PasswordHash};
 
@@ -291,6 +292,15 @@ async fn run_core(core: Core, shared: Arc<Shared>) -> Result<(), BootError> {
     Ok(())
 }
 
+/// Gives back, time and again, what a burst of connections left in this core's pools.
+async fn trim_spare_memory() {
+    loop {
+        runtime::sleep(spare::TRIM_PERIOD).await;
+        buffer::trim();
+        crate::tls::trim();
+    }
+}
+
 /// A core whose log is open.
 struct RunningCore {
     node: Rc<Node>,
@@ -400,6 +410,7 @@ impl RunningCore {
         runtime::spawn_detached("quota warnings", async move {
             select(pin!(warnings), pin!(stopping.changed())).await;
         });
+        runtime::spawn_detached("spare memory", trim_spare_memory());
         let router = self.node.router.clone();
         runtime::spawn_detached("delivery requests", async move { router.serve().await });
         let (node, moves) = (self.node.clone(), self.moves.clone());

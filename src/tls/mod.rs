@@ -17,4 +17,5 @@ pub use certificate::{Certificate, TlsError, self_signed, server_config, server_
 pub use certificates::{Certificates, Described, Offers};
 pub use client::client_config;
 pub use names::Names;
+pub use record_buffer::trim;
 pub use session::{Progress, RECORD_PLAINTEXT_BYTES_MAX, TlsSession};

@@ -4,6 +4,7 @@
 //! Limits: [`INCOMING_BYTES`] per connection, [`POOLED_MAX`] free ones per core.
 //! Not here: plaintext (`base::buffer`, whose buffers are too small for a record with its overhead).
 
+use crate::base::spare::Spare;
 use std::cell::RefCell;
 
 /// Size of one buffer: the largest record (16,384 bytes and 2,048 + 5 of overhead, RFC 5246 §6.2.3) and the head of the
@@ -15,7 +16,13 @@ pub(super) const INCOMING_BYTES: usize = 20 * 1024;
 const POOLED_MAX: usize = 256;
 
 thread_local! {
-    static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Spare> = const { RefCell::new(Spare::new(POOLED_MAX)) };
+}
+
+/// Frees what this core's pool did not need since the last call; to be called every
+/// [`TRIM_PERIOD`](crate::base::spare::TRIM_PERIOD).
+pub fn trim() {
+    POOL.with_borrow_mut(Spare::trim);
 }
 
 /// Bytes received and not yet consumed.
@@ -40,7 +47,7 @@ impl RecordBuffer {
     /// Room behind what waits; empty when there is none.
     pub(super) fn space(&mut self) -> &mut [u8] {
         let memory = self.memory.get_or_insert_with(|| {
-            let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
+            let pooled = POOL.try_with(|pool| pool.borrow_mut().take()).ok().flatten();
             pooled.unwrap_or_else(|| vec![0; INCOMING_BYTES].into_boxed_slice())
         });
         &mut memory[self.filled..]
@@ -68,12 +75,7 @@ impl RecordBuffer {
             && let Some(memory) = self.memory.take()
         {
             // A thread that is ending has no pool any more: then the memory is simply freed.
-            let _ = POOL.try_with(|pool| {
-                let mut pool = pool.borrow_mut();
-                if pool.len() < POOLED_MAX {
-                    pool.push(memory);
-                }
-            });
+            let _ = POOL.try_with(|pool| pool.borrow_mut().give_back(memory));
         }
     }
 }
