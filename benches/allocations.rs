@@ -134,6 +134,8 @@ fn plan(
         failures: cluster::failures().expect("entropy"),
         store: ringpost::store::StoreOptions::default(),
         compaction: None,
+        // Nobody gives any.
+        undelete: tokio::sync::mpsc::channel(1).1,
         issuer: None,
         control: Control::start().expect("a thread"),
         stop,

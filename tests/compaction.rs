@@ -212,3 +212,38 @@ fn what_was_expunged_lately_comes_back_by_undelete_and_only_once() {
     }
     assert_eq!(after.len(), 3);
 }
+
+#[test]
+fn undelete_reaches_a_running_server_by_address_and_sessions_see_it() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+    let data = directory.path().join("store");
+    let server = Server::run(demo(&data));
+    // Of both cores, whichever hears the orders.
+    for user in ["user1", "user2", "user3", "user4"] {
+        for number in 0..3 {
+            let text = format!("Subject: {number}\r\n\r\nletter {number}\r\n");
+            deliver(&server, &format!("{user}@example.org"), &text);
+        }
+        let mut imap = Imap::inbox(&server, user);
+        let before = imap.command("FETCH 1:* BODY.PEEK[]").ok();
+        imap.command("STORE 1,3 +FLAGS.SILENT (\\Deleted)").ok();
+        imap.command("EXPUNGE").ok();
+        let account = format!("{}@Example.org", user.to_uppercase());
+        let undelete = || tool(&["undelete", "--account", &account], &data);
+        assert_eq!(undelete(), "2 messages are back\n");
+        let told = imap.command("NOOP").ok().join("\n");
+        assert!(told.contains("* 3 EXISTS"), "{told}");
+        assert_eq!(undelete(), "0 messages are back\n");
+        let after = imap.command("UID FETCH 1:* (FLAGS BODY.PEEK[])").ok();
+        for (answer, (uid, was)) in after.iter().zip([(2, 1), (4, 0), (5, 2)]) {
+            assert!(answer.contains(&format!("UID {uid} ")), "{answer}");
+            let text = before[was].split_once('}').expect("a literal").1;
+            assert!(
+                answer.contains(text.trim_end_matches(')')),
+                "{answer} instead of {text}"
+            );
+        }
+    }
+    assert!(server.terminate().success());
+    tool(&["check"], &data);
+}

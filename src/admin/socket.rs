@@ -1,4 +1,4 @@
-//! The running server's ear for `ringpost account`, `reload` and their like: a Unix socket in the data directory.
+//! The running server's ear for `ringpost account`, `reload`, `store undelete` and their like: a Unix socket in the data directory.
 //!
 //! One request a connection, as a line of JSON, until the peer closes its side; one line back.
 //! Invariants: the socket is for the server's user and root only (mode 0600 in a directory of that user); a request changes
@@ -41,6 +41,18 @@ pub const CONNECTIONS_MAX: usize = 16;
 pub enum Request {
     Order(Order),
     Reload,
+    Undelete(Undelete),
+}
+
+/// Which expunged messages are to come back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Undelete {
+    /// Whose: a number, or the address that the account logs in by.
+    pub account: String,
+    /// Only of this mailbox.
+    pub mailbox: Option<String>,
+    /// Only what was expunged since then, Unix time in milliseconds.
+    pub since_ms: Option<i64>,
 }
 
 /// What is answered.
@@ -49,6 +61,8 @@ pub enum Request {
 pub enum Answer {
     Done(Outcome),
     Reloaded(Reloaded),
+    /// So many messages are back.
+    Undeleted(u64),
     Error(OrderError),
 }
 
@@ -65,6 +79,21 @@ pub struct Reloaded {
 
 /// Reads everything again.
 pub type Reload = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Reloaded> + Send>> + Send + Sync>;
+
+/// Brings messages back; says how many.
+pub type Restore =
+    Arc<dyn Fn(Undelete) -> Pin<Box<dyn Future<Output = Result<u64, OrderError>> + Send>> + Send + Sync>;
+
+/// What this server can be asked for. The rest is refused.
+#[derive(Clone, Default)]
+pub struct Doors {
+    /// Who carries orders out.
+    pub directory: Option<Accounts>,
+    /// Who reads the configuration again.
+    pub reload: Option<Reload>,
+    /// Who brings messages back.
+    pub restore: Option<Restore>,
+}
 
 /// A path of any length, short enough for a socket's address (107 octets).
 struct ShortPath {
@@ -100,7 +129,7 @@ pub fn bind(data: &Path) -> io::Result<std::os::unix::net::UnixListener> {
 }
 
 /// Serves until the runtime ends. Only on the control thread.
-pub async fn serve(listener: std::os::unix::net::UnixListener, directory: Accounts, reload: Reload) {
+pub async fn serve(listener: std::os::unix::net::UnixListener, doors: Doors) {
     let listener = match UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "no control socket"),
@@ -114,9 +143,9 @@ pub async fn serve(listener: std::os::unix::net::UnixListener, directory: Accoun
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (directory, reload) = (directory.clone(), reload.clone());
+        let doors = doors.clone();
         tokio::spawn(async move {
-            if let Err(error) = converse(stream, &directory, &reload).await {
+            if let Err(error) = converse(stream, &doors).await {
                 tracing::debug!(%error, "control connection ended");
             }
             drop(place);
@@ -124,34 +153,50 @@ pub async fn serve(listener: std::os::unix::net::UnixListener, directory: Accoun
     }
 }
 
-async fn converse(mut stream: UnixStream, directory: &Accounts, reload: &Reload) -> io::Result<()> {
+async fn converse(mut stream: UnixStream, doors: &Doors) -> io::Result<()> {
     let mut request = Vec::new();
     let mut limited = (&mut stream).take(REQUEST_BYTES_MAX + 1);
     tokio::time::timeout(REQUEST_TIMEOUT, limited.read_to_end(&mut request)).await??;
-    let answer = answer(&request, directory, reload).await;
+    let answer = answer(&request, doors).await;
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
     stream.write_all(&line).await
 }
 
-async fn answer(request: &[u8], directory: &Accounts, reload: &Reload) -> Answer {
+async fn answer(request: &[u8], doors: &Doors) -> Answer {
+    let refused = |what: String| Answer::Error(OrderError::Refused(what));
+    let not_here = || refused("this server has nothing of that kind (is it the demo?)".to_owned());
     if request.len() as u64 > REQUEST_BYTES_MAX {
-        return Answer::Error(OrderError::Refused("the request is too large".to_owned()));
+        return refused("the request is too large".to_owned());
     }
     match serde_json::from_slice(request) {
-        Ok(Request::Order(order)) => {
-            if order.changes() {
-                tracing::info!(order = order_name(&order), "order");
-            }
-            match directory.perform(order).await {
-                Ok(outcome) => Answer::Done(outcome),
-                Err(error) => Answer::Error(error),
-            }
-        }
-        Ok(Request::Reload) => Answer::Reloaded(reload().await),
-        Err(error) => Answer::Error(OrderError::Refused(format!(
+        Ok(Request::Order(order)) => match &doors.directory {
+            Some(directory) => perform(directory, order).await,
+            None => not_here(),
+        },
+        Ok(Request::Reload) => match &doors.reload {
+            Some(reload) => Answer::Reloaded(reload().await),
+            None => not_here(),
+        },
+        Ok(Request::Undelete(undelete)) => match &doors.restore {
+            Some(restore) => restore(undelete)
+                .await
+                .map_or_else(Answer::Error, Answer::Undeleted),
+            None => not_here(),
+        },
+        Err(error) => refused(format!(
             "the request is not understood (is the server of another version?): {error}"
-        ))),
+        )),
+    }
+}
+
+async fn perform(directory: &Accounts, order: Order) -> Answer {
+    if order.changes() {
+        tracing::info!(order = order_name(&order), "order");
+    }
+    match directory.perform(order).await {
+        Ok(outcome) => Answer::Done(outcome),
+        Err(error) => Answer::Error(error),
     }
 }
 
@@ -170,6 +215,14 @@ fn order_name(order: &Order) -> String {
 /// # Errors
 /// Those of the operating system, and an answer that is none.
 pub fn ask(data: &Path, request: &Request) -> io::Result<Option<Answer>> {
+    ask_within(data, request, 2 * REQUEST_TIMEOUT)
+}
+
+/// As [`ask`], where the answer may take as long as `timeout`.
+///
+/// # Errors
+/// As there.
+pub fn ask_within(data: &Path, request: &Request, timeout: Duration) -> io::Result<Option<Answer>> {
     let short = match ShortPath::of(data) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         short => short?,
@@ -186,7 +239,7 @@ pub fn ask(data: &Path, request: &Request) -> io::Result<Option<Answer>> {
         }
         Err(error) => return Err(error),
     };
-    stream.set_read_timeout(Some(2 * REQUEST_TIMEOUT))?;
+    stream.set_read_timeout(Some(timeout))?;
     stream.write_all(&serde_json::to_vec(request)?)?;
     stream.shutdown(std::net::Shutdown::Write)?;
     let mut answer = Vec::new();
@@ -221,7 +274,12 @@ mod tests {
         drop(bind(&data).expect("it binds"));
         let listener = bind(&data).expect("it binds where a dead server's socket lies");
         let reload: Reload = Arc::new(|| Box::pin(std::future::ready(Reloaded::default())));
-        control.spawn(serve(listener, directory, reload));
+        let doors = Doors {
+            directory: Some(directory),
+            reload: Some(reload),
+            restore: None,
+        };
+        control.spawn(serve(listener, doors));
         let add = |domain: &str| {
             Request::Order(Order::DomainAdd {
                 domain: domain.to_owned(),
@@ -248,6 +306,11 @@ mod tests {
         let control = Control::start().expect("threads");
         let directory = Accounts::Embedded(Embedded::start(data.path(), control).expect("a new directory"));
         let reload: Reload = Arc::new(|| Box::pin(std::future::ready(Reloaded::default())));
+        let doors = Doors {
+            directory: Some(directory),
+            reload: Some(reload),
+            restore: None,
+        };
         for text in [
             "",
             "x",
@@ -255,8 +318,10 @@ mod tests {
             "{\"order\":{\"domain_add\":{}}}",
             "[[[[[[",
             "{\"order\":\"domain_list\",\"x\":1}",
+            // Nobody is there who could.
+            "{\"undelete\":{\"account\":\"1\"}}",
         ] {
-            let answer = futures_executor::block_on(answer(text.as_bytes(), &directory, &reload));
+            let answer = futures_executor::block_on(answer(text.as_bytes(), &doors));
             assert!(matches!(answer, Answer::Error(_)), "{text}: {answer:?}");
         }
     }

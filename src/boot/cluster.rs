@@ -45,7 +45,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, mpsc};
 
 /// Everything that is decided before the executors start.
 pub struct Plan {
@@ -79,6 +79,8 @@ pub struct Plan {
     pub store: StoreOptions,
     /// Between two passes of compaction; `None`: there are none.
     pub compaction: Option<Duration>,
+    /// Orders to bring expunged messages back.
+    pub undelete: mpsc::Receiver<delivery::undelete::Order>,
     /// Whose tokens open accounts.
     pub issuer: Option<Arc<Issuer>>,
     /// The tokio thread.
@@ -119,6 +121,8 @@ struct Shared {
     control: Control,
     stop: StopRequest,
     parts: Mutex<Vec<Option<CoreParts>>>,
+    /// Until a core takes it.
+    undelete: Mutex<Option<mpsc::Receiver<delivery::undelete::Order>>>,
     started: Barrier,
     caught_up: Barrier,
     drained: Barrier,
@@ -196,6 +200,7 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         control: plan.control,
         stop: plan.stop,
         parts: Mutex::new(parts),
+        undelete: Mutex::new(Some(plan.undelete)),
         started: Barrier::new(cores),
         caught_up: Barrier::new(cores),
         drained: Barrier::new(cores),
@@ -275,11 +280,8 @@ async fn run_core(core: Core, shared: Arc<Shared>) -> Result<(), BootError> {
         );
     }
     shared.caught_up.wait().await;
-    if core.id == 0
-        && let Some(pause) = shared.compaction
-    {
-        let router = running.node.router.clone();
-        runtime::spawn_detached("compaction", delivery::compaction::keep_compacting(router, pause));
+    if core.id == 0 {
+        running.lead(&shared);
     }
     if core.id == 0
         && let Some(announce) = shared.when_ready.lock().take()
@@ -395,6 +397,21 @@ impl RunningCore {
         self.moves.close();
         self.node.router.close();
         self.node.store().shutdown().await;
+    }
+
+    /// What one core does for all: compaction, and what must not run beside it.
+    fn lead(&self, shared: &Shared) {
+        let turn = delivery::undelete::Turn::default();
+        if let Some(pause) = shared.compaction {
+            let router = self.node.router.clone();
+            let compacting = delivery::compaction::keep_compacting(router, pause, turn.clone());
+            runtime::spawn_detached("compaction", compacting);
+        }
+        if let Some(orders) = shared.undelete.lock().take() {
+            let router = self.node.router.clone();
+            let serving = delivery::undelete::serve(router, orders, turn);
+            runtime::spawn_detached("undelete orders", serving);
+        }
     }
 
     fn spawn_services(&self) {

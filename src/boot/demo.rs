@@ -6,8 +6,8 @@
 use super::cluster::{self, Plan};
 use super::data::DataDirectory;
 use super::{BootError, listeners, serve, signal};
-use crate::admin;
 use crate::admin::discovery::{Domains, Found};
+use crate::admin::{self, socket};
 use crate::auth::{scheme, scram};
 use crate::cli::{DemoArguments, NetworkBackend};
 use crate::delivery;
@@ -54,6 +54,14 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
     let system = |what| move |cause: String| BootError::System { what, cause };
     let (stop, _) = signal::listen().map_err(|e| system("signal handlers")(e.to_string()))?;
     let control = Control::start().map_err(|e| system("control thread")(e.to_string()))?;
+    let directory = directory(arguments)?;
+    let listener = socket::bind(&data.path).map_err(|e| system("control socket")(e.to_string()))?;
+    let (restore, undelete) = super::undelete::orders(directory.clone());
+    let doors = socket::Doors {
+        restore: Some(restore),
+        ..socket::Doors::default()
+    };
+    control.spawn(socket::serve(listener, doors));
     let plan = Plan {
         cores,
         data: data.path.clone(),
@@ -65,7 +73,7 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
             NetworkBackend::Tcp => Backend::Tcp,
             NetworkBackend::Ring => Backend::Ring,
         },
-        directory: directory(arguments)?,
+        directory,
         main_domain: main_domain()?,
         tls: self_signed_tls()?,
         settings: settings(arguments),
@@ -81,6 +89,7 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
         } else {
             delivery::compaction::LOOK_EVERY
         }),
+        undelete,
         issuer: None,
         control,
         stop,

@@ -175,7 +175,7 @@ fn perform(place: &Place, order: Order) -> Result<Result<Outcome, OrderError>, B
     {
         Some(Answer::Done(outcome)) => return Ok(Ok(outcome)),
         Some(Answer::Error(error)) => return Ok(Err(error)),
-        Some(Answer::Reloaded(_)) => return Err(refuse("its server answers something else".to_owned())),
+        Some(_) => return Err(refuse("its server answers something else".to_owned())),
         None => {}
     }
     let Request::Order(order) = request else {

@@ -28,6 +28,7 @@ pub mod reload;
 pub mod serve;
 pub mod signal;
 pub mod store;
+mod undelete;
 
 pub use error::BootError;
 use std::time::Duration;

@@ -96,7 +96,13 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
         let reloader = reloader.clone();
         Box::pin(async move { reloader.reload() })
     });
-    control.spawn(socket::serve(listener, accounts.clone(), reload));
+    let (restore, undelete) = super::undelete::orders(Backend::Source(source.clone()));
+    let doors = socket::Doors {
+        directory: Some(accounts.clone()),
+        reload: Some(reload),
+        restore: Some(restore),
+    };
+    control.spawn(socket::serve(listener, doors));
     let failures = cluster::failures()?;
     let pages =
         admin::discovery::router(found).merge(pages(&config, &accounts, &control, &failures, &ports)?);
@@ -127,6 +133,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
             .store
             .compaction
             .then(|| Duration::from_secs(config.store.compaction_pause_seconds)),
+        undelete,
         issuer,
         control,
         stop,

@@ -1,11 +1,11 @@
-//! `ringpost store …`: the commands on a stopped store.
+//! `ringpost store …`: the commands on a stopped store, but for `undelete`, which a running one hears as well.
 //!
 //! Invariants: the directory's lock is held as long as a command works on it; `check`, `stat` and `dump` write nothing
 //! but the lock's file. Neither executors nor io_uring are needed: everything runs on this thread.
 //! Not here: what is looked for (`store::tools`).
 
 use super::{BootError, privileges};
-use crate::base::clock::{Clock, SystemClock, UnixMillis};
+use crate::base::clock::SystemClock;
 use crate::cli::store::{
     DumpArguments, ExportArguments, ImportArguments, LookArguments, SalvageArguments, StoreCommand,
     UndeleteArguments,
@@ -13,11 +13,11 @@ use crate::cli::store::{
 use crate::disk::lock::DirectoryLock;
 use crate::disk::plain::PlainDisk;
 use crate::disk::{SUBDIRECTORY, SUPERBLOCK_NAME};
-use crate::model::{MailboxName, SegmentId};
+use crate::model::SegmentId;
 use crate::store::tools::{
     CheckReport, Damage, SalvageReport, StatReport, Survey, check, dump, salvage, stat,
 };
-use crate::store::{Environment, OpenError, Store, StoreOptions, Wanted, recover_with};
+use crate::store::{Environment, OpenError, Store, StoreOptions, recover_with};
 use futures_executor::{LocalPool, block_on};
 use futures_util::task::LocalSpawnExt;
 use std::io::{IsTerminal, Write};
@@ -45,7 +45,7 @@ pub fn run(command: &StoreCommand) -> Result<ExitCode, BootError> {
         StoreCommand::Salvage(arguments) => run_salvage(arguments),
         StoreCommand::Export(arguments) => super::exchange::run_export(arguments),
         StoreCommand::Import(arguments) => super::exchange::run_import(arguments),
-        StoreCommand::Undelete(arguments) => run_undelete(arguments),
+        StoreCommand::Undelete(arguments) => super::undelete::run(arguments),
     }
 }
 
@@ -385,34 +385,6 @@ fn run_salvage(arguments: &SalvageArguments) -> Result<ExitCode, BootError> {
         print_salvage(&report);
     }
     Ok(code(report.is_complete()))
-}
-
-fn run_undelete(arguments: &UndeleteArguments) -> Result<ExitCode, BootError> {
-    let mailbox = match &arguments.mailbox {
-        None => None,
-        Some(text) => Some(
-            MailboxName::new(text)
-                .map_err(|_| refuse(&arguments.data, &format!("{text}: not a mailbox name")))?,
-        ),
-    };
-    let hour_ms = 60 * 60 * 1_000;
-    let since = arguments
-        .since
-        .map(|hours| UnixMillis(SystemClock.now().0 - i64::from(hours) * hour_ms));
-    let account = super::exchange::account(&arguments.account)?;
-    // Looked at first: opening for writing would make a store where there is none.
-    drop(LockedStore::open(&arguments.data)?);
-    let mut open = OpenStore::open(&arguments.data)?;
-    let store = open.store.clone();
-    let is_known = store.account_ids().contains(&account);
-    let restored = is_known.then(|| open.run(store.undelete(account, &Wanted { mailbox, since })));
-    drop(store);
-    open.close()?;
-    let restored =
-        restored.ok_or_else(|| refuse(&arguments.data, &format!("it has no account {account}")))?;
-    let count = restored.map_err(crate::store::RestoreError::Store)?;
-    print_line(&format!("{count} messages are back"));
-    Ok(ExitCode::SUCCESS)
 }
 
 fn print_salvage(report: &SalvageReport) {

@@ -23,7 +23,8 @@ pub enum StoreCommand {
     /// Put the mail of a Maildir or of mbox files into a store, as an account that is not there yet.
     Import(ImportArguments),
     /// Bring expunged messages back, under new UIDs, into the mailbox they left; those of deleted mailboxes into
-    /// "Restored". Exit code 0, also when there was nothing to bring back.
+    /// "Restored". A server that runs on the data directory does it itself, and sessions see the messages come in; it may have
+    /// to end a pass of compaction first. Exit code 0, also when there was nothing to bring back.
     Undelete(UndeleteArguments),
 }
 
@@ -73,7 +74,8 @@ pub struct ImportArguments {
 pub struct UndeleteArguments {
     /// The data directory.
     pub data: PathBuf,
-    /// Whose: the account's number, as `check` and `dump` print it, or an address of the demo.
+    /// Whose: the address that the account logs in by, or its number, as `check` and `dump` print it. Where the accounts are
+    /// in a database or directory of the site's own, an address needs a running server.
     #[arg(long, value_name = "N|ADDRESS")]
     pub account: String,
     /// Only of this mailbox; of a deleted one by the name it had.

@@ -7,6 +7,7 @@
 //! Not here: what a pass does (`store::compaction`).
 
 use super::router::{Reply, Request, Router};
+use super::undelete::Turn;
 use crate::runtime;
 use crate::store::{CompactionAnswer, CompactionStep, Environment, PassReport, Store, StoreError, compact};
 use std::time::Duration;
@@ -19,12 +20,16 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(60);
 pub const LOOK_EVERY_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Leads passes for as long as the store takes commits, `pause` after each. Spawn it on one core, once all serve requests.
-pub async fn keep_compacting<E: Environment>(router: Router<E>, pause: Duration) {
+pub async fn keep_compacting<E: Environment>(router: Router<E>, pause: Duration, turn: Turn) {
     let mut wait = pause;
     loop {
         runtime::sleep(wait).await;
         wait = (wait * 2).min(LOOK_EVERY_MAX.max(pause));
-        match run(&router).await {
+        let passed = {
+            let _turn = turn.lock().await;
+            run(&router).await
+        };
+        match passed {
             Ok(report) if report.freed > 0 => {
                 wait = pause;
                 tracing::info!(?report, "compacted");

@@ -15,6 +15,7 @@ pub mod fan_out;
 pub mod router;
 #[cfg(test)]
 mod tests;
+pub mod undelete;
 pub mod warnings;
 
 pub use router::{AcceptedMessage, Recipient, Router};

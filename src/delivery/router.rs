@@ -1,12 +1,12 @@
 //! Which core owns which recipients, and the commit that answers for all of them.
 
-use super::{compaction, fan_out};
+use super::{compaction, fan_out, undelete};
 use crate::model::{Account, AccountId, MailboxName, Quota, Usage};
 use crate::proto::imap::types::InternalDate;
 use crate::runtime::{Core, Endpoint, MeshMeters};
 use crate::store::{
     Body, CommitReceipt, CompactionAnswer, CompactionStep, Delivery, Environment, LocalRecipient, SpoolKey,
-    Store, StoreError,
+    Store, StoreError, Wanted,
 };
 use bytes::Bytes;
 use std::rc::Rc;
@@ -27,6 +27,8 @@ pub enum Request {
     Forget(SpoolKey),
     /// Take part in a pass of compaction.
     Compact(CompactionStep),
+    /// Bring expunged messages back.
+    Undelete { account: AccountId, wanted: Wanted },
 }
 
 /// The answers, in the order of the requests.
@@ -40,6 +42,8 @@ pub enum Reply {
     Forgotten(Result<(), StoreError>),
     /// To [`Request::Compact`].
     Compacted(Box<Result<CompactionAnswer, StoreError>>),
+    /// To [`Request::Undelete`].
+    Undeleted(undelete::Restored),
 }
 
 /// One recipient of an accepted message.
@@ -305,6 +309,9 @@ async fn answer<E: Environment>(store: Store<E>, request: Request) -> Reply {
             quota,
         } => Reply::Room(has_room(&store, account, bytes, quota)),
         Request::Forget(key) => Reply::Forgotten(store.spool_forget(key).await),
+        Request::Undelete { account, wanted } => {
+            Reply::Undeleted(undelete::restore(&store, account, &wanted).await)
+        }
         Request::Compact(step) => Reply::Compacted(Box::new(compaction::step_on(&store, step).await)),
     }
 }
