@@ -3,11 +3,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringpost::model::{Uid, UidValidity};
-use ringpost::proto::imap::api::{
-    Answer, Appended, Channel, Completion, Config, LoginRefusal, Question, Transition,
+use ringpost::proto::imap::types::CommandBody;
+use ringpost::proto::imap::{
+    Answer, Appended, Channel, Completion, Config, Imap, LoginRefusal, Question, Transition,
 };
-use ringpost::proto::imap::core::Imap;
-use ringpost::proto::imap::types::Command;
 use ringpost::proto::sasl::Request;
 use ringpost_fuzz::{FuzzReceipt, same_in_pieces};
 use std::sync::Arc;
@@ -20,11 +19,11 @@ fn answer(_: &mut Imap<FuzzReceipt>, question: Question) -> Answer<FuzzReceipt> 
             Answer::Authenticated
         }
         Question::Authenticate(_) => Answer::Refused(LoginRefusal::AuthenticationFailed),
-        Question::Command(command) => Answer::Done(match command {
-            Command::Select { .. } | Command::Examine { .. } => {
+        Question::Command(command) => Answer::Done(match command.body {
+            CommandBody::Select { .. } | CommandBody::Examine { .. } => {
                 Completion::ok("selected").with_transition(Transition::Selected)
             }
-            Command::Close | Command::Unselect => {
+            CommandBody::Close | CommandBody::Unselect => {
                 Completion::ok("closed").with_transition(Transition::Unselected)
             }
             _ => Completion::ok("done"),
