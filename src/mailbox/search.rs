@@ -95,6 +95,8 @@ enum Criterion {
     Keyword(u64),
     /// Ascending, disjoint.
     Indexes(SmallVec<[Range<usize>; 4]>),
+    UidAfter(u32),
+    UidBefore(u32),
     SavedBefore(i32),
     SavedOn(i32),
     SavedSince(i32),
@@ -247,6 +249,8 @@ impl Compiler<'_> {
             }
             SearchKey::Sequence(set) => self.indexes(set, false),
             SearchKey::Uid(set) => self.indexes(set, true),
+            SearchKey::UidAfter(uid) => Criterion::UidAfter(uid.get()),
+            SearchKey::UidBefore(uid) => Criterion::UidBefore(uid.get()),
             SearchKey::ModSeq(mod_seq) => {
                 self.has_mod_seq = true;
                 Criterion::ModSeq(*mod_seq)
@@ -340,6 +344,8 @@ impl Criterion {
             Self::Flag(flags) => row.flags.contains(*flags),
             Self::Keyword(bit) => row.keywords & bit != 0,
             Self::Indexes(ranges) => contains(ranges, index),
+            Self::UidAfter(uid) => row.uid.value() > *uid,
+            Self::UidBefore(uid) => row.uid.value() < *uid,
             Self::SavedBefore(day) => saved_day(row) < *day,
             Self::SavedOn(day) => saved_day(row) == *day,
             Self::SavedSince(day) => saved_day(row) >= *day,

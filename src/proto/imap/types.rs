@@ -8,6 +8,7 @@ use super::parse::{Parts, PartsEnd};
 use crate::base::clock::UnixMillis;
 use crate::model::{Flag, Keyword, MailboxName, ModSeq, UidValidity};
 use smallvec::SmallVec;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 
 /// A command's tag (RFC 9051 §2.2.1): any ASTRING-CHAR but `+`; short.
@@ -711,6 +712,10 @@ pub enum SearchKey {
     Text(Vec<u8>),
     Sequence(SequenceSet),
     Uid(SequenceSet),
+    /// RFC 9738: UIDs above this one; unlike `UID n:*` never the last message for want of others.
+    UidAfter(NonZeroU32),
+    /// RFC 9738: UIDs below this one.
+    UidBefore(NonZeroU32),
     ModSeq(ModSeq),
     /// RFC 8474 §4.3.
     EmailId(Vec<u8>),

@@ -52,6 +52,12 @@ pub fn links(header: &[u8]) -> Links {
 /// The id that the thread of a message began with: the first it refers to, or its own. Made from its header alone, so it
 /// never changes, needs no other message, and is the same wherever the message lies. `None`: it has none and names none.
 ///
+/// The subject has no say, unlike in Gmail and Cyrus, where a reply with another base subject begins a thread. Joining by
+/// subject alone would put every "Invoice" into one thread and change ids when mail arrives, which a cached id must not
+/// (RFC 8474 §5.2). Parting by subject would be as stable as this, but RFC 5256's base subject knows "Re:" and "Fwd:"
+/// only: every "AW:", "SV:" or "Antwort:" of a translated client would fall out of its thread. Who wants threads by subject
+/// has THREAD=ORDEREDSUBJECT and REFERENCES.
+///
 /// LIMITATION: of a message that answers by In-Reply-To only, the parent is taken for the beginning; a reply to a reply
 /// whose program writes no References then has a thread of its own, though THREAD, which sees all messages, joins them.
 #[must_use]

@@ -4,6 +4,8 @@
 //! with the lowest UID it got to (§3.1); the client asks again for those below. What is whole or not at all (COPY, APPEND,
 //! STORE with UNCHANGEDSINCE, a PARTIAL longer than the limit) is refused with `NO [MESSAGELIMIT n]`. EXPUNGE and CLOSE
 //! name no messages and are not limited; nor are SORT and THREAD, whose results have no order by UID.
+//! Clients that page find what is left with the search keys UIDAFTER and UIDBEFORE, which are taken with or without a limit.
+//! SAVELIMIT is not announced: the same limit holds for what is saved.
 //! Invariants: messages that the command passes over (expunged by others, not changed since CHANGEDSINCE) do not count.
 
 use super::Services;

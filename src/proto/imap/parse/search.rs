@@ -2,7 +2,8 @@
 //!
 //! Invariants: keys nest at most [`DEPTH_MAX`] deep, so neither reading nor dropping them can exhaust a stack.
 //! Limits: [`SEARCH_KEYS_MAX`], [`SORT_CRITERIA_MAX`].
-//! Standards: RFC 9051 §6.4.4, RFC 3501 (NEW, OLD, RECENT), RFC 4731, 5182, 5256, 5267 (ESORT, CONTEXT), 5957, 5032, 6203, 9394, 7162 §3.1.5, 8474 §4.3, 8514.
+//! Standards: RFC 9051 §6.4.4, RFC 3501 (NEW, OLD, RECENT), RFC 4731, 5182, 5256, 5267 (ESORT, CONTEXT), 5957, 5032, 6203, 9394, 7162
+//! §3.1.5, 8474 §4.3, 8514, 9738 (UIDAFTER, UIDBEFORE).
 
 use super::cursor::{Cursor, Parsed};
 use super::{DEPTH_MAX, Fault, mailbox, sets};
@@ -271,6 +272,8 @@ fn key_with_argument(word: &[u8], cursor: &mut Cursor<'_>) -> Parsed<SearchKey> 
         b"KEYWORD" => |c| mailbox::keyword(c).map(SearchKey::Keyword),
         b"UNKEYWORD" => |c| mailbox::keyword(c).map(SearchKey::NotKeyword),
         b"UID" => |c| sets::sequence_set(c).map(SearchKey::Uid),
+        b"UIDAFTER" => |c| c.nz_number().map(SearchKey::UidAfter),
+        b"UIDBEFORE" => |c| c.nz_number().map(SearchKey::UidBefore),
         b"MODSEQ" => mod_seq,
         b"EMAILID" => |c| object_id(c).map(SearchKey::EmailId),
         b"THREADID" => |c| object_id(c).map(SearchKey::ThreadId),

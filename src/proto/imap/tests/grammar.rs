@@ -128,6 +128,8 @@ fn search_key() -> impl Strategy<Value = SearchKey> {
         days().prop_map(SearchKey::Since),
         days().prop_map(SearchKey::SentBefore),
         (0..=i64::MAX as u64).prop_map(SearchKey::Larger),
+        any::<std::num::NonZeroU32>().prop_map(SearchKey::UidAfter),
+        any::<std::num::NonZeroU32>().prop_map(SearchKey::UidBefore),
         (1_u32..).prop_map(SearchKey::Younger),
         mod_seq().prop_map(SearchKey::ModSeq),
         keyword().prop_map(SearchKey::Keyword),

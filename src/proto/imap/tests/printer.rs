@@ -283,6 +283,8 @@ fn search_key(key: &SearchKey, out: &mut Vec<u8>) {
         SearchKey::Since(days) => text(out, &format!("SINCE {}", date(*days))),
         SearchKey::SentBefore(days) => text(out, &format!("SENTBEFORE \"{}\"", date(*days))),
         SearchKey::Larger(bytes) => text(out, &format!("LARGER {bytes}")),
+        SearchKey::UidAfter(uid) => text(out, &format!("UIDAFTER {uid}")),
+        SearchKey::UidBefore(uid) => text(out, &format!("UIDBEFORE {uid}")),
         SearchKey::Younger(seconds) => text(out, &format!("YOUNGER {seconds}")),
         SearchKey::ModSeq(value) => text(out, &format!("MODSEQ \"/flags/\\\\Seen\" all {value}")),
         SearchKey::Keyword(keyword) => text(out, &format!("KEYWORD {}", keyword.as_str())),

@@ -360,15 +360,23 @@ fn a_thread_has_an_id() {
     assert_eq!(a.ok(&mut world, "SEARCH THREADID T123").lines(), ["* SEARCH"]);
     // Copies keep it, and it is the same after a restart.
     a.ok(&mut world, "COPY 2 Archive");
+    // Neither a move nor a second APPEND of the same message makes another of it.
+    a.append(
+        &mut world,
+        "Drafts",
+        "",
+        "Message-ID: <c@x>\r\nReferences: <a@x> <b@x>\r\n\r\nx\r\n",
+    );
+    a.ok(&mut world, "SELECT Drafts");
+    a.ok(&mut world, "UID MOVE 1 Archive");
+    a.ok(&mut world, "SELECT INBOX");
     let mut world = world.restarted();
     let mut a = world.selected(1);
     assert_eq!(ids(&mut world, &mut a), first);
     a.ok(&mut world, "SELECT Archive");
-    let copy = a.ok(&mut world, "FETCH 1 THREADID");
-    assert_eq!(
-        copy.lines(),
-        [format!("* 1 FETCH (UID 1 THREADID ({}))", first[0])]
-    );
+    let copy = a.ok(&mut world, "FETCH 1:2 THREADID");
+    let of_first = |n: u32| format!("* {n} FETCH (UID {n} THREADID ({}))", first[0]);
+    assert_eq!(copy.lines(), [of_first(1), of_first(2)]);
 }
 
 #[test]

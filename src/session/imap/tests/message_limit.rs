@@ -70,6 +70,20 @@ fn fetch_and_search_end_with_the_lowest_uid_they_got_to() {
         C: A6 UID SEARCH UID 1:2
         S: * SEARCH 1
         S: A6 OK SEARCH completed
+        -- UIDAFTER and UIDBEFORE, which never wrap around to the last message as UID n:* does
+        C: B3 UID SEARCH UIDBEFORE 6 NOT UIDBEFORE 4
+        S: * SEARCH 4 5
+        S: B3 OK SEARCH completed
+        C: B4 UID SEARCH UIDAFTER 7
+        S: * SEARCH 8
+        S: B4 OK SEARCH completed
+        C: B5 UID SEARCH UIDAFTER 8
+        S: * SEARCH
+        S: B5 OK SEARCH completed
+        C: B6 UID SEARCH UIDAFTER *
+        S: B6 BAD ~
+        C: B7 UID SEARCH UIDBEFORE 0
+        S: B7 BAD ~
         -- what names no messages has no limit
         C: A7 SEARCH RETURN (COUNT MIN MAX) ALL
         S: * ESEARCH (TAG "A7") MIN 1 MAX 7 COUNT 7

@@ -309,3 +309,54 @@ fn no_mod_seq_hides_an_expunge_that_was_held_back() {
         assert!(!after.untagged.contains("HIGHESTMODSEQ"), "{after:?}");
     }
 }
+
+#[test]
+fn select_tells_one_state_whatever_changes_meanwhile() {
+    let mut world = World::new();
+    let (mut a, mod_seq, validity) = mailbox(&mut world);
+    a.ok(&mut world, "UID STORE 5 FLAGS (\\Deleted)");
+    let mut b = resyncing(&mut world);
+    // Others get many turns between VANISHED and FETCH: the session has begun its own turn with LIST.
+    world.services.look.set(std::time::Duration::from_secs(1));
+    world.services.turns_of_breath.set(1_000);
+    b.send(format!(
+        "w LIST \"\" INBOX\r\nx SELECT INBOX (QRESYNC ({validity} {mod_seq}))\r\n"
+    ));
+    let append = "e3 APPEND INBOX {12+}\r\nSubject: x\r\n\r\n";
+    a.send(format!(
+        "e1 UID EXPUNGE 5\r\ne2 UID STORE 4 FLAGS ($meanwhile)\r\n{append}"
+    ));
+    world.run();
+    world.services.turns_of_breath.set(0);
+    world.services.look.set(std::time::Duration::ZERO);
+    assert!(a.read().contains("\r\ne3 OK"));
+    let select = b.read();
+    let (state, rest) = select.split_once("* VANISHED (EARLIER) 1,3,6\r\n").unwrap();
+    let told = number_after(state, "HIGHESTMODSEQ");
+    let now = number_after(
+        &a.ok(&mut world, "STATUS INBOX (HIGHESTMODSEQ)").untagged,
+        "HIGHESTMODSEQ",
+    );
+    assert!(told < now, "nothing happened meanwhile: {select}");
+    assert!(
+        state.contains("* 3 EXISTS\r\n") && rest.starts_with("* 3 EXISTS\r\n"),
+        "{select}"
+    );
+    assert!(
+        !rest.contains("VANISHED") && rest.matches("EXISTS").count() == 1,
+        "{select}"
+    );
+    // A MODSEQ of this moment was shown, so the client is told to stay where the state was.
+    assert!(
+        rest.contains("$meanwhile"),
+        "the change came too late to be shown: {select}"
+    );
+    let end = format!("* OK [HIGHESTMODSEQ {told}] Highest\r\nx OK [READ-WRITE] SELECT completed\r\n");
+    assert!(rest.ends_with(&end), "{select}");
+    let noop = b.ok(&mut world, "NOOP").untagged;
+    assert!(noop.starts_with("* VANISHED 5\r\n* 3 EXISTS\r\n"), "{noop}");
+    assert!(
+        noop.ends_with(&format!("* OK [HIGHESTMODSEQ {now}] Highest\r\n")),
+        "{noop}"
+    );
+}

@@ -59,6 +59,8 @@ pub struct TestServices {
     pub look: Cell<Duration>,
     /// What a breath takes.
     pub wait_of_breath: Cell<Duration>,
+    /// How often others get a turn during a breath.
+    pub turns_of_breath: Cell<u32>,
     looked: Cell<Duration>,
     began: Instant,
     pub clock: ManualClock,
@@ -76,6 +78,16 @@ impl Pace for TestServices {
     }
     async fn breathe(&self) {
         self.looked.set(self.looked.get() + self.wait_of_breath.get());
+        let mut turns = self.turns_of_breath.get();
+        poll_fn(|cx| {
+            if turns == 0 {
+                return Poll::Ready(());
+            }
+            turns -= 1;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
     }
 }
 
@@ -173,6 +185,7 @@ impl World {
             store,
             look: Cell::default(),
             wait_of_breath: Cell::default(),
+            turns_of_breath: Cell::default(),
             looked: Cell::default(),
             began: Instant::now(),
             clock,
