@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringpost::proto::sasl::scram::{Hash, Verifier};
-use ringpost::proto::sasl::{Exchange, Mechanism, Request, Step};
+use ringpost::proto::sasl::{Bindings, Exchange, Mechanism, Request, Step};
 use std::num::NonZeroU32;
 
 const MECHANISMS: [Mechanism; 9] = [
@@ -28,10 +28,13 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let mechanism = MECHANISMS[usize::from(choice) % MECHANISMS.len()];
-    let channel = (choice & 0x40 != 0).then_some(&b"the channel's name"[..]);
+    let bindings = (choice & 0x40 != 0).then(|| Bindings {
+        end_point: Some(Box::from(&b"the certificate's hash"[..])),
+        exporter: None,
+    });
     let mut lines = text.split(|octet| *octet == b'\n');
     let initial = if choice & 0x80 != 0 { lines.next() } else { None };
-    let (mut exchange, mut step) = Exchange::begin(mechanism, initial, channel);
+    let (mut exchange, mut step) = Exchange::begin(mechanism, initial, bindings.as_ref());
     for _ in 0..32 {
         step = match step {
             Step::Challenge(_) => match lines.next() {
