@@ -93,6 +93,16 @@ fn work_off<P: Protocol>(
     }
 }
 
+/// A CR without LF or an LF without CR.
+pub fn has_bare_line_end(octets: &[u8]) -> bool {
+    let is_bare = |at: usize| match octets[at] {
+        b'\r' => octets.get(at + 1) != Some(&b'\n'),
+        b'\n' => at == 0 || octets[at - 1] != b'\r',
+        _ => false,
+    };
+    (0..octets.len()).any(is_bare)
+}
+
 /// Runs a session with `octets` whole and again cut at multiples of `step`; both must come to the same.
 pub fn same_in_pieces<P: Protocol>(
     new: impl Fn() -> P,
@@ -100,6 +110,27 @@ pub fn same_in_pieces<P: Protocol>(
     step: u8,
     answer: impl Fn(&mut P, P::Question) -> P::Answer,
 ) {
+    let [whole, cut] = both(new, octets, step, answer);
+    assert_eq!(whole, cut);
+}
+
+/// The same for what is said, not for the octets of messages.
+pub fn same_replies_in_pieces<P: Protocol>(
+    new: impl Fn() -> P,
+    octets: &[u8],
+    step: u8,
+    answer: impl Fn(&mut P, P::Question) -> P::Answer,
+) {
+    let [whole, cut] = both(new, octets, step, answer);
+    assert_eq!(whole.is_closed, cut.is_closed);
+}
+
+fn both<P: Protocol>(
+    new: impl Fn() -> P,
+    octets: &[u8],
+    step: u8,
+    answer: impl Fn(&mut P, P::Question) -> P::Answer,
+) -> [Said; 2] {
     let whole = run(new(), &[octets], &answer);
     let pieces: Vec<&[u8]> = octets.chunks(usize::from(step).max(1)).collect();
     let cut = run(new(), &pieces, &answer);
@@ -107,5 +138,5 @@ pub fn same_in_pieces<P: Protocol>(
         String::from_utf8_lossy(&whole.wire),
         String::from_utf8_lossy(&cut.wire)
     );
-    assert_eq!(whole, cut);
+    [whole, cut]
 }
