@@ -6,10 +6,11 @@ use super::BootError;
 use super::demo::DOMAIN;
 use super::store::{LockedStore, OpenStore, ProgressLine, code, print_line, refuse};
 use crate::base::clock::{Clock, SystemClock};
-use crate::cli::store::{ExportArguments, ImportArguments, MailFormat};
+use crate::cli::store::{ExportArguments, ImportArguments, MailFormat, UidlArgument};
 use crate::directory;
+use crate::directory::embedded::{Database, FILE_NAME};
 use crate::exchange::export::export;
-use crate::exchange::import::{ImportError, import};
+use crate::exchange::import::{ImportError, UidlForm, import};
 use crate::exchange::{Sink, Source, maildir, mbox, names};
 use crate::model::AccountId;
 use crate::store::Restorer;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 type FileOf = fn(&str) -> Option<String>;
 
 pub(super) fn run_export(arguments: &ExportArguments) -> Result<ExitCode, BootError> {
-    let account = account(&arguments.account)?;
+    let account = account(&arguments.data, &arguments.account)?;
     let store = LockedStore::open(&arguments.data)?;
     let root = new_directory(&arguments.to)?;
     let survey = {
@@ -58,7 +59,7 @@ pub(super) fn run_export(arguments: &ExportArguments) -> Result<ExitCode, BootEr
 }
 
 pub(super) fn run_import(arguments: &ImportArguments) -> Result<ExitCode, BootError> {
-    let account = account(&arguments.account)?;
+    let account = account(&arguments.data, &arguments.account)?;
     let source: Box<dyn Source> = match arguments.format {
         MailFormat::Maildir => Box::new(maildir::Reader::new(&arguments.from)),
         MailFormat::Mbox => Box::new(mbox::Reader::new(&arguments.from)),
@@ -75,12 +76,17 @@ pub(super) fn run_import(arguments: &ImportArguments) -> Result<ExitCode, BootEr
         let mut line = ProgressLine::new("importing");
         let mut progress = |messages| line.tell_count(messages, "messages");
         let now = SystemClock.now();
+        let form = match arguments.uidl {
+            UidlArgument::Own => UidlForm::Own,
+            UidlArgument::Dovecot => UidlForm::Dovecot,
+        };
         store.run(import(
             &mut restorer,
             account,
             &*source,
             &arguments.from,
             now,
+            form,
             &mut progress,
         ))
     };
@@ -94,6 +100,12 @@ pub(super) fn run_import(arguments: &ImportArguments) -> Result<ExitCode, BootEr
         "{} mailboxes, {} messages ({} bytes) came in",
         report.mailboxes, report.messages, report.bytes
     ));
+    if report.uidls_lost > 0 {
+        print_line(&format!(
+            "{} UIDLs cannot be kept (said twice, malformed, or too many): POP3 programs see these messages as new",
+            report.uidls_lost
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -110,12 +122,16 @@ fn new_directory(path: &Path) -> Result<&Path, BootError> {
     }
 }
 
-/// A number, or an address that the demo's directory has.
-pub(super) fn account(text: &str) -> Result<AccountId, BootError> {
+/// A number, or an address that the directory in `data` has; without one, that the demo's has.
+pub(super) fn account(data: &Path, text: &str) -> Result<AccountId, BootError> {
     if let Ok(number) = text.parse() {
         return Ok(AccountId(number));
     }
     let address = text.to_ascii_lowercase();
+    if data.join(FILE_NAME).exists() {
+        let found = Database::id_at_rest(data, &address).map_err(|cause| refuse(data, &cause))?;
+        return found.ok_or_else(|| BootError::Account(text.to_owned()));
+    }
     let numbered = address
         .strip_prefix("user")
         .and_then(|rest| rest.split('@').next()?.parse::<u32>().ok());

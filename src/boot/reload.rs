@@ -180,6 +180,9 @@ pub fn ask(place: &Place) -> Result<ExitCode, BootError> {
         for key in &outcome.waiting {
             configuration::print(&format!("waits for a restart: {key}"));
         }
+        if outcome == Reloaded::default() {
+            configuration::print("nothing is different");
+        }
         for problem in &outcome.problems {
             eprintln!("ringpost: {problem}");
         }

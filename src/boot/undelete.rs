@@ -135,7 +135,7 @@ fn here(data: &Path, request: &Undelete) -> Result<u64, BootError> {
 /// By the accounts beside the mail, if they are there; the data directory is locked.
 fn account(data: &Path, text: &str) -> Result<AccountId, BootError> {
     if text.parse::<u64>().is_ok() || !data.join(embedded::FILE_NAME).exists() {
-        return exchange::account(text);
+        return exchange::account(data, text);
     }
     let failed = |error: &dyn std::fmt::Display| refuse(data, error);
     let mut database = embedded::Database::open(data).map_err(|error| failed(&error))?;

@@ -42,7 +42,7 @@ pub enum MailFormat {
 pub struct ExportArguments {
     /// The data directory.
     pub data: PathBuf,
-    /// Whose mail: the account's number, or an address of the demo.
+    /// Whose mail: the account's number, or its address.
     #[arg(long, value_name = "N|ADDRESS")]
     pub account: String,
     /// Where it goes: a directory that is empty or not there yet.
@@ -58,7 +58,7 @@ pub struct ExportArguments {
 pub struct ImportArguments {
     /// The data directory; a store is made if there is none.
     pub data: PathBuf,
-    /// Whose mail it becomes: the account's number, or an address of the demo. The store must not have it yet.
+    /// Whose mail it becomes: the account's number, or its address. The store must not have it yet.
     #[arg(long, value_name = "N|ADDRESS")]
     pub account: String,
     /// Where it is: a Maildir, or a directory of *.mbox files.
@@ -67,6 +67,17 @@ pub struct ImportArguments {
     /// As what.
     #[arg(long, value_enum)]
     pub format: MailFormat,
+    /// What POP3 called the messages of which the files say nothing (`P` in dovecot-uidlist, `X-UIDL` in mbox): as here
+    /// (UIDVALIDITY.UID), or as Dovecot by default (pop3_uidl_format = %08Xu%08Xv), so that nobody's program fetches them again.
+    #[arg(long, value_enum, default_value_t = UidlArgument::Own)]
+    pub uidl: UidlArgument,
+}
+
+/// `--uidl`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum UidlArgument {
+    Own,
+    Dovecot,
 }
 
 /// Arguments of `ringpost store undelete`.

@@ -3,6 +3,7 @@
 use super::sidecar::{self, Sidecar};
 use super::{FiledMessage, MailboxHead, Sink, invalid};
 use crate::disk::Disk;
+use crate::mailbox::uidl::ImportedUidls;
 use crate::model::AccountId;
 use crate::store::tools::{Progress, Survey};
 use crate::store::{AccountImage, MailboxImage, MailboxState, MessageRow};
@@ -49,13 +50,14 @@ pub async fn export<D: Disk>(
             ))
         })?;
         sink.begin_mailbox(&head(mailbox, state))?;
+        let uidls = ImportedUidls::of(&state.metadata);
         let mut beside = Vec::with_capacity(state.rows.len());
         for row in &state.rows {
             match survey.whole(id, row).await {
                 Ok((octets, asked)) => {
                     report.messages += 1;
                     report.bytes += octets.len() as u64;
-                    sink.message(&filed(state, row, octets))?;
+                    sink.message(&filed(state, row, &uidls, octets))?;
                     beside.push(beside_of(row, &asked));
                 }
                 Err(why) => report.lost.push(format!(
@@ -87,10 +89,11 @@ fn head(image: &MailboxImage, state: &MailboxState) -> MailboxHead {
     }
 }
 
-fn filed(mailbox: &MailboxState, row: &MessageRow, octets: Vec<u8>) -> FiledMessage {
+fn filed(mailbox: &MailboxState, row: &MessageRow, uidls: &ImportedUidls, octets: Vec<u8>) -> FiledMessage {
     let keywords = mailbox.keywords_of(row.keywords);
     FiledMessage {
         uid: Some(row.uid.value()),
+        uidl: uidls.find(row.uid),
         flags: row.flags,
         keywords: keywords.map(|keyword| keyword.as_str().to_owned()).collect(),
         internal_date: row.internal_date(),

@@ -7,6 +7,7 @@
 use super::sidecar::{self, Sidecar};
 use super::{FiledMessage, MailboxHead, Source, invalid};
 use crate::base::clock::UnixMillis;
+use crate::mailbox::uidl::ImportedUidls;
 use crate::model::{AccountId, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidValidity};
 use crate::store::{
     AccountImage, AccountState, Body, Environment, MailboxImage, MessageImage, RestoreError, Restorer,
@@ -23,6 +24,18 @@ pub struct ImportReport {
     pub mailboxes: u64,
     pub messages: u64,
     pub bytes: u64,
+    /// That could not be kept.
+    pub uidls_lost: u64,
+}
+
+/// UIDLs of messages of which the files say none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UidlForm {
+    /// `UIDVALIDITY.UID`
+    #[default]
+    Own,
+    /// Dovecot's default, `%08Xu%08Xv`.
+    Dovecot,
 }
 
 /// Why an account did not come in.
@@ -41,6 +54,8 @@ struct Planned {
     id: MailboxId,
     place: PathBuf,
     known: BTreeMap<u32, sidecar::Message>,
+    /// To the sidecar.
+    is_known: bool,
 }
 
 /// Puts the account that `source` reads in `root` into a store as `id`. `now` dates what has no date. `progress` is told
@@ -54,6 +69,7 @@ pub async fn import<E: Environment>(
     source: &dyn Source,
     root: &Path,
     now: UnixMillis,
+    form: UidlForm,
     progress: &mut dyn FnMut(u64),
 ) -> Result<ImportReport, ImportError> {
     let (mut image, planned) = plan(id, source, root, now)?;
@@ -68,16 +84,45 @@ pub async fn import<E: Environment>(
             waiting.push(message);
             Ok(())
         })?;
+        let mut uidls = ImportedUidls::default();
         for message in waiting {
             report.messages += 1;
             report.bytes += message.octets.len() as u64;
+            let uidl = message.uidl.clone();
             let (message, body) = restored(&mut image, &mailbox, message, now)?;
+            if let Some(uidl) = uidl {
+                uidls.push(message.uid, &uidl);
+            }
             restorer.message(id, message, Some(body)).await?;
             progress(report.messages);
         }
+        report.uidls_lost += keep_uidls(restorer, &image, &mailbox, uidls, form).await?;
     }
     restorer.end_account(&image).await?;
     Ok(report)
+}
+
+/// Those of a mailbox that the sidecar says nothing of: it has them with everything else that is said of a mailbox.
+async fn keep_uidls<E: Environment>(
+    restorer: &mut Restorer<E>,
+    image: &AccountImage,
+    planned: &Planned,
+    mut uidls: ImportedUidls,
+    form: UidlForm,
+) -> Result<u64, ImportError> {
+    let found = image.mailboxes.iter().find(|mailbox| mailbox.id == planned.id);
+    let Some(mailbox) = found.filter(|_| !planned.is_known) else {
+        return Ok(0);
+    };
+    if form == UidlForm::Dovecot {
+        uidls.follow_dovecot(mailbox.uid_validity, mailbox.uid_next.saturating_sub(1));
+    }
+    uidls.drop_own(mailbox.uid_validity);
+    let lost = uidls.drop_unusable(mailbox.uid_validity);
+    for (name, value) in uidls.entries() {
+        restorer.metadata(image.id, planned.id, name, value).await?;
+    }
+    Ok(lost)
 }
 
 /// The account without its messages, and where these are.
@@ -105,6 +150,7 @@ fn plan(
         let known = sidecar
             .as_ref()
             .and_then(|sidecar| sidecar.mailbox(&file.to_string_lossy()));
+        let is_known = known.is_some();
         let (mailbox, known) = match known {
             Some(known) => known,
             None => (place_mailbox(&mut image, &head)?, BTreeMap::new()),
@@ -113,6 +159,7 @@ fn plan(
             id: mailbox,
             place,
             known,
+            is_known,
         });
     }
     planned.sort_unstable_by_key(|planned| planned.id);

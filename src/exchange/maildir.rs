@@ -105,7 +105,9 @@ impl Sink for Writer {
         file.write_all(&message.octets)?;
         file.set_modified(system_time(message.internal_date.at))?;
         file.sync_all()?;
-        writeln!(self.list, "{uid} P{validity}.{uid} :{base}")
+        let own = || format!("{validity}.{uid}");
+        let uidl = message.uidl.clone().unwrap_or_else(own);
+        writeln!(self.list, "{uid} P{uidl} :{base}")
     }
 
     fn end_mailbox(&mut self) -> io::Result<()> {
@@ -203,6 +205,7 @@ impl Source for Reader {
         for ((uid, name), path) in files {
             let uid = (uid != u32::MAX).then_some(uid);
             let info = name.split_once(":2,").map_or("", |(_, info)| info);
+            let uidl = uid.and_then(|uid| list.uidls.get(&uid).cloned());
             let mut keywords: Vec<String> = info
                 .chars()
                 .filter_map(|letter| letters.get(&letter).cloned())
@@ -215,6 +218,7 @@ impl Source for Reader {
                 .fold(Flags::default(), |flags, (_, flag)| flags.with(*flag));
             each(FiledMessage {
                 uid,
+                uidl,
                 flags,
                 keywords,
                 internal_date: date_of(&path)?,
@@ -231,6 +235,8 @@ struct List {
     uid_validity: Option<UidValidity>,
     uid_next: u32,
     uids: HashMap<String, u32>,
+    /// Of those that have one of their own.
+    uidls: HashMap<u32, String>,
 }
 
 impl List {
@@ -257,13 +263,18 @@ impl List {
         list.uid_validity = field('V').filter(|validity| *validity > 0).map(UidValidity);
         list.uid_next = field('N').unwrap_or(1);
         for line in lines {
-            let (Some((uid, _)), Some((_, file))) = (line.split_once(' '), line.split_once(" :")) else {
+            let (Some((uid, _)), Some((fields, file))) = (line.split_once(' '), line.split_once(" :")) else {
                 continue;
             };
             let base = file.split(":2,").next().unwrap_or(file);
             if let Ok(uid) = uid.parse::<u32>() {
                 list.uid_next = list.uid_next.max(uid.saturating_add(1));
                 list.uids.insert(base.to_owned(), uid);
+                let uidl = fields
+                    .split(' ')
+                    .skip(1)
+                    .find_map(|field| field.strip_prefix('P'));
+                list.uidls.extend(uidl.map(|uidl| (uid, uidl.to_owned())));
             }
         }
         Ok(list)

@@ -1,7 +1,7 @@
 //! One mbox file a mailbox, with the header fields in which mail programs keep UIDs and flags.
 //!
 //! Each message is a `From ` line; fields of ours, in this order: `X-IMAPbase` (UIDVALIDITY, last UID, keywords; first
-//! message only), `X-UID`, `Status`, `X-Status`, `X-Keywords`, `X-Internal-Date`, `Content-Length`; then its octets, in which
+//! message only), `X-UIDL` (where it is not our own), `X-UID`, `Status`, `X-Status`, `X-Keywords`, `X-Internal-Date`, `Content-Length`; then its octets, in which
 //! each line that begins with `From `, behind any number of `>`, has one more `>`; then an empty line.
 //! A mailbox without messages has one that says so, as Dovecot's and UW's programs leave it, with `X-IMAP` for `X-IMAPbase`.
 //! Reading takes these fields off where they stand first; a message without `Content-Length` among them ends before the
@@ -69,6 +69,9 @@ impl Sink for Writer {
         };
         let letters = X_STATUS.iter().filter(|(_, flag)| message.flags.contains(*flag));
         let letters: String = letters.map(|(letter, _)| *letter).collect();
+        if let Some(uidl) = &message.uidl {
+            write!(file, "X-UIDL: {uidl}\r\n")?;
+        }
         let quoted = quote(&message.octets);
         let InternalDate { at, zone_minutes } = message.internal_date;
         write!(
@@ -213,6 +216,7 @@ fn line_end(text: &[u8]) -> usize {
 struct Fields {
     base: Option<String>,
     uid: Option<u32>,
+    uidl: Option<String>,
     flags: Flags,
     keywords: Vec<String>,
     date: Option<InternalDate>,
@@ -250,6 +254,7 @@ impl Fields {
         match name {
             "X-IMAPbase" | "X-IMAP" => self.base = Some(value.to_owned()),
             "X-UID" => self.uid = value.parse().ok(),
+            "X-UIDL" => self.uidl = Some(value.to_owned()),
             "Status" if value.contains('R') => self.flags = self.flags.with(Flags::SEEN),
             "Status" => {}
             "X-Status" => {
@@ -294,17 +299,34 @@ fn read_message(text: &[u8]) -> Option<(Option<FiledMessage>, &[u8])> {
     if fields.is_placeholder {
         return Some((None, behind));
     }
+    let octets = unquote(quoted);
     let message = FiledMessage {
         uid: fields.uid,
+        uidl: fields.uidl.or_else(|| uidl_in_header(&octets)),
         flags: fields.flags,
         keywords: fields.keywords,
         internal_date: fields.date.unwrap_or(InternalDate {
             at: UnixMillis(0),
             zone_minutes: 0,
         }),
-        octets: unquote(quoted),
+        octets,
     };
     Some((Some(message), behind))
+}
+
+/// Other programs write the field anywhere in the header; there it is the message's own and stays.
+fn uidl_in_header(octets: &[u8]) -> Option<String> {
+    const NAME: &[u8] = b"X-UIDL:";
+    let mut lines = octets.split(|octet| *octet == b'\n');
+    let header = lines
+        .by_ref()
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut header = header.take_while(|line| !line.is_empty());
+    let line = header.find(|line| {
+        line.get(..NAME.len())
+            .is_some_and(|name| name.eq_ignore_ascii_case(NAME))
+    })?;
+    Some(String::from_utf8_lossy(&line[NAME.len()..]).trim().to_owned())
 }
 
 /// Where the empty line before the next `From ` line begins, or the text ends.

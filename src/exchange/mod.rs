@@ -4,8 +4,8 @@
 //! zone of INTERNALDATE, when a message was saved) lies in a file beside them, [`SIDECAR_NAME`]; with it an account comes
 //! back equal. Without it, from somebody else's files, UIDs and UIDVALIDITYs are taken where they are said and given anew
 //! where not.
-//! Invariants: octets are written and read as they are in the store, line ends included; UIDLs are kept because they are
-//! made of UIDVALIDITY and UID; EMAILIDs are new after an import.
+//! Invariants: octets are written and read as they are in the store, line ends included; UIDLs are kept, those
+//! that are made of UIDVALIDITY and UID and those that another server gave (`mailbox::uidl`); EMAILIDs are new after an import.
 //! Limits: one message in memory.
 //! Not here: reading a store (`store::tools`), writing one (`store::restore`), the commands (`boot::exchange`).
 
@@ -40,6 +40,8 @@ pub struct MailboxHead {
 pub struct FiledMessage {
     /// `None`: to be given anew.
     pub uid: Option<u32>,
+    /// What POP3 calls it, where the files say so.
+    pub uidl: Option<String>,
     pub flags: Flags,
     pub keywords: Vec<String>,
     pub internal_date: InternalDate,

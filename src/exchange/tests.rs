@@ -1,6 +1,7 @@
 //! An account that was exported and imported is equal: octets, flags, keywords, dates, UIDs, UIDVALIDITYs, UIDNEXTs.
 
 use super::export::export;
+use super::import::UidlForm;
 use super::import::{ImportReport, import};
 use super::{Sink, Source, maildir, mbox, names};
 use crate::base::clock::UnixMillis;
@@ -164,7 +165,15 @@ fn back(source: &dyn Source, root: &Path) -> (ImportReport, SimDisk) {
     let mut restorer = Restorer::new(world.of(NEW));
     let now = UnixMillis(1_750_000_000_000);
     let report = world
-        .run(import(&mut restorer, NEW, source, root, now, &mut |_| {}))
+        .run(import(
+            &mut restorer,
+            NEW,
+            source,
+            root,
+            now,
+            UidlForm::Own,
+            &mut |_| {},
+        ))
         .expect("it comes in");
     drop(restorer);
     world.close();

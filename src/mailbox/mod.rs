@@ -16,5 +16,6 @@ pub mod searching;
 pub mod sorting;
 pub mod status;
 pub mod threading;
+pub mod uidl;
 pub mod vanished;
 pub mod view;

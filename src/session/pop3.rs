@@ -15,6 +15,7 @@ use super::dialogue::{Dialogue, Step};
 use super::input::Input;
 use super::login::{self, Judgement};
 use crate::auth::Caller;
+use crate::mailbox::uidl::ImportedUidls;
 use crate::model::{
     Account, AccountId, ClientProtocol, MailboxId, MailboxName, Pop3Deletion, SpecialUse, Uid,
 };
@@ -403,5 +404,11 @@ fn snapshot(inbox: &MailboxState) -> Maildrop {
             size: row.size.saturating_add(row.line_end_octets),
         })
         .collect();
-    Maildrop::new(inbox.uid_validity, entries)
+    let uidls = ImportedUidls::of(&inbox.metadata);
+    let imported = inbox
+        .rows
+        .iter()
+        .filter_map(|row| Some((row.uid, uidls.find(row.uid)?.into())));
+    let imported = imported.collect();
+    Maildrop::new(inbox.uid_validity, entries).with_uidls(imported)
 }

@@ -226,18 +226,16 @@ impl AccountImage {
     }
 
     fn metadata_records(&self) -> Vec<Record> {
-        let record = |mailbox, metadata: &Metadata| Record::Metadata {
-            account: self.id,
-            mailbox,
-            entries: metadata
-                .iter()
-                .map(|(name, value)| (name.clone(), Some(value.clone())))
-                .collect(),
-        };
         let of_mailboxes = self.mailboxes.iter().map(|m| (Some(m.id), &m.metadata));
         let all = of_mailboxes.chain([(None, &self.metadata)]);
-        all.filter(|(_, metadata)| !metadata.is_empty())
-            .map(|(mailbox, metadata)| record(mailbox, metadata))
+        let entries = all.flat_map(|(mailbox, metadata)| metadata.iter().map(move |entry| (mailbox, entry)));
+        // One each: all of them need not fit a batch.
+        entries
+            .map(|(mailbox, (name, value))| Record::Metadata {
+                account: self.id,
+                mailbox,
+                entries: vec![(name.clone(), Some(value.clone()))],
+            })
             .collect()
     }
 
@@ -347,6 +345,25 @@ impl<E: Environment> Restorer<E> {
         self.batch_bytes += bytes;
         self.batch.push(Waiting { account, image, body });
         Ok(())
+    }
+
+    /// Says one thing more about a mailbox.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn metadata(
+        &mut self,
+        account: AccountId,
+        mailbox: MailboxId,
+        name: String,
+        value: Bytes,
+    ) -> Result<(), RestoreError> {
+        self.write(vec![Record::Metadata {
+            account,
+            mailbox: Some(mailbox),
+            entries: vec![(name, Some(value))],
+        }])
+        .await
     }
 
     /// Brings every number of the account up to where it was.

@@ -109,6 +109,26 @@ impl Database {
         Ok(transaction.commit()?)
     }
 
+    /// The id of the account of this address (in lower case), here or in another directory when it was first seen, by a file
+    /// that nobody has open: nothing is written beside it, whoever asks.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn id_at_rest(data: &Path, address: &str) -> rusqlite::Result<Option<AccountId>> {
+        let path = data.join(FILE_NAME).display().to_string();
+        let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)?;
+        for table in ["account", "foreign_account"] {
+            let sql = format!("SELECT id FROM {table} WHERE address = ?1");
+            let id = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+            if let Some(id) = connection.query_row(&sql, [address], id).optional()? {
+                return Ok(Some(AccountId(id.cast_unsigned())));
+            }
+        }
+        Ok(None)
+    }
+
     /// Carries one order out.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The snapshot of a mailbox that a session numbers its messages by (RFC 1939 §3).
 
 use crate::model::{Uid, UidValidity};
+use std::collections::HashMap;
 
 /// One message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Retention {
 pub struct Maildrop {
     uid_validity: UidValidity,
     entries: Vec<MaildropEntry>,
+    /// By UID, of messages that were known by another name before they came here.
+    uidls: HashMap<Uid, Box<str>>,
     retention: Retention,
     /// One bit a message.
     deleted: Vec<u64>,
@@ -45,6 +48,7 @@ impl Maildrop {
         Self {
             uid_validity,
             entries,
+            uidls: HashMap::new(),
             retention: Retention::default(),
             deleted,
             all_octets,
@@ -58,6 +62,19 @@ impl Maildrop {
     pub fn with_retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self
+    }
+
+    /// The same, some of whose messages have UIDLs of another form than here. No UIDL is another's.
+    #[must_use]
+    pub fn with_uidls(mut self, uidls: HashMap<Uid, Box<str>>) -> Self {
+        self.uidls = uidls;
+        self
+    }
+
+    /// The UIDL of a message that had one before it came here.
+    #[must_use]
+    pub fn uidl(&self, uid: Uid) -> Option<&str> {
+        self.uidls.get(&uid).map(|uidl| &**uidl)
     }
 
     /// How long its messages are kept.

@@ -30,10 +30,13 @@ impl Column {
         let number = u64::from(index) + 1;
         match self {
             Self::Size => put(wire, format_args!("{number} {}\r\n", entry.size)),
-            Self::Uidl => put(
-                wire,
-                format_args!("{number} {}.{}\r\n", maildrop.uid_validity(), entry.uid),
-            ),
+            Self::Uidl => match maildrop.uidl(entry.uid) {
+                Some(uidl) => put(wire, format_args!("{number} {uidl}\r\n")),
+                None => put(
+                    wire,
+                    format_args!("{number} {}.{}\r\n", maildrop.uid_validity(), entry.uid),
+                ),
+            },
         }
     }
 }

@@ -12,6 +12,7 @@
 use super::Services;
 use super::link::Link;
 use super::state::{Answered, Session, Stop, no};
+use crate::mailbox::uidl::is_hidden;
 use crate::model::{MailboxId, MailboxName};
 use crate::proto::imap::encode::mailbox::push_metadata_line;
 use crate::proto::imap::types::{MetadataDepth, MetadataQuery, NameForm};
@@ -102,9 +103,13 @@ pub fn ended(done: Completion, longest: Option<u64>) -> Completion {
     }
 }
 
+/// What clients said and may ask for.
+fn of_clients(metadata: &Metadata) -> impl Iterator<Item = (&String, &bytes::Bytes)> {
+    metadata.iter().filter(|(name, _)| !is_hidden(name))
+}
+
 fn bytes_of(metadata: &Metadata) -> usize {
-    metadata
-        .iter()
+    of_clients(metadata)
         .map(|(name, value)| name.len() + value.len())
         .sum()
 }
@@ -198,7 +203,7 @@ impl<S: Services> Session<S> {
                 .values()
                 .map(|mailbox| bytes_of(&mailbox.metadata));
             let all = of_mailboxes.sum::<usize>() + bytes_of(&account.metadata);
-            (after.len(), all - before + bytes_of(&after))
+            (of_clients(&after).count(), all - before + bytes_of(&after))
         })?;
         // What only removes or shortens is always let through.
         let adds = entries.iter().any(|(_, value)| value.is_some());
