@@ -247,3 +247,47 @@ fn undelete_reaches_a_running_server_by_address_and_sessions_see_it() {
     assert!(server.terminate().success());
     tool(&["check"], &data);
 }
+
+/// A host's accounts are found by address whether it runs or not, beside a store that compacts without a pause.
+#[test]
+fn undelete_finds_a_hosts_account_by_address_while_it_runs_and_when_it_does_not() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+    let data = directory.path().join("data");
+    let (config, password) = frugal_host(directory.path());
+    let text = fs::read_to_string(&config).expect("it is there");
+    let text = text.replace("\nexpunged_kept = 0\n", "\nexpunged_kept = \"7 days\"\n");
+    fs::write(&config, text).expect("it is ours");
+    let server = serve(&config);
+    for number in 0..3 {
+        let text = format!("Subject: {number}\r\n\r\nletter {number}\r\n");
+        deliver(&server, "admin@example.org", &text);
+    }
+    let mut imap = inbox(&server, &password);
+    let before = texts(&mut imap).len();
+    let expunge = |imap: &mut Imap| {
+        imap.command("STORE 1:2 +FLAGS.SILENT (\\Deleted)").ok();
+        imap.command("EXPUNGE").ok();
+    };
+    let undelete = || tool(&["undelete", "--account", "admin@example.org"], &data);
+    expunge(&mut imap);
+    assert_eq!(undelete(), "2 messages are back\n");
+    imap.command("NOOP").ok();
+    assert_eq!(texts(&mut imap).len(), before);
+    expunge(&mut imap);
+    let refused = |account: &str| {
+        let mut command = Command::new(binary());
+        command
+            .args(["store", "undelete", "--account", account])
+            .arg(&data);
+        let output = command.output().expect("it runs");
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for account in ["nobody@example.org", "4711"] {
+        assert!(refused(account).contains("account"), "{}", refused(account));
+    }
+    assert!(server.terminate().success());
+    assert!(refused("nobody@example.org").contains("nobody@example.org"));
+    assert_eq!(undelete(), "2 messages are back\n");
+    tool(&["check"], &data);
+}

@@ -37,7 +37,7 @@ async fn turns(count: usize) {
 }
 
 /// Changes that leave much behind.
-fn scripts() -> [Vec<Op>; 2] {
+pub(super) fn scripts() -> [Vec<Op>; 2] {
     [wasteful_script("a"), wasteful_script("b")]
 }
 
@@ -83,7 +83,7 @@ fn wasteful_script(tag: &str) -> Vec<Op> {
     script
 }
 
-fn run(disk: &SimDisk, scripts: [Vec<Op>; 2]) -> Rc<Journal> {
+pub(super) fn run(disk: &SimDisk, scripts: [Vec<Op>; 2]) -> Rc<Journal> {
     run_scenario_beside(disk, options(), scripts, |stores, is_done| async move {
         while !is_done.get() {
             turns(TURNS_BETWEEN).await;

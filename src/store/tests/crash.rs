@@ -440,6 +440,8 @@ fn an_error_at_any_operation_acknowledges_nothing_that_is_not_durable() {
     assert_none(&failures);
 }
 
+/// `RINGPOST_CRASH_RUNS` sets how many cuts; the long form is 100,000. Half of its time is glibc giving memory back after
+/// each run: `MALLOC_TRIM_THRESHOLD_` and `MALLOC_TOP_PAD_` of some MiB spare that.
 #[test]
 fn random_changes_cut_anywhere_equal_the_naive_model() {
     let runs = std::env::var("RINGPOST_CRASH_RUNS")

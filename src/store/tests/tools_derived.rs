@@ -2,10 +2,11 @@
 
 use super::tools::{checked, salvaged, snapshots, used};
 use super::world::*;
+use super::{compaction_crash, crash};
 use crate::disk::Disk;
 use crate::model::AccountId;
-use crate::sim::{Chance, SimDisk};
-use crate::store::tools::CheckReport;
+use crate::sim::{Chance, Fault, SimDisk};
+use crate::store::tools::{CheckReport, check};
 use futures::executor::block_on;
 
 const ALICE: AccountId = AccountId(1);
@@ -175,4 +176,48 @@ fn garbage_behind_the_header_of_a_segment_that_was_never_used_is_no_damage() {
     // Behind the header of a segment in use the same is damage.
     disk.flip_bit(&first, 600, 1);
     assert_eq!(checked(&disk).damages.count, 1);
+}
+
+/// Cuts the power after every `step`-th operation of `run`. Gives how many of the stores left behind had checkpoints
+/// and how many of those one that was never finished.
+fn assert_no_false_alarm(seed: u64, step: usize, run: impl Fn(&SimDisk)) -> (u64, u64) {
+    let operations = {
+        let disk = SimDisk::new(seed);
+        run(&disk);
+        disk.operations()
+    };
+    let (mut with, mut unfinished) = (0, 0);
+    for cut in (1..=operations).step_by(step) {
+        let disk = SimDisk::new(seed);
+        disk.inject(Fault::CutAfter(cut));
+        run(&disk);
+        let after = disk.crash(cut);
+        let Ok(report) = block_on(check(after.clone(), &mut |_, _| {})) else {
+            // It was not made yet.
+            continue;
+        };
+        assert!(
+            report.is_clean(),
+            "seed {seed}, cut after {cut} of {operations}: {:?} {:?}",
+            report.damages.kept,
+            report.derived.kept
+        );
+        with += u64::from(!checkpoints(&after).is_empty());
+        unfinished += u64::from(report.notes.iter().any(|note| note.contains(".ckp")));
+    }
+    (with, unfinished)
+}
+
+#[test]
+fn no_cut_of_the_power_looks_like_damage() {
+    let run = |disk: &SimDisk| drop(crash::run_scenario(disk, crash::fixed_scripts()));
+    let (with, unfinished) = assert_no_false_alarm(7, 3, run);
+    assert!(with > 50 && unfinished > 5, "{with}, {unfinished}");
+}
+
+#[test]
+fn no_cut_of_the_power_beside_a_compaction_looks_like_damage() {
+    let run = |disk: &SimDisk| drop(compaction_crash::run(disk, compaction_crash::scripts()));
+    let (with, unfinished) = assert_no_false_alarm(8, 17, run);
+    assert!(with > 50 && unfinished > 5, "{with}, {unfinished}");
 }

@@ -284,8 +284,14 @@ impl LogWalk<'_> {
         } else if !is_bad && found.len() as u64 != u64::from(header.records) {
             self.damage(start, on_disk, "another number of records than the group says");
         }
-        // A group that was never vouched for may have lost sectors of its padding with its power.
-        if padding.iter().any(|byte| *byte != 0) && self.was_durable(start) {
+        // A group that was never vouched for may have lost sectors of its padding with its power; a seal vouches for what
+        // lies before it, not for itself.
+        let is_vouched = if self.is_sealed {
+            self.is_older || self.evidence.durable_to.is_some_and(|to| to > start)
+        } else {
+            self.was_durable(start)
+        };
+        if padding.iter().any(|byte| *byte != 0) && is_vouched {
             let at = position(file, offset + used.len() as u64);
             let what = "the padding behind a group is not zero; nothing stored is touched";
             self.damage(at, padding.len() as u64, what);
