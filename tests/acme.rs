@@ -25,6 +25,11 @@ struct Pebble {
 impl Pebble {
     /// One that looks for challenges at these ports. Its certificates last `seconds`.
     fn start(http: u16, tls: u16, seconds: u64) -> Option<Pebble> {
+        Pebble::start_with(http, tls, seconds, None)
+    }
+
+    /// `known`: it makes accounts for whoever has this key only, by its id and in base64url.
+    fn start_with(http: u16, tls: u16, seconds: u64, known: Option<(&str, &str)>) -> Option<Pebble> {
         if !has_client("pebble") || !has_client("pebble-challtestsrv") || !has_client("curl") {
             return None;
         }
@@ -36,7 +41,8 @@ impl Pebble {
             "managementListenAddress": format!("127.0.0.1:{management}"),
             "certificate": chain, "privateKey": key,
             "httpPort": http, "tlsPort": tls,
-            "ocspResponderURL": "", "externalAccountBindingRequired": false,
+            "ocspResponderURL": "", "externalAccountBindingRequired": known.is_some(),
+            "externalAccountMACKeys": known.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
             "certificateValidityPeriod": seconds,
         }});
         let file = directory.path().join("pebble.json");
@@ -215,6 +221,51 @@ fn a_certificate_is_renewed_before_its_end() {
 }
 
 #[test]
+fn an_issuer_is_told_whose_account_it_is() {
+    // Of 32 octets.
+    let key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    let mut site = Site::new("");
+    let pebble = Pebble::start_with(free_port(), fix_https(&site), 86_400, Some(("kid-1", key)));
+    let Some(pebble) = pebble else { return };
+    let root = pebble.root().expect("it runs");
+    let file = site.directory.path().join("eab");
+    let sections = |id: &str| {
+        pebble.sections(&format!(
+            "eab_key_id = \"{id}\"\neab_key_file = \"{}\"",
+            file.display()
+        ))
+    };
+    let refused = |site: &mut Site, cause: &str| {
+        let state = site.directory.path().join("data/acme/state.json");
+        site.start();
+        site.until(
+            |_| fs::read_to_string(&state).map_or_else(|_| "nothing".to_owned(), |_| "told".to_owned()),
+            "told",
+        );
+        let told = fs::read_to_string(&state).expect("it is there");
+        assert!(told.contains(cause), "{told}");
+        site.stop();
+        fs::remove_file(&state).expect("it is there");
+    };
+    // Without a key, with one that nobody can read, with another's, and at last with the right one.
+    site.configure(&pebble.sections(""));
+    refused(&mut site, "xternal");
+    site.configure(&sections("kid-1"));
+    refused(&mut site, "acme.eab_key_file");
+    fs::write(&file, format!("{}\n", key.replace('z', "y"))).expect("room");
+    refused(&mut site, "the account");
+    fs::write(&file, format!("{key}\n")).expect("room");
+    site.start();
+    until_trusted(&site, "https", HOSTNAME, &root);
+    // Once it is made it is known by its own key.
+    site.stop();
+    fs::remove_file(&file).expect("it was there");
+    fs::remove_file(site.directory.path().join(format!("data/acme/{HOSTNAME}.pem"))).expect("it was issued");
+    site.start();
+    until_trusted(&site, "https", HOSTNAME, &root);
+}
+
+#[test]
 fn what_fails_is_told_and_the_server_goes_on_with_what_it_has() {
     let mut site = Site::new("");
     // The issuer looks where nobody listens.
@@ -263,6 +314,10 @@ fn settings_that_do_not_go_together_are_told() {
         (
             "[acme]\ndirectory = \"letsencrypt\"\ncontact = \"nobody\"\n",
             "acme.contact",
+        ),
+        (
+            "[acme]\ndirectory = \"letsencrypt\"\neab_key_id = \"x\"\n",
+            "acme.eab_key_file",
         ),
     ] {
         site.configure(sections);

@@ -13,10 +13,13 @@ pub mod schedule;
 
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::model::Domain;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use challenges::{Challenges, Shown};
 use files::{Files, State};
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, OrderStatus, RetryPolicy,
+    Account, AuthorizationStatus, ChallengeType, ExternalAccountKey, Identifier, NewAccount, NewOrder,
+    OrderStatus, RetryPolicy,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +46,30 @@ pub struct Settings {
     pub challenge: Challenge,
     /// Each gets a certificate.
     pub names: Vec<Domain>,
+    /// What ties the account to one that the issuer knows already.
+    pub binding: Option<Binding>,
+}
+
+/// External account binding (RFC 8555 §7.3.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// By which the issuer knows the key.
+    pub key_id: String,
+    /// A file with the key, as the issuer gives it: base64url (RFC 4648 §5).
+    pub key_file: PathBuf,
+}
+
+impl Binding {
+    fn key(&self) -> Result<ExternalAccountKey, String> {
+        let told = |cause: String| format!("acme.eab_key_file {}: {cause}", self.key_file.display());
+        let text = std::fs::read_to_string(&self.key_file).map_err(|error| told(error.to_string()))?;
+        let key = URL_SAFE_NO_PAD.decode(text.trim().trim_end_matches('='));
+        let key = key.map_err(|_| told("it holds no base64url".to_owned()))?;
+        if key.is_empty() {
+            return Err(told("it is empty".to_owned()));
+        }
+        Ok(ExternalAccountKey::new(self.key_id.clone(), &key))
+    }
 }
 
 /// How a name is shown to be ours.
@@ -206,7 +233,10 @@ impl Client {
             terms_of_service_agreed: true,
             only_return_existing: false,
         };
-        let made = builder.create(&new, self.settings.directory.clone(), None).await;
+        let binding = self.settings.binding.as_ref().map(Binding::key).transpose()?;
+        let made = builder
+            .create(&new, self.settings.directory.clone(), binding.as_ref())
+            .await;
         let (account, credentials) = made.map_err(|error| told("the account", &error))?;
         self.files.keep_account(&self.settings.directory, &credentials)?;
         Ok(account)

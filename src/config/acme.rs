@@ -2,7 +2,7 @@
 
 use super::problem::Problem;
 use super::values::Values;
-use crate::acme::{Challenge, Settings};
+use crate::acme::{Binding, Challenge, Settings};
 use crate::model::AddrSpec;
 use std::path::Path;
 
@@ -16,6 +16,7 @@ pub(super) fn from_values(values: &Values, directory: &Path) -> Option<Settings>
     if names.is_empty() {
         names.push(values.domain("server.hostname"));
     }
+    let (key_id, key_file) = (values.text("acme.eab_key_id"), values.text("acme.eab_key_file"));
     let ca_file = values.text("acme.ca_file");
     let settings = Settings {
         directory: match issuer.as_str() {
@@ -30,6 +31,10 @@ pub(super) fn from_values(values: &Values, directory: &Path) -> Option<Settings>
             _ => Challenge::TlsAlpn,
         },
         names,
+        binding: (!key_id.is_empty() || !key_file.is_empty()).then(|| Binding {
+            key_id,
+            key_file: directory.join(key_file),
+        }),
     };
     (!settings.directory.is_empty()).then_some(settings)
 }
@@ -58,6 +63,14 @@ pub(super) fn problems(settings: &Settings, values: &Values, path: &Path) -> Vec
             "an address",
             "admin@example.com",
         ));
+    }
+    if settings.binding.is_some() {
+        for key in ["acme.eab_key_id", "acme.eab_key_file"] {
+            if values.text(key).is_empty() {
+                let hint = "the issuer gives both: acme.eab_key_id and the key for acme.eab_key_file";
+                problems.push(problem(key, "nothing", "what belongs to the other one", hint));
+            }
+        }
     }
     let (key, hint) = match settings.challenge {
         Challenge::Http => (

@@ -50,4 +50,19 @@ pub(super) const ACME: &[Opt] = &[
         Restart,
         "A PEM file with the issuer of the ACME server's own certificate, for one inside a site. Empty: those that this machine trusts.",
     ),
+    opt(
+        "acme.eab_key_id",
+        Kind::Text,
+        Default::Text(""),
+        Restart,
+        "For issuers that want to know whose account it is (external account binding): the key's id that they gave you. Looked at \
+         once, when the account is made. Empty: nobody is told.",
+    ),
+    opt(
+        "acme.eab_key_file",
+        Kind::Text,
+        Default::Text(""),
+        Restart,
+        "A file with the key of `acme.eab_key_id` as the issuer gave it (base64url), readable by `server.user` only.",
+    ),
 ];
