@@ -13,6 +13,7 @@ mod directory;
 pub mod options;
 mod options_acme;
 mod options_directory;
+mod options_server;
 pub mod problem;
 pub mod read;
 pub mod show;
