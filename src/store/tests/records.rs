@@ -238,7 +238,10 @@ proptest! {
         record.encode(&mut out);
         prop_assert_eq!(Record::decode(record.kind(), record.partition(), &out), Ok(record.clone()));
         if let Some(len) = usize::from(cut).checked_rem(out.len()) {
-            prop_assert!(Record::decode(record.kind(), record.partition(), &out[..len]).is_err());
+            let shorter = Record::decode(record.kind(), record.partition(), &out[..len]);
+            // What senders asked for is a tail, there only if anybody did: without it a spool record is another one.
+            let is_other = matches!(record, Record::Spool { .. }) && shorter != Ok(record);
+            prop_assert!(shorter.is_err() || is_other);
         }
     }
 
