@@ -339,6 +339,8 @@ fn move_record(account: &mut AccountState, place: Place, moved: &MovedRecord) {
         if let Some(mailbox) = account.mailboxes.get_mut(mailbox) {
             if let Ok(index) = mailbox.rows.binary_search_by_key(uid, |row| row.uid) {
                 to_new(&mut mailbox.rows[index]);
+                // A UID is that of a row or of a grave.
+                continue;
             }
             let graves = mailbox.graves.iter_mut().map(|grave| &mut grave.row);
             graves.filter(|row| row.uid == *uid).for_each(to_new);

@@ -82,6 +82,8 @@ pub struct Checkpoints {
     /// The last applied sequence of every partition.
     sequences: RefCell<Vec<u64>>,
     wanted: Notify,
+    /// One was written, or could not be, or none will be any more.
+    pub attempted: Notify,
     logged_bytes: Cell<u64>,
     due_at_bytes: Cell<u64>,
     log_bytes: u64,
@@ -117,6 +119,7 @@ impl Checkpoints {
             covered_to: Cell::new(None),
             sequences: RefCell::new(seed.sequences.clone()),
             wanted: Notify::new(),
+            attempted: Notify::new(),
             logged_bytes: Cell::new(0),
             due_at_bytes: Cell::new(0),
             log_bytes: seed.options.checkpoint_log_bytes,
@@ -183,8 +186,8 @@ impl Checkpoints {
         !self.is_void.replace(true)
     }
 
-    /// Asks for one as soon as `bytes` were logged since the last one.
-    pub fn want_early(&self, bytes: u64) {
+    /// Asks for one as soon as `bytes` were logged since the last one. False: there will be none.
+    pub fn want_early(&self, bytes: u64) -> bool {
         let due = self
             .begun_at_bytes
             .get()
@@ -193,6 +196,7 @@ impl Checkpoints {
             self.due_at_bytes.set(due);
             self.wanted.notify_all();
         }
+        !self.is_void.get()
     }
 
     /// Files of which this core should leave nothing: less than half of its share is live, or they are too many.
@@ -340,6 +344,7 @@ impl<E: Environment> Inner<E> {
         loop {
             if self.checkpoints.is_due() {
                 self.checkpoint().await;
+                self.checkpoints.attempted.notify_all();
             } else {
                 wanted.changed().await;
             }
@@ -368,7 +373,8 @@ impl<E: Environment> Inner<E> {
             match written {
                 Ok(bytes) => {
                     put_off(bytes);
-                    return self.evict();
+                    self.evict();
+                    return;
                 }
                 Err(Failure::Outgrown) => {}
                 Err(Failure::Disk(error)) => {

@@ -22,6 +22,9 @@ use crate::model::{AccountId, Keyword, MailboxName, Usage};
 /// bounds what such checkpoints write by what the heads of all accounts need.
 pub const EARLY_CHECKPOINT_LOG_BYTES: u64 = 4 * 1024 * 1024;
 
+/// Checkpoints awaited before loading goes on: one may have been begun before what is to go was changed.
+const CHECKPOINTS_AWAITED_MAX: usize = 3;
+
 impl<E: Environment> Store<E> {
     /// Brings an account's state into memory and keeps it there until the pin is dropped. Everything but a delivery to
     /// INBOX needs that first: [`Store::account`] finds only what is in memory. An account that was never touched is
@@ -216,24 +219,20 @@ impl<E: Environment> Inner<E> {
         }
     }
 
-    /// Looks at an account as it is now, and lets go of it again if it was cold: for those who look at all of them, which
-    /// must not drive out those in use. `None`: it was never touched.
-    pub async fn look<R>(
-        &self,
-        id: AccountId,
-        look: impl FnOnce(&AccountState) -> R,
-    ) -> Result<Option<R>, StoreError> {
+    /// An account that is not in memory, as it is now, for those who look at all of them, which must not drive out those in
+    /// use. `None`: it is in memory, or was never touched.
+    pub async fn read_cold(&self, id: AccountId) -> Result<Option<AccountState>, StoreError> {
         loop {
             let chain = {
                 let state = self.state.borrow();
                 match state.cold.get(&id) {
                     Some(cold) => cold.chain.clone(),
-                    None => return Ok(state.accounts.get(&id).map(look)),
+                    None => return Ok(None),
                 }
             };
             let read = read_chain(self.env.disk(), self.checkpoints.store_id(), id, &chain).await;
             match self.bring_up(id, &chain, read) {
-                Ok(Some(account)) => return Ok(Some(look(&account))),
+                Ok(Some(account)) => return Ok(Some(account)),
                 // Meanwhile it was loaded, or a checkpoint has put it elsewhere.
                 Ok(None) => {}
                 Err(error) => {
@@ -297,12 +296,50 @@ impl<E: Environment> Inner<E> {
         let _ = disk.sync_directory().await;
     }
 
-    /// Makes room, if more is loaded than should be and some of it can go.
-    pub fn evict(&self) {
+    /// Bytes of accounts that one who goes through many of them may load and change before it waits
+    /// ([`Self::wait_for_memory`]).
+    pub fn loaded_at_once_max(&self) -> usize {
+        self.options.loaded_bytes_max / 4
+    }
+
+    /// About as many bytes the account takes in memory; 0: it is not there.
+    pub fn loaded_bytes_of(&self, id: AccountId) -> usize {
+        self.state.borrow().kept.get(&id).map_or(0, |kept| kept.bytes)
+    }
+
+    /// For those who load one account after the other and change them: waits for a checkpoint as long as more is loaded
+    /// than should be and only that can make room. Hold no pins, what is pinned stays.
+    ///
+    /// # Errors
+    /// When there will be no checkpoint.
+    pub async fn wait_for_memory(&self) -> Result<(), StoreError> {
+        let mut attempted = self.checkpoints.attempted.waiter();
+        let written = self.meters.checkpoints.value();
+        for _ in 0..CHECKPOINTS_AWAITED_MAX {
+            if !self.evict() {
+                return Ok(());
+            }
+            self.log.borrow().check_open()?;
+            if !self.checkpoints.want_early(0) {
+                return Err(StoreError::Cannot("checkpoints are void since"));
+            }
+            attempted.changed().await;
+        }
+        // What sessions use in turn is never as a checkpoint has it: no reason to stop.
+        if self.evict() && self.meters.checkpoints.value() == written {
+            return Err(StoreError::Cannot(
+                "no checkpoint is written, and too much is loaded",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Makes room, if more is loaded than should be and some of it can go. True: more could if a checkpoint had it.
+    pub fn evict(&self) -> bool {
         let budget = self.options.loaded_bytes_max;
         let mut state = self.state.borrow_mut();
         if state.loaded_bytes <= budget {
-            return;
+            return false;
         }
         let pending = self.pending.borrow();
         let is_unused = |id: &AccountId| !self.pins.is_pinned(*id) && pending.is_idle(*id);
@@ -321,8 +358,10 @@ impl<E: Environment> Inner<E> {
         }
         // What sessions hold stays whether it is written or not: a checkpoint for its sake would come again and again.
         let mut unwritten = state.kept.iter().filter(|(_, kept)| !kept.is_clean());
-        if state.loaded_bytes > budget && unwritten.any(|(id, _)| is_unused(id)) {
+        let is_waiting = state.loaded_bytes > budget && unwritten.any(|(id, _)| is_unused(id));
+        if is_waiting {
             self.checkpoints.want_early(EARLY_CHECKPOINT_LOG_BYTES);
         }
+        is_waiting
     }
 }

@@ -259,6 +259,12 @@ impl PendingAccount {
         self.deleted.push(id);
     }
 
+    /// Is its deletion in flight?
+    #[must_use]
+    pub fn is_deleted(&self, id: MailboxId) -> bool {
+        self.deleted.contains(&id)
+    }
+
     /// The mailbox keeps everything but its name.
     pub fn rename_mailbox(&mut self, durable: Option<&AccountState>, from: &MailboxName, to: MailboxName) {
         let names = self.names_mut(durable);

@@ -4,7 +4,8 @@
 //! gives the same bytes, so that a replay can compare. Part of the log's format: unlike a checkpoint's, this encoding
 //! cannot be changed without a new format version. FORMAT.md has the fields.
 //! Rows differ little from the one before: differences as varints take half the bytes of a checkpoint's fixed rows.
-//! Limits: one account is encoded at once however many messages it has (about 30 bytes each).
+//! Limits: about 30 bytes a message. A long account is encoded piece by piece ([`Encoding`]), by whoever sees to it that it does
+//! not change meanwhile; it is decoded at once, at a start only.
 
 use super::codec::{Malformed, Reader, put_bytes, put_u8, put_u32, put_u64, put_varint};
 use super::record::{keywords, metadata, name, put_keywords, put_metadata, special_use};
@@ -19,29 +20,149 @@ const ROW_BYTES_MIN: usize = 14;
 #[must_use]
 pub fn encode(account: &AccountState) -> Vec<u8> {
     let mut out = Vec::new();
-    put_u64(&mut out, account.highest_mod_seq.0);
-    put_u32(&mut out, account.next_mailbox);
-    put_u32(&mut out, account.next_uid_validity);
-    put_varint(&mut out, account.subscriptions.len() as u64);
-    for name in &account.subscriptions {
-        put_bytes(&mut out, name.as_str().as_bytes());
-    }
-    put_varint(&mut out, account.names.len() as u64);
-    for (name, id) in &account.names {
-        let mailbox = account.mailboxes.get(id).expect("a name has a mailbox");
-        put_u32(&mut out, id.0);
-        put_bytes(&mut out, name.as_str().as_bytes());
-        put_mailbox(&mut out, mailbox);
-    }
-    put_varint(&mut out, account.buried.len() as u64);
-    for mailbox in &account.buried {
-        put_u32(&mut out, mailbox.id.0);
-        put_bytes(&mut out, mailbox.name.as_str().as_bytes());
-        put_keywords(&mut out, &mailbox.keywords);
-        put_graves(&mut out, &mailbox.graves);
-    }
-    put_metadata_of_all(&mut out, account);
+    let is_whole = Encoding::default().put_some(account, &mut out, usize::MAX);
+    assert!(is_whole, "no account has as many rows");
     out
+}
+
+/// An account's bytes made piece by piece, while the account does not change.
+#[derive(Default)]
+pub struct Encoding {
+    at: At,
+    before: Before,
+}
+
+/// What comes next: of the n-th mailbox by name, or of the n-th deleted one; from the n-th row or grave on.
+#[derive(Clone, Copy, Default)]
+enum At {
+    #[default]
+    Head,
+    Mailbox(usize),
+    Rows(usize, usize),
+    Graves(usize, usize),
+    Buried(usize),
+    BuriedGraves(usize, usize),
+    Tail,
+    End,
+}
+
+impl Encoding {
+    /// Appends at most `most` rows or what takes about as long. True: that was all.
+    pub fn put_some(&mut self, account: &AccountState, out: &mut Vec<u8>, most: usize) -> bool {
+        let mut left = most;
+        while left > 0 && !matches!(self.at, At::End) {
+            let put = self.put_next(account, out, left);
+            left = left.saturating_sub(put.max(1));
+        }
+        matches!(self.at, At::End)
+    }
+
+    /// Gives how many rows or graves were put.
+    fn put_next(&mut self, account: &AccountState, out: &mut Vec<u8>, most: usize) -> usize {
+        match self.at {
+            At::Head => {
+                put_head(out, account);
+                self.at = At::Mailbox(0);
+            }
+            At::Mailbox(n) => match mailbox_at(account, n) {
+                Some(mailbox) => {
+                    put_mailbox(out, mailbox);
+                    self.at = At::Rows(n, 0);
+                    self.before = Before::default();
+                }
+                None => {
+                    put_varint(out, account.buried.len() as u64);
+                    self.at = At::Buried(0);
+                }
+            },
+            At::Rows(n, first) => {
+                let mailbox = mailbox_at(account, n).expect("it was there a moment ago");
+                let some = part(&mailbox.rows, first, most);
+                some.iter().for_each(|row| self.before.put(out, row));
+                self.at = At::Rows(n, first + some.len());
+                if first + some.len() == mailbox.rows.len() {
+                    self.begin_graves(out, &mailbox.graves);
+                    self.at = At::Graves(n, 0);
+                }
+                return some.len();
+            }
+            At::Graves(n, first) => {
+                let mailbox = mailbox_at(account, n).expect("it was there a moment ago");
+                let put = self.put_graves(out, &mailbox.graves, first, most);
+                let is_end = first + put == mailbox.graves.len();
+                self.at = if is_end {
+                    At::Mailbox(n + 1)
+                } else {
+                    At::Graves(n, first + put)
+                };
+                return put;
+            }
+            At::Buried(n) => match account.buried.get(n) {
+                Some(mailbox) => {
+                    put_u32(out, mailbox.id.0);
+                    put_bytes(out, mailbox.name.as_str().as_bytes());
+                    put_keywords(out, &mailbox.keywords);
+                    self.begin_graves(out, &mailbox.graves);
+                    self.at = At::BuriedGraves(n, 0);
+                }
+                None => self.at = At::Tail,
+            },
+            At::BuriedGraves(n, first) => {
+                let graves = &account.buried[n].graves;
+                let put = self.put_graves(out, graves, first, most);
+                let is_end = first + put == graves.len();
+                self.at = if is_end {
+                    At::Buried(n + 1)
+                } else {
+                    At::BuriedGraves(n, first + put)
+                };
+                return put;
+            }
+            At::Tail => {
+                put_metadata_of_all(out, account);
+                self.at = At::End;
+            }
+            At::End => {}
+        }
+        0
+    }
+
+    fn begin_graves(&mut self, out: &mut Vec<u8>, graves: &[Grave]) {
+        put_varint(out, graves.len() as u64);
+        self.before = Before::default();
+    }
+
+    fn put_graves(&mut self, out: &mut Vec<u8>, graves: &[Grave], first: usize, most: usize) -> usize {
+        let some = part(graves, first, most);
+        for grave in some {
+            self.before.put(out, &grave.row);
+            put_u64(out, grave.mod_seq.0);
+            put_u64(out, grave.at.0.cast_unsigned());
+            put_u8(out, u8::from(grave.has_moved));
+        }
+        some.len()
+    }
+}
+
+fn part<T>(all: &[T], first: usize, most: usize) -> &[T] {
+    let rest = &all[first..];
+    &rest[..rest.len().min(most)]
+}
+
+fn mailbox_at(account: &AccountState, n: usize) -> Option<&MailboxState> {
+    let id = account.names.values().nth(n)?;
+    Some(account.mailboxes.get(id).expect("a name has a mailbox"))
+}
+
+fn put_head(out: &mut Vec<u8>, account: &AccountState) {
+    put_u64(out, account.highest_mod_seq.0);
+    put_u32(out, account.next_mailbox);
+    put_u32(out, account.next_uid_validity);
+    put_varint(out, account.subscriptions.len() as u64);
+    for name in &account.subscriptions {
+        put_bytes(out, name.as_str().as_bytes());
+    }
+    put_varint(out, account.names.len() as u64);
 }
 
 /// At the end, and only if there is any: accounts were said anew before there was metadata, and those bytes stay right.
@@ -66,7 +187,10 @@ fn take_metadata_of_all(input: &mut Reader<'_>, account: &mut AccountState) -> R
     Ok(())
 }
 
+/// Up to its rows.
 fn put_mailbox(out: &mut Vec<u8>, mailbox: &MailboxState) {
+    put_u32(out, mailbox.id.0);
+    put_bytes(out, mailbox.name.as_str().as_bytes());
     put_u32(out, mailbox.uid_validity.0);
     put_u32(out, mailbox.uid_next);
     put_u8(out, mailbox.special_use.map_or(0, |s| s as u8));
@@ -74,22 +198,6 @@ fn put_mailbox(out: &mut Vec<u8>, mailbox: &MailboxState) {
     put_u64(out, mailbox.graves_from.0);
     put_keywords(out, &mailbox.keywords);
     put_varint(out, mailbox.rows.len() as u64);
-    let mut before = Before::default();
-    for row in &mailbox.rows {
-        before.put(out, row);
-    }
-    put_graves(out, &mailbox.graves);
-}
-
-fn put_graves(out: &mut Vec<u8>, graves: &[Grave]) {
-    put_varint(out, graves.len() as u64);
-    let mut before = Before::default();
-    for grave in graves {
-        before.put(out, &grave.row);
-        put_u64(out, grave.mod_seq.0);
-        put_u64(out, grave.at.0.cast_unsigned());
-        put_u8(out, u8::from(grave.has_moved));
-    }
 }
 
 /// See [`encode`].

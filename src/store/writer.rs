@@ -300,6 +300,7 @@ impl<E: Environment> Drop for Ended<'_, E> {
     fn drop(&mut self) {
         self.0.has_ended.set(true);
         self.0.ended.notify_all();
+        self.0.checkpoints.attempted.notify_all();
     }
 }
 

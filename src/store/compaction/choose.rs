@@ -9,7 +9,7 @@ use crate::model::SegmentId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one core says.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Marks {
     /// Segments a start would not read the log from: those of older logs, and the finished ones of its own.
     pub finished: Vec<CoveredSegment>,
@@ -19,6 +19,10 @@ pub struct Marks {
     pub live: BTreeMap<SegmentId, u64>,
     /// Segments that something outside the state refers to.
     pub pinned: Vec<SegmentId>,
+    /// Bytes of all its accounts, said anew, about.
+    pub restated_bytes: u64,
+    /// Segments before this can go without that.
+    pub said_from: SegmentId,
 }
 
 /// What may have changed since a core last said what is alive, at most: quickly said.
@@ -79,7 +83,8 @@ pub struct Victims {
     pub chosen_bytes: u64,
 }
 
-/// Chooses; nothing if it does not pay. `free_bytes` bounds what may be written before anything comes back.
+/// Chooses; nothing if it does not pay. `free_bytes` bounds what may be written before anything comes back: what is said
+/// anew and moved must fit above the reserve. What can go without saying partitions anew goes alone if that gains more.
 #[must_use]
 pub fn choose(marks: &[Marks], options: &StoreOptions, free_bytes: u64) -> Victims {
     let mut live: BTreeMap<SegmentId, u64> = BTreeMap::new();
@@ -92,33 +97,76 @@ pub fn choose(marks: &[Marks], options: &StoreOptions, free_bytes: u64) -> Victi
     }
     // Estimates may exceed what is there.
     let live_of = |id: &SegmentId, end: u64| live.get(id).copied().unwrap_or(0).min(end);
-    let mut victims = Victims {
+    let none = Victims {
         bytes: finished.values().sum(),
         live_bytes: finished.iter().map(|(id, end)| live_of(id, *end)).sum(),
         ..Victims::default()
     };
-    let dead = victims.bytes - victims.live_bytes;
-    if !pays(dead, victims.bytes, options) {
-        return victims;
+    let dead = none.bytes - none.live_bytes;
+    if !pays(dead, none.bytes, options) {
+        return none;
     }
     let pinned: BTreeSet<SegmentId> = marks.iter().flat_map(|mark| &mark.pinned).copied().collect();
-    let mut candidates: Vec<(u64, SegmentId, u64)> = finished
+    let mut candidates: Vec<Candidate> = finished
         .iter()
         .filter(|(id, _)| !pinned.contains(id))
-        .map(|(id, end)| (live_of(id, *end) * 1_000 / (*end).max(1), *id, *end))
+        .map(|(id, end)| Candidate {
+            id: *id,
+            end: *end,
+            live: live_of(id, *end),
+        })
         .collect();
-    candidates.sort_unstable();
-    let room = options.compaction_pass_bytes.min(free_bytes / 2);
-    for (per_mille, id, end) in candidates {
-        let moving = live_of(&id, end);
-        if per_mille > COMPACTION_LIVE_PERCENT_MAX * 10 || victims.moving_bytes + moving > room {
+    candidates.sort_unstable_by_key(|candidate| (candidate.per_mille(), candidate.id));
+    let spare = free_bytes.saturating_sub(options.reserve_bytes);
+    let restated: u64 = marks.iter().map(|mark| mark.restated_bytes).sum();
+    let said_from = marks.iter().map(|mark| mark.said_from).min();
+    let is_said = |candidate: &Candidate| said_from.is_some_and(|from| candidate.id < from);
+    let room = |spare: u64| options.compaction_pass_bytes.min(spare / 2);
+    let cheap = take(&none, candidates.iter().filter(|c| is_said(c)), room(spare));
+    let Some(spare) = spare.checked_sub(restated) else {
+        return cheap;
+    };
+    let all = take(&none, candidates.iter(), room(spare));
+    if all.gain().saturating_sub(restated) > cheap.gain() {
+        all
+    } else {
+        cheap
+    }
+}
+
+/// A segment that may be chosen.
+struct Candidate {
+    id: SegmentId,
+    end: u64,
+    live: u64,
+}
+
+impl Candidate {
+    fn per_mille(&self) -> u64 {
+        self.live * 1_000 / self.end.max(1)
+    }
+}
+
+/// The first of the candidates, which come by how much of them is alive, as far as `room` goes.
+fn take<'a>(none: &Victims, candidates: impl Iterator<Item = &'a Candidate>, room: u64) -> Victims {
+    let mut victims = none.clone();
+    for candidate in candidates {
+        let is_full = candidate.per_mille() > COMPACTION_LIVE_PERCENT_MAX * 10;
+        if is_full || victims.moving_bytes + candidate.live > room {
             break;
         }
-        victims.moving_bytes += moving;
-        victims.chosen_bytes += end;
-        victims.segments.insert(id);
+        victims.moving_bytes += candidate.live;
+        victims.chosen_bytes += candidate.end;
+        victims.segments.insert(candidate.id);
     }
     victims
+}
+
+impl Victims {
+    /// Bytes that come back, but for what is said anew.
+    fn gain(&self) -> u64 {
+        self.chosen_bytes - self.moving_bytes
+    }
 }
 
 #[cfg(test)]
@@ -145,6 +193,8 @@ mod tests {
                 .map(|(id, _, live)| (SegmentId(*id), *live))
                 .collect(),
             pinned: pinned.iter().map(|id| SegmentId(*id)).collect(),
+            restated_bytes: 0,
+            said_from: SegmentId(0),
         }
     }
 
@@ -158,6 +208,7 @@ mod tests {
         let options = StoreOptions {
             compaction_dead_bytes_min: 100,
             compaction_pass_bytes: 500,
+            reserve_bytes: 0,
             ..StoreOptions::default()
         };
         let one = marks(
@@ -169,6 +220,29 @@ mod tests {
         let other = marks(&[(1, 1_000, 250)], &[]);
         assert_eq!(chosen(&[one.clone(), other], &options, 1 << 40), [2]);
         assert_eq!(chosen(&[one], &options, 400), [2]);
+    }
+
+    #[test]
+    fn nothing_is_written_into_the_reserve_or_for_less_than_it_costs() {
+        let options = StoreOptions {
+            compaction_dead_bytes_min: 100,
+            reserve_bytes: 10_000,
+            ..StoreOptions::default()
+        };
+        let mut one = marks(&[(1, 1_000, 0), (2, 1_000, 100), (3, 1_000, 0)], &[]);
+        (one.restated_bytes, one.said_from) = (1_500, SegmentId(2));
+        let chosen = |one: &Marks, free| chosen(std::slice::from_ref(one), &options, free);
+        assert_eq!(chosen(&one, 1 << 40), [1, 2, 3]);
+        // What is said anew does not fit, nothing does, it just fits with what is to be moved.
+        assert_eq!(chosen(&one, 11_499), [1]);
+        assert_eq!(chosen(&one, 9_000), [1]);
+        assert_eq!(chosen(&one, 11_700), [1, 2, 3]);
+        one.restated_bytes = 1_950;
+        assert_eq!(chosen(&one, 1 << 40), [1]);
+        one.said_from = SegmentId(1);
+        assert_eq!(chosen(&one, 1 << 40), [1, 2, 3]);
+        one.restated_bytes = 2_900;
+        assert_eq!(chosen(&one, 1 << 40), [] as [u32; 0]);
     }
 
     #[test]

@@ -10,22 +10,29 @@
 //! Not here: what is chosen (`choose`).
 
 use super::choose::{Growth, Marks};
+use super::walk::{self, Piece};
 use crate::base::clock::Clock;
-use crate::disk::BLOCK_BYTES;
-use crate::model::{AccountId, MailboxId, ModSeq, SegmentId};
+use crate::disk::{BLOCK_BYTES, Disk};
+use crate::model::{AccountId, MailboxId, ModSeq, Partition, SegmentId};
 use crate::store::checkpoint_state::CoveredSegment;
 use crate::store::checkpointer::Pause;
 use crate::store::handle::Inner;
+use crate::store::log::Log;
+use crate::store::pending::PendingAccount;
 use crate::store::plan::{Chunks, Plan, Planner};
 use crate::store::record::Record;
 use crate::store::state::{AccountState, Grave};
 use crate::store::{Environment, MessageRow, StoreError};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Accounts looked at before other tasks get a turn, and messages of one account beyond which it counts as several.
+/// Accounts looked at before other tasks get a turn.
 const ACCOUNTS_AT_ONCE: usize = 64;
-/// Graves forgotten by one commit.
-const FORGOTTEN_AT_ONCE: usize = 256;
+/// Mailboxes whose graves are forgotten by one commit.
+const FORGOTTEN_AT_ONCE: usize = 64;
+/// Rows and graves looked at before other tasks get a turn.
+const ROWS_AT_ONCE: usize = walk::ROWS_AT_ONCE;
+/// Bytes that a record of that takes, its group's share included.
+const FORGOTTEN_BYTES: u64 = 64;
 
 /// What is to be forgotten is for so long at most, however little there is to free: its rows need memory.
 const FORGET_AFTER_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -33,7 +40,21 @@ const FORGET_AFTER_MS: i64 = 24 * 60 * 60 * 1_000;
 /// What graves are counted by.
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
+/// Bytes that a row takes when its account is said anew, about, a grave beside its row, and a mailbox or an account without
+/// rows.
+const RESTATED_ROW_BYTES: u64 = 32;
+const RESTATED_GRAVE_BYTES: u64 = RESTATED_ROW_BYTES + 17;
+const RESTATED_MAILBOX_BYTES: u64 = 160;
+
 const BLOCK: u64 = BLOCK_BYTES as u64;
+
+/// Segments that a scattered body is taken to be spread over, at most: a message has no more than two, usually; beyond this
+/// it came in so slowly that nothing is known.
+const SPREAD_MAX: u32 = 256;
+
+/// Bodies far from their records that are remembered as counted: a few MiB. Those whose recipients are further apart count
+/// more than once.
+const COUNTED_MAX: usize = 64 * 1024;
 
 /// Blocks with something alive in them, by segment.
 #[derive(Default)]
@@ -41,6 +62,9 @@ struct Blocks {
     blocks: HashMap<SegmentId, Vec<u64>>,
     /// Bytes whose place is not known.
     beside: BTreeMap<SegmentId, u64>,
+    /// Bodies that lie far from their records and were counted: several recipients share one. By segment, size and
+    /// INTERNALDATE.
+    counted: HashSet<(SegmentId, u32, i64)>,
 }
 
 impl Blocks {
@@ -64,7 +88,26 @@ impl Blocks {
             self.mark(row.record.segment, start, end);
         } else {
             self.mark(row.record.segment, start, end);
-            *self.beside.entry(row.body_segment).or_default() += u64::from(row.size);
+            self.body_elsewhere(row);
+        }
+    }
+
+    /// A scattered body lies between its first chunk and its record, in equal parts as far as is known here; one of another
+    /// core's log where its first chunk is.
+    fn body_elsewhere(&mut self, row: &MessageRow) {
+        if self.counted.len() >= COUNTED_MAX {
+            self.counted.clear();
+        }
+        let body = (row.body_segment, row.size, row.internal_date_at.0);
+        if !self.counted.insert(body) {
+            return;
+        }
+        let (first, last) = (row.body_segment.0, row.record.segment.0);
+        let is_spread = row.is_body_scattered && (first..first.saturating_add(SPREAD_MAX)).contains(&last);
+        let last = if is_spread { last } else { first };
+        let share = u64::from(row.size).div_ceil(u64::from(last - first) + 1);
+        for segment in first..=last {
+            *self.beside.entry(SegmentId(segment)).or_default() += share;
         }
     }
 
@@ -92,33 +135,55 @@ pub(super) struct Looked {
 type Old = (AccountId, MailboxId);
 
 /// One core's look at everything.
+#[derive(Default)]
 struct Look {
     /// What was expunged up to this is not kept any more.
     before_ms: i64,
+    /// Records of graves forgotten that there is space for.
+    room: u64,
     blocks: Blocks,
     kept: BTreeMap<i64, u64>,
+    /// Rows and graves seen since other tasks had a turn.
+    rows: usize,
+    /// Bytes that saying all accounts anew would take, about.
+    restated_bytes: u64,
+}
+
+/// What was seen of one account.
+#[derive(Default)]
+struct Seen {
+    /// Mailboxes that have old graves.
+    old: Vec<MailboxId>,
+    kept: BTreeMap<i64, u64>,
+    rows: usize,
+    restated_bytes: u64,
 }
 
 impl Look {
-    /// Counts the account. Gives the mailboxes that have old graves.
-    fn see(&mut self, account: &AccountState) -> Vec<Old> {
-        let mut old = Vec::new();
-        let mut ids: Vec<&MailboxId> = account.mailboxes.keys().collect();
-        ids.sort_unstable();
-        for id in ids {
-            let mailbox = &account.mailboxes[id];
-            mailbox.rows.iter().for_each(|row| self.blocks.row(row));
-            old.extend(self.graves(&mailbox.graves).map(|_| (account.id, *id)));
+    fn see(&mut self, piece: &Piece<'_>, seen: &mut Seen) {
+        match *piece {
+            Piece::Begins => {
+                *seen = Seen::default();
+                seen.restated_bytes = RESTATED_MAILBOX_BYTES;
+            }
+            Piece::Rows(_, rows) => {
+                rows.iter().for_each(|row| self.blocks.row(row));
+                seen.rows += rows.len();
+                seen.restated_bytes += RESTATED_ROW_BYTES * rows.len() as u64;
+            }
+            Piece::Graves(mailbox, graves) => {
+                let forgotten = self.graves(graves, seen);
+                seen.old.extend(forgotten.map(|_| mailbox));
+                seen.rows += graves.len();
+                seen.restated_bytes += RESTATED_MAILBOX_BYTES + RESTATED_GRAVE_BYTES * graves.len() as u64;
+            }
         }
-        for mailbox in &account.buried {
-            old.extend(self.graves(&mailbox.graves).map(|_| (account.id, mailbox.id)));
-        }
-        old
     }
 
-    /// Gives up to which of them all are old.
-    fn graves(&mut self, graves: &[Grave]) -> Option<ModSeq> {
-        let forgotten = forgotten_up_to(graves, self.before_ms);
+    /// Gives up to which of them all are old and can be forgotten.
+    fn graves(&mut self, graves: &[Grave], seen: &mut Seen) -> Option<ModSeq> {
+        let has_room = self.room > seen.old.len() as u64;
+        let forgotten = forgotten_up_to(graves, self.before_ms).filter(|_| has_room);
         let first = graves.partition_point(|grave| Some(grave.mod_seq) <= forgotten);
         for grave in &graves[first..] {
             // It lives on elsewhere, and takes memory until it is forgotten.
@@ -127,9 +192,19 @@ impl Look {
                 self.blocks.row(&grave.row);
                 bytes = u64::from(grave.row.size) + u64::from(grave.row.record_bytes) + 2 * BLOCK;
             }
-            *self.kept.entry(grave.at.0.div_euclid(HOUR_MS)).or_default() += bytes;
+            *seen.kept.entry(grave.at.0.div_euclid(HOUR_MS)).or_default() += bytes;
         }
         forgotten
+    }
+
+    /// An account was seen whole.
+    fn add(&mut self, seen: &Seen) {
+        for (hour, bytes) in &seen.kept {
+            *self.kept.entry(*hour).or_default() += bytes;
+        }
+        self.room = self.room.saturating_sub(seen.old.len() as u64);
+        self.rows += seen.rows;
+        self.restated_bytes += seen.restated_bytes;
     }
 }
 
@@ -185,10 +260,12 @@ impl<E: Environment> Inner<E> {
         self.compaction.note_pass();
         let now_ms = self.env.clock().now().0;
         let logged_bytes = self.checkpoints.logged_bytes();
+        // As expunging may go on below the reserve, so may this: without it nothing becomes free. But it leaves a half.
+        let free_bytes = self.env.disk().free_bytes().await?;
         let mut look = Look {
             before_ms: now_ms.saturating_sub(self.options.expunged_kept_ms),
-            blocks: Blocks::default(),
-            kept: BTreeMap::new(),
+            room: free_bytes.saturating_sub(self.options.reserve_bytes / 2) / FORGOTTEN_BYTES,
+            ..Look::default()
         };
         self.look_at_all(&mut look).await?;
         self.compaction.looked.replace(Some(Looked {
@@ -220,7 +297,23 @@ impl<E: Environment> Inner<E> {
             behind,
             live,
             pinned,
+            restated_bytes: look.restated_bytes,
+            said_from: self.said_from(&log),
         }))
+    }
+
+    /// Segments before it can go without anything being said anew.
+    fn said_from(&self, log: &Log<<E::Disk as Disk>::File>) -> SegmentId {
+        let all = self.compaction.said_anew.borrow();
+        let is_ours = |partition: u16| {
+            Partition(partition).core(self.compaction.cores) == self.core
+                && log.sequences()[usize::from(partition)] > 0
+        };
+        let said = (0u16..)
+            .zip(all.iter())
+            .filter(|(partition, _)| is_ours(*partition));
+        let from = said.map(|(_, said)| said.from.unwrap_or(SegmentId(0))).min();
+        from.unwrap_or(SegmentId(u32::MAX))
     }
 
     /// Counts every account, and commits that graves older than they are kept are not remembered any more.
@@ -229,37 +322,60 @@ impl<E: Environment> Inner<E> {
         let mut old: Vec<Old> = Vec::new();
         let mut looked_at = 0;
         for id in self.account_ids() {
-            let seen = self.look(id, |account| look.see(account)).await?;
-            old.extend(seen.unwrap_or_default());
+            old.extend(self.look_at(id, look).await?);
             while old.len() >= FORGOTTEN_AT_ONCE {
                 let some = old.drain(..FORGOTTEN_AT_ONCE).collect();
                 self.forget(some, before_ms).await?;
             }
             looked_at += 1;
-            if looked_at % ACCOUNTS_AT_ONCE == 0 {
+            if looked_at >= ACCOUNTS_AT_ONCE || look.rows >= ROWS_AT_ONCE {
                 Pause::new().await;
+                (looked_at, look.rows) = (0, 0);
             }
         }
         self.forget(old, before_ms).await
     }
 
+    /// Counts one account. Gives its mailboxes that have old graves.
+    async fn look_at(&self, id: AccountId, look: &mut Look) -> Result<Vec<Old>, StoreError> {
+        let mut seen = Seen::default();
+        self.walk(id, |piece| look.see(&piece, &mut seen)).await?;
+        look.add(&seen);
+        Ok(seen.old.into_iter().map(|mailbox| (id, mailbox)).collect())
+    }
+
     /// Commits that what is old in these mailboxes is forgotten: looked up again when it is committed, because what was
     /// buried since has its time before it, and a mailbox that is deleted buries all it has under one number.
     async fn forget(&self, old: Vec<Old>, before_ms: i64) -> Result<(), StoreError> {
-        if old.is_empty() {
-            return Ok(());
+        let mut old = old.into_iter().peekable();
+        while old.peek().is_some() {
+            // Applying them needs the accounts.
+            let (mut some, mut pins, mut loaded_bytes) = (Vec::new(), Vec::new(), 0);
+            while (some.is_empty() || loaded_bytes < self.loaded_at_once_max())
+                && let Some((id, mailbox)) = old.next()
+            {
+                pins.push(self.load(id).await?);
+                loaded_bytes += self.loaded_bytes_of(id);
+                some.push((id, mailbox));
+            }
+            self.forget_some(some, before_ms).await?;
+            drop(pins);
+            self.wait_for_memory().await?;
         }
-        // Applying them needs the accounts.
-        let mut pins = Vec::new();
-        for (id, _) in &old {
-            pins.push(self.load(*id).await?);
-        }
+        Ok(())
+    }
+
+    /// The accounts are in memory.
+    async fn forget_some(&self, old: Vec<Old>, before_ms: i64) -> Result<(), StoreError> {
         let plan = |planner: &mut Planner<'_>, _: &[Chunks], _: &[u64]| {
             let mut plan = Plan::barrier();
             for (id, mailbox) in old {
-                // What is in flight may bury more: the next pass comes.
+                // What is in flight buries under higher numbers, but for a deletion, which has none: the next pass comes.
+                let is_going = |account: &mut PendingAccount| account.is_deleted(mailbox);
+                if planner.pending.get(id).is_some_and(is_going) {
+                    continue;
+                }
                 let account = planner.durable.accounts.get(&id);
-                let account = account.filter(|_| planner.pending.is_idle(id));
                 let graves = account.and_then(|account| graves_of(account, mailbox));
                 let mod_seq = graves.and_then(|graves| forgotten_up_to(graves, before_ms));
                 plan.records
@@ -274,7 +390,7 @@ impl<E: Environment> Inner<E> {
             accounts.into_iter().for_each(|id| planner.touch(id, &mut plan));
             Ok(plan)
         };
-        let bytes = FORGOTTEN_AT_ONCE * 64;
+        let bytes = FORGOTTEN_AT_ONCE * FORGOTTEN_BYTES as usize;
         self.commit(bytes, &[], plan).await.map(|_| ())
     }
 }
@@ -310,6 +426,46 @@ mod tests {
 
     const ALICE: AccountId = AccountId(1);
 
+    fn far_row(record: u32, body: u32, is_body_scattered: bool) -> MessageRow {
+        MessageRow {
+            uid: crate::model::Uid::new(1).expect("it is not 0"),
+            flags: crate::model::Flags::SEEN,
+            keywords: 0,
+            size: 3_000,
+            internal_date_at: UnixMillis(7),
+            internal_date_zone_minutes: 0,
+            save_date: UnixMillis(8),
+            mod_seq: ModSeq(1),
+            record: crate::model::LogPosition {
+                segment: SegmentId(record),
+                offset: 8_192,
+            },
+            record_bytes: 100,
+            body_segment: SegmentId(body),
+            is_body_scattered,
+            line_end_octets: 0,
+        }
+    }
+
+    #[test]
+    fn a_scattered_body_counts_where_it_may_lie_and_a_shared_one_once() {
+        let bytes = |rows: &[MessageRow]| {
+            let mut blocks = Blocks::default();
+            rows.iter().for_each(|row| blocks.row(row));
+            blocks.into_bytes().into_iter().collect::<Vec<_>>()
+        };
+        let at = |id, bytes| (SegmentId(id), bytes);
+        let scattered = far_row(12, 10, true);
+        assert_eq!(
+            bytes(&[scattered]),
+            [at(10, 1_000), at(11, 1_000), at(12, 1_000 + BLOCK)]
+        );
+        // Of another core's log: nothing is known but its beginning.
+        assert_eq!(bytes(&[far_row(5, 10, true)]), [at(5, BLOCK), at(10, 3_000)]);
+        let shared = [far_row(12, 10, false), far_row(13, 10, false)];
+        assert_eq!(bytes(&shared), [at(10, 3_000), at(12, BLOCK), at(13, BLOCK)]);
+    }
+
     #[test]
     fn a_mailbox_deleted_after_it_was_looked_at_can_be_brought_back() {
         let options = StoreOptions {
@@ -330,12 +486,12 @@ mod tests {
         world.env.clock.set(later);
         let mut look = Look {
             before_ms: later.0 - 1_000,
-            blocks: Blocks::default(),
-            kept: BTreeMap::new(),
+            room: 1,
+            ..Look::default()
         };
-        let old = store
-            .account(ALICE, |account| look.see(account))
-            .expect("it is there");
+        let old = world
+            .run(store.inner().look_at(ALICE, &mut look))
+            .expect("it reads");
         assert_eq!(old.len(), 1);
         world
             .run(execute(&store, ALICE, &Op::Delete(s("Work"))))

@@ -19,7 +19,9 @@
 //! Invariants: nothing is freed before everything that took its place is durable (rule 9); a segment is no victim while a
 //! start could read the log from it, a body on its way in or a spool entry has chunks in it, or damage keeps a message in
 //! it from being moved; a file is not removed while a message in it is being read. Ids of segments are never used again.
-//! Limits: `options`; what a pass may write in a second is its caller's pace.
+//! Limits: `options`; what a pass may write in a second is its caller's pace. What it loads and changes is bounded as for
+//! everybody: it waits for checkpoints when more is loaded than should be. A long account is looked at and said anew piece
+//! by piece (`walk`, `restated`).
 //! Failure: a pass that fails has freed nothing; what it wrote is dead bytes for the next one.
 //! Freed segments are removed, not recycled. LIMITATION: new ones cost their allocation again.
 //! Not here: when a pass begins and how the cores are asked (`delivery::compaction`).
@@ -32,6 +34,7 @@ mod released;
 mod relocate;
 mod restate;
 mod runs;
+mod walk;
 
 pub use pass::{Answer, PassReport, Step, compact};
 #[cfg(test)]
@@ -128,6 +131,8 @@ pub struct Compaction {
     pub leaving: RefCell<BTreeSet<SegmentId>>,
     /// Where messages went in this pass and in the one before, for whoever holds a row from before.
     moved: RefCell<[HashMap<(AccountId, LogPosition), Place>; 2]>,
+    /// The account being walked through, as long as nothing in it was taken elsewhere.
+    walked: Cell<Option<AccountId>>,
     /// What this core found when it last looked at everything.
     looked: RefCell<Option<mark::Looked>>,
     /// What all cores said then, if this one leads.
@@ -160,6 +165,7 @@ impl Compaction {
             reads: Pins::default(),
             leaving: RefCell::default(),
             moved: RefCell::default(),
+            walked: Cell::default(),
             looked: RefCell::default(),
             marked: Cell::default(),
             said_anew: RefCell::new(vec![SaidAnew::default(); partitions]),
@@ -169,6 +175,9 @@ impl Compaction {
     /// A record of this core is durable.
     pub fn note_applied(&self, record: &Record, place: Place) {
         let partition = usize::from(record.partition());
+        if walk::takes_elsewhere(record) && record.account() == self.walked.get() {
+            self.walked.set(None);
+        }
         match record {
             Record::PartitionBegins { .. } => {
                 let mut all = self.said_anew.borrow_mut();

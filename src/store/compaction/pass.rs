@@ -119,12 +119,15 @@ impl<E: Environment> Store<E> {
             Step::Mark => Answer::Marked(inner.mark().await?),
             Step::Move(victims) => {
                 let mut moved = inner.move_out(&victims, pace).await?;
-                let last = victims.last().copied().unwrap_or(SegmentId(0));
+                // Those that stay because of this core need nothing said anew.
+                let last = victims.difference(&moved.kept).last().copied();
                 #[cfg(test)]
                 if has_bug(PlantedBug::ForgetTheTombstones) {
                     return Ok(Answer::Moved(moved));
                 }
-                moved.restated_bytes = inner.restate(last, pace).await?;
+                if let Some(last) = last {
+                    moved.restated_bytes = inner.restate(last, pace).await?;
+                }
                 if inner.checkpoints.log_is_read_from().is_none() {
                     return Err(StoreError::Cannot("checkpoints are void since"));
                 }

@@ -4,9 +4,13 @@
 //! Invariants: a body that several messages of this core share is written once; email ids stay; a message that cannot be
 //! read stays where it is, and so does its segment. A change in flight can leave a row behind (a copy that is made of the
 //! old one meanwhile), so the state is looked through again until nothing is found.
-//! Limits: [`BATCH_BYTES`] of messages in memory; longer bodies go chunk by chunk. 48 bytes for each message to be moved.
+//! Limits: [`BATCH_BYTES`] of messages in memory; longer bodies go chunk by chunk. [`FOUND_AT_ONCE`] messages are looked for
+//! before they are moved, but all of one account together, 24 bytes each; [`WRITTEN_MAX`] bodies are remembered, so that one
+//! that messages share which are found far apart may be written once more. Accounts are loaded in groups, which wait for a
+//! checkpoint when memory is short.
 //! Not here: records that are no messages (`restate`).
 
+use super::walk::Piece;
 use crate::disk::DiskError;
 use crate::model::{AccountId, LogPosition, MailboxId, SegmentId, Uid};
 use crate::store::body::ChunkWriter;
@@ -14,7 +18,7 @@ use crate::store::checkpointer::Pause;
 use crate::store::handle::Inner;
 use crate::store::plan::{Chunks, Plan, Planner};
 use crate::store::record::{MessageRecord, MovedRecord, Record, body_bytes};
-use crate::store::state::{AccountState, Grave};
+use crate::store::state::AccountState;
 use crate::store::{Body, ChunkRef, Environment, MessageRow, StoreError, StoredMessage};
 use smallvec::{SmallVec, smallvec};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,6 +27,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 const BATCH_BYTES: usize = 512 * 1024;
 /// Messages that are committed together.
 const BATCH_MESSAGES_MAX: usize = 256;
+/// Graves that are gone through to find those of one batch: a fraction of a millisecond.
+const BATCH_GRAVES_MAX: usize = 20_000;
+/// Messages that are looked for before they are moved: enough that those which lie together are mostly moved together.
+const FOUND_AT_ONCE: usize = 16 * 1024;
+/// Bodies of which is remembered where they were written: a few MiB.
+const WRITTEN_MAX: usize = 64 * 1024;
 /// Times the state is looked through. What is in flight at one look is there at the next: two suffice but for a session
 /// that copies without a pause.
 const ROUNDS_MAX: usize = 16;
@@ -40,11 +50,44 @@ pub struct Moved {
     pub kept: BTreeSet<SegmentId>,
 }
 
-/// A message record in a victim, or with a body there, and what refers to it.
+/// A message record in a victim, or with a body there, as one row or grave refers to it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Found {
+    record: LogPosition,
+    account: AccountId,
+    mailbox: MailboxId,
+    uid: Uid,
+}
+
+const _: () = assert!(size_of::<Found>() <= 24);
+
+type Refer = SmallVec<[(MailboxId, Uid); 1]>;
+
+/// A message to be moved, as it is now, and what refers to it.
+struct Moving {
     account: AccountId,
     row: MessageRow,
-    refer: SmallVec<[(MailboxId, Uid); 1]>,
+    refer: Refer,
+}
+
+/// Where bodies were written anew, by the first chunk that they had; the oldest are forgotten.
+#[derive(Default)]
+struct Written {
+    newest: HashMap<LogPosition, Chunks>,
+    before: HashMap<LogPosition, Chunks>,
+}
+
+impl Written {
+    fn get(&self, first: &LogPosition) -> Option<&Chunks> {
+        self.newest.get(first).or_else(|| self.before.get(first))
+    }
+
+    fn put(&mut self, first: LogPosition, chunks: Chunks) {
+        if self.newest.len() >= WRITTEN_MAX / 2 {
+            self.before = std::mem::take(&mut self.newest);
+        }
+        self.newest.insert(first, chunks);
+    }
 }
 
 /// Messages to be committed together.
@@ -52,11 +95,15 @@ struct Found {
 struct Batch {
     moves: Vec<(MovedRecord, usize)>,
     /// Of the accounts.
-    pins: Vec<crate::store::Pin>,
+    pins: HashMap<AccountId, crate::store::Pin>,
     bodies: Vec<Body>,
     /// The old first chunks of those of `bodies` that are written anew.
     old_bodies: HashMap<LogPosition, usize>,
     bytes: usize,
+    /// Of accounts that were loaded for it.
+    loaded_bytes: usize,
+    /// Graves to be gone through when it is applied.
+    graves: usize,
 }
 
 impl<E: Environment> Inner<E> {
@@ -70,93 +117,115 @@ impl<E: Environment> Inner<E> {
         let barrier = |_: &mut Planner<'_>, _: &[Chunks], _: &[u64]| Ok(Plan::barrier());
         self.commit(0, &[], barrier).await?;
         let mut moved = Moved::default();
-        let mut written = HashMap::new();
+        let mut written = Written::default();
         for _ in 0..ROUNDS_MAX {
-            let mut wanted = victims.clone();
-            wanted.retain(|segment| !moved.kept.contains(segment));
-            let Some(found) = self.find(&wanted).await? else {
-                moved.kept.extend(victims);
-                return Ok(moved);
-            };
-            if found.is_empty() {
+            let mut is_clean = true;
+            let mut ids = self.account_ids().into_iter();
+            while ids.len() > 0 {
+                let mut wanted = victims.clone();
+                wanted.retain(|segment| !moved.kept.contains(segment));
+                let Some(found) = self.find(&mut ids, &wanted).await? else {
+                    moved.kept.extend(victims);
+                    return Ok(moved);
+                };
+                is_clean &= found.is_empty();
+                self.move_all(found, &wanted, &mut written, &mut moved, pace)
+                    .await?;
+            }
+            if is_clean {
                 return Ok(moved);
             }
-            self.move_all(found, &wanted, &mut written, &mut moved, pace)
-                .await?;
         }
         Err(StoreError::Cannot(
             "messages are copied faster than they are moved",
         ))
     }
 
-    /// Everything that refers to `victims`, by place. `None`: that cannot be told.
-    async fn find(&self, victims: &BTreeSet<SegmentId>) -> Result<Option<Vec<Found>>, StoreError> {
-        let mut all: BTreeMap<(LogPosition, AccountId), Found> = BTreeMap::new();
-        for id in self.account_ids() {
-            let mut scattered: Vec<MessageRow> = Vec::new();
-            let looked = |account: &AccountState| {
-                for (mailbox, row) in referring(account) {
-                    let lies_there =
-                        victims.contains(&row.record.segment) || victims.contains(&row.body_segment);
-                    if row.is_body_scattered && !lies_there {
-                        scattered.push(*row);
-                    } else if lies_there {
-                        let found = all.entry((row.record, id)).or_insert_with(|| Found {
-                            account: id,
-                            row: *row,
-                            refer: SmallVec::new(),
-                        });
-                        found.refer.push((mailbox, row.uid));
-                    }
-                }
-            };
-            self.look(id, looked).await?;
-            for row in scattered {
-                if !self.find_scattered(id, &row, victims, &mut all).await? {
-                    return Ok(None);
-                }
+    /// What refers to `victims` in the next accounts, by place. `None`: that cannot be told.
+    async fn find(
+        &self,
+        ids: &mut impl Iterator<Item = AccountId>,
+        victims: &BTreeSet<SegmentId>,
+    ) -> Result<Option<BTreeSet<Found>>, StoreError> {
+        let mut all = BTreeSet::new();
+        while all.len() < FOUND_AT_ONCE
+            && let Some(id) = ids.next()
+        {
+            if !self.find_of(id, victims, &mut all).await? {
+                return Ok(None);
             }
             Pause::new().await;
         }
-        Ok(Some(all.into_values().collect()))
+        Ok(Some(all))
     }
 
-    /// A body over several segments: its record says which. False: the record cannot be read.
-    async fn find_scattered(
+    /// What refers to `victims` in one account. False: that cannot be told.
+    async fn find_of(
+        &self,
+        id: AccountId,
+        victims: &BTreeSet<SegmentId>,
+        all: &mut BTreeSet<Found>,
+    ) -> Result<bool, StoreError> {
+        let mut scattered: BTreeMap<LogPosition, (MessageRow, Refer)> = BTreeMap::new();
+        let mut note = |mailbox: MailboxId, row: &MessageRow| {
+            let lies_there = victims.contains(&row.record.segment) || victims.contains(&row.body_segment);
+            if lies_there {
+                all.insert(Found {
+                    record: row.record,
+                    account: id,
+                    mailbox,
+                    uid: row.uid,
+                });
+            } else if row.is_body_scattered {
+                let found = scattered
+                    .entry(row.record)
+                    .or_insert_with(|| (*row, Refer::new()));
+                found.1.push((mailbox, row.uid));
+            }
+        };
+        self.walk(id, |piece| match piece {
+            // What was seen in vain is passed over when it is to be moved.
+            Piece::Begins => {}
+            Piece::Rows(mailbox, rows) => rows.iter().for_each(|row| note(mailbox, row)),
+            Piece::Graves(mailbox, graves) => {
+                let kept = graves.iter().filter(|grave| !grave.has_moved);
+                kept.for_each(|grave| note(mailbox, &grave.row));
+            }
+        })
+        .await?;
+        for (record, (row, refer)) in scattered {
+            match self.lies_in(id, &row, victims).await? {
+                Some(true) => all.extend(refer.into_iter().map(|(mailbox, uid)| Found {
+                    record,
+                    account: id,
+                    mailbox,
+                    uid,
+                })),
+                Some(false) => {}
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Does a body over several segments lie in `victims`? Its record says so. `None`: that cannot be read.
+    async fn lies_in(
         &self,
         id: AccountId,
         row: &MessageRow,
         victims: &BTreeSet<SegmentId>,
-        all: &mut BTreeMap<(LogPosition, AccountId), Found>,
-    ) -> Result<bool, StoreError> {
-        let record = match self.reader.message_record(id, row).await {
-            Ok(record) => record,
+    ) -> Result<Option<bool>, StoreError> {
+        match self.reader.message_record(id, row).await {
+            Ok(record) => {
+                let mut segments = record.chunks.iter().map(|chunk| chunk.position.segment);
+                Ok(Some(segments.any(|segment| victims.contains(&segment))))
+            }
             // It may be readable at the next try, and any victim may hold a part of its body.
             Err(error) => {
                 self.not_moved(row, error)?;
-                return Ok(false);
+                Ok(None)
             }
-        };
-        if !record
-            .chunks
-            .iter()
-            .any(|chunk| victims.contains(&chunk.position.segment))
-        {
-            return Ok(true);
         }
-        let refer = |account: &AccountState| {
-            let refer = referring(account).filter(|(_, other)| other.record == row.record);
-            refer.map(|(mailbox, row)| (mailbox, row.uid)).collect()
-        };
-        if let Some(refer) = self.look(id, refer).await? {
-            let found = Found {
-                account: id,
-                row: *row,
-                refer,
-            };
-            all.insert((row.record, id), found);
-        }
-        Ok(true)
     }
 
     /// An error of one message, which stays where it is; any other ends the pass.
@@ -179,7 +248,7 @@ impl<E: Environment> Inner<E> {
     /// The segments that a message which cannot be moved needs; all `victims` if that cannot be told.
     async fn needed_by(
         &self,
-        found: &Found,
+        found: &Moving,
         victims: &BTreeSet<SegmentId>,
     ) -> Result<BTreeSet<SegmentId>, StoreError> {
         let mut needed = BTreeSet::from([found.row.record.segment, found.row.body_segment]);
@@ -198,36 +267,83 @@ impl<E: Environment> Inner<E> {
 
     async fn move_all(
         &self,
-        found: Vec<Found>,
+        mut found: BTreeSet<Found>,
         victims: &BTreeSet<SegmentId>,
-        written: &mut HashMap<LogPosition, Chunks>,
+        written: &mut Written,
         moved: &mut Moved,
         pace: &impl AsyncFn(u64),
     ) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         let most = BATCH_BYTES.min(self.options.inline_bytes_max());
-        for found in found {
-            match self.add_to(&mut batch, &found, victims, written).await {
+        while let Some(moving) = self.next_moving(&mut found, &mut batch).await? {
+            let Some(moving) = moving else { continue };
+            match self.add_to(&mut batch, &moving, victims, written, pace).await {
                 Ok(()) => {}
                 Err(error) => {
-                    self.not_moved(&found.row, error)?;
-                    let needed = self.needed_by(&found, victims).await?;
+                    self.not_moved(&moving.row, error)?;
+                    let needed = self.needed_by(&moving, victims).await?;
                     moved.kept.extend(needed);
                 }
             }
-            if batch.bytes >= most / 2 || batch.moves.len() >= BATCH_MESSAGES_MAX {
+            if batch.bytes >= most / 2
+                || batch.moves.len() >= BATCH_MESSAGES_MAX
+                || batch.graves >= BATCH_GRAVES_MAX
+                || batch.loaded_bytes >= self.loaded_at_once_max()
+            {
                 self.commit_moves(&mut batch, written, moved, pace).await?;
+                self.wait_for_memory().await?;
             }
         }
-        self.commit_moves(&mut batch, written, moved, pace).await
+        self.commit_moves(&mut batch, written, moved, pace).await?;
+        self.wait_for_memory().await
+    }
+
+    /// The next message to be moved, its account loaded for as long as the batch is not committed. `Some(None)`: it is gone
+    /// meanwhile. `None`: there is none any more.
+    async fn next_moving(
+        &self,
+        found: &mut BTreeSet<Found>,
+        batch: &mut Batch,
+    ) -> Result<Option<Option<Moving>>, StoreError> {
+        let Some(first) = found.pop_first() else {
+            return Ok(None);
+        };
+        let mut refer: Refer = smallvec![(first.mailbox, first.uid)];
+        let is_same = |next: &Found| (next.record, next.account) == (first.record, first.account);
+        while let Some(next) = found.first().copied().filter(is_same) {
+            refer.push((next.mailbox, next.uid));
+            found.pop_first();
+        }
+        let is_new = !batch.pins.contains_key(&first.account);
+        let pin = self.load(first.account).await?;
+        batch.pins.entry(first.account).or_insert(pin);
+        if is_new {
+            batch.loaded_bytes += self.loaded_bytes_of(first.account);
+        }
+        let state = self.state.borrow();
+        let Some(account) = state.accounts.get(&first.account) else {
+            return Ok(Some(None));
+        };
+        let rows = refer.iter().filter_map(|(mailbox, uid)| {
+            let (row, graves) = row_of(account, *mailbox, *uid)?;
+            batch.graves += graves;
+            Some(row)
+        });
+        let row = rows.filter(|row| row.record == first.record).last();
+        Ok(Some(row.map(|row| Moving {
+            account: first.account,
+            row: *row,
+            refer,
+        })))
     }
 
     async fn add_to(
         &self,
         batch: &mut Batch,
-        found: &Found,
+        found: &Moving,
         victims: &BTreeSet<SegmentId>,
-        written: &HashMap<LogPosition, Chunks>,
+        written: &Written,
+        pace: &impl AsyncFn(u64),
     ) -> Result<(), StoreError> {
         let record = self.reader.message_record(found.account, &found.row).await?;
         let first = record.chunks.first().map(|chunk| chunk.position);
@@ -243,7 +359,7 @@ impl<E: Environment> Inner<E> {
             None => match written.get(&first) {
                 Some(chunks) => batch.put(Body::stored(chunks.to_vec())),
                 None => {
-                    let body = self.body_anew(&record).await?;
+                    let body = self.body_anew(&record, pace).await?;
                     if body.stored_chunks().is_none() {
                         batch.bytes += usize::try_from(body.len()).unwrap_or(0);
                     }
@@ -269,13 +385,12 @@ impl<E: Environment> Inner<E> {
             rows: found.refer.to_vec(),
             message,
         };
-        batch.pins.push(self.load(found.account).await?);
         batch.moves.push((moved, index));
         Ok(())
     }
 
     /// The body read back: in memory if it is short, otherwise in new chunks already.
-    async fn body_anew(&self, record: &MessageRecord) -> Result<Body, StoreError> {
+    async fn body_anew(&self, record: &MessageRecord, pace: &impl AsyncFn(u64)) -> Result<Body, StoreError> {
         let message = StoredMessage {
             prefix: bytes::Bytes::new(),
             chunks: record.chunks.clone(),
@@ -297,6 +412,7 @@ impl<E: Environment> Inner<E> {
             let end = start + u64::from(chunk.bytes);
             let pieces = self.reader.read_message(&message, start..end).await?;
             chunks.write(self, &pieces, chunk.bytes as usize).await?;
+            pace(u64::from(chunk.bytes)).await;
             start = end;
         }
         chunks.finish().await
@@ -305,7 +421,7 @@ impl<E: Environment> Inner<E> {
     async fn commit_moves(
         &self,
         batch: &mut Batch,
-        written: &mut HashMap<LogPosition, Chunks>,
+        written: &mut Written,
         moved: &mut Moved,
         pace: &impl AsyncFn(u64),
     ) -> Result<(), StoreError> {
@@ -315,6 +431,7 @@ impl<E: Environment> Inner<E> {
             bodies,
             old_bodies,
             bytes,
+            ..
         } = std::mem::take(batch);
         if moves.is_empty() {
             return Ok(());
@@ -337,12 +454,12 @@ impl<E: Environment> Inner<E> {
         };
         self.commit(records_bytes, &bodies, plan).await?;
         for (old, index) in old_bodies {
-            written.insert(old, places[index].clone());
+            written.put(old, places[index].clone());
         }
         let long = bodies.iter().filter(|body| body.stored_chunks().is_some());
-        let bytes = bytes as u64 + long.filter(|body| body.is_pinned()).map(Body::len).sum::<u64>();
-        moved.bytes += bytes;
-        pace(bytes).await;
+        moved.bytes += bytes as u64 + long.filter(|body| body.is_pinned()).map(Body::len).sum::<u64>();
+        // Long ones were paced chunk by chunk.
+        pace(bytes as u64).await;
         Ok(())
     }
 }
@@ -365,16 +482,16 @@ fn record_bytes(message: &MessageRecord, body: &Body, refer: usize) -> usize {
     256 + message.prefix.len() + message.asked.len() + keywords + 12 * chunks + 8 * refer
 }
 
-/// Every row, and every grave that can be opened, with its mailbox's id.
-fn referring(account: &AccountState) -> impl Iterator<Item = (MailboxId, &MessageRow)> {
-    fn kept(id: MailboxId, graves: &[Grave]) -> impl Iterator<Item = (MailboxId, &MessageRow)> {
-        let kept = graves.iter().filter(|grave| !grave.has_moved);
-        kept.map(move |grave| (id, &grave.row))
-    }
-    let own = account.mailboxes.values().flat_map(|mailbox| {
-        let rows = mailbox.rows.iter().map(|row| (mailbox.id, row));
-        rows.chain(kept(mailbox.id, &mailbox.graves))
-    });
-    let buried = account.buried.iter();
-    own.chain(buried.flat_map(|mailbox| kept(mailbox.id, &mailbox.graves)))
+/// A row, or a grave that can be opened, as it is now, and how many graves were gone through for it.
+fn row_of(account: &AccountState, mailbox: MailboxId, uid: Uid) -> Option<(&MessageRow, usize)> {
+    let graves = match account.mailboxes.get(&mailbox) {
+        Some(mailbox) => match mailbox.row(uid) {
+            Some(row) => return Some((row, 0)),
+            None => &mailbox.graves,
+        },
+        None => &account.buried.iter().find(|buried| buried.id == mailbox)?.graves,
+    };
+    let mut kept = graves.iter().filter(|grave| !grave.has_moved);
+    let grave = kept.find(|grave| grave.row.uid == uid)?;
+    Some((&grave.row, graves.len()))
 }

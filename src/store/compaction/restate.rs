@@ -3,26 +3,30 @@
 //! Invariants: an account is said as it is durably, and only when nothing of it is in flight, so that it says what a
 //! replay would know at its place; every account that was made before a partition's begin is said before its end; what
 //! was served and spooled is said while nothing at all is in flight.
-//! Limits: [`BATCH_BYTES`] a commit. LIMITATION: while an account is said that needs more than one commit (more than about
-//! 30,000 messages), the core's other commits wait.
+//! Limits: [`BATCH_BYTES`] a commit. LIMITATION: while an account is said that may need more than one commit (more than about
+//! 6,000 messages), the core's other commits wait; everything else goes on, because it is encoded piece by piece.
 //! Not here: what a replay makes of it (`rebuild`), the bytes of an account (`restated`).
 
 use super::super::turn::Turn;
 use crate::base::oneshot;
 use crate::model::{AccountId, PARTITIONS, Partition, SPOOL_PARTITIONS, SegmentId};
 use crate::store::checkpoint_state::{metadata_bytes, spool_payload};
+use crate::store::checkpointer::Pause;
 use crate::store::group::Reply;
 use crate::store::handle::Inner;
 use crate::store::plan::{Chunks, Plan, Planner};
 use crate::store::record::Record;
-use crate::store::restated;
+use crate::store::restated::{self, Encoding};
 use crate::store::state::AccountState;
 use crate::store::{Environment, StoreError};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// Bytes of accounts in one commit: it is encoded at once, in about a millisecond.
-const BATCH_BYTES: usize = 1024 * 1024;
+/// Bytes of accounts in one commit, at most: it is encoded at once, in less than a millisecond.
+const BATCH_BYTES: usize = 512 * 1024;
+
+/// Rows of a long account that are encoded before other tasks get a turn.
+const ROWS_AT_ONCE: usize = 2_000;
 
 /// Accounts brought into memory for one commit.
 const ACCOUNTS_AT_ONCE: usize = 64;
@@ -78,6 +82,7 @@ impl<E: Environment> Inner<E> {
     /// have their ends already.
     async fn begin(&self, partitions: &[u16]) -> Result<BTreeMap<u16, u64>, StoreError> {
         let turn = self.quiet_turn().await?;
+        let mut beside = self.beside_accounts();
         let mut begun = BTreeMap::new();
         let mut last = None;
         for partition in partitions {
@@ -85,7 +90,7 @@ impl<E: Environment> Inner<E> {
             let mut records = vec![Record::PartitionBegins {
                 partition: *partition,
             }];
-            records.extend(self.beside_accounts(*partition));
+            records.extend(beside.remove(partition).unwrap_or_default());
             if *partition < PARTITIONS {
                 begun.insert(*partition, begun_at);
             } else {
@@ -103,25 +108,25 @@ impl<E: Environment> Inner<E> {
         Ok(begun)
     }
 
-    fn beside_accounts(&self, partition: u16) -> Vec<Record> {
+    /// By partition, in one walk: the holder of the turn keeps everybody waiting.
+    fn beside_accounts(&self) -> HashMap<u16, Vec<Record>> {
         let state = self.state.borrow();
-        let entries = state.spool.iter().filter(|(key, _)| key.partition == partition);
-        let mut records: Vec<Record> = entries
-            .map(|(key, entry)| Record::SpoolRestated {
-                key: *key,
-                payload: Bytes::from(spool_payload(entry)),
-            })
-            .collect();
-        let mut served: Vec<Record> = Vec::new();
-        for (key, all) in &state.served {
-            let own = all.iter().filter(|(of, _)| *of == partition);
-            served.extend(own.map(|(_, index)| Record::ServedRestated {
-                partition,
-                key: *key,
-                index: *index,
-            }));
+        let mut records: HashMap<u16, Vec<Record>> = HashMap::new();
+        for (key, entry) in &state.spool {
+            let payload = Bytes::from(spool_payload(entry));
+            let record = Record::SpoolRestated { key: *key, payload };
+            records.entry(key.partition).or_default().push(record);
         }
-        records.append(&mut served);
+        for (key, all) in &state.served {
+            for (partition, index) in all {
+                let record = Record::ServedRestated {
+                    partition: *partition,
+                    key: *key,
+                    index: *index,
+                };
+                records.entry(*partition).or_default().push(record);
+            }
+        }
         records
     }
 
@@ -178,11 +183,12 @@ impl<E: Environment> Inner<E> {
                     .accounts
                     .get(&first)
                     .is_some_and(|account| restated_bytes_max(account) > most);
-                let bytes = if is_long || round == PATIENCE {
+                let bytes = if is_long {
                     waiting.pop_front();
                     self.say_account_alone(first).await?
                 } else {
-                    self.say_some(&mut waiting, &mut busy, most).await?
+                    let is_quiet = round == PATIENCE;
+                    self.say_some(&mut waiting, &mut busy, most, is_quiet).await?
                 };
                 written += bytes;
                 pace(bytes).await;
@@ -192,17 +198,24 @@ impl<E: Environment> Inner<E> {
         Ok(written)
     }
 
-    /// As many of the accounts as fit one commit; those with something in flight go to `busy`.
+    /// As many of the accounts as fit one commit; those with something in flight go to `busy`. `is_quiet`: there are
+    /// none, because it waits until nothing is in flight. That is dear, so as many as possible are said for it.
     async fn say_some(
         &self,
         waiting: &mut VecDeque<AccountId>,
         busy: &mut VecDeque<AccountId>,
         most: usize,
+        is_quiet: bool,
     ) -> Result<u64, StoreError> {
         let mut bytes = 0;
         let mut pins = Vec::new();
+        let mut loaded_bytes = 0;
         for id in waiting.iter().take(ACCOUNTS_AT_ONCE) {
+            if loaded_bytes >= self.loaded_at_once_max() && !pins.is_empty() {
+                break;
+            }
             pins.push(self.load(*id).await?);
+            loaded_bytes += self.loaded_bytes_of(*id);
         }
         let plan = |planner: &mut Planner<'_>, _: &[Chunks], _: &[u64]| {
             let mut records = Vec::new();
@@ -230,7 +243,14 @@ impl<E: Environment> Inner<E> {
             }
             Ok(plan_of(planner, records))
         };
-        self.commit(most + RECORD_BYTES, &[], plan).await?;
+        let last = {
+            let _turn = match is_quiet {
+                true => self.quiet_turn().await?,
+                false => self.line.turn().await,
+            };
+            self.encode_in_turn(most + RECORD_BYTES, &[], plan).await?
+        };
+        self.answer(last).await?;
         Ok(bytes as u64)
     }
 
@@ -238,27 +258,38 @@ impl<E: Environment> Inner<E> {
     async fn say_account_alone(&self, id: AccountId) -> Result<u64, StoreError> {
         let _pin = self.load(id).await?;
         let turn = self.quiet_turn().await?;
-        let octets = {
-            let state = self.state.borrow();
-            let account = state.accounts.get(&id).expect("it is pinned");
-            Bytes::from(restated::encode(account))
-        };
         let part_bytes = BATCH_BYTES.min(self.options.batch_bytes_max() / 2) - RECORD_BYTES;
-        let parts = octets.len().div_ceil(part_bytes).max(1);
-        let mut last = None;
-        for part in 0..parts {
-            let end = octets.len().min((part + 1) * part_bytes);
+        // Nothing is in flight and the turn is held, so the account stays as it is.
+        let mut encoding = Encoding::default();
+        let (mut octets, mut part, mut bytes) = (Vec::new(), 0, 0);
+        let last = loop {
+            let is_whole = {
+                let state = self.state.borrow();
+                let account = state.accounts.get(&id).expect("it is pinned");
+                encoding.put_some(account, &mut octets, ROWS_AT_ONCE)
+            };
+            let is_last = is_whole && octets.len() <= part_bytes;
+            if !is_last && octets.len() < part_bytes {
+                Pause::new().await;
+                continue;
+            }
+            let rest = octets.split_off(octets.len().min(part_bytes));
+            bytes += octets.len() as u64;
             let record = Record::AccountRestated {
                 account: id,
-                part: u32::try_from(part).expect("an account is below 4 TiB"),
-                is_last: part + 1 == parts,
-                octets: octets.slice(part * part_bytes..end),
+                part,
+                is_last,
+                octets: Bytes::from(std::mem::replace(&mut octets, rest)),
             };
-            last = self.put_in_turn(vec![record]).await?;
-        }
+            part += 1;
+            let put = self.put_in_turn(vec![record]).await?;
+            if is_last {
+                break put;
+            }
+        };
         drop(turn);
         self.answer(last.expect("there is one part at least")).await?;
-        Ok(octets.len() as u64)
+        Ok(bytes)
     }
 }
 
@@ -283,8 +314,8 @@ fn record_bytes(record: &Record) -> usize {
 
 /// Bytes an account takes at most, quickly.
 fn restated_bytes_max(account: &AccountState) -> usize {
-    /// Of a row: eleven varints of at most 10 bytes, two octets; in practice a fourth.
-    const ROW: usize = 96;
+    /// Of a row: four numbers of at most 10 bytes, seven of at most 5, a zone of 3, two octets; in practice under a half.
+    const ROW: usize = 80;
     const GRAVE: usize = ROW + 17;
     let names: usize = account
         .subscriptions

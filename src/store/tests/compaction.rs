@@ -386,3 +386,67 @@ fn what_was_expunged_comes_back_whole_also_after_compaction_and_only_once() {
     world.compact().expect("it runs");
     assert_eq!(world.run(store.undelete(BOB, &Wanted::default())), Ok(0));
 }
+
+#[test]
+fn an_account_is_said_anew_the_same_piece_by_piece() {
+    use crate::store::restated::{Encoding, decode, encode};
+    let disk = SimDisk::new(14);
+    let options = StoreOptions {
+        expunged_kept_ms: 1 << 40,
+        ..small_options()
+    };
+    let mut world = World::open(&disk, 1, options).expect("it opens");
+    churn(&mut world, "one");
+    let store = world.of(ALICE);
+    let s = str::to_owned;
+    let ops = [
+        Op::Create(s("Work")),
+        Op::Transfer(s("INBOX"), (1..40).collect(), s("Work"), false),
+        Op::Delete(s("Work")),
+    ];
+    for op in &ops {
+        world.run(execute(&store, ALICE, op)).expect("it commits");
+    }
+    let same = |account: &AccountState| {
+        let whole = encode(account);
+        for most in 1..30 {
+            let mut pieces = Vec::new();
+            let mut encoding = Encoding::default();
+            let mut before = 0;
+            while !encoding.put_some(account, &mut pieces, most) {
+                assert!(pieces.len() - before < 1_000 + most * 120);
+                before = pieces.len();
+            }
+            assert_eq!(pieces, whole, "{most}");
+        }
+        assert_eq!(encode(&decode(ALICE, &whole).expect("it is right")), whole);
+    };
+    store.account(ALICE, same).expect("it is there");
+}
+
+#[test]
+fn an_account_of_many_parts_is_said_anew_and_found_again() {
+    let disk = SimDisk::new(15);
+    let mut world = World::open(&disk, 1, small_options()).expect("it opens");
+    let store = world.of(ALICE);
+    churn(&mut world, "one");
+    let s = str::to_owned;
+    for n in 0..10 {
+        let copy = Op::Transfer(s("Archive"), (1..=2 << n).collect(), s("Archive"), false);
+        world.run(execute(&store, ALICE, &copy)).expect("it commits");
+    }
+    churn(&mut world, "two");
+    churn(&mut world, "three");
+    let report = world.compact().expect("it runs");
+    // Parts are no longer than half a segment.
+    assert!(
+        report.freed > 2 && report.restated_bytes > 32 * 1024,
+        "{report:?}"
+    );
+    let before = models(&mut world);
+    drop(store);
+    world.close();
+    remove_checkpoints(&disk);
+    let mut world = World::open(&disk, 2, small_options()).expect("it opens");
+    assert_eq!(models(&mut world), before);
+}

@@ -11,6 +11,8 @@ use crate::store::segment::segment_name;
 use crate::store::superblock::open_superblock;
 use crate::store::*;
 use bytes::Bytes;
+use std::cell::Cell;
+use std::rc::Rc;
 
 const ALICE: AccountId = AccountId(1);
 const BOB: AccountId = AccountId(2);
@@ -235,4 +237,148 @@ fn a_message_in_a_segment_that_was_not_there_is_noticed() {
     for body in [1, 7, 11] {
         assert_eq!(missing(&[row(4, 3), row(5, body), row(1, 1)]), Some(5));
     }
+}
+
+/// Mail for each of `ids`, one after the other, until `is_over`: something of each of them is always in flight.
+async fn keep_busy(store: Store<SimEnvironment>, ids: Vec<AccountId>, is_over: Rc<Cell<bool>>) {
+    while !is_over.get() {
+        let one = |id: &AccountId| store.deliver(delivery(&[*id], memory("little")));
+        for receipt in futures::future::join_all(ids.iter().map(one)).await {
+            receipt.expect("it commits");
+        }
+    }
+}
+
+#[test]
+fn accounts_that_are_never_idle_are_compacted_like_others() {
+    let disk = SimDisk::new(26);
+    let mut world = reopened(&disk, small_options());
+    let store = world.of(ALICE);
+    let is_over = Rc::new(Cell::new(false));
+    let busy: Vec<_> = (0..3)
+        .map(|_| {
+            let busy = keep_busy(store.clone(), vec![ALICE, BOB], is_over.clone());
+            let spawner = world.pool.spawner();
+            futures::task::LocalSpawnExt::spawn_local_with_handle(&spawner, busy).expect("the pool runs")
+        })
+        .collect();
+    let report = world.compact().expect("it runs");
+    is_over.set(true);
+    world.run(futures::future::join_all(busy));
+    // Eight of 32 messages of each account and round stay, and two copies; what was expunged is forgotten, not moved.
+    assert!(
+        report.freed > 2 && report.moved_messages <= 2 * 4 * 10,
+        "{report:?}"
+    );
+    let before = models(&mut world);
+    drop(store);
+    world.close();
+    compare_with_the_log(&disk, 2).expect("the log says the same");
+    let mut world = World::open(&disk, 1, small_options()).expect("it opens");
+    assert_eq!(models(&mut world), before);
+}
+
+/// Many accounts with a little mail each, of which most is expunged.
+fn crowd(disk: &SimDisk, options: StoreOptions) -> (World, Vec<AccountId>) {
+    let mut world = World::open(disk, 1, options).expect("it opens");
+    let ids: Vec<AccountId> = (1..=60).map(AccountId).collect();
+    let store = world.of(ALICE);
+    for round in 0..6 {
+        for id in &ids {
+            let text = long_text(&format!("{round}-{id}"), 2_500);
+            world
+                .run(store.deliver(delivery(&[*id], memory(text))))
+                .expect("it commits");
+        }
+    }
+    for id in &ids {
+        // Two of each, everywhere.
+        let uids = (1..=6).filter(|uid| (id.0 + u64::from(*uid)) % 3 != 0);
+        let expunge = Change::Expunge {
+            mailbox: INBOX_ID,
+            uids: uids.filter_map(crate::model::Uid::new).collect(),
+            only_deleted: false,
+        };
+        world.run(store.change(*id, expunge)).expect("it commits");
+    }
+    world.run(another_checkpoint(&store));
+    // What it replaced is removed, and who need not be in memory is not.
+    world.run(async {
+        for _ in 0..50 {
+            crate::store::checkpointer::Pause::new().await;
+        }
+    });
+    (world, ids)
+}
+
+#[test]
+fn a_pass_over_many_accounts_keeps_within_its_memory() {
+    let disk = SimDisk::new(27);
+    let options = StoreOptions {
+        // About eight of them.
+        loaded_bytes_max: 20 * 1024,
+        checkpoint_log_bytes: 1 << 30,
+        ..small_options()
+    };
+    let (mut world, ids) = crowd(&disk, options);
+    let store = world.of(ALICE);
+    let most = Rc::new(Cell::new(0));
+    let is_over = Rc::new(Cell::new(false));
+    let watch = {
+        let (store, most, is_over) = (store.clone(), most.clone(), is_over.clone());
+        async move {
+            while !is_over.get() {
+                let loaded = store.inner().state.borrow().loaded_bytes;
+                most.set(loaded.max(most.get()));
+                crate::store::checkpointer::Pause::new().await;
+            }
+        }
+    };
+    futures::task::LocalSpawnExt::spawn_local(&world.pool.spawner(), watch).expect("the pool runs");
+    let checkpoints = store.meters().checkpoints.value();
+    let report = world.compact().expect("it runs");
+    is_over.set(true);
+    assert!(
+        report.freed > 2 && report.moved_messages as usize > ids.len(),
+        "{report:?}"
+    );
+    assert!(
+        store.meters().checkpoints.value() > checkpoints + 2,
+        "it waited for them"
+    );
+    assert!(
+        most.get() > 0 && most.get() <= 2 * options.loaded_bytes_max,
+        "{} bytes",
+        most.get()
+    );
+    drop(store);
+    world.close();
+    compare_with_the_log(&disk, 2).expect("the log says the same");
+}
+
+#[test]
+fn graves_are_not_forgotten_into_the_last_of_the_space() {
+    let disk = SimDisk::new(28);
+    let options = StoreOptions {
+        reserve_bytes: 1 << 20,
+        ..small_options()
+    };
+    let (mut world, ids) = crowd(&disk, options);
+    let store = world.of(ALICE);
+    let graves = |world: &mut World| {
+        let mut all = 0;
+        for id in &ids {
+            let _pin = world.run(store.load(*id)).expect("it is read");
+            all += store
+                .account(*id, |a| a.mailboxes[&INBOX_ID].graves.len())
+                .expect("it is there");
+        }
+        all
+    };
+    let before = graves(&mut world);
+    let free = futures::executor::block_on(crate::disk::Disk::free_bytes(&disk)).expect("it says");
+    // Half of the reserve, and room for three records.
+    disk.set_capacity((1 << 40) - free + (1 << 19) + 3 * 64);
+    world.compact().expect("it runs");
+    assert_eq!((before, graves(&mut world)), (60 * 4, 57 * 4));
 }
