@@ -1,7 +1,8 @@
 //! The task that turns the ring: in slices while there is something to do, asleep on an eventfd that glommio reads.
 //!
 //! Invariants: it never sleeps while something is to be submitted, run, reaped or armed again; it never keeps glommio's
-//! reactor (files, timers, wakes from other threads) waiting for longer than a slice and the tasks it woke.
+//! reactor (files, timers, wakes from other threads) waiting for longer than a slice and the tasks it woke; a turn that
+//! completed nothing is never followed by another without a visit to the reactor.
 //! Failure: a panic here would leave every connection of the core waiting for ever, so it ends the process.
 
 use super::Ring;
@@ -38,6 +39,10 @@ pub(super) async fn drive(
     loop {
         turn_until_idle(&ring, &null).await;
         if !ring.may_sleep() {
+            // There is work, but the turn before completed nothing, and the next may not either: what the kernel deferred can
+            // be deferred again and again (a send of which it takes a piece at a time). Turning on without a pause kept the
+            // reactor, and with it files and timers, waiting for ever.
+            runtime::breathe().await;
             continue;
         }
         poll_fn(|cx| {
