@@ -235,12 +235,30 @@ impl<D: Disk> LogReader<D> {
     /// Reads ahead what these rows' messages need, as far as it is not in memory, near ones by one read. What cannot be
     /// read is passed over: whoever opens the message hears why.
     pub async fn read_ahead(&self, rows: impl Iterator<Item = &MessageRow>) {
-        let spans = rows.filter(|row| !self.is_in_memory(row.record)).map(Span::of);
+        let rows: Vec<&MessageRow> = rows.collect();
+        let records = rows.iter().filter(|row| !self.is_in_memory(row.record));
+        self.read_spans(records.map(|row| Span::of(row))).await;
+        // Bodies of messages that came by one command, or went to several accounts, do not lie before their records.
+        let bodies = rows.iter().filter(|row| Span::holds_body(row));
+        let chunks: Vec<ChunkRef> = bodies.flat_map(|row| self.chunks_elsewhere(row)).collect();
+        self.read_spans(chunks.iter().map(Span::of_chunk)).await;
+    }
+
+    async fn read_spans(&self, spans: impl Iterator<Item = Span>) {
         let spans = spans.filter(|span| !self.windows.borrow().has(span));
         let reads = merged(spans.collect())
             .into_iter()
             .map(|span| self.read_window(span));
         join_all(reads).await;
+    }
+
+    /// Of the body of a message whose record is in memory, what is not.
+    fn chunks_elsewhere(&self, row: &MessageRow) -> SmallVec<[ChunkRef; 1]> {
+        let payload = self.payload_in_memory(row.record, kind::MESSAGE);
+        let message = payload.and_then(|payload| MessageRecord::of_payload(&payload).ok());
+        let mut chunks = message.map(|message| message.chunks).unwrap_or_default();
+        chunks.retain(|chunk| !self.is_in_memory(chunk.position));
+        chunks
     }
 
     async fn read_window(&self, span: Span) {

@@ -5,7 +5,8 @@
 //! Limits: [`WINDOW_BYTES_MAX`], [`GAP_BYTES_MAX`] of a read; [`WINDOWS_BYTES_MAX`] kept.
 //! Not here: reading (`reader`).
 
-use super::MessageRow;
+use super::log::CHUNK_OVERHEAD_BYTES;
+use super::{ChunkRef, MessageRow};
 use crate::disk::BLOCK_BYTES;
 use crate::model::{LogPosition, SegmentId};
 use std::collections::{BTreeMap, VecDeque};
@@ -48,6 +49,23 @@ impl Span {
             start: offset.saturating_sub(behind).max(BLOCK_BYTES as u32),
             end: offset.saturating_add(row.record_bytes),
         }
+    }
+
+    /// A chunk's record.
+    pub fn of_chunk(chunk: &ChunkRef) -> Self {
+        let LogPosition { segment, offset } = chunk.position;
+        Self {
+            segment,
+            start: offset,
+            end: offset
+                .saturating_add(chunk.bytes)
+                .saturating_add(CHUNK_OVERHEAD_BYTES as u32),
+        }
+    }
+
+    /// Is this row's message short enough to be read ahead whole?
+    pub fn holds_body(row: &MessageRow) -> bool {
+        row.size <= BEHIND_BYTES_MAX
     }
 
     fn can_take_in(&self, next: &Self) -> bool {

@@ -13,6 +13,7 @@ mod graves;
 pub mod model;
 mod paging;
 mod paging_room;
+mod reading;
 mod records;
 mod salvage;
 mod tools;
