@@ -121,13 +121,17 @@ impl<B: AsRef<[u8]>> Windows<B> {
         }
     }
 
-    /// The bytes from `position` to the end of its window; none may be left.
+    /// The bytes from `position` to the end of its window, of the one that reaches furthest where windows overlap (that
+    /// around a command's records lies in that of its bodies and the next command's); none may be left.
     pub fn find(&self, position: LogPosition) -> Option<&[u8]> {
-        let key = (position.segment, position.offset);
-        let ((segment, start), window) = self.by_start.range(..=key).next_back()?;
-        let offset = position.offset.checked_sub(*start)? as usize;
-        let bytes = (*segment == position.segment).then(|| (**window).as_ref())?;
-        bytes.get(offset..).filter(|rest| !rest.is_empty())
+        let LogPosition { segment, offset } = position;
+        let first = offset.saturating_sub(WINDOW_BYTES_MAX);
+        let near = self.by_start.range((segment, first)..=(segment, offset));
+        let rests =
+            near.filter_map(|((_, start), window)| (**window).as_ref().get((offset - start) as usize..));
+        rests
+            .max_by_key(|rest| rest.len())
+            .filter(|rest| !rest.is_empty())
     }
 
     /// Is all of it there?
