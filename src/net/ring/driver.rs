@@ -39,9 +39,9 @@ pub(super) async fn drive(
     loop {
         turn_until_idle(&ring, &null).await;
         if !ring.may_sleep() {
-            // There is work, but the turn before completed nothing, and the next may not either: the kernel may defer again
-            // what it had deferred. Turning on without a pause kept the reactor, and with it files and timers, waiting until
-            // the watchdog ended the process. What is deferred so was not found out; entries that complete nothing are seen.
+            // There is work, but the turn before completed nothing, and the next may not either (a send that goes out in
+            // pieces, a mark left behind: see `Uring::is_at_rest`). Turning on without a pause kept the reactor, and with it
+            // files and timers, waiting until the watchdog ended the process.
             runtime::breathe().await;
             continue;
         }

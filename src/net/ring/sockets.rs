@@ -244,12 +244,23 @@ impl Sockets {
 
     /// Submits, lets the kernel work, and takes in what has completed. Returns how much has; wakers go to `wakers`.
     pub(super) fn turn(&mut self, wait_for: u32, wakers: &mut Vec<Waker>) -> io::Result<usize> {
+        self.turn_with(wakers, |uring| {
+            if wait_for > 0 || uring.must_enter() {
+                uring.enter(wait_for)
+            } else {
+                Ok(())
+            }
+        })
+    }
+
+    /// A turn in which `enter` decides whether the kernel is entered.
+    pub(super) fn turn_with(
+        &mut self,
+        wakers: &mut Vec<Waker>,
+        enter: impl FnOnce(&mut Uring) -> io::Result<()>,
+    ) -> io::Result<usize> {
         self.rearm_starved();
-        let entered = if wait_for > 0 || self.uring.must_enter() {
-            self.uring.enter(wait_for)
-        } else {
-            Ok(())
-        };
+        let entered = enter(&mut self.uring);
         let mut completions = mem::take(&mut self.completions);
         self.uring.reap(&mut completions);
         let count = completions.len();
@@ -332,7 +343,7 @@ impl Sockets {
     /// Makes completions ring the bell, unless something is to be done already.
     pub(super) fn may_sleep(&mut self) -> bool {
         self.uring.set_bell(true);
-        if !self.uring.has_work() && self.starved.is_empty() {
+        if self.starved.is_empty() && self.uring.is_at_rest() {
             return true;
         }
         self.uring.set_bell(false);

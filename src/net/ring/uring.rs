@@ -37,6 +37,10 @@ const BUFFER_GROUP: u16 = 0;
 /// is not is never freed.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Pieces of deferred work the kernel runs each time it is entered, at least, if there are so many; a request under way has one
+/// at most (IO_LOCAL_TW_DEFAULT_MAX of Linux 6.18; older ones run all).
+const DEFERRED_A_TURN: usize = 20;
+
 /// IORING_ENTER_GETEVENTS: run deferred work, too.
 const ENTER_GETEVENTS: u32 = 1;
 
@@ -269,16 +273,35 @@ impl Uring {
         self.submit(wait_for, ENTER_GETEVENTS)
     }
 
-    /// Is there anything to submit, to run or to reap?
-    pub(super) fn has_work(&mut self) -> bool {
-        let must_enter = self.must_enter();
-        must_enter || !self.ring.completion().is_empty()
+    /// Is there nothing to submit, to run or to reap? With the bell on, what comes later rings it.
+    pub(super) fn is_at_rest(&mut self) -> bool {
+        self.has_run_deferred() && !self.must_submit() && self.ring.completion().is_empty()
+    }
+
+    /// Runs what the kernel deferred to this thread before now, and tells whether all of that is done and completed nothing.
+    ///
+    /// The kernel's mark alone does not tell: it is set after the work was queued, so work that ran in between leaves it behind
+    /// until more work comes, which may be never. Entering as often as it takes to run all there can be does.
+    fn has_run_deferred(&mut self) -> bool {
+        for _ in 0..=self.in_flight / DEFERRED_A_TURN + 1 {
+            if !self.ring.submission().taskrun() {
+                return true;
+            }
+            if self.submit(0, ENTER_GETEVENTS).is_err() || !self.ring.completion().is_empty() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Is there anything to enter the kernel for?
     pub(super) fn must_enter(&mut self) -> bool {
+        self.must_submit() || self.ring.submission().taskrun()
+    }
+
+    fn must_submit(&mut self) -> bool {
         let submission = self.ring.submission();
-        !submission.is_empty() || submission.taskrun() || submission.cq_overflow() || !self.backlog.is_empty()
+        !submission.is_empty() || submission.cq_overflow() || !self.backlog.is_empty()
     }
 
     /// Whether a completion, or work deferred to this thread, rings the bell.
