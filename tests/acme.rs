@@ -4,8 +4,8 @@ mod common;
 #[path = "directories/site.rs"]
 mod site;
 
-use common::{PATIENCE, has_client, run};
-use site::{Daemon, Site, certificate, free_port};
+use common::{PATIENCE, has_client, port, run};
+use site::{Daemon, Site, certificate};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -35,7 +35,7 @@ impl Pebble {
         }
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (chain, key) = certificate(directory.path());
-        let [port, management, dns, dns_management] = std::array::from_fn(|_| free_port());
+        let [port, management, dns, dns_management] = std::array::from_fn(|_| port::reserve());
         let config = serde_json::json!({ "pebble": {
             "listenAddress": format!("127.0.0.1:{port}"),
             "managementListenAddress": format!("127.0.0.1:{management}"),
@@ -137,7 +137,7 @@ fn until_trusted(site: &Site, scheme: &str, name: &str, root: &Path) {
 /// Gives HTTPS a port that is known before the server runs.
 fn fix_https(site: &Site) -> u16 {
     let text = fs::read_to_string(site.config()).expect("init wrote it");
-    let port = free_port();
+    let port = port::reserve();
     let fixed = text.replace(
         "https = [\"127.0.0.1:0\"]",
         &format!("https = [\"127.0.0.1:{port}\"]"),
@@ -155,7 +155,7 @@ fn issued(site: &Site, name: &str) -> String {
 #[test]
 fn every_name_gets_its_certificate_by_tls_and_every_listener_has_it() {
     let mut site = Site::new("");
-    let Some(pebble) = Pebble::start(free_port(), fix_https(&site), 86_400) else {
+    let Some(pebble) = Pebble::start(port::reserve(), fix_https(&site), 86_400) else {
         return;
     };
     let root = pebble.root().expect("it runs");
@@ -182,10 +182,10 @@ fn every_name_gets_its_certificate_by_tls_and_every_listener_has_it() {
 
 #[test]
 fn a_certificate_is_renewed_before_its_end() {
-    let port = free_port();
+    let port = port::reserve();
     let mut site = Site::new("");
     // Renewed after six seconds or a little sooner.
-    let Some(pebble) = Pebble::start(port, free_port(), 9) else {
+    let Some(pebble) = Pebble::start(port, port::reserve(), 9) else {
         return;
     };
     let more = format!("challenge = \"http-01\"\nlisten = [\"127.0.0.1:{port}\"]");
@@ -225,7 +225,7 @@ fn an_issuer_is_told_whose_account_it_is() {
     // Of 32 octets.
     let key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
     let mut site = Site::new("");
-    let pebble = Pebble::start_with(free_port(), fix_https(&site), 86_400, Some(("kid-1", key)));
+    let pebble = Pebble::start_with(port::reserve(), fix_https(&site), 86_400, Some(("kid-1", key)));
     let Some(pebble) = pebble else { return };
     let root = pebble.root().expect("it runs");
     let file = site.directory.path().join("eab");
@@ -269,7 +269,7 @@ fn an_issuer_is_told_whose_account_it_is() {
 fn what_fails_is_told_and_the_server_goes_on_with_what_it_has() {
     let mut site = Site::new("");
     // The issuer looks where nobody listens.
-    let Some(pebble) = Pebble::start(free_port(), free_port(), 86_400) else {
+    let Some(pebble) = Pebble::start(port::reserve(), port::reserve(), 86_400) else {
         return;
     };
     site.configure(&pebble.sections(""));

@@ -7,6 +7,7 @@
 // Each test program compiles this file and uses a part of it.
 #![allow(dead_code)]
 
+pub mod port;
 pub mod scripts;
 pub mod talk;
 

@@ -4,9 +4,9 @@
 //! gives the mail to `nobody`, otherwise everything is the caller's.
 
 use crate::common::talk::Wire;
-use crate::common::{PASSWORD, PATIENCE, has_client, signal, wait};
+use crate::common::{PASSWORD, PATIENCE, has_client, port, signal, wait};
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -15,8 +15,6 @@ use std::time::{Duration, Instant};
 
 /// Debian's `nobody`, who owns the mail when the test runs as root.
 const NOBODY: u32 = 65_534;
-/// Somebody else may take the port between our look and Dovecot's; then another is tried.
-const STARTS_MAX: usize = 4;
 
 pub struct Dovecot {
     child: Child,
@@ -37,17 +35,9 @@ impl Dovecot {
             println!("SKIPPED: the list of differences is of Dovecot 2.3, this is {version}");
             return None;
         }
-        (0..STARTS_MAX)
-            .find_map(|_| Dovecot::try_start())
-            .or_else(|| panic!("Dovecot did not start"))
-    }
-
-    fn try_start() -> Option<Dovecot> {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = probe.local_addr().expect("it is bound").port();
+        let port = port::reserve();
         let configuration = write_configuration(directory.path(), port);
-        drop(probe);
         let child = Command::new("dovecot")
             .arg("-F")
             .arg("-c")
@@ -62,7 +52,8 @@ impl Dovecot {
             port,
             directory,
         };
-        dovecot.is_greeting().then_some(dovecot)
+        assert!(dovecot.is_greeting(), "Dovecot did not start");
+        Some(dovecot)
     }
 
     /// Whether it answers before it dies.

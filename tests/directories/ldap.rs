@@ -1,8 +1,8 @@
 //! LDAP, by OpenLDAP's slapd.
 
-use crate::common::{PATIENCE, has_client, run, succeed};
+use crate::common::{PATIENCE, has_client, port, run, succeed};
 use crate::looking_after::{Person, assert_kept_here};
-use crate::site::{Daemon, Site, certificate, free_port};
+use crate::site::{Daemon, Site, certificate};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -91,7 +91,7 @@ impl Slapd {
         }
         let mut slapd = Slapd {
             directory: tempfile::tempdir().expect("a temporary directory"),
-            port: free_port(),
+            port: port::reserve(),
             server: None,
         };
         let root = slapd.directory.path().to_owned();

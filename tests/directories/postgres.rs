@@ -1,8 +1,8 @@
 //! PostgreSQL, the real one.
 
-use crate::common::{PATIENCE, run, succeed};
+use crate::common::{PATIENCE, port, run, succeed};
 use crate::looking_after::{Person, assert_kept_here};
-use crate::site::{Daemon, Site, as_user, certificate, free_port, is_root};
+use crate::site::{Daemon, Site, as_user, certificate, is_root};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -402,7 +402,7 @@ fn through_a_network_it_is_tls_with_a_certificate_that_is_verified() {
         );
     }
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("it is ours");
-    let port = free_port();
+    let port = port::reserve();
     let only_tls = "hostssl all all 127.0.0.1/32 scram-sha-256\nlocal all all trust\n";
     fs::write(root.join("data/pg_hba.conf"), only_tls).expect("it is there");
     let setting = |name: &str, value: &Path| format!("{name}={}", value.display());

@@ -189,12 +189,6 @@ pub fn as_user(user: &str, program: &Path) -> Command {
     command
 }
 
-/// A port that nobody has just now.
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    listener.local_addr().expect("it is bound").port()
-}
-
 /// A certificate for `localhost` and 127.0.0.1 that signs itself, and its key, as PEM files.
 pub fn certificate(directory: &Path) -> (PathBuf, PathBuf) {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
