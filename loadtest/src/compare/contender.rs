@@ -62,12 +62,18 @@ const RINGPOST: Contender = Contender {
 };
 
 /// All there are, in the order of their turns.
-pub const ALL: [Contender; 12] = [
+pub const ALL: [Contender; 13] = [
     RINGPOST,
     Contender {
         name: "ringpost-lmtp",
         title: "Ringpost, LMTP",
         is_lmtp: true,
+        ..RINGPOST
+    },
+    Contender {
+        name: "ringpost-tcp",
+        title: "Ringpost --network tcp",
+        start: Start::Demo(&["--network=tcp"]),
         ..RINGPOST
     },
     Contender {

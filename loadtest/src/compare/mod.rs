@@ -48,7 +48,7 @@ pub struct Options {
     /// dovecot, exim, opensmtpd, cyrus, haraka (`npm install -g --prefix DIR/usr Haraka`). What is installed needs none
     #[arg(long, value_name = "NAME=DIR")]
     root: Vec<Root>,
-    /// Only these contenders, parted by commas (default: all that can be had): ringpost, ringpost-lmtp, ringpost-discard,
+    /// Only these contenders, parted by commas (default: all that can be had): ringpost, ringpost-lmtp, ringpost-tcp, ringpost-discard,
     /// smtp-sink, haraka, postfix, postfix-mdbox, dovecot, dovecot-mdbox, exim, opensmtpd, cyrus
     #[arg(long, value_delimiter = ',')]
     contender: Vec<String>,
