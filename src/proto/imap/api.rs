@@ -6,7 +6,7 @@
 
 use super::encode::code::Code;
 use super::types::{Append, AppendMessage, Command};
-use crate::model::{Uid, UidValidity};
+use crate::model::{ModSeq, Uid, UidValidity};
 use crate::proto::sasl::scram::Verifier;
 use crate::proto::sasl::{Mechanisms, Request, TokenRefusal};
 use std::borrow::Cow;
@@ -132,6 +132,8 @@ pub struct Appended<R> {
     pub uids: Vec<Uid>,
     /// The session has told them already (RFC 8508 §3.2): the tagged OK does not.
     pub were_told: bool,
+    /// How far the client is now that a message was replaced, if it must be told (RFC 7162 §3.2.9).
+    pub highest_mod_seq: Option<ModSeq>,
 }
 
 /// Why a login is refused; the text is the same for every cause the peer must not tell apart.
@@ -147,7 +149,7 @@ pub enum LoginRefusal {
     PrivacyRequired,
 }
 
-/// A NO, with its reason.
+/// A NO (or BAD), with its reason.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     /// Response code.
@@ -162,6 +164,15 @@ impl Refusal {
         Self {
             code: Some(code),
             text: text.into(),
+        }
+    }
+
+    /// NO, but for a message number where there are none any more (RFC 9586 §3).
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match self.code {
+            Some(Code::UidRequired) => Status::Bad,
+            _ => Status::No,
         }
     }
 }

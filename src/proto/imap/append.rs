@@ -179,7 +179,7 @@ impl Core {
         bytes: u64,
         out: &mut Actions<Question>,
     ) {
-        self.push_tagged(tag, Status::No, refusal.code.as_ref(), &refusal.text, out);
+        self.push_tagged(tag, refusal.status(), refusal.code.as_ref(), &refusal.text, out);
         if announced.is_synchronising {
             self.framer.finish();
         } else {
@@ -269,23 +269,26 @@ impl Core {
     }
 
     pub(super) fn appended<R>(&mut self, tag: &Tag, appended: &Appended<R>, out: &mut Actions<Question>) {
-        let code = Code::AppendUid {
-            uid_validity: appended.uid_validity,
-            uids: appended.uids.clone(),
+        let code = if appended.were_told {
+            appended.highest_mod_seq.map(Code::HighestModSeq)
+        } else {
+            Some(Code::AppendUid {
+                uid_validity: appended.uid_validity,
+                uids: appended.uids.clone(),
+            })
         };
-        let code = Some(&code).filter(|_| !appended.were_told);
         let text = if appended.were_told {
             "REPLACE completed"
         } else {
             "APPEND completed"
         };
         self.errors = 0;
-        self.push_tagged(tag, Status::Ok, code, text, out);
+        self.push_tagged(tag, Status::Ok, code.as_ref(), text, out);
         self.command_ended(out);
     }
 
     pub(super) fn append_failed(&mut self, tag: &Tag, refusal: &Refusal, out: &mut Actions<Question>) {
-        self.push_tagged(tag, Status::No, refusal.code.as_ref(), &refusal.text, out);
+        self.push_tagged(tag, refusal.status(), refusal.code.as_ref(), &refusal.text, out);
         self.command_ended(out);
     }
 

@@ -265,6 +265,8 @@ fn is_allowed(body: &CommandBody, state: State) -> bool {
         | CommandBody::Store(_)
         | CommandBody::Copy { .. }
         | CommandBody::Move { .. } => state == State::Selected,
+        // RFC 8508 §3.5
+        CommandBody::Append(append) if append.replaces.is_some() => state == State::Selected,
         _ => matches!(state, State::Authenticated | State::Selected),
     }
 }

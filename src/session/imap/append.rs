@@ -182,7 +182,7 @@ impl<S: Services> Session<S> {
             Some(_) => Occasion::Asked,
             None => Occasion::Command,
         };
-        let answer = match self.commit_upload(*upload).await {
+        let mut answer = match self.commit_upload(*upload).await {
             Ok(appended) => {
                 if appended.were_told {
                     let code = Code::AppendUid {
@@ -198,6 +198,11 @@ impl<S: Services> Session<S> {
         };
         // If the selected mailbox is gone, the end of the next command says so.
         self.tell_changes(link, occasion).await?;
+        if let (Answer::Appended(appended), Some(selected)) = (&mut answer, &self.selected) {
+            // RFC 8508 §4.5: as after UID EXPUNGE.
+            let is_asked = appended.were_told && self.is_qresync;
+            appended.highest_mod_seq = is_asked.then(|| selected.view.highest_mod_seq());
+        }
         Ok(answer)
     }
 
@@ -228,6 +233,7 @@ impl<S: Services> Session<S> {
                     uid_validity,
                     uids,
                     were_told: replaced.is_some(),
+                    highest_mod_seq: None,
                 })
             }
             Ok(_) => Err(Refusal::new(Code::ServerBug, "The store answered something else")),

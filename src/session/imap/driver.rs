@@ -291,6 +291,16 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             Question::Command(command) if command.body == CommandBody::Compress => {
                 return self.compress().await;
             }
+            Question::Command(command)
+                if command.body == CommandBody::Unauthenticate && self.link.inflater.is_some() =>
+            {
+                // Where the client's own compression ends inside of what it sent cannot be told: BYE in the place of
+                // the answer, behind which nothing may be compressed any more (RFC 8437 §3, §4).
+                self.session = None;
+                let text = "UNAUTHENTICATE ends compression with the connection";
+                push_bye_line(None, text, self.link.out());
+                return Ok(Next::Close);
+            }
             question => self.answer_in_session(question).await?,
         };
         self.imap.handle(Event::Answer(answer), &mut self.link.actions);
@@ -330,11 +340,6 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             Question::Command(command) if command.body == CommandBody::Unauthenticate => {
                 // RFC 8437 §3: everything of the login is forgotten, nothing is expunged.
                 self.session = None;
-                if link.inflater.is_some() {
-                    // Where the client's own compression ends inside of what it sent cannot be told (RFC 8437 §3, §4).
-                    let closed = Completion::ok("UNAUTHENTICATE ends compression with the connection");
-                    return Ok(Answer::Done(closed.with_transition(Transition::Closed)));
-                }
                 let done = Completion::ok("UNAUTHENTICATE completed");
                 Answer::Done(done.with_transition(Transition::Unauthenticated))
             }

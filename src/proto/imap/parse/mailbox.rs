@@ -40,15 +40,25 @@ pub(super) fn command(verb: &[u8], cursor: &mut Cursor<'_>) -> Option<Parsed<Com
         b"LIST" => list(cursor),
         b"LSUB" => lsub(cursor),
         b"STATUS" => status(cursor),
-        // With its literal APPEND is read by `append_head`; here it has none. So is REPLACE.
-        b"APPEND" => match append_arguments(cursor) {
-            // RFC 4469: of URLs alone.
-            Ok(append) if append.last().is_whole() => Ok(CommandBody::Append(append)),
-            Ok(_) => Err(Fault::Expected("a literal at the end of the line")),
-            Err(fault) => Err(fault),
-        },
+        b"APPEND" => without_literal(cursor, None),
         _ => return None,
     })
+}
+
+/// With its literal APPEND is read by [`append_head`]; here it has none, and is of URLs alone (RFC 4469).
+fn without_literal(cursor: &mut Cursor<'_>, replaces: Option<Replaced>) -> Parsed<CommandBody> {
+    let append = append_arguments(cursor)?;
+    if append.last().is_whole() {
+        Ok(CommandBody::Append(Append { replaces, ..append }))
+    } else {
+        Err(Fault::Expected("a literal at the end of the line"))
+    }
+}
+
+/// The same of REPLACE (RFC 8508 §4.2).
+pub(super) fn replace_without_literal(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBody> {
+    let replaces = Some(replaced(cursor, by_uid)?);
+    without_literal(cursor, replaces)
 }
 
 /// SP mailbox.

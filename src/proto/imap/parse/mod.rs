@@ -171,6 +171,7 @@ fn message_command(verb: &[u8], by_uid: bool, cursor: &mut Cursor<'_>) -> Option
         b"ESEARCH" if !by_uid => multi_search::multi_search(cursor),
         b"CANCELUPDATE" if !by_uid => multi_search::cancel_update(cursor),
         b"EXPUNGE" if by_uid => sets::uid_expunge(cursor),
+        b"REPLACE" => mailbox::replace_without_literal(cursor, by_uid),
         _ => return None,
     })
 }

@@ -238,6 +238,7 @@ impl Table {
                 let uids = before + 1..=self.committed.len() as u32;
                 Answer::Appended(Appended {
                     were_told: false,
+                    highest_mod_seq: None,
                     receipt: TestReceipt,
                     uid_validity: UidValidity(7),
                     uids: uids.filter_map(Uid::new).collect(),
