@@ -628,6 +628,8 @@ pub struct Search {
     pub sort: SmallVec<[SortCriterion; 4]>,
     /// RFC 4731; `None`: the old untagged SEARCH response is wanted.
     pub return_options: Option<ReturnOptions>,
+    /// What messages that come and match are sent with, if UPDATE names it (RFC 5465 §7); nothing that sets `\Seen`.
+    pub fetched: Vec<FetchItem>,
     /// As named; `None`: US-ASCII/UTF-8.
     pub charset: Option<String>,
     /// All must match.
@@ -652,8 +654,8 @@ pub struct ReturnOptions {
     pub partial: Option<PartialRange>,
 }
 
-/// A part of a result: the `first`th to the `last`th, counted from its end if `is_from_end` (RFC 9394 §3.1). The parser
-/// puts the two in order, in which they are repeated in the response.
+/// A part of a result: the `first`th to the `last`th, in either order, counted from its end if `is_from_end` (RFC 9394
+/// §3.1). The response repeats the two as they were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartialRange {
     pub first: std::num::NonZeroU32,
@@ -665,8 +667,8 @@ impl PartialRange {
     /// Which of `count` results are meant.
     #[must_use]
     pub fn of(self, count: usize) -> std::ops::Range<usize> {
-        let least = self.first.get() as usize - 1;
-        let most = (self.last.get() as usize).min(count);
+        let least = self.first.min(self.last).get() as usize - 1;
+        let most = (self.first.max(self.last).get() as usize).min(count);
         let range = least.min(most)..most;
         if self.is_from_end {
             count - range.end..count - range.start

@@ -15,11 +15,10 @@ use crate::model::{Flags, MailboxId, SeqNum, Uid};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::encode::mailbox::{push_count_line, push_flags_line};
 use crate::proto::imap::encode::{message, push_number, push_number_set};
-use crate::proto::imap::types::{Fetch, SequenceNumber, SequenceRange, SequenceSet};
+use crate::proto::imap::types::{Fetch, FetchItem, SequenceSet};
 use crate::proto::imap::{Code, Status};
 use crate::session::pipe::Pipe;
 use crate::store::{MailboxState, MessageRow};
-use smallvec::SmallVec;
 
 /// Messages whose flags are written in one look at the store: about a send buffer full.
 const FLAGS_SLICE: usize = 1_024;
@@ -124,48 +123,53 @@ impl<S: Services> Session<S> {
         };
         self.remove_gone_from_contexts(&changes, link.out());
         self.write_changes(link, mailbox, &changes, recent).await?;
-        self.update_contexts(link, &touched).await?;
-        if changes.exists.is_some() && !self.fetched_of_new().is_empty() {
-            self.send_new(link, before - changes.expunged.len(), &own_new)
-                .await?;
+        let arrived = match changes.exists {
+            Some(_) => self.arrived(before - changes.expunged.len(), &own_new),
+            None => Vec::new(),
+        };
+        self.update_contexts(link, &touched, &arrived).await?;
+        let items = self.fetched_of_new().to_vec();
+        if !items.is_empty() {
+            let sent = self.send_items(link, &arrived, items).await;
+            sent.or_else(|stop| match stop {
+                // What cannot be read now is told of by whoever asks for it.
+                Stop::Ended(_) => Ok(()),
+                Stop::Lost(lost) => Err(lost),
+            })?;
         }
         self.correct_mod_seq(link.out());
         Ok(Standing::Selected)
     }
 
-    /// Sends the messages from index `from` on with the items that NOTIFY named (RFC 5465 §5.2).
-    async fn send_new<P: Pipe>(&mut self, link: &mut Link<P>, from: usize, own: &[Uid]) -> Result<(), Lost> {
-        let Some(selected) = &self.selected else {
-            return Ok(());
+    /// The messages from index `from` on that others brought, if anybody asks for them.
+    fn arrived(&self, from: usize, own: &[Uid]) -> Vec<Uid> {
+        let is_asked = !self.fetched_of_new().is_empty() || self.fetches_for_contexts();
+        let Some(selected) = self.selected.as_ref().filter(|_| is_asked) else {
+            return Vec::new();
         };
-        let new = selected.view.uids()[from..]
-            .iter()
-            .filter(|uid| !own.contains(uid));
-        let ranges: SmallVec<[SequenceRange; 4]> = new
-            .map(|uid| {
-                let number = SequenceNumber::Number(uid.0);
-                SequenceRange {
-                    first: number,
-                    last: number,
-                }
-            })
-            .collect();
-        if ranges.is_empty() {
+        let new = selected.view.uids()[from..].iter().copied();
+        new.filter(|uid| !own.contains(uid)).collect()
+    }
+
+    /// Sends new messages with the items that NOTIFY or a search's UPDATE named (RFC 5465 §5.2, §7).
+    pub(super) async fn send_items<P: Pipe>(
+        &mut self,
+        link: &mut Link<P>,
+        uids: &[Uid],
+        items: Vec<FetchItem>,
+    ) -> Result<(), Stop> {
+        if uids.is_empty() {
             return Ok(());
         }
         let fetch = Fetch {
-            set: SequenceSet::Ranges(ranges),
+            set: SequenceSet::of(uids.iter().copied()),
             by_uid: true,
-            items: self.fetched_of_new().iter().cloned().collect(),
+            items: items.into(),
             changed_since: None,
             vanished: false,
             partial: None,
         };
-        match self.fetch(link, fetch).await {
-            // What cannot be read now is told of by whoever asks for it.
-            Ok(_) | Err(Stop::Ended(_)) => Ok(()),
-            Err(Stop::Lost(lost)) => Err(lost),
-        }
+        self.fetch(link, fetch).await.map(|_| ())
     }
 
     async fn write_changes<P: Pipe>(

@@ -13,7 +13,7 @@
 
 use super::Services;
 use super::link::{Link, Lost};
-use super::search::stop_of;
+use super::search::{Searched, stop_of};
 use super::state::{Answered, Session, Stop};
 use crate::mailbox::fuzzy::{self, Reading, Scores};
 use crate::mailbox::searching::{Found, Run};
@@ -142,11 +142,10 @@ impl<S: Services> Session<S> {
         &mut self,
         tag: &Tag,
         search: Search,
-        found: &Found,
-        done: &Completion,
+        Searched { found, is_part, .. }: &Searched,
         out: &mut Vec<u8>,
     ) -> Result<(), Stop> {
-        if matches!(done.code, Some(Code::MessageLimit { .. })) {
+        if *is_part {
             push_no_update(tag, "Only a part was searched", out);
             return Ok(());
         }
@@ -198,11 +197,19 @@ impl<S: Services> Session<S> {
         }
     }
 
-    /// After the changes were told: what matches now and did not, or does not any more.
+    /// True while some result's new members are to be sent with items.
+    pub fn fetches_for_contexts(&self) -> bool {
+        let contexts = self.selected.as_ref().map(|selected| &selected.contexts);
+        contexts.is_some_and(|contexts| contexts.iter().any(|context| !context.search.fetched.is_empty()))
+    }
+
+    /// After the changes were told: what matches now and did not, or does not any more. `arrived`: messages that others
+    /// brought, ascending; of what is among them and matches the items are sent that UPDATE named (RFC 5465 §7).
     pub async fn update_contexts<P: Pipe>(
         &mut self,
         link: &mut Link<P>,
         touched: &Touched,
+        arrived: &[Uid],
     ) -> Result<(), Lost> {
         let Some(selected) = &mut self.selected else {
             return Ok(());
@@ -213,7 +220,7 @@ impl<S: Services> Session<S> {
         let contexts = std::mem::take(&mut selected.contexts);
         let mut kept = Vec::with_capacity(contexts.len());
         for mut context in contexts {
-            match self.update_context(link, &mut context, touched).await {
+            match self.update_context(link, &mut context, touched, arrived).await {
                 Ok(()) => kept.push(context),
                 Err(Stop::Ended(_)) => {
                     push_no_update(&context.tag, "The result cannot be kept up to date", link.out());
@@ -228,15 +235,32 @@ impl<S: Services> Session<S> {
     }
 
     async fn update_context<P: Pipe>(
-        &self,
+        &mut self,
         link: &mut Link<P>,
         context: &mut SearchContext,
         touched: &Touched,
+        arrived: &[Uid],
     ) -> Result<(), Stop> {
+        let (left, new) = self.difference(context, touched).await?;
+        let is_new = |uid: &Uid| new.binary_search(uid).is_ok();
+        if !context.search.fetched.is_empty() {
+            let arrived: Vec<Uid> = arrived.iter().copied().filter(is_new).collect();
+            self.send_items(link, &arrived, context.search.fetched.clone())
+                .await?;
+        }
+        self.tell_context(link, context, &left, &new).await
+    }
+
+    /// What of the messages looked at is a member and matches no more, and what matches and is none. Ascending.
+    async fn difference(
+        &self,
+        context: &SearchContext,
+        touched: &Touched,
+    ) -> Result<(Vec<Uid>, Vec<Uid>), Stop> {
         let view = &self.selected()?.view;
         let uids = view.uids();
         let indexes: Vec<usize> = match touched {
-            Touched::Nothing => return Ok(()),
+            Touched::Nothing => Vec::new(),
             Touched::These(touched) => touched.iter().filter_map(|uid| view.index_of(*uid)).collect(),
             Touched::Anything => (0..view.len()).collect(),
         };
@@ -246,28 +270,35 @@ impl<S: Services> Session<S> {
         let has = |set: &[Uid], uid: Uid| set.binary_search(&uid).is_ok();
         let looked_at = || indexes.iter().map(|index| uids[*index]);
         let left = looked_at().filter(|uid| has(&members, *uid) && !has(&matching, *uid));
-        let left: Vec<Uid> = left.collect();
-        let new: Vec<Uid> = matching
-            .iter()
-            .copied()
-            .filter(|uid| !has(&members, *uid))
-            .collect();
+        let new = matching.iter().copied().filter(|uid| !has(&members, *uid));
+        Ok((left.collect(), new.collect()))
+    }
+
+    async fn tell_context<P: Pipe>(
+        &self,
+        link: &mut Link<P>,
+        context: &mut SearchContext,
+        left: &[Uid],
+        new: &[Uid],
+    ) -> Result<(), Stop> {
+        let view = &self.selected()?.view;
         let by_uid = context.search.by_uid;
         let called = |uid: Uid| match view.index_of(uid) {
             Some(index) if !by_uid => SeqNum::from_index(index).value(),
             _ => uid.value(),
         };
-        context.remove(&left, called, link.out());
+        context.remove(left, called, link.out());
         if !new.is_empty() {
-            let members = self.with_new(context, &new).await?;
+            let members = self.with_new(context, new).await?;
             // Sorting leaves out what is expunged meanwhile, before the session may be told of that.
             let mut sorted = members.clone();
             sorted.sort_unstable();
-            let dropped = context.members.iter().copied().filter(|uid| !has(&sorted, *uid));
+            let is_dropped = |uid: &Uid| sorted.binary_search(uid).is_err();
+            let dropped = context.members.iter().copied().filter(is_dropped);
             let mut dropped: Vec<Uid> = dropped.collect();
             dropped.sort_unstable();
             context.remove(&dropped, called, link.out());
-            context.add(members, &new, called, link.out());
+            context.add(members, new, called, link.out());
         }
         link.part_done(&*self.services).await?;
         Ok(())

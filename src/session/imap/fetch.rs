@@ -23,7 +23,7 @@ use crate::mailbox::view::{View, row_of};
 use crate::model::{Flags, ModSeq, Uid};
 use crate::proto::imap::encode::{message, push_number};
 use crate::proto::imap::types::{Fetch, FetchItem, InternalDate, StoreOperation};
-use crate::proto::imap::{Code, Completion, Status};
+use crate::proto::imap::{Code, Completion};
 use crate::proto::message::structure::Structure;
 use crate::session::pipe::Pipe;
 use crate::store::{Change, MailboxState, MessageRow, Outcome};
@@ -122,6 +122,12 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// Notes whether a message that the command names is there.
+    pub fn note(&mut self, row: Option<&MessageRow>) {
+        self.has_gone |= row.is_none();
+        self.has_present |= row.is_some();
+    }
+
     pub fn read(&mut self, error: ReadError) {
         if let Stop::Ended(completion) = Stop::from(error) {
             self.failure.get_or_insert(completion);
@@ -164,11 +170,12 @@ impl<S: Services> Session<S> {
         if let (true, Some(since)) = (fetch.vanished, fetch.changed_since) {
             self.fetch_vanished(link, &fetch.set, since).await?;
         }
+        let mut trouble = Trouble::default();
         let mut reached = None;
         if fetch.partial.is_some() || self.may_exceed_limit(&ranges) {
-            (ranges, reached) = self.part_of(link, &ranges, fetch.partial, &plan).await?;
+            let part = self.part_of(link, &ranges, fetch.partial, &plan, &mut trouble);
+            (ranges, reached) = part.await?;
         }
-        let mut trouble = Trouble::default();
         for range in ranges {
             if plan.of_content.is_empty() {
                 self.fetch_rows(link, &plan, range, &mut trouble).await?;
@@ -177,10 +184,7 @@ impl<S: Services> Session<S> {
             }
         }
         let done = trouble.completion(fetch.by_uid);
-        Ok(match done.status {
-            Status::Ok => message_limit::ended(done, reached),
-            Status::No | Status::Bad => done,
-        })
+        Ok(message_limit::ended(done, reached, link.out()))
     }
 
     async fn fetch_rows<P: Pipe>(

@@ -86,18 +86,20 @@ impl<S: Services> Session<S> {
                 self.answer_mod_seqs(link, &changed).await?;
             }
         }
-        Ok(if !numbers.is_empty() {
+        if !numbers.is_empty() {
             let code = Code::Modified(numbers);
-            Completion::ok("Some messages were changed meanwhile").with_code(code)
-        } else if reached.is_some() {
-            message_limit::ended(Completion::ok("STORE completed in part"), reached)
-        } else if targets.has_gone && !store.by_uid {
+            return Ok(Completion::ok("Some messages were changed meanwhile").with_code(code));
+        }
+        let done = if targets.has_gone && !store.by_uid {
             // imaptest tells this from a failure by the words "have been deleted", wherever they stand.
             let gone = "The messages have been deleted by somebody else";
             expunge_issued("STORE completed", gone, store.silent || !targets.uids.is_empty())
+        } else if reached.is_some() {
+            Completion::ok("STORE completed in part")
         } else {
             Completion::ok("STORE completed")
-        })
+        };
+        Ok(message_limit::ended(done, reached, link.out()))
     }
 
     fn store_targets(&self, store: &Store) -> Result<Targets, Stop> {

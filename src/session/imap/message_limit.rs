@@ -11,7 +11,8 @@
 use super::Services;
 use super::state::{Session, no};
 use crate::model::Uid;
-use crate::proto::imap::{Code, Completion};
+use crate::proto::imap::encode::code::push_status_line;
+use crate::proto::imap::{Code, Completion, Status};
 use smallvec::SmallVec;
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -39,12 +40,16 @@ impl Reached {
     }
 }
 
-/// The end of a command that got so far.
-pub fn ended(done: Completion, reached: Option<Reached>) -> Completion {
-    match reached {
-        Some(reached) => done.with_code(reached.code()),
-        None => done,
+/// The end of a command that got so far. It says one thing only: beside EXPUNGEISSUED, or a failure, the limit is told
+/// before it (RFC 9738 §3.1).
+pub fn ended(done: Completion, reached: Option<Reached>, out: &mut Vec<u8>) -> Completion {
+    let Some(reached) = reached else { return done };
+    if done.code.is_none() {
+        return done.with_code(reached.code());
     }
+    let code = reached.code();
+    push_status_line(b"*", Status::No, Some(&code), "Done for the last messages only", out);
+    done
 }
 
 impl<S: Services> Session<S> {

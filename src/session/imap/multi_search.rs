@@ -30,6 +30,10 @@ impl<S: Services> Session<S> {
             return Ok(Completion::bad("No mailbox is selected"));
         }
         if search.return_options.is_some_and(|options| options.update) {
+            // RFC 7377 §2.2: it would be of the selected mailbox.
+            if self.selected.is_none() {
+                return Ok(Completion::bad("No mailbox is selected"));
+            }
             push_no_update(tag, "The results of ESEARCH are not updated", link.out());
         }
         if search.keys.iter().any(SearchKey::names_mod_seq) {
@@ -99,7 +103,7 @@ impl<S: Services> Session<S> {
             self.selected = before;
         }
         match searched {
-            Ok((done, _)) => Ok(done),
+            Ok(searched) => Ok(searched.done),
             Err(Stop::Ended(ended)) => Ok(ended),
             Err(lost) => Err(lost),
         }

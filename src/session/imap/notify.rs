@@ -383,7 +383,7 @@ impl<S: Services> Session<S> {
 
     /// Notes that this session put messages into a mailbox, the selected one perhaps.
     pub fn note_own_arrivals(&mut self, mailbox: MailboxId, uids: &[Uid]) {
-        if !self.fetched_of_new().is_empty()
+        if (!self.fetched_of_new().is_empty() || self.fetches_for_contexts())
             && let Some(selected) = &mut self.selected
             && selected.view.mailbox() == mailbox
         {

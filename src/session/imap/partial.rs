@@ -1,11 +1,11 @@
 //! FETCH's modifier PARTIAL (RFC 9394 §3.3), and its limit (RFC 9738): which messages of the set are meant.
 //!
-//! Counted are the messages that are there and that CHANGEDSINCE lets through (§3.4); what others have expunged counts
-//! for nothing, as in SEARCH.
+//! PARTIAL counts the messages of the set that are there, and CHANGEDSINCE then lets some of those through (§3.4); the
+//! limit counts what is let through. What others have expunged counts for nothing, as in SEARCH.
 //! Not here: SEARCH RETURN (PARTIAL …) (`search`).
 
 use super::Services;
-use super::fetch::{Plan, is_wanted, slices};
+use super::fetch::{Plan, Trouble, is_wanted, slices};
 use super::link::Link;
 use super::message_limit::Reached;
 use super::state::{Session, Stop};
@@ -29,6 +29,7 @@ impl<S: Services> Session<S> {
         ranges: &Ranges,
         partial: Option<PartialRange>,
         plan: &Plan,
+        trouble: &mut Trouble,
     ) -> Result<(Ranges, Option<Reached>), Stop> {
         let mut counted = Vec::new();
         for slice in ranges.iter().flat_map(|range| slices(range.clone(), ROWS_SLICE)) {
@@ -36,7 +37,8 @@ impl<S: Services> Session<S> {
                 let uids = selected.view.uids();
                 counted.extend(slice.filter(|index| {
                     let row = row_of(&state.rows, uids[*index]);
-                    row.is_some_and(|row| is_wanted(plan, row))
+                    trouble.note(row);
+                    row.is_some_and(|row| partial.is_some() || is_wanted(plan, row))
                 }));
             })?;
             link.part_done(&*self.services).await?;

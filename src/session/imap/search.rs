@@ -36,11 +36,11 @@ const PROGRESS_TIME: Duration = Duration::from_secs(10);
 impl<S: Services> Session<S> {
     pub async fn search<P: Pipe>(&mut self, link: &mut Link<P>, tag: &Tag, search: Search) -> Answered {
         let updates = self.may_update(tag, &search, link.out())?;
-        let (done, found) = self.search_selected(link, tag, &search, None).await?;
+        let searched = self.search_selected(link, tag, &search, None).await?;
         if updates {
-            self.keep_context(tag, search, &found, &done, link.out())?;
+            self.keep_context(tag, search, &searched, link.out())?;
         }
-        Ok(done)
+        Ok(searched.done)
     }
 
     /// Searches the selected mailbox and answers, with its name if it is given.
@@ -50,15 +50,25 @@ impl<S: Services> Session<S> {
         tag: &Tag,
         search: &Search,
         mailbox: Option<(&MailboxName, UidValidity)>,
-    ) -> Result<(Completion, Found), Stop> {
-        check_relevancy(search)?;
-        let saves = search.return_options.is_some_and(|options| options.save);
-        let matching = self.matching(link, tag, search, Reading::Stems).await;
+    ) -> Result<Searched, Stop> {
+        let searched = self.search_and_answer(link, tag, search, mailbox).await;
         // RFC 5182 §2.1: NO empties the saved result, BAD leaves it.
-        if saves && matches!(&matching, Err(Stop::Ended(c)) if c.status == Status::No) {
+        let saves = search.return_options.is_some_and(|options| options.save);
+        if saves && matches!(&searched, Err(Stop::Ended(c)) if c.status == Status::No) {
             self.selected_mut()?.saved.clear();
         }
-        let (mut found, has_mod_seq) = matching?;
+        searched
+    }
+
+    async fn search_and_answer<P: Pipe>(
+        &mut self,
+        link: &mut Link<P>,
+        tag: &Tag,
+        search: &Search,
+        mailbox: Option<(&MailboxName, UidValidity)>,
+    ) -> Result<Searched, Stop> {
+        check_relevancy(search)?;
+        let (mut found, has_mod_seq) = self.matching(link, tag, search, Reading::Stems).await?;
         let scores = if wants_relevancy(search) {
             self.scores(link, tag, search, &found).await?
         } else {
@@ -100,16 +110,17 @@ impl<S: Services> Session<S> {
             }
         }
         let done = Completion::ok("SEARCH completed");
-        if reached.is_some() {
-            return Ok((message_limit::ended(done, reached), found));
-        }
         // RFC 9051 §7.1. A UID SEARCH is followed by the EXPUNGE responses themselves.
         let done = if found.has_gone && !search.by_uid {
             done.with_code(Code::ExpungeIssued)
         } else {
             done
         };
-        Ok((done, found))
+        Ok(Searched {
+            done: message_limit::ended(done, reached, link.out()),
+            found,
+            is_part: reached.is_some(),
+        })
     }
 
     /// What matches, and whether MODSEQ is among the keys.
@@ -316,6 +327,14 @@ impl<S: Services> Session<S> {
     }
 }
 
+/// What became of a search.
+pub(super) struct Searched {
+    pub done: Completion,
+    pub found: Found,
+    /// The rest is beyond the limit (RFC 9738).
+    pub is_part: bool,
+}
+
 /// What an ESEARCH response is made from.
 struct Answer<'a> {
     tag: &'a Tag,
@@ -383,14 +402,18 @@ fn has_ends_only(options: ReturnOptions) -> bool {
 }
 
 /// RFC 5182 §2.4: with MIN or MAX and neither ALL nor COUNT only these are saved; of PARTIAL what it shows (`shown`), and
-/// these with it (RFC 9394 §3.2).
+/// these with it, but everything beside COUNT (RFC 9394 §3.2).
 fn saved(uids: &[Uid], indexes: &[usize], shown: &[usize], options: ReturnOptions) -> Vec<Uid> {
     let (mut first, mut last) = (None, None);
     if has_ends_only(options) {
         first = indexes.first().filter(|_| options.min);
         last = indexes.last().filter(|_| options.max);
     }
-    let shown = if is_of_ends(options) { &[] } else { shown };
+    let shown = match options.count {
+        true => indexes,
+        false if is_of_ends(options) => &[],
+        false => shown,
+    };
     let kept = shown.iter().chain(first).chain(last);
     let mut saved: Vec<Uid> = kept.map(|index| uids[*index]).collect();
     // Of a SORT they are in another order.

@@ -74,11 +74,11 @@ impl<S: Services> Session<S> {
                 }
             }
         }
-        Ok(message_limit::ended(Completion::ok("MOVE completed"), reached))
+        Ok(message_limit::ended(Completion::ok("MOVE completed"), reached, link.out()))
     }
 
     /// The end of the command writes the EXPUNGE responses.
-    pub async fn expunge(&mut self, set: Option<SequenceSet>) -> Answered {
+    pub async fn expunge(&mut self, set: Option<SequenceSet>, out: &mut Vec<u8>) -> Answered {
         let mailbox = self.writable()?;
         let mut reached = None;
         let uids = match set {
@@ -104,7 +104,7 @@ impl<S: Services> Session<S> {
                 return Ok(self.with_highest_mod_seq(Completion::ok("EXPUNGE completed")));
             }
         }
-        Ok(message_limit::ended(Completion::ok("EXPUNGE completed"), reached))
+        Ok(message_limit::ended(Completion::ok("EXPUNGE completed"), reached, out))
     }
 
     fn deleted_among(&self, set: &SequenceSet) -> Result<Vec<Uid>, Stop> {

@@ -114,7 +114,7 @@ fn event(cursor: &mut Cursor<'_>, events: &mut Events) -> Parsed<()> {
 }
 
 /// A notification marks nothing as read: sections are looked at with PEEK (RFC 5465 §5.2 advises clients to ask so).
-fn peeking<I>(items: I) -> Parsed<Vec<FetchItem>>
+pub(super) fn peeking<I>(items: I) -> Parsed<Vec<FetchItem>>
 where
     I: IntoIterator<Item = FetchItem>,
 {

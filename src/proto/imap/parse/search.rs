@@ -6,11 +6,11 @@
 //! §3.1.5, 8474 §4.3, 8514, 9738 (UIDAFTER, UIDBEFORE).
 
 use super::cursor::{Cursor, Parsed};
-use super::{DEPTH_MAX, Fault, mailbox, sets};
+use super::{DEPTH_MAX, Fault, fetch, mailbox, notify, sets};
 use crate::model::{Flags, ModSeq};
 use crate::proto::imap::dates;
 use crate::proto::imap::types::{
-    CommandBody, PartialRange, ReturnOptions, Search, SearchKey, SortCriterion, SortKey, ThreadAlgorithm,
+    CommandBody, FetchItem, PartialRange, ReturnOptions, Search, SearchKey, SortCriterion, SortKey, ThreadAlgorithm,
 };
 use smallvec::SmallVec;
 
@@ -22,7 +22,7 @@ const SORT_CRITERIA_MAX: usize = 32;
 
 pub(super) fn sort(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBody> {
     cursor.space()?;
-    let return_options = result_options(cursor)?;
+    let (return_options, fetched) = result_options(cursor)?;
     let mut sort = SmallVec::new();
     cursor.list(SORT_CRITERIA_MAX, false, |cursor| {
         let is_reversed = cursor.eat_word(b"REVERSE");
@@ -37,6 +37,7 @@ pub(super) fn sort(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBody>
         by_uid,
         sort,
         return_options,
+        fetched,
         charset,
         keys: keys(cursor)?,
     }))
@@ -57,6 +58,7 @@ pub(super) fn thread(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBod
         by_uid,
         sort: SmallVec::new(),
         return_options: None,
+        fetched: Vec::new(),
         charset,
         keys: keys(cursor)?,
     };
@@ -79,13 +81,14 @@ fn sort_key(word: &[u8]) -> Parsed<SortKey> {
     })
 }
 
-fn result_options(cursor: &mut Cursor<'_>) -> Parsed<Option<ReturnOptions>> {
+/// With what UPDATE names.
+fn result_options(cursor: &mut Cursor<'_>) -> Parsed<(Option<ReturnOptions>, Vec<FetchItem>)> {
     if !cursor.eat_word(b"RETURN") {
-        return Ok(None);
+        return Ok((None, Vec::new()));
     }
-    let options = return_options(cursor)?;
+    let (options, fetched) = return_options(cursor)?;
     cursor.space()?;
-    Ok(Some(options))
+    Ok((Some(options), fetched))
 }
 
 pub(super) fn search(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBody> {
@@ -95,7 +98,7 @@ pub(super) fn search(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<CommandBod
 
 /// `[RETURN (…)] [CHARSET …] key …`
 pub(super) fn program(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<Search> {
-    let return_options = result_options(cursor)?;
+    let (return_options, fetched) = result_options(cursor)?;
     let mut charset = None;
     if cursor.eat_word(b"CHARSET") {
         charset = Some(String::from_utf8_lossy(&cursor.astring()?).into_owned());
@@ -105,6 +108,7 @@ pub(super) fn program(cursor: &mut Cursor<'_>, by_uid: bool) -> Parsed<Search> {
         by_uid,
         sort: SmallVec::new(),
         return_options,
+        fetched,
         charset,
         keys: keys(cursor)?,
     })
@@ -122,8 +126,9 @@ fn keys(cursor: &mut Cursor<'_>) -> Parsed<Vec<SearchKey>> {
     Ok(keys)
 }
 
-fn return_options(cursor: &mut Cursor<'_>) -> Parsed<ReturnOptions> {
+fn return_options(cursor: &mut Cursor<'_>) -> Parsed<(ReturnOptions, Vec<FetchItem>)> {
     let mut options = ReturnOptions::default();
+    let mut fetched = Vec::new();
     cursor.list(mailbox::OPTIONS_MAX, true, |cursor| {
         match cursor.word("a SEARCH return option")?.bytes() {
             b"MIN" => options.min = true,
@@ -132,7 +137,14 @@ fn return_options(cursor: &mut Cursor<'_>) -> Parsed<ReturnOptions> {
             b"COUNT" => options.count = true,
             b"SAVE" => options.save = true,
             b"RELEVANCY" => options.relevancy = true,
-            b"UPDATE" => options.update = true,
+            b"UPDATE" => {
+                options.update = true;
+                // RFC 5465 §8 has no space there, the example of its §7 has one.
+                if cursor.peek() == Some(b'(') || cursor.rest().starts_with(b" (") {
+                    let _ = cursor.eat(b' ');
+                    fetched = notify::peeking(fetch::items(cursor)?)?;
+                }
+            }
             b"CONTEXT" => options.context = true,
             b"PARTIAL" if options.partial.is_none() => {
                 cursor.space()?;
@@ -150,10 +162,10 @@ fn return_options(cursor: &mut Cursor<'_>) -> Parsed<ReturnOptions> {
     if options.all && options.partial.is_some() {
         return Err(Fault::Expected("one of ALL and PARTIAL"));
     }
-    Ok(options)
+    Ok((options, fetched))
 }
 
-/// `1:100`, or `-1:-100` from the end; `100:1` means the same as `1:100` (RFC 9394 §3.1).
+/// `1:100`, or `-1:-100` from the end; `100:1` means the same as `1:100` (RFC 9394 §4).
 pub(super) fn partial_range(cursor: &mut Cursor<'_>) -> Parsed<PartialRange> {
     let is_from_end = cursor.eat(b'-');
     let first = cursor.nz_number()?;
@@ -163,8 +175,8 @@ pub(super) fn partial_range(cursor: &mut Cursor<'_>) -> Parsed<PartialRange> {
     }
     let last = cursor.nz_number()?;
     Ok(PartialRange {
-        first: first.min(last),
-        last: first.max(last),
+        first,
+        last,
         is_from_end,
     })
 }

@@ -204,8 +204,8 @@ fn qresync() -> impl Strategy<Value = QResync> {
 
 fn partial_range() -> impl Strategy<Value = Option<PartialRange>> {
     let range = any::<(NonZeroU32, NonZeroU32, bool)>().prop_map(|(a, b, is_from_end)| PartialRange {
-        first: a.min(b),
-        last: a.max(b),
+        first: a,
+        last: b,
         is_from_end,
     });
     proptest::option::of(range)
@@ -287,13 +287,15 @@ fn body() -> impl Strategy<Value = CommandBody> {
         (
             any::<bool>(),
             prop::option::of(return_options),
+            prop::sample::subsequence(vec![FetchItem::Uid, FetchItem::Flags, FetchItem::Envelope], 0..3),
             prop::option::of(Just("UTF-8".to_owned())),
             prop::collection::vec(search_key(), 1..4)
         )
-            .prop_map(|(by_uid, return_options, charset, keys)| {
+            .prop_map(|(by_uid, return_options, fetched, charset, keys)| {
                 CommandBody::Search(Search {
                     by_uid,
                     sort: Default::default(),
+                    fetched: return_options.filter(|options| options.update).map_or(Vec::new(), |_| fetched),
                     return_options,
                     charset,
                     keys,

@@ -236,6 +236,18 @@ fn partial_range(range: PartialRange) -> String {
     format!("PARTIAL {sign}{}:{sign}{}", range.first, range.last)
 }
 
+fn update(items: &[FetchItem]) -> String {
+    let mut printed = Vec::new();
+    for item in items {
+        printed.push(b' ');
+        fetch_item(item, &mut printed);
+    }
+    match String::from_utf8_lossy(&printed).trim_start() {
+        "" => "UPDATE".to_owned(),
+        items => format!("UPDATE ({items})"),
+    }
+}
+
 fn print_search(search: &Search, out: &mut Vec<u8>) {
     text(out, if search.by_uid { "UID SEARCH" } else { "SEARCH" });
     if let Some(options) = search.return_options {
@@ -246,12 +258,12 @@ fn print_search(search: &Search, out: &mut Vec<u8>) {
             (options.count, "COUNT"),
             (options.save, "SAVE"),
             (options.relevancy, "RELEVANCY"),
-            (options.update, "UPDATE"),
             (options.context, "CONTEXT"),
         ];
         let chosen = names.iter().filter(|(is_chosen, _)| *is_chosen);
         let mut names: Vec<String> = chosen.map(|(_, name)| (*name).to_owned()).collect();
         names.extend(options.partial.map(partial_range));
+        names.extend(options.update.then(|| update(&search.fetched)));
         text(out, &format!(" RETURN ({})", names.join(" ")));
     }
     if let Some(charset) = &search.charset {

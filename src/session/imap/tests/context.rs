@@ -207,3 +207,67 @@ fn what_cannot_be_kept_up_to_date_is_said() {
         "#,
     );
 }
+
+#[test]
+fn new_members_come_with_what_was_asked_for() {
+    // RFC 5465 §7
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 2);
+    play(
+        &mut world,
+        &mut a,
+        r#"
+        C: A1 SEARCH RETURN (COUNT UPDATE (UID BODY[HEADER.FIELDS (SUBJECT)])) UNFLAGGED SUBJECT x
+        S: * ESEARCH (TAG "A1") COUNT 0
+        S: A1 OK SEARCH completed
+        C: A2 UID SORT RETURN (UPDATE(RFC822.SIZE) COUNT) (SUBJECT) UTF-8 SEEN
+        S: * ESEARCH (TAG "A2") UID COUNT 0
+        S: A2 OK SEARCH completed
+        C: A3 SEARCH RETURN (UPDATE (RFC822)) ALL
+        S: A3 BAD ~
+        C: A4 SEARCH RETURN (UPDATE ()) ALL
+        S: A4 BAD ~
+        "#,
+    );
+    let mut b = world.selected(1);
+    b.append(&mut world, "INBOX", "", "Subject: xy\r\n\r\n");
+    b.append(&mut world, "INBOX", "\\Flagged", "Subject: x\r\n\r\n");
+    b.append(&mut world, "INBOX", "\\Seen", "Subject: z\r\n\r\n");
+    play(
+        &mut world,
+        &mut a,
+        r#"
+        -- EXISTS first, then FETCH, then ESEARCH
+        C: A5 NOOP
+        S: * 5 EXISTS
+        S: * 2 RECENT
+        S: * 3 FETCH (UID 3 BODY[HEADER.FIELDS (SUBJECT)] {15}
+        S: Subject: xy
+        S:
+        S: )
+        S: * ESEARCH (TAG "A1") ADDTO (0 3)
+        S: * 5 FETCH (UID 5 RFC822.SIZE 14)
+        S: * ESEARCH (TAG "A2") UID ADDTO (1 5)
+        S: A5 OK NOOP completed
+        -- not of what its flags bring in
+        C: A6 STORE 4 -FLAGS.SILENT (\Flagged)
+        S: * ESEARCH (TAG "A1") ADDTO (0 4)
+        S: A6 OK STORE completed
+        -- nor of what this session brought
+        C: A7 APPEND INBOX {14+}
+        C: Subject: x
+        C:
+        C:
+        S: * 6 EXISTS
+        S: * 3 RECENT
+        S: * ESEARCH (TAG "A1") ADDTO (0 6)
+        S: A7 OK ~
+        "#,
+    );
+    b.ok(&mut world, "NOOP");
+    assert!(
+        b.ok(&mut world, "SEARCH UNSEEN").has("* SEARCH 1 2 3 4 6"),
+        "nothing was read by it"
+    );
+}

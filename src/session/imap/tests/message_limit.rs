@@ -167,6 +167,47 @@ fn changes_are_made_in_part_or_refused_whole() {
 }
 
 #[test]
+fn expunges_by_others_are_told_beside_the_limit() {
+    // RFC 9738 §3.1: EXPUNGEISSUED in the tagged OK, MESSAGELIMIT in an untagged NO.
+    let (mut world, mut a) = limited();
+    let mut b = world.selected(1);
+    b.ok(&mut world, "UID STORE 8 +FLAGS.SILENT (\\Deleted)");
+    b.ok(&mut world, "EXPUNGE");
+    for (command, word, first) in [
+        ("FETCH 1:8 (UID)", "FETCH", "* 5 FETCH (UID 5)"),
+        ("FETCH 1:8 (UID) (PARTIAL -1:-1)", "", "* 7 FETCH (UID 7)"),
+        ("SEARCH ALL", "SEARCH", "* SEARCH 5 6 7"),
+        ("STORE 1:8 FLAGS ($x)", "STORE", "* FLAGS ("),
+    ] {
+        let reply = a.ok(&mut world, command);
+        let lines = reply.lines();
+        assert!(lines[0].starts_with(first), "{command}: {lines:?}");
+        let limit = lines.iter().find(|line| line.starts_with("* NO "));
+        let wanted = "* NO [MESSAGELIMIT 3 5] ";
+        assert_eq!(
+            limit.is_some_and(|line| line.starts_with(wanted)),
+            !word.is_empty(),
+            "{command}: {lines:?}"
+        );
+        assert!(
+            reply.tagged.starts_with("OK [EXPUNGEISSUED] "),
+            "{command}: {reply:?}"
+        );
+    }
+}
+
+#[test]
+fn a_search_that_is_refused_saves_nothing() {
+    // RFC 5182 §2.1
+    let (mut world, mut a) = limited();
+    a.ok(&mut world, "SEARCH RETURN (SAVE MIN) ALL");
+    assert_eq!(a.ok(&mut world, "SEARCH $").lines(), ["* SEARCH 1"]);
+    let refused = a.tagged(&mut world, "SEARCH RETURN (SAVE PARTIAL 1:4) ALL");
+    assert!(refused.starts_with("NO [MESSAGELIMIT 3]"), "{refused}");
+    assert_eq!(a.ok(&mut world, "SEARCH $").lines(), ["* SEARCH"]);
+}
+
+#[test]
 fn a_resynchronising_client_hears_how_far_it_is() {
     let (mut world, mut a) = limited();
     a.ok(&mut world, "ENABLE QRESYNC");

@@ -60,6 +60,8 @@ fn each_mailbox_with_matches_answers_for_itself() {
         S: A7 BAD ~
         C: A8 ESEARCH ALL
         S: A8 BAD ~
+        C: B4 ESEARCH IN (personal) RETURN (UPDATE) ALL
+        S: B4 BAD ~
         -- what makes sense in the selected mailbox only
         C: A9 ESEARCH IN (personal) 1:2
         S: A9 BAD ~

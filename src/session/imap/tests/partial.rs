@@ -20,12 +20,12 @@ fn a_part_of_a_search_result_is_counted_from_either_end() {
         C: A02 UID SEARCH RETURN (PARTIAL -1:-3) UNFLAGGED
         S: * ESEARCH (TAG "A02") UID PARTIAL (-1:-3 7:9)
         S: A02 OK SEARCH completed
-        -- the two ends in either order
+        -- the two ends in either order; the range is repeated as it was asked for
         C: A03 SEARCH RETURN (PARTIAL 8:6) UNFLAGGED
-        S: * ESEARCH (TAG "A03") PARTIAL (6:8 7:9)
+        S: * ESEARCH (TAG "A03") PARTIAL (8:6 7:9)
         S: A03 OK SEARCH completed
         C: A04 SEARCH RETURN (PARTIAL -3:-1) UNFLAGGED
-        S: * ESEARCH (TAG "A04") PARTIAL (-1:-3 7:9)
+        S: * ESEARCH (TAG "A04") PARTIAL (-3:-1 7:9)
         S: A04 OK SEARCH completed
         -- beyond the result
         C: A05 SEARCH RETURN (PARTIAL 9:12) UNFLAGGED
@@ -58,13 +58,14 @@ fn what_is_saved_of_a_part() {
     let mut world = World::new();
     let mut a = world.selected(1);
     a.fill(&mut world, "INBOX", 9);
-    // §3.2: the part; with MIN and MAX these too, unless COUNT is there.
+    // §3.2, table 1: the part; with MIN and MAX these too; with COUNT everything found.
     for (options, saved) in [
         ("PARTIAL -1:-2", "8 9"),
         ("PARTIAL 4:5 MIN", "1 4 5"),
         ("PARTIAL 4:5 MAX", "4 5 9"),
         ("MIN PARTIAL 4:5 MAX", "1 4 5 9"),
-        ("MIN COUNT PARTIAL 4:5", "4 5"),
+        ("COUNT PARTIAL 4:5", "1 2 3 4 5 6 7 8 9"),
+        ("MIN COUNT PARTIAL 4:5", "1 2 3 4 5 6 7 8 9"),
         ("PARTIAL 1:2 MIN", "1 2"),
     ] {
         a.ok(&mut world, &format!("SEARCH RETURN (SAVE {options}) ALL"));
@@ -130,7 +131,9 @@ fn a_part_of_what_changed() {
     let since = highest(&a.ok(&mut world, "EXPUNGE"));
     a.ok(&mut world, "STORE 2,4:5 +FLAGS.SILENT (\\Seen \\Deleted)");
     a.ok(&mut world, "UID EXPUNGE 4");
-    // §3.4: counted is what CHANGEDSINCE lets through; VANISHED is told whole.
+    // §3.4: first the part, and of that what CHANGEDSINCE lets through; VANISHED is told whole.
+    let first = format!("UID FETCH 1:* (FLAGS) (CHANGEDSINCE {since} PARTIAL 1:1)");
+    assert_eq!(a.ok(&mut world, &first).untagged, "");
     let changed = format!("UID FETCH 1:* (FLAGS) (PARTIAL -1:-1 CHANGEDSINCE {since} VANISHED)");
     let reply = a.ok(&mut world, &changed);
     let lines = reply.lines();
