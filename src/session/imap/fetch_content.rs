@@ -115,24 +115,29 @@ async fn write_preview<E: Environment>(
 ) {
     out.extend_from_slice(b"PREVIEW ");
     if is_lazy && reader.size() > FIRST_READ_BYTES {
-        return out.extend_from_slice(b"NIL");
+        return out.extend_from_slice(no_preview(is_lazy));
     }
     let structure = match reader.structure().await {
         Ok(structure) => structure,
         // Too long to be taken apart: no preview, and no failure (RFC 8970 §3.2).
-        Err(ReadError::TooLong) => return out.extend_from_slice(b"NIL"),
+        Err(ReadError::TooLong) => return out.extend_from_slice(no_preview(is_lazy)),
         Err(error) => {
             trouble.read(error);
-            return out.extend_from_slice(b"NIL");
+            return out.extend_from_slice(no_preview(is_lazy));
         }
     };
     match reader.whole().await {
         Ok(message) => push_string(preview::of(&structure, message).as_bytes(), out),
         Err(error) => {
             trouble.read(error);
-            out.extend_from_slice(b"NIL");
+            out.extend_from_slice(no_preview(is_lazy));
         }
     }
+}
+
+/// RFC 8970 §3.2: NIL says that asking again without LAZY may help; who did not say LAZY never gets it.
+fn no_preview(is_lazy: bool) -> &'static [u8] {
+    if is_lazy { b"NIL" } else { b"\"\"" }
 }
 
 /// What an item's value is.

@@ -129,7 +129,7 @@ impl<S: Services> Session<S> {
     }
 
     pub fn quota_root(&self, name: &MailboxName, out: &mut Vec<u8>) -> Answered {
-        self.mailbox_id(name, Code::NonExistent)?;
+        // RFC 9208 §4.1.2: of a mailbox that is still to be made, too.
         push_quota_root_line(name, QUOTA_ROOT, self.names, out);
         self.push_quota(out)?;
         Ok(Completion::ok("GETQUOTAROOT completed"))

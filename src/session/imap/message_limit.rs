@@ -48,7 +48,13 @@ pub fn ended(done: Completion, reached: Option<Reached>, out: &mut Vec<u8>) -> C
         return done.with_code(reached.code());
     }
     let code = reached.code();
-    push_status_line(b"*", Status::No, Some(&code), "Done for the last messages only", out);
+    push_status_line(
+        b"*",
+        Status::No,
+        Some(&code),
+        "Done for the last messages only",
+        out,
+    );
     done
 }
 

@@ -74,7 +74,11 @@ impl<S: Services> Session<S> {
                 }
             }
         }
-        Ok(message_limit::ended(Completion::ok("MOVE completed"), reached, link.out()))
+        Ok(message_limit::ended(
+            Completion::ok("MOVE completed"),
+            reached,
+            link.out(),
+        ))
     }
 
     /// The end of the command writes the EXPUNGE responses.
@@ -104,7 +108,11 @@ impl<S: Services> Session<S> {
                 return Ok(self.with_highest_mod_seq(Completion::ok("EXPUNGE completed")));
             }
         }
-        Ok(message_limit::ended(Completion::ok("EXPUNGE completed"), reached, out))
+        Ok(message_limit::ended(
+            Completion::ok("EXPUNGE completed"),
+            reached,
+            out,
+        ))
     }
 
     fn deleted_among(&self, set: &SequenceSet) -> Result<Vec<Uid>, Stop> {

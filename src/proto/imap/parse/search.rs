@@ -10,7 +10,8 @@ use super::{DEPTH_MAX, Fault, fetch, mailbox, notify, sets};
 use crate::model::{Flags, ModSeq};
 use crate::proto::imap::dates;
 use crate::proto::imap::types::{
-    CommandBody, FetchItem, PartialRange, ReturnOptions, Search, SearchKey, SortCriterion, SortKey, ThreadAlgorithm,
+    CommandBody, FetchItem, PartialRange, ReturnOptions, Search, SearchKey, SortCriterion, SortKey,
+    ThreadAlgorithm,
 };
 use smallvec::SmallVec;
 

@@ -295,7 +295,9 @@ fn body() -> impl Strategy<Value = CommandBody> {
                 CommandBody::Search(Search {
                     by_uid,
                     sort: Default::default(),
-                    fetched: return_options.filter(|options| options.update).map_or(Vec::new(), |_| fetched),
+                    fetched: return_options
+                        .filter(|options| options.update)
+                        .map_or(Vec::new(), |_| fetched),
                     return_options,
                     charset,
                     keys,

@@ -52,7 +52,10 @@ fn replace_takes_what_catenate_makes() {
     let mut a = world.login(1);
     a.append(&mut world, "Drafts", "", "Subject: one\r\n\r\nx\r\n");
     let of_urls = "REPLACE 1 Drafts (\\Draft) CATENATE (URL /Drafts/;UID=1/;SECTION=HEADER)";
-    assert!(a.tagged(&mut world, of_urls).starts_with("BAD"), "nothing is selected");
+    assert!(
+        a.tagged(&mut world, of_urls).starts_with("BAD"),
+        "nothing is selected"
+    );
     a.ok(&mut world, "SELECT Drafts");
     play(
         &mut world,

@@ -180,6 +180,10 @@ fn quota_is_shown_and_kept() {
             "* QUOTA \"\" (STORAGE 0 0 MAILBOX 6 4096)"
         ]
     );
+    // RFC 9208 §4.1.2: the mailbox need not be there.
+    let root = a.ok(&mut world, "GETQUOTAROOT to/come");
+    assert_eq!(root.lines()[0], "* QUOTAROOT to/come \"\"");
+    assert_eq!(root.lines().len(), 2);
     let message = format!("Subject: big\r\n\r\n{}", "x".repeat(700));
     a.append(&mut world, "INBOX", "", &message);
     let again = format!("APPEND INBOX {{{}+}}\r\n{message}", message.len());
