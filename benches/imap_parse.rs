@@ -93,6 +93,7 @@ fn answer(question: Question) -> Answer<Proof> {
         }
         Question::AppendCommit => Answer::Appended(Appended {
             were_told: false,
+            highest_mod_seq: None,
             receipt: Proof,
             uid_validity: UidValidity(1),
             uids: vec![Uid::FIRST],

@@ -38,6 +38,7 @@ fn answer(_: &mut Imap<FuzzReceipt>, question: Question) -> Answer<FuzzReceipt> 
             uid_validity: UidValidity(7),
             uids: vec![Uid::new(1).expect("above 0")],
             were_told: false,
+            highest_mod_seq: None,
         }),
         Question::AppendAbandon => Answer::AppendDropped,
     }
