@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::talk::{Imap, Pop3, assert_code, deliver, inbox_count};
-use common::{PASSWORD, Server, has_client, succeed};
+use common::talk::{Imap, Pop3, assert_code, deliver, get, inbox_count, sum};
+use common::{PASSWORD, PATIENCE, Server, has_client, succeed};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -268,6 +268,55 @@ fn what_a_client_deletes_goes_where_the_operator_says() {
         assert_eq!(count_in(&server, "INBOX"), inbox, "{deletion}");
         assert_eq!(count_in(&server, "Trash"), trash, "{deletion}");
     }
+}
+
+/// An announcement, a message and its dot that leave apart cost a client three packets for each message.
+#[test]
+fn a_short_message_comes_in_one_packet_with_its_announcement() {
+    let server = with_letters(&[], "user1", 1);
+    let mut pop3 = Pop3::login(&server, "user1");
+    let stuffed = letter(1).replace("\r\n.", "\r\n..");
+    for _ in 0..10 {
+        pop3.wire.send("RETR 1\r\n");
+        let packet = String::from_utf8(pop3.wire.within(PATIENCE)).expect("ASCII");
+        assert!(packet.starts_with("+OK"), "{packet}");
+        assert!(packet.ends_with(&format!("{stuffed}.\r\n")), "{packet}");
+    }
+}
+
+#[test]
+fn messages_asked_for_in_one_go_come_in_order_and_from_a_cold_store_by_few_reads() {
+    const COUNT: usize = 60;
+    let data = tempfile::tempdir().expect("a directory");
+    let before = Server::with_data(data.path());
+    (1..=COUNT).for_each(|number| send(&before, "user1", number));
+    assert!(before.terminate().success());
+    let server = Server::with_data(data.path());
+    let mut pop3 = Pop3::login(&server, "user1");
+    let reads = || {
+        sum(
+            &get(&server, "/metrics").1,
+            "ringpost_disk_read_seconds_count",
+            "",
+        )
+    };
+    let reads_before = reads();
+    let all: String = (1..=COUNT).map(|number| format!("RETR {number}\r\n")).collect();
+    pop3.wire.send(all);
+    for number in 1..=COUNT {
+        assert_code(&pop3.reply(), "+OK");
+        let lines = pop3.lines();
+        let text: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        assert!(text.ends_with(&letter(number)), "{number}: {text}");
+    }
+    let reads = reads() - reads_before;
+    assert!(reads > 0.0 && reads <= 8.0, "{reads} reads for {COUNT} messages");
+    // Backwards, here and there, and one that is not there.
+    for number in [60, 3, 4, 5, 60, 1] {
+        assert_code(&pop3.command(&format!("RETR {number}")), "+OK");
+        assert!(pop3.lines().contains(&format!("last of {number}")), "{number}");
+    }
+    assert_code(&pop3.command("RETR 61"), "-ERR");
 }
 
 #[test]

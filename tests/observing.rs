@@ -2,43 +2,11 @@
 
 mod common;
 
-use common::talk::{Imap, Smtp, Wire, deliver};
+use common::talk::{Imap, Smtp, Wire, deliver, get, sum};
 use common::{PATIENCE, Server, binary, demo, run, signal};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
-
-/// Status line and body.
-fn get(server: &Server, path: &str) -> (String, String) {
-    let mut wire = Wire::connect(server.port("http"));
-    wire.send(format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    ));
-    let answer = wire.until_closed();
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    (
-        head.lines().next().unwrap_or_default().to_owned(),
-        body.to_owned(),
-    )
-}
-
-/// The sum of a family's samples with this label.
-fn sum(metrics: &str, name: &str, label: &str) -> f64 {
-    let is_wanted = |line: &&str| {
-        let rest = line.strip_prefix(name);
-        rest.is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label)
-    };
-    let samples = metrics.lines().filter(is_wanted);
-    samples
-        .map(|line| {
-            line.rsplit(' ')
-                .next()
-                .expect("a value")
-                .parse::<f64>()
-                .expect("a number")
-        })
-        .sum()
-}
 
 #[test]
 fn metrics_say_what_was_accepted_refused_and_synced() {

@@ -272,6 +272,11 @@ impl Conn {
         }
     }
 
+    /// Says that `recv` follows the next `send`: the back end may begin both at once.
+    pub fn expect_input(&mut self) {
+        self.stream.expect_input();
+    }
+
     /// Sends all of `bytes` and gives the buffer back, emptied.
     pub async fn send(&mut self, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
         NetMeters::count(|meters| meters.sent_bytes.add(bytes.len() as u64));

@@ -198,6 +198,13 @@ impl Stream {
         }
     }
 
+    /// The peer is to answer what is sent next.
+    pub(super) fn expect_input(&mut self) {
+        if let Socket::Ring(stream) = &mut self.socket {
+            stream.expect_input();
+        }
+    }
+
     /// Receives what is there, never waiting; `WouldBlock` when nothing is.
     pub(super) fn recv_now(&mut self, space: &mut [u8]) -> io::Result<usize> {
         if self.rest.is_some() {

@@ -51,6 +51,9 @@ impl<P: Pipe> Pipe for Counted<P> {
     fn has_input(&mut self) -> bool {
         self.pipe.has_input()
     }
+    fn expect_input(&mut self) {
+        self.pipe.expect_input();
+    }
     fn send(&mut self, bytes: Vec<u8>) -> impl Future<Output = io::Result<Vec<u8>>> {
         self.meters.refusals.count_replies(&bytes);
         self.pipe.send(bytes)

@@ -163,14 +163,9 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
         self.feed(Event::Answer(answer));
     }
 
-    /// Sends what the session itself has to say between the core's replies, behind those already made. Gives the buffer
-    /// back, emptied.
-    ///
-    /// # Errors
-    /// Those of the connection.
-    pub async fn send(&mut self, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
-        self.flush().await?;
-        self.pipe.send(bytes).await
+    /// The replies gathered so far, for a session that has something of its own to say behind them: it leaves with them.
+    pub fn wire(&mut self) -> &mut Vec<u8> {
+        &mut self.out.wire
     }
 
     /// Gives the peer `limit` from now, whatever the protocol gave it.
@@ -225,6 +220,9 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
     /// Sends what is to be sent, or else waits for the peer.
     async fn fetch(&mut self) -> io::Result<()> {
         if !self.out.wire.is_empty() {
+            if self.input.is_empty() {
+                self.pipe.expect_input();
+            }
             self.flush().await?;
             // A core with too many unsent replies takes nothing; now it may.
             self.needs_more = false;

@@ -21,6 +21,8 @@ pub trait Pipe: Sized {
     fn set_deadline(&mut self, at: Option<Instant>);
     fn recv(&mut self) -> impl Future<Output = io::Result<BufLease>>;
     fn has_input(&mut self) -> bool;
+    /// See [`Conn::expect_input`].
+    fn expect_input(&mut self) {}
     fn send(&mut self, bytes: Vec<u8>) -> impl Future<Output = io::Result<Vec<u8>>>;
     fn start_tls(&mut self, config: Arc<rustls::ServerConfig>) -> impl Future<Output = io::Result<()>>;
     fn tls(&self) -> Option<&TlsInfo>;
@@ -50,6 +52,9 @@ impl Pipe for Conn {
     }
     fn has_input(&mut self) -> bool {
         Self::has_input(self)
+    }
+    fn expect_input(&mut self) {
+        Self::expect_input(self);
     }
     fn send(&mut self, bytes: Vec<u8>) -> impl Future<Output = io::Result<Vec<u8>>> {
         Self::send(self, bytes)

@@ -29,6 +29,7 @@ use crate::proto::sasl::Request;
 use crate::store::{
     AccountState, Change, CommitReceipt, MailboxState, MessageRow, Pin, Store, StoreError, StoredMessage,
 };
+use smallvec::SmallVec;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
@@ -38,8 +39,19 @@ use std::time::{Duration, Instant};
 /// Octets of a message read and sent at a time.
 pub const READ_BYTES: u64 = 128 * 1024;
 
+/// Octets of messages that are read together for a peer who fetches one after the other, as nearly all do: what a peer gets
+/// in a few milliseconds, and few of many peers' share of the memory for what was read ahead.
+const READ_AHEAD_BYTES: u64 = 256 * 1024;
+
+/// Messages read together at most.
+const READ_AHEAD_MESSAGES: usize = 64;
+
 /// Time for a peer to take that many octets: a modem's pace, and not the pace of somebody who wants to be waited for.
 pub const PIECE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Room for the dots that lines beginning with one get, for bare line ends and for the end: usual mail needs no more, and the
+/// buffer grows where it does.
+const STUFFING_BYTES: usize = 256;
 
 const MILLIS_PER_DAY: i64 = 24 * 60 * 60 * 1_000;
 
@@ -69,6 +81,10 @@ struct OpenMaildrop {
     account: AccountId,
     inbox: MailboxId,
     deletion: Pop3Deletion,
+    /// The message that comes after the one retrieved last.
+    next: u32,
+    /// Messages before this one, from `next` on, were read ahead.
+    ahead: u32,
     /// Keeps the account's state in memory, where every command looks at it.
     _pin: Pin,
 }
@@ -232,6 +248,8 @@ impl Session {
                     account: account.id,
                     inbox,
                     deletion: account.pop3_deletion,
+                    next: 0,
+                    ahead: 0,
                     _pin: pin,
                 });
                 Answer::Opened(maildrop.with_retention(retention(account)))
@@ -268,10 +286,7 @@ impl Session {
         Ok(match question {
             Question::Authenticate(_) => Answer::LoginRefused(LoginRefusal::Temporary),
             Question::Retrieve { index, .. } => Answer::Retrieval(self.retrieve(index).await),
-            Question::Stream { lines, .. } => {
-                self.dialogue.flush().await?;
-                Answer::Streamed(self.stream(lines).await?)
-            }
+            Question::Stream { lines, .. } => Answer::Streamed(self.stream(lines).await?),
             Question::Flush => {
                 self.dialogue.flush().await?;
                 Answer::Flushed
@@ -282,6 +297,9 @@ impl Session {
 
     async fn retrieve(&mut self, index: u32) -> Result<(), RetrieveRefusal> {
         let (account, row) = self.row(index).ok_or(RetrieveRefusal::Gone)?;
+        if self.is_to_read_ahead(index) && !self.node.store().is_at_hand(&row) {
+            self.read_ahead(index).await;
+        }
         match self.node.store().open_message(account, &row).await {
             Ok(message) => {
                 self.opened = Some(message);
@@ -291,6 +309,37 @@ impl Session {
                 tracing::error!(%account, uid = %row.uid, %error, "message cannot be read");
                 Err(RetrieveRefusal::Temporary)
             }
+        }
+    }
+
+    /// Whether `index` goes on where the last one was, beyond what was read ahead.
+    fn is_to_read_ahead(&mut self, index: u32) -> bool {
+        let Some(open) = &mut self.maildrop else {
+            return false;
+        };
+        let goes_on = index == std::mem::replace(&mut open.next, index.saturating_add(1));
+        if !goes_on {
+            open.ahead = 0;
+        }
+        goes_on && index >= open.ahead
+    }
+
+    async fn read_ahead(&mut self, first: u32) {
+        let mut bytes = 0;
+        let rows: SmallVec<[MessageRow; 32]> = (first..)
+            .take(READ_AHEAD_MESSAGES)
+            .map_while(|index| self.row(index))
+            .map(|(_, row)| row)
+            .take_while(|row| {
+                bytes += u64::from(row.size);
+                bytes <= READ_AHEAD_BYTES
+            })
+            .collect();
+        if let Some(open) = &mut self.maildrop {
+            open.ahead = first.saturating_add(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+        }
+        if rows.len() > 1 {
+            self.node.store().read_ahead(rows.iter()).await;
         }
     }
 
@@ -307,12 +356,13 @@ impl Session {
         Some((open.account, self.node.store().account(open.account, find)??))
     }
 
+    /// Puts the message behind the reply that announces it, so that a short one leaves with it in one packet, and with the
+    /// answers to further commands if there are any.
     async fn stream(&mut self, lines: Option<u32>) -> io::Result<Result<(), RetrieveRefusal>> {
         let Some(message) = self.opened.take() else {
             return Ok(Err(RetrieveRefusal::Gone));
         };
         let mut stuffer = DotStuffer::new(lines);
-        let mut wire = Vec::new();
         let mut at = 0;
         while at < message.size && !stuffer.is_done() {
             let end = message.size.min(at + READ_BYTES);
@@ -320,21 +370,24 @@ impl Session {
                 Ok(pieces) => pieces,
                 Err(refusal) => return Ok(Err(refusal)),
             };
+            let wire = self.dialogue.wire();
+            wire.reserve(pieces.iter().map(bytes::Bytes::len).sum::<usize>() + STUFFING_BYTES);
             for piece in pieces {
-                stuffer.push(&piece, &mut wire);
+                stuffer.push(&piece, wire);
             }
-            wire = self.send_piece(wire).await?;
             at = end;
+            if at < message.size {
+                self.send_piece().await?;
+            }
         }
-        stuffer.finish(&mut wire);
-        self.send_piece(wire).await?;
+        stuffer.finish(self.dialogue.wire());
         Ok(Ok(()))
     }
 
     /// A long message may take longer than a command; each piece of it has its own time.
-    async fn send_piece(&mut self, wire: Vec<u8>) -> io::Result<Vec<u8>> {
+    async fn send_piece(&mut self) -> io::Result<()> {
         self.dialogue.renew_deadline(PIECE_TIMEOUT);
-        self.dialogue.send(wire).await
+        self.dialogue.flush().await
     }
 
     async fn commit(&self, deleted: &[u32]) -> Result<Option<CommitReceipt>, CommitRefusal> {

@@ -594,6 +594,12 @@ impl<E: Environment> Store<E> {
         self.0.watchers.borrow_mut().entry(account).or_default().waiter()
     }
 
+    /// Whether the record of this row's message needs no read.
+    #[must_use]
+    pub fn is_at_hand(&self, row: &MessageRow) -> bool {
+        self.0.reader.is_in_memory(row.record)
+    }
+
     /// Reads the messages of these rows ahead, with as few reads as will do, for whoever opens them next. At most a few
     /// hundred KiB of messages at a time: what is read ahead stays in memory for a short while only.
     pub async fn read_ahead(&self, rows: impl Iterator<Item = &MessageRow>) {

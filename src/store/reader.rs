@@ -271,7 +271,8 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
-    fn is_in_memory(&self, position: LogPosition) -> bool {
+    /// Is it in the cache or among the newest groups?
+    pub fn is_in_memory(&self, position: LogPosition) -> bool {
         self.cache.borrow().find(position).is_some() || self.recent.borrow().find(position).is_some()
     }
 

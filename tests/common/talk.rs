@@ -374,6 +374,38 @@ impl Pop3 {
     }
 }
 
+/// Status line and body of what the server says over HTTP.
+pub fn get(server: &Server, path: &str) -> (String, String) {
+    let mut wire = Wire::connect(server.port("http"));
+    wire.send(format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    ));
+    let answer = wire.until_closed();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    (
+        head.lines().next().unwrap_or_default().to_owned(),
+        body.to_owned(),
+    )
+}
+
+/// The sum of a metrics family's samples with this label.
+pub fn sum(metrics: &str, name: &str, label: &str) -> f64 {
+    let is_wanted = |line: &&str| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label)
+    };
+    let samples = metrics.lines().filter(is_wanted);
+    samples
+        .map(|line| {
+            line.rsplit(' ')
+                .next()
+                .expect("a value")
+                .parse::<f64>()
+                .expect("a number")
+        })
+        .sum()
+}
+
 /// Responses without `\Recent`, which belongs to one session (RFC 3501 §2.3.2) and ends with it.
 #[allow(dead_code)] // not every test program compares flags
 pub fn without_recent(lines: Vec<String>) -> Vec<String> {

@@ -147,6 +147,8 @@ pub(super) struct RingStream {
     /// Owned by the ring's table; open as long as this stream holds `key`.
     fd: RawFd,
     is_held: bool,
+    /// See [`Self::expect_input`].
+    expects_input: bool,
 }
 
 impl std::fmt::Debug for RingStream {
@@ -164,6 +166,7 @@ impl RingStream {
             key,
             fd: raw,
             is_held: true,
+            expects_input: false,
         })
     }
 
@@ -174,7 +177,14 @@ impl RingStream {
     /// The next bytes in the buffer the kernel put them; empty at the end of the stream. A receive whose wait is dropped goes
     /// on, and the next call gets its bytes.
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<BufLease>> {
+        self.expects_input = false;
         self.ring.poll_with(|sockets| sockets.poll_recv(self.key, cx))
+    }
+
+    /// The peer is to answer what is sent next. The receive of that answer goes to the kernel together with the send, which
+    /// saves entering the kernel once for each request a peer makes.
+    pub(super) fn expect_input(&mut self) {
+        self.expects_input = true;
     }
 
     /// Sends `bytes[part]`, owning `bytes` until they are sent: then they are put back. The number sent is short after an
@@ -185,8 +195,14 @@ impl RingStream {
         bytes: &mut Vec<u8>,
         part: Range<usize>,
     ) -> Poll<io::Result<usize>> {
-        self.ring
-            .poll_with(|sockets| sockets.poll_send(self.key, cx, bytes, part))
+        let listens = std::mem::take(&mut self.expects_input);
+        self.ring.poll_with(|sockets| {
+            let polled = sockets.poll_send(self.key, cx, bytes, part);
+            if listens && polled.is_pending() {
+                listen(sockets, self.key, cx);
+            }
+            polled
+        })
     }
 
     /// What a dropped wait's receive has brought, never waiting. `Ok(None)`: nothing, and none is under way, so bytes may be
@@ -223,6 +239,20 @@ impl RingStream {
             .ring
             .with(|sockets| (sockets.take_received(self.key), sockets.take(self.key)))?;
         Ok((fd, received.transpose()?.filter(|lease| !lease.is_empty())))
+    }
+}
+
+/// Begins a receive, unless one is under way or has brought something that nobody took yet.
+fn listen(sockets: &mut Sockets, key: u32, cx: &mut Context<'_>) {
+    if sockets.is_receiving(key) {
+        return;
+    }
+    match sockets.take_received(key) {
+        Some(result) => sockets.put_back(key, result),
+        None => {
+            let begun = sockets.poll_recv(key, cx);
+            debug_assert!(begun.is_pending());
+        }
     }
 }
 

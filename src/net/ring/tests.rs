@@ -150,6 +150,41 @@ fn a_socket_taken_off_the_ring_brings_what_was_received() {
 }
 
 #[test]
+fn a_receive_that_was_expected_begins_with_the_send() {
+    on_one_core(|| async {
+        let ring = Ring::of_this_core().unwrap();
+        let (mut client, fd) = pair();
+        let mut stream = RingStream::new(&ring, fd).unwrap();
+        let is_receiving = |stream: &RingStream| ring.with(|all| all.is_receiving(stream.key)).unwrap();
+        for round in 0..100_u8 {
+            let expects = round % 3 > 0;
+            if expects {
+                stream.expect_input();
+            }
+            let mut bytes = vec![round];
+            assert!(!polled_once(|cx| stream.poll_send(cx, &mut bytes, 0..1)).await);
+            assert_eq!(is_receiving(&stream), expects);
+            if round % 3 == 1 {
+                // The answer comes before anybody has asked for it, or for the end of the send.
+                client.write_all(&[round]).unwrap();
+                runtime::breathe().await;
+            }
+            poll_fn(|cx| stream.poll_send(cx, &mut bytes, 0..1))
+                .await
+                .unwrap();
+            if round % 3 != 1 {
+                client.write_all(&[round]).unwrap();
+            }
+            assert_eq!(&recv(&mut stream).await.unwrap()[..], [round]);
+            assert!(!is_receiving(&stream));
+            let mut sent = [0];
+            client.read_exact(&mut sent).unwrap();
+            assert_eq!(sent, [round]);
+        }
+    });
+}
+
+#[test]
 fn where_no_ring_can_be_had_the_other_back_end_serves() {
     const TEST: &str = "net::ring::tests::where_no_ring_can_be_had_the_other_back_end_serves";
     in_own_process(TEST, || {

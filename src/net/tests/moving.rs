@@ -26,6 +26,10 @@ async fn stay(core: Core, end: Rc<Moving>, mut conn: Conn, moves: Arc<AtomicUsiz
             return conn.close().await;
         }
         echoed += lease.len();
+        // So that moves find a receive under way, too.
+        if lease.len().is_multiple_of(2) {
+            conn.expect_input();
+        }
         conn.send(lease.to_vec()).await.unwrap();
     }
     moves.fetch_add(1, Ordering::Relaxed);

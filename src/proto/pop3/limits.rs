@@ -16,5 +16,6 @@ pub const LOGIN_FAILURES_MAX: u32 = 5;
 /// Refused commands of one session before it is closed.
 pub const ERRORS_MAX: u32 = 20;
 
-/// Replies waiting in `wire` beyond which no more is written before they are sent.
-pub const WIRE_BYTES_MAX: usize = 8 * 1024;
+/// Replies waiting in `wire` beyond which no more is written before they are sent: some short messages, if they were asked for
+/// in one go, and little for a peer who does not read.
+pub const WIRE_BYTES_MAX: usize = 32 * 1024;

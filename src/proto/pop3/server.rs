@@ -64,7 +64,7 @@ pub enum Question {
         /// For TOP.
         lines: Option<u32>,
     },
-    /// Send `wire`, then the message of the last [`Question::Retrieve`] through a [`DotStuffer`](super::DotStuffer).
+    /// Send the message, behind what stands in `wire`, of the last [`Question::Retrieve`] through a [`DotStuffer`](super::DotStuffer).
     /// Answered with [`Answer::Streamed`].
     Stream {
         /// As asked before.

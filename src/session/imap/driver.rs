@@ -209,6 +209,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
     }
 
     async fn wait(&mut self, stopping: &mut Waiter) -> Result<(), Lost> {
+        self.link.pipe.expect_input();
         self.link.flush(self.services.now()).await?;
         let mut changes = None;
         if let Some(occasion) = self.push_occasion()
