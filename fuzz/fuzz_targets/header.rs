@@ -29,7 +29,7 @@ fuzz_target!(|text: &[u8]| {
     );
     let _ = (
         dates::parse_date(text),
-        url::MessageUrl::parse(text),
+        url::MessageUrl::parse(text, None),
         proxy::parse(text),
     );
     if let Some(at) = dates::parse_date_time(text) {

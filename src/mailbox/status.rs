@@ -37,10 +37,11 @@ pub fn select_summary(state: &MailboxState) -> SelectSummary {
     }
 }
 
-/// The value of each item, in the order asked.
+/// The value of each item, in the order asked. `append_limit`: octets of the longest message that APPEND takes.
 pub fn status<'a>(
     state: &'a MailboxState,
     items: &'a [StatusItem],
+    append_limit: u64,
 ) -> impl Iterator<Item = (StatusItem, u64)> + 'a {
     let counts = if needs_counts(items) {
         Counts::of(state)
@@ -58,6 +59,7 @@ pub fn status<'a>(
             StatusItem::Size => counts.size,
             StatusItem::HighestModSeq => shown_mod_seq(state.highest_mod_seq).0,
             StatusItem::DeletedStorage => counts.deleted_size,
+            StatusItem::AppendLimit => append_limit,
             StatusItem::MailboxId => u64::from(state.id.0),
         };
         (*item, value)

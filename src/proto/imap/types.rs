@@ -353,6 +353,8 @@ pub enum StatusItem {
     MailboxId,
     /// RFC 9208 §4.1.4, octets.
     DeletedStorage,
+    /// RFC 7889 §3.1, octets: the same for every mailbox.
+    AppendLimit,
 }
 
 /// APPEND up to its first literal.
@@ -559,11 +561,20 @@ pub enum SectionText {
     Mime,
 }
 
-/// `<offset.length>`; length is at least 1 in the grammar.
+/// `<offset.length>`, 64 bits since RFC 9051; length is at least 1 in the grammar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partial {
-    pub offset: u32,
-    pub length: u32,
+    pub offset: u64,
+    pub length: u64,
+}
+
+impl Partial {
+    /// What of `whole` is meant: nothing beyond its end.
+    #[must_use]
+    pub fn of(self, whole: std::ops::Range<u64>) -> std::ops::Range<u64> {
+        let start = whole.end.min(whole.start.saturating_add(self.offset));
+        start..whole.end.min(start.saturating_add(self.length))
+    }
 }
 
 /// STORE or UID STORE.

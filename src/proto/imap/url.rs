@@ -17,20 +17,21 @@ pub struct MessageUrl {
     pub uid: Uid,
     /// The message whole, if empty.
     pub section: Section,
-    /// To the end, if its length is `u32::MAX`.
+    /// To the end, if its length is `u64::MAX`.
     pub partial: Option<Partial>,
 }
 
 impl MessageUrl {
-    /// Reads `/mailbox;UIDVALIDITY=n/;UID=n/;SECTION=s/;PARTIAL=o.l`, or what follows `/mailbox/` alone.
+    /// Reads `/mailbox;UIDVALIDITY=n/;UID=n/;SECTION=s/;PARTIAL=o.l`, or what follows `/mailbox/` alone. Without the first
+    /// slash the mailbox lies beside `selected` (RFC 3986 §5.2), or is of the first level while none is.
     #[must_use]
-    pub fn parse(url: &[u8]) -> Option<Self> {
+    pub fn parse(url: &[u8], selected: Option<&MailboxName>) -> Option<Self> {
         let url = std::str::from_utf8(url).ok()?;
-        let (mailbox, message) = match url.strip_prefix('/') {
-            None => (None, url.strip_prefix(';')?),
-            // A mailbox name may have slashes, and no segment of it begins with a bare semicolon.
-            Some(path) => {
-                let (mailbox, message) = path.split_once("/;")?;
+        // A mailbox name may have slashes, and no segment of it begins with a bare semicolon.
+        let (mailbox, message) = match url.strip_prefix(';') {
+            Some(message) => (None, message),
+            None => {
+                let (mailbox, message) = url.split_once("/;")?;
                 (Some(mailbox), message)
             }
         };
@@ -41,7 +42,7 @@ impl MessageUrl {
                     Some((name, validity)) => (name, Some(number(validity)?)),
                     None => (text, None),
                 };
-                (Some(MailboxName::new(&decoded(name)?).ok()?), validity)
+                (Some(resolved(name, selected)?), validity)
             }
         };
         let mut parts = message.split("/;");
@@ -66,6 +67,18 @@ impl MessageUrl {
     }
 }
 
+/// The mailbox of a URL's path; `None` for one with a scheme.
+fn resolved(path: &str, selected: Option<&MailboxName>) -> Option<MailboxName> {
+    let beside = selected.and_then(MailboxName::parent);
+    let name = match (path.strip_prefix('/'), beside) {
+        (Some(name), _) => decoded(name)?,
+        (None, _) if path.split('/').next()?.contains(':') => return None,
+        (None, Some(beside)) => format!("{beside}/{}", decoded(path)?),
+        (None, None) => decoded(path)?,
+    };
+    MailboxName::new(&name).ok()
+}
+
 fn value_of<'a>(part: &'a str, name: &str) -> Option<&'a str> {
     let (start, value) = part.split_at_checked(name.len())?;
     start.eq_ignore_ascii_case(name).then_some(value)
@@ -80,7 +93,7 @@ fn split_at_ignoring_case<'a>(text: &'a str, mark: &str) -> Option<(&'a str, &'a
     Some((&text[..at], &text[at + mark.len()..]))
 }
 
-fn number(text: &str) -> Option<u32> {
+fn number<N: std::str::FromStr>(text: &str) -> Option<N> {
     let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten()
 }
@@ -88,7 +101,7 @@ fn number(text: &str) -> Option<u32> {
 fn partial(text: &str) -> Option<Partial> {
     let (offset, length) = match text.split_once('.') {
         Some((offset, length)) => (offset, number(length).filter(|length| *length > 0)?),
-        None => (text, u32::MAX),
+        None => (text, u64::MAX),
     };
     let offset = number(offset)?;
     Some(Partial { offset, length })
@@ -118,7 +131,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(url: &str) -> MessageUrl {
-        MessageUrl::parse(url.as_bytes()).unwrap_or_else(|| panic!("{url}"))
+        MessageUrl::parse(url.as_bytes(), None).unwrap_or_else(|| panic!("{url}"))
     }
 
     #[test]
@@ -139,13 +152,27 @@ mod tests {
             })
         );
         let url = parse(";UID=3/;PARTIAL=10");
-        assert_eq!((url.mailbox, url.partial.unwrap().length), (None, u32::MAX));
+        assert_eq!((url.mailbox, url.partial.unwrap().length), (None, u64::MAX));
         assert_eq!(
             parse("/x/;UID=3/;SECTION=HEADER.FIELDS%20(From%20To)")
                 .uid
                 .value(),
             3
         );
+    }
+
+    #[test]
+    fn a_relative_path_begins_beside_the_selected_mailbox() {
+        // RFC 4469 §3, RFC 3986 §5.2.3
+        let mailbox = |url: &str, selected: Option<&str>| {
+            let selected = selected.map(|name| MailboxName::new(name).unwrap());
+            let url = MessageUrl::parse(url.as_bytes(), selected.as_ref()).unwrap();
+            url.mailbox.unwrap().to_string()
+        };
+        assert_eq!(mailbox("Drafts/;UID=1", None), "Drafts");
+        assert_eq!(mailbox("Drafts/;UID=1", Some("INBOX")), "Drafts");
+        assert_eq!(mailbox("rust/;UID=1", Some("Lists/c")), "Lists/rust");
+        assert_eq!(mailbox("/rust/;UID=1", Some("Lists/c")), "rust");
     }
 
     #[test]
@@ -169,14 +196,14 @@ mod tests {
             "/%ff/;UID=1",
             "/INBOX;UIDVALIDITY=x/;UID=1",
         ] {
-            assert_eq!(MessageUrl::parse(url.as_bytes()), None, "{url}");
+            assert_eq!(MessageUrl::parse(url.as_bytes(), None), None, "{url}");
         }
     }
 
     proptest! {
         #[test]
         fn no_input_panics(url in prop::collection::vec(any::<u8>(), 0..60), text in "(/|;UID=|;SECTION=|%|[a-z0-9.]){0,12}") {
-            let _ = (MessageUrl::parse(&url), MessageUrl::parse(text.as_bytes()));
+            let _ = (MessageUrl::parse(&url, None), MessageUrl::parse(text.as_bytes(), None));
         }
     }
 }

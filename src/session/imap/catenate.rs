@@ -9,7 +9,7 @@ use super::Services;
 use super::fetch_content::{Value, section_value};
 use super::state::Session;
 use crate::mailbox::reader::MessageReader;
-use crate::proto::imap::types::Partial;
+use crate::model::MailboxName;
 use crate::proto::imap::url::MessageUrl;
 use crate::proto::imap::{Answer, Code, Refusal};
 use crate::store::{CommitReceipt, MessageRow};
@@ -52,7 +52,8 @@ impl<S: Services> Session<S> {
 
     async fn append_url(&mut self, text: &[u8]) -> Result<(), Refusal> {
         let bad = |why: &'static str| Refusal::new(Code::BadUrl(text.to_vec()), why);
-        let url = MessageUrl::parse(text).ok_or_else(|| bad("No URL of a message here"))?;
+        let url = MessageUrl::parse(text, self.selected_name().as_ref())
+            .ok_or_else(|| bad("No URL of a message here"))?;
         let row = self
             .row_of_url(&url)
             .ok_or_else(|| bad("There is no such message"))?;
@@ -62,14 +63,14 @@ impl<S: Services> Session<S> {
         match value.map_err(|_| bad("The message cannot be read"))? {
             Value::Nil => Err(bad("The message has no such part")),
             Value::Owned(octets) => {
-                let range = within(url.partial, 0..octets.len() as u64);
+                let range = within(&url, 0..octets.len() as u64);
                 self.make_room_for_part(range.end - range.start)?;
                 let piece = Bytes::from(octets).slice(range.start as usize..range.end as usize);
                 self.upload_piece(piece).await;
                 Ok(())
             }
             Value::Range(range) => {
-                let range = within(url.partial, range);
+                let range = within(&url, range);
                 self.make_room_for_part(range.end - range.start)?;
                 let mut at = range.start;
                 while at < range.end {
@@ -84,6 +85,14 @@ impl<S: Services> Session<S> {
                 Ok(())
             }
         }
+    }
+
+    fn selected_name(&self) -> Option<MailboxName> {
+        let id = self.selected.as_ref()?.view.mailbox();
+        let name = self.services.store().account(self.account.id, |account| {
+            account.mailboxes.get(&id).map(|state| state.name.clone())
+        });
+        name.flatten()
     }
 
     fn row_of_url(&self, url: &MessageUrl) -> Option<MessageRow> {
@@ -103,10 +112,6 @@ impl<S: Services> Session<S> {
     }
 }
 
-fn within(partial: Option<Partial>, range: Range<u64>) -> Range<u64> {
-    let Some(Partial { offset, length }) = partial else {
-        return range;
-    };
-    let start = range.end.min(range.start + u64::from(offset));
-    start..range.end.min(start + u64::from(length))
+fn within(url: &MessageUrl, range: Range<u64>) -> Range<u64> {
+    url.partial.map_or(range.clone(), |partial| partial.of(range))
 }

@@ -58,6 +58,8 @@ pub(super) struct Plan {
     warmth: Warmth,
     sets_seen: bool,
     changed_since: Option<ModSeq>,
+    /// The highest message first: the limit leaves the lowest to another command (RFC 9738 §3.1).
+    is_descending: bool,
 }
 
 impl Plan {
@@ -68,6 +70,7 @@ impl Plan {
             warmth: Warmth::Record,
             sets_seen: false,
             changed_since: fetch.changed_since,
+            is_descending: false,
         };
         // RFC 9586 §3.3: UIDFETCH has it in its head.
         if fetch.by_uid && !is_uid_only {
@@ -162,7 +165,7 @@ struct Target {
 
 impl<S: Services> Session<S> {
     pub async fn fetch<P: Pipe>(&mut self, link: &mut Link<P>, fetch: Fetch) -> Answered {
-        let plan = Plan::new(&fetch, self.selected()?.is_read_only, self.is_uid_only);
+        let mut plan = Plan::new(&fetch, self.selected()?.is_read_only, self.is_uid_only);
         let mut ranges = self.selected()?.resolve(&fetch.set, fetch.by_uid)?;
         if plan.of_row.contains(&FetchItem::ModSeq) {
             self.enable_condstore(link.out());
@@ -175,6 +178,10 @@ impl<S: Services> Session<S> {
         if fetch.partial.is_some() || self.may_exceed_limit(&ranges) {
             let part = self.part_of(link, &ranges, fetch.partial, &plan, &mut trouble);
             (ranges, reached) = part.await?;
+            plan.is_descending = reached.is_some();
+        }
+        if plan.is_descending {
+            ranges.reverse();
         }
         for range in ranges {
             if plan.of_content.is_empty() {
@@ -194,10 +201,10 @@ impl<S: Services> Session<S> {
         range: Range<usize>,
         trouble: &mut Trouble,
     ) -> Result<(), Stop> {
-        for slice in slices(range, ROWS_SLICE) {
+        for slice in slices(range, ROWS_SLICE, plan.is_descending) {
             self.with_selected(|state, selected| {
                 announce_keywords(state, selected, link.out());
-                for index in slice {
+                for index in slices(slice, 1, plan.is_descending).flatten() {
                     let Some(row) = row_of(&state.rows, selected.view.uids()[index]) else {
                         trouble.has_gone = true;
                         continue;
@@ -223,7 +230,7 @@ impl<S: Services> Session<S> {
         range: Range<usize>,
         trouble: &mut Trouble,
     ) -> Result<(), Stop> {
-        for slice in slices(range, SEEN_BATCH) {
+        for slice in slices(range, SEEN_BATCH, plan.is_descending) {
             let mut targets = self.targets(plan, slice, trouble)?;
             if plan.sets_seen {
                 self.mark_seen(&mut targets).await?;
@@ -241,7 +248,7 @@ impl<S: Services> Session<S> {
     fn targets(&self, plan: &Plan, slice: Range<usize>, trouble: &mut Trouble) -> Result<Vec<Target>, Stop> {
         self.with_selected(|state, selected| {
             let mut targets = Vec::with_capacity(slice.len());
-            for index in slice {
+            for index in slices(slice, 1, plan.is_descending).flatten() {
                 let Some(row) = row_of(&state.rows, selected.view.uids()[index]) else {
                     trouble.has_gone = true;
                     continue;
@@ -394,11 +401,23 @@ pub(super) fn is_wanted(plan: &Plan, row: &MessageRow) -> bool {
     plan.changed_since.is_none_or(|since| row.mod_seq > since)
 }
 
-pub(super) fn slices(range: Range<usize>, length: usize) -> impl Iterator<Item = Range<usize>> {
-    let end = range.end;
-    range
-        .step_by(length)
-        .map(move |start| start..end.min(start + length))
+/// A range in slices, from its end with `is_descending`.
+pub(super) fn slices(
+    range: Range<usize>,
+    length: usize,
+    is_descending: bool,
+) -> impl Iterator<Item = Range<usize>> {
+    let Range { start, end } = range;
+    (0..range.len().div_ceil(length)).map(move |number| {
+        let passed = number * length;
+        if is_descending {
+            let last = end - passed;
+            last.saturating_sub(length).max(start)..last
+        } else {
+            let first = start + passed;
+            first..end.min(first + length)
+        }
+    })
 }
 
 /// How many of the next messages are read at the same time.

@@ -407,17 +407,13 @@ async fn binary_value<E: Environment>(
 
 fn cut(value: Value, partial: Option<Partial>) -> Value {
     let Some(partial) = partial else { return value };
-    let (offset, length) = (u64::from(partial.offset), u64::from(partial.length));
     match value {
         Value::Nil => Value::Nil,
-        Value::Range(range) => {
-            let start = range.end.min(range.start + offset);
-            Value::Range(start..range.end.min(start + length))
-        }
+        Value::Range(range) => Value::Range(partial.of(range)),
         Value::Owned(mut bytes) => {
-            let start = bytes.len().min(partial.offset as usize);
-            bytes.drain(..start);
-            bytes.truncate(partial.length as usize);
+            let range = partial.of(0..bytes.len() as u64);
+            bytes.truncate(range.end as usize);
+            bytes.drain(..range.start as usize);
             Value::Owned(bytes)
         }
     }

@@ -65,7 +65,7 @@ impl<S: Services> Session<S> {
                 })
                 .await?;
             let Outcome::Flags {
-                changed,
+                mut changed,
                 mod_seq,
                 modified,
             } = outcome
@@ -79,6 +79,11 @@ impl<S: Services> Session<S> {
                 .iter()
                 .filter_map(|uid| number_of(selected, *uid, store.by_uid))
                 .collect();
+            if reached.is_some() {
+                // RFC 9738 §3.1: from the highest on.
+                targets.uids.reverse();
+                changed.reverse();
+            }
             if !store.silent {
                 targets.uids.retain(|uid| modified.binary_search(uid).is_err());
                 self.answer_flags(link, &targets.uids).await?;

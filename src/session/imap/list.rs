@@ -75,6 +75,7 @@ impl<S: Services> Session<S> {
         mut query: ListQuery,
         style: &Style<'_>,
     ) -> Result<Option<u64>, Stop> {
+        let limit = self.append_limit();
         let mut entries = Vec::new();
         let mut longest = None;
         loop {
@@ -84,7 +85,7 @@ impl<S: Services> Session<S> {
                     push_entry(&entry, style, link.out());
                     let state = entry.mailbox.and_then(|id| account.mailboxes.get(&id));
                     if let (Some(state), false) = (state, style.status.is_empty()) {
-                        push_status_of(state, style.status, self.names, link.out());
+                        push_status_of(state, style.status, self.names, limit, link.out());
                     }
                     if let (Some(state), Some(query)) = (state, style.metadata) {
                         let name = Some(&state.name);

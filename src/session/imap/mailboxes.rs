@@ -86,15 +86,21 @@ impl<S: Services> Session<S> {
         if items.contains(&StatusItem::HighestModSeq) {
             self.enable_condstore(out);
         }
+        let limit = self.append_limit();
         let found = self.with_account(|account| {
             let state = account.mailboxes.get(account.names.get(name)?)?;
-            push_status_of(state, items, self.names, out);
+            push_status_of(state, items, self.names, limit, out);
             Some(())
         })?;
         Ok(match found {
             Some(()) => Completion::ok("STATUS completed"),
             None => no(Code::NonExistent, "No such mailbox"),
         })
+    }
+
+    /// Octets of the longest message that APPEND takes, into whatever mailbox.
+    pub fn append_limit(&self) -> u64 {
+        self.services.config().message_bytes_max
     }
 
     fn push_quota(&self, out: &mut Vec<u8>) -> Result<(), Stop> {
@@ -137,8 +143,14 @@ impl<S: Services> Session<S> {
 }
 
 /// Writes `* STATUS` of one mailbox.
-pub fn push_status_of(state: &MailboxState, items: &[StatusItem], names: NameForm, out: &mut Vec<u8>) {
-    let values: Vec<_> = status(state, items)
+pub fn push_status_of(
+    state: &MailboxState,
+    items: &[StatusItem],
+    names: NameForm,
+    append_limit: u64,
+    out: &mut Vec<u8>,
+) {
+    let values: Vec<_> = status(state, items, append_limit)
         .map(|(item, value)| match item {
             StatusItem::MailboxId => (item, StatusValue::Id(state.id)),
             _ => (item, StatusValue::Number(value)),

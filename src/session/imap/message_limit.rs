@@ -1,7 +1,7 @@
 //! MESSAGELIMIT (RFC 9738), where the operator set one: no command works on more messages than that.
 //!
 //! A command that names more does what it does for the messages with the highest UIDs and ends `OK [MESSAGELIMIT n uid]`
-//! with the lowest UID it got to (§3.1); the client asks again for those below. What is whole or not at all (COPY, APPEND,
+//! with the lowest UID it got to (§3.1); FETCH and STORE answer from the highest on, the client asks again for those below. What is whole or not at all (COPY, APPEND,
 //! STORE with UNCHANGEDSINCE, a PARTIAL longer than the limit) is refused with `NO [MESSAGELIMIT n]`. EXPUNGE and CLOSE
 //! name no messages and are not limited; nor are SORT and THREAD, whose results have no order by UID.
 //! Clients that page find what is left with the search keys UIDAFTER and UIDBEFORE, which are taken with or without a limit.

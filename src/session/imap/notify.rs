@@ -300,9 +300,10 @@ impl<S: Services> Session<S> {
         mailbox: MailboxId,
         items: &[StatusItem],
     ) -> Result<(), Lost> {
+        let limit = self.append_limit();
         self.services.store().account(self.account.id, |account| {
             if let Some(state) = account.mailboxes.get(&mailbox) {
-                push_status_of(state, items, self.names, link.out());
+                push_status_of(state, items, self.names, limit, link.out());
             }
         });
         link.part_done(&*self.services).await

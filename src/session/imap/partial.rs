@@ -32,7 +32,10 @@ impl<S: Services> Session<S> {
         trouble: &mut Trouble,
     ) -> Result<(Ranges, Option<Reached>), Stop> {
         let mut counted = Vec::new();
-        for slice in ranges.iter().flat_map(|range| slices(range.clone(), ROWS_SLICE)) {
+        for slice in ranges
+            .iter()
+            .flat_map(|range| slices(range.clone(), ROWS_SLICE, false))
+        {
             self.with_selected(|state, selected| {
                 let uids = selected.view.uids();
                 counted.extend(slice.filter(|index| {

@@ -92,6 +92,7 @@ pub fn status_item_name(item: StatusItem) -> &'static str {
         StatusItem::HighestModSeq => "HIGHESTMODSEQ",
         StatusItem::MailboxId => "MAILBOXID",
         StatusItem::DeletedStorage => "DELETED-STORAGE",
+        StatusItem::AppendLimit => "APPENDLIMIT",
     }
 }
 

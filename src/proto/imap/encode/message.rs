@@ -58,14 +58,14 @@ pub fn push_mod_seq(mod_seq: ModSeq, out: &mut Vec<u8>) {
 
 /// Appends `BODY[section]<origin> ` with the space behind it; the value follows as a string. Field names are repeated as
 /// the client wrote them (RFC 9051 §7.5.2).
-pub fn push_body_section_head(section: &Section, origin: Option<u32>, out: &mut Vec<u8>) {
+pub fn push_body_section_head(section: &Section, origin: Option<u64>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"BODY[");
     push_section(section, out);
     push_close(origin, out);
 }
 
 /// Appends `BINARY[part]<origin> ` with the space behind it.
-pub fn push_binary_head(part: &[u32], origin: Option<u32>, out: &mut Vec<u8>) {
+pub fn push_binary_head(part: &[u32], origin: Option<u64>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"BINARY[");
     push_part(part, out);
     push_close(origin, out);
@@ -79,11 +79,11 @@ pub fn push_binary_size(part: &[u32], bytes: u64, out: &mut Vec<u8>) {
     push_number(bytes, out);
 }
 
-fn push_close(origin: Option<u32>, out: &mut Vec<u8>) {
+fn push_close(origin: Option<u64>, out: &mut Vec<u8>) {
     out.push(b']');
     if let Some(origin) = origin {
         out.push(b'<');
-        push_number(u64::from(origin), out);
+        push_number(origin, out);
         out.push(b'>');
     }
     out.push(b' ');

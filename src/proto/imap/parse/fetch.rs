@@ -231,9 +231,12 @@ fn partial(cursor: &mut Cursor<'_>) -> Parsed<Option<Partial>> {
     if !cursor.eat(b'<') {
         return Ok(None);
     }
-    let offset = cursor.number()?;
+    let offset = cursor.number64()?;
     cursor.expect(b'.', "'.'")?;
-    let length = cursor.nz_number()?.get();
+    let length = cursor.number64()?;
+    if length == 0 {
+        return Err(Fault::Expected("a length of 1 or more"));
+    }
     cursor.expect(b'>', "'>'")?;
     Ok(Some(Partial { offset, length }))
 }

@@ -251,6 +251,7 @@ fn status_item(word: &Upper) -> Parsed<StatusItem> {
         b"HIGHESTMODSEQ" => StatusItem::HighestModSeq,
         b"MAILBOXID" => StatusItem::MailboxId,
         b"DELETED-STORAGE" => StatusItem::DeletedStorage,
+        b"APPENDLIMIT" => StatusItem::AppendLimit,
         _ => return Err(Fault::Expected("a known STATUS item")),
     })
 }

@@ -87,6 +87,9 @@ fn section() -> impl Strategy<Value = Section> {
     })
 }
 
+/// Of a number64 (RFC 9051 §9).
+const MOST: u64 = i64::MAX as u64;
+
 fn fetch_item() -> impl Strategy<Value = FetchItem> {
     use FetchItem::*;
     let plain = vec![
@@ -106,7 +109,7 @@ fn fetch_item() -> impl Strategy<Value = FetchItem> {
         Rfc822Text,
     ];
     let partial =
-        || prop::option::of((0_u32.., 1_u32..).prop_map(|(offset, length)| Partial { offset, length }));
+        || prop::option::of((0..=MOST, 1..=MOST).prop_map(|(offset, length)| Partial { offset, length }));
     prop_oneof![
         prop::sample::select(plain),
         (section(), partial(), any::<bool>()).prop_map(|(section, partial, peek)| BodySection {
@@ -413,7 +416,7 @@ fn a_fault_keeps_the_tag_and_says_what_was_expected() {
         "a FETCH 1 BODY[1.]",
         "a FETCH 1 BODY[MIME]",
         "a FETCH 1 BODY[]<0.0>",
-        "a FETCH 1 BODY[]<0.4294967296>",
+        "a FETCH 1 BODY[]<0.9223372036854775808>",
         "a FETCH 1 (FLAGS FAST)",
         "a STORE 1 (UNCHANGEDSINCE 18446744073709551616) FLAGS ()",
         "a STORE 1 (UNCHANGEDSINCE 9223372036854775808) FLAGS ()",

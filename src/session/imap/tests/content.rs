@@ -1,5 +1,6 @@
 //! FETCH of what is in messages.
 
+use super::transcript::play;
 use super::world::World;
 use crate::session::imap::Services;
 
@@ -303,4 +304,34 @@ fn numbers_beyond_the_view_are_bad_and_uids_are_passed_over() {
     assert_eq!(a.ok(&mut world, "FETCH 7:* UID").lines(), ["* 1 FETCH (UID 1)"]);
     assert!(a.tagged(&mut world, "FETCH 2 FLAGS").starts_with("BAD"));
     assert_eq!(a.ok(&mut world, "UID FETCH 2:4294967295 FLAGS").untagged, "");
+}
+
+#[test]
+fn parts_are_asked_for_in_64_bits() {
+    // RFC 9051 §9, `partial`
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.append(&mut world, "INBOX", "", "Subject: x\r\n\r\nhello");
+    play(
+        &mut world,
+        &mut a,
+        r#"
+        C: A1 UID FETCH 1 BODY.PEEK[TEXT]<1.9223372036854775807>
+        S: * 1 FETCH (UID 1 BODY[TEXT]<1> {4}
+        S: ello)
+        S: A1 OK FETCH completed
+        C: A2 UID FETCH 1 BINARY.PEEK[1]<3.4294967296>
+        S: * 1 FETCH (UID 1 BINARY[1]<3> {2}
+        S: lo)
+        S: A2 OK FETCH completed
+        C: A3 UID FETCH 1 BODY.PEEK[HEADER.FIELDS (SUBJECT)]<9223372036854775807.1>
+        S: * 1 FETCH (UID 1 BODY[HEADER.FIELDS (SUBJECT)]<9223372036854775807> {0}
+        S: )
+        S: A3 OK FETCH completed
+        C: A4 UID FETCH 1 BODY.PEEK[TEXT]<0.9223372036854775808>
+        S: A4 BAD ~
+        C: A5 UID FETCH 1 BODY.PEEK[TEXT]<0.0>
+        S: A5 BAD ~
+        "#,
+    );
 }

@@ -196,7 +196,7 @@ fn catenate_makes_a_message_of_parts_of_others() {
     a.ok(&mut world, "SELECT INBOX");
     let reply = a.ok(
         &mut world,
-        "APPEND INBOX CATENATE (URL /Drafts/;UID=1/;SECTION=HEADER URL ;UID=1/;SECTION=TEXT/;PARTIAL=7.4)",
+        "APPEND INBOX CATENATE (URL Drafts/;UID=1/;SECTION=HEADER URL ;UID=1/;SECTION=TEXT/;PARTIAL=7.4)",
     );
     assert!(reply.has("* 2 EXISTS"), "{reply:?}");
     let fetched = a.ok(&mut world, "FETCH 1:2 BODY.PEEK[]").untagged;
@@ -494,6 +494,26 @@ fn status_gives_the_octets_that_expunge_would_free() {
     );
     let quota = a.ok(&mut world, "GETQUOTA \"\"");
     assert!(quota.has("* QUOTA \"\" (MAILBOX 6 4096)"), "{quota:?}");
+}
+
+#[test]
+fn status_gives_the_longest_message_that_may_be_appended() {
+    // RFC 7889 §3.1, §3.2
+    let mut world = World::new();
+    let mut a = world.login(1);
+    play(
+        &mut world,
+        &mut a,
+        r#"
+        C: A1 STATUS INBOX (APPENDLIMIT)
+        S: * STATUS INBOX (APPENDLIMIT 52428800)
+        S: A1 OK STATUS completed
+        C: A2 LIST "" INBOX RETURN (STATUS (APPENDLIMIT))
+        S: * LIST (\HasNoChildren) "/" INBOX
+        S: * STATUS INBOX (APPENDLIMIT 52428800)
+        S: A2 OK LIST completed
+        "#,
+    );
 }
 
 #[test]

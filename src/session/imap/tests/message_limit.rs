@@ -47,20 +47,25 @@ fn fetch_and_search_end_with_the_lowest_uid_they_got_to() {
         r#"
         -- §3.1
         C: A1 UID FETCH 1:* (UID)
-        S: * 5 FETCH (UID 6)
-        S: * 6 FETCH (UID 7)
         S: * 7 FETCH (UID 8)
+        S: * 6 FETCH (UID 7)
+        S: * 5 FETCH (UID 6)
         S: A1 OK [MESSAGELIMIT 3 6] FETCH completed
         C: A2 UID FETCH 1:5 (UID)
-        S: * 2 FETCH (UID 3)
-        S: * 3 FETCH (UID 4)
         S: * 4 FETCH (UID 5)
+        S: * 3 FETCH (UID 4)
+        S: * 2 FETCH (UID 3)
         S: A2 OK [MESSAGELIMIT 3 3] FETCH completed
         C: A3 FETCH 1 BODY.PEEK[TEXT]
         S: * 1 FETCH (UID 1 BODY[TEXT] {8}
         S: body 1
         S: )
         S: A3 OK FETCH completed
+        C: C1 UID FETCH 1,4:5,7:8 BINARY.SIZE[1]
+        S: * 7 FETCH (UID 8 BINARY.SIZE[1] 8)
+        S: * 6 FETCH (UID 7 BINARY.SIZE[1] 8)
+        S: * 4 FETCH (UID 5 BINARY.SIZE[1] 8)
+        S: C1 OK [MESSAGELIMIT 3 5] FETCH completed
         C: A4 UID SEARCH ALL
         S: * SEARCH 6 7 8
         S: A4 OK [MESSAGELIMIT 3 6] SEARCH completed
@@ -112,9 +117,9 @@ fn changes_are_made_in_part_or_refused_whole() {
         &mut a,
         r#"
         C: A1 UID STORE 1:6 +FLAGS (\Deleted)
-        S: * 4 FETCH (UID 4 FLAGS (\Deleted))
-        S: * 5 FETCH (UID 5 FLAGS (\Deleted))
         S: * 6 FETCH (UID 6 FLAGS (\Deleted))
+        S: * 5 FETCH (UID 5 FLAGS (\Deleted))
+        S: * 4 FETCH (UID 4 FLAGS (\Deleted))
         S: A1 OK [MESSAGELIMIT 3 4] STORE completed in part
         C: A2 UID STORE 1:3 +FLAGS.SILENT (\Deleted)
         S: A2 OK STORE completed
@@ -174,7 +179,7 @@ fn expunges_by_others_are_told_beside_the_limit() {
     b.ok(&mut world, "UID STORE 8 +FLAGS.SILENT (\\Deleted)");
     b.ok(&mut world, "EXPUNGE");
     for (command, word, first) in [
-        ("FETCH 1:8 (UID)", "FETCH", "* 5 FETCH (UID 5)"),
+        ("FETCH 1:8 (UID)", "FETCH", "* 7 FETCH (UID 7)"),
         ("FETCH 1:8 (UID) (PARTIAL -1:-1)", "", "* 7 FETCH (UID 7)"),
         ("SEARCH ALL", "SEARCH", "* SEARCH 5 6 7"),
         ("STORE 1:8 FLAGS ($x)", "STORE", "* FLAGS ("),
