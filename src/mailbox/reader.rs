@@ -4,12 +4,13 @@
 //! when a header is asked for, all of it only when its MIME structure must be scanned, and a body streams through in
 //! pieces.
 //! Invariants: every octet handed out was checked against its CRC by the store; nothing is read twice while it is kept.
-//! Limits: [`WHOLE_BYTES_MAX`] a core for messages held whole; [`READ_BYTES_MAX`] a read, [`HEADER_BYTES_MAX`] of a header, [`PARSE_BYTES_MAX`] of a message to be scanned.
+//! Limits: [`WHOLE_BYTES_MAX`] a core for messages held whole; [`READ_BYTES_MAX`] a read, [`ahead`] of reading ahead, [`HEADER_BYTES_MAX`] of a header, [`PARSE_BYTES_MAX`] of a message to be scanned.
 //! Failure: the store's ([`StoreError`]); a message too long to be scanned is [`ReadError::TooLong`], its octets stream.
 //! Not here: what a section is (`proto::message`), which message is meant (`view`).
 
+use super::budget::{Budget, Pace, Spent};
 use crate::model::AccountId;
-use crate::proto::message::structure::{self, Structure};
+use crate::proto::message::structure::{self, Scan, Structure};
 use crate::store::{Environment, MessageRow, Store, StoreError, StoredMessage};
 use bytes::Bytes;
 use std::cell::Cell;
@@ -31,6 +32,23 @@ pub const PARSE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Octets of messages held whole on one core, all sessions together; those up to [`READ_BYTES_MAX`] are not counted. Four
 /// of the longest, or some hundred of the size of a photograph.
 pub const WHOLE_BYTES_MAX: u64 = 4 * PARSE_BYTES_MAX;
+
+/// Messages read ahead together, so that many small ones come with few reads.
+pub const AHEAD_MESSAGES: usize = 128;
+
+/// Octets of all messages read ahead together, except that one always is. While they are used the next ones are read, and
+/// the store keeps what is read ahead for all sessions of a core (8 MiB).
+const AHEAD_BYTES: u64 = 512 * 1024;
+
+/// How many of the next messages, of these sizes, are read ahead together.
+pub fn ahead(sizes: impl Iterator<Item = u32>) -> usize {
+    let mut bytes = 0;
+    let fits = sizes.take(AHEAD_MESSAGES).take_while(|size| {
+        bytes += u64::from(*size);
+        bytes <= AHEAD_BYTES
+    });
+    fits.count().max(1)
+}
 
 thread_local! {
     /// What is held of [`WHOLE_BYTES_MAX`]: one executor is one thread.
@@ -173,6 +191,30 @@ impl<E: Environment> MessageReader<E> {
         Ok(scanned)
     }
 
+    /// The same within a budget: a long message is scanned in slices, and others get their turns.
+    ///
+    /// # Errors
+    /// [`Spent`]; as [`Self::whole`].
+    pub async fn structure_within<P: Pace>(
+        &mut self,
+        budget: &mut Budget<'_, P>,
+    ) -> Result<Result<Rc<Structure>, ReadError>, Spent> {
+        if let Some(known) = &self.structure {
+            return Ok(Ok(known.clone()));
+        }
+        let message = match self.whole().await {
+            Ok(message) => message,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut scan = Scan::new(message);
+        while budget.timed(|| scan.step()) {
+            budget.breathe_if_due().await?;
+        }
+        let scanned = Rc::new(scan.into_structure());
+        self.structure = Some(scanned.clone());
+        Ok(Ok(scanned))
+    }
+
     /// The structure, if it was scanned.
     #[must_use]
     pub fn known_structure(&self) -> Option<Rc<Structure>> {
@@ -221,11 +263,11 @@ impl<E: Environment> MessageReader<E> {
                 READ_BYTES_MAX
             };
             let to = end.min(from + READ_BYTES_MAX).max(from + least).min(self.size());
-            let pieces = self.store.read_message(&self.stored, from..to).await?;
-            self.start.reserve(index(to - from));
-            pieces
-                .iter()
-                .for_each(|piece| self.start.extend_from_slice(piece));
+            // All at once: growing bit by bit would copy a long message again and again, and its last copy takes milliseconds.
+            self.start.reserve_exact(index(end.max(to) - from));
+            self.store
+                .append_message(&self.stored, from..to, &mut self.start)
+                .await?;
         }
         Ok(())
     }

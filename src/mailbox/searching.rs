@@ -2,26 +2,26 @@
 //!
 //! Owns: the order of work (rows, then headers, then bodies, message by message) and the budget.
 //! Invariants: nothing of the store is held over a wait; the result ascends; a message expunged meanwhile is not found.
-//! Limits: [`SEARCH_SLICE_ROWS`] rows between breaths; those of `budget`.
+//! Limits: [`SEARCH_SLICE_ROWS`] rows between breaths; [`reader::ahead`] of messages read at the same time, and as many of the
+//! next ones while those are searched; those of `budget`.
 //! Failure: a damaged message is not found. A message too long to be taken apart ([`super::reader::PARSE_BYTES_MAX`]) has no body to be found.
 //! Not here: what keys mean (`search`), the response (`session::imap`).
 
 pub use super::budget::Pace;
 use super::budget::{Budget, Spent};
-use super::reader::{MessageReader, ReadError};
+use super::reader::{self, MessageReader, ReadError};
 use super::search::{Query, TextKey, Verdict, thread_id_text};
 use super::view::View;
 use crate::model::{AccountId, ModSeq, Uid};
 use crate::proto::message::search::{MessageSearch, Progress, Scope};
 use crate::store::{AccountState, Environment, MessageRow, Store, StoreError};
+use futures_util::future::join;
+use smallvec::{SmallVec, smallvec};
 use std::collections::VecDeque;
 use std::ops::Range;
 
 /// Rows looked at before others may get a turn; some hundred microseconds with a handful of keys.
 pub const SEARCH_SLICE_ROWS: usize = 4_096;
-
-/// Messages read ahead together when a search has to look into them. Of long ones only the ends are.
-const AHEAD_MESSAGES: usize = 64;
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -125,32 +125,42 @@ impl<'a, E: Environment, P: Pace> Run<'a, E, P> {
             self.judge(slice)?;
         }
         self.budget.breathe_if_due().await?;
-        let step = self.undecided.len().min(AHEAD_MESSAGES);
-        if step > 0 {
-            let ahead = self.undecided.iter().take(step);
-            self.store.read_ahead(ahead.map(|(_, row)| row)).await;
-        }
-        for (index, row) in self.undecided.drain(..step) {
-            match is_match(
-                self.store,
-                self.account,
-                self.query,
-                index,
-                &row,
-                &mut self.budget,
-            )
-            .await
-            {
-                Ok(true) => self.matched.push((index, row.mod_seq)),
-                // One damaged message must not make every search fail; the store has reported it.
-                Ok(false) | Err(SearchError::Store(StoreError::Damaged { .. })) => {}
-                Err(error) => return Err(error),
-            }
+        if !self.undecided.is_empty() {
+            self.search_group().await?;
         }
         if self.undecided.is_empty() {
             self.slice_done();
         }
         Ok(true)
+    }
+
+    /// Looks into the next messages that are read together, while the disk reads those behind them.
+    async fn search_group(&mut self) -> Result<(), SearchError> {
+        let store = self.store;
+        let group: Vec<(usize, MessageRow)> = self.undecided.drain(..self.ahead()).collect();
+        store.read_ahead(group.iter().map(|(_, row)| row)).await;
+        let next = self.undecided.iter().take(self.ahead());
+        let next: Vec<MessageRow> = next.map(|(_, row)| *row).collect();
+        let (judged, ()) = join(self.judge_messages(&group), store.read_ahead(next.iter())).await;
+        judged
+    }
+
+    fn ahead(&self) -> usize {
+        let sizes = self.undecided.iter().map(|(_, row)| row.size);
+        reader::ahead(sizes).min(self.undecided.len())
+    }
+
+    async fn judge_messages(&mut self, group: &[(usize, MessageRow)]) -> Result<(), SearchError> {
+        let (store, account, query) = (self.store, self.account, self.query);
+        for (index, row) in group {
+            match is_match(store, account, query, *index, row, &mut self.budget).await {
+                Ok(true) => self.matched.push((*index, row.mod_seq)),
+                // One damaged message must not make every search fail; the store has reported it.
+                Ok(false) | Err(SearchError::Store(StoreError::Damaged { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn judge(&mut self, slice: Range<usize>) -> Result<(), SearchError> {
@@ -229,7 +239,7 @@ async fn is_match<E: Environment, P: Pace>(
     budget: &mut Budget<'_, P>,
 ) -> Result<bool, SearchError> {
     let mut reader = MessageReader::open(store, account, row).await?;
-    let mut answers = vec![None; query.texts().len()];
+    let mut answers: SmallVec<[Option<bool>; 8]> = smallvec![None; query.texts().len()];
     loop {
         let wanted = match budget.timed(|| query.judge(index, row, &answers)) {
             Verdict::Decided(decided) => return Ok(decided),
@@ -259,7 +269,7 @@ async fn decide<E: Environment, P: Pace>(
             return Ok(budget.timed(|| key.is_in_header(header)));
         }
     };
-    let structure = match reader.structure().await {
+    let structure = match reader.structure_within(budget).await? {
         Ok(structure) => structure,
         Err(ReadError::TooLong) => return Ok(false),
         Err(ReadError::Busy) => return Err(SearchError::Busy),

@@ -25,8 +25,8 @@ pub struct Cache {
 
 impl Cache {
     /// The payload of the record at `position`.
-    pub fn find(&self, position: LogPosition) -> Option<Bytes> {
-        self.payloads.get(&position).cloned()
+    pub fn find(&self, position: LogPosition) -> Option<&Bytes> {
+        self.payloads.get(&position)
     }
 
     /// Keeps a checked payload; the oldest go.

@@ -641,6 +641,19 @@ impl<E: Environment> Store<E> {
     ) -> Result<Vec<Bytes>, StoreError> {
         self.0.reader.read_message(message, range).await
     }
+
+    /// As [`Self::read_message`], appended to `out`; after an error nothing was appended.
+    ///
+    /// # Errors
+    /// As [`Self::read_message`].
+    pub async fn append_message(
+        &self,
+        message: &StoredMessage,
+        range: Range<u64>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        self.0.reader.append_message(message, range, out).await
+    }
 }
 
 /// Nothing that was there before the start is recent; all that is in memory is counted.

@@ -9,7 +9,7 @@ use super::cache::{Cache, RecentGroups};
 use super::frame::{RECORD_HEADER_BYTES, RecordHeader, RecordSeed};
 use super::record::{CHUNK_PREFIX_BYTES, MessageRecord, chunk_prefix, kind};
 use super::segment::{SegmentHeader, segment_name};
-use super::windows::{Span, Windows, merged};
+use super::windows::{self, Span, Windows};
 use super::{ChunkRef, MessageRow, StoreError, StoredMessage};
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
 use crate::model::{AccountId, LogPosition, SegmentId};
@@ -116,9 +116,11 @@ impl<D: Disk> LogReader<D> {
         row: &MessageRow,
     ) -> Result<MessageRecord, StoreError> {
         let position = row.record;
-        let payload = self.message_payload(row).await?;
-        let message = MessageRecord::of_payload(&payload)
-            .map_err(|why| damaged(position, format!("a message record: {}", why.0)))?;
+        let decoded = match self.look_in_memory(position, kind::MESSAGE, MessageRecord::of_payload) {
+            Some(decoded) => decoded,
+            None => MessageRecord::of_payload(&self.message_from_disk(row).await?),
+        };
+        let message = decoded.map_err(|why| damaged(position, format!("a message record: {}", why.0)))?;
         // Dates travel with the row through every copy: a record of another message at this place shows.
         let is_this_row = message.account == account
             && message.size() == u64::from(row.size)
@@ -145,11 +147,8 @@ impl<D: Disk> LogReader<D> {
         })
     }
 
-    async fn message_payload(&self, row: &MessageRow) -> Result<Bytes, StoreError> {
+    async fn message_from_disk(&self, row: &MessageRow) -> Result<Bytes, StoreError> {
         let position = row.record;
-        if let Some(payload) = self.payload_in_memory(position, kind::MESSAGE) {
-            return Ok(payload);
-        }
         // Its chunk may end right where it begins.
         let Span { start, end, .. } = Span::of(row);
         let (seed, file) = self.segment(position.segment).await?;
@@ -206,20 +205,60 @@ impl<D: Disk> LogReader<D> {
         Ok(out)
     }
 
-    /// A chunk's piece of the body. In format 1 a checksum knows its segment and not its place: what says then that a
-    /// block was not swapped with another is the body's email id and the chunk's number in it.
+    /// Appends octets of `range` of prefix + body to `out`, copied once from where they are in memory. After an error
+    /// nothing was appended.
+    pub async fn append_message(
+        &self,
+        message: &StoredMessage,
+        range: Range<u64>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let before = out.len();
+        let appended = self.append_pieces(message, range, out).await;
+        if appended.is_err() {
+            out.truncate(before);
+        }
+        appended
+    }
+
+    async fn append_pieces(
+        &self,
+        message: &StoredMessage,
+        range: Range<u64>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let prefix_len = message.prefix.len() as u64;
+        if let Some(part) = overlap(&range, 0, prefix_len) {
+            out.extend_from_slice(&message.prefix[part]);
+        }
+        let mut start = prefix_len;
+        for (index, chunk) in message.chunks.iter().enumerate() {
+            let place = (message.email_id, index);
+            if let Some(part) = overlap(&range, start, u64::from(chunk.bytes)) {
+                let append = |payload: &[u8]| -> Result<(), StoreError> {
+                    out.extend_from_slice(&octets_of(chunk, place, payload)?[part.clone()]);
+                    Ok(())
+                };
+                match self.look_in_memory(chunk.position, kind::CHUNK, append) {
+                    Some(appended) => appended?,
+                    None => {
+                        let payload = self.chunk_from_disk(*chunk).await?;
+                        out.extend_from_slice(&octets_of(chunk, place, &payload)?[part]);
+                    }
+                }
+            }
+            start += u64::from(chunk.bytes);
+        }
+        Ok(())
+    }
+
+    /// A chunk's piece of the body.
     async fn chunk(&self, chunk: ChunkRef, email_id: u64, index: usize) -> Result<Bytes, StoreError> {
         let payload = match self.payload_in_memory(chunk.position, kind::CHUNK) {
             Some(payload) => payload,
             None => self.chunk_from_disk(chunk).await?,
         };
-        if payload.len() != CHUNK_PREFIX_BYTES + chunk.bytes as usize {
-            return Err(damaged(chunk.position, "a chunk of another length".to_owned()));
-        }
-        let index = u32::try_from(index).unwrap_or(u32::MAX);
-        if payload[..CHUNK_PREFIX_BYTES] != chunk_prefix(email_id, index) {
-            return Err(damaged(chunk.position, "a chunk of another message".to_owned()));
-        }
+        octets_of(&chunk, (email_id, index), &payload)?;
         Ok(payload.slice(CHUNK_PREFIX_BYTES..))
     }
 
@@ -236,27 +275,34 @@ impl<D: Disk> LogReader<D> {
     /// read is passed over: whoever opens the message hears why.
     pub async fn read_ahead(&self, rows: impl Iterator<Item = &MessageRow>) {
         let rows: Vec<&MessageRow> = rows.collect();
-        let records = rows.iter().filter(|row| !self.is_in_memory(row.record));
-        self.read_spans(records.map(|row| Span::of(row))).await;
+        let unread = rows.iter().filter(|row| !self.is_in_memory(row.record));
+        let unread = unread.filter(|row| !self.windows.borrow().has(&Span::of(row)));
+        self.read_windows(windows::around(unread.copied())).await;
         // Bodies of messages that came by one command, or went to several accounts, do not lie before their records.
         let bodies = rows.iter().filter(|row| Span::holds_body(row));
-        let chunks: Vec<ChunkRef> = bodies.flat_map(|row| self.chunks_elsewhere(row)).collect();
-        self.read_spans(chunks.iter().map(Span::of_chunk)).await;
+        let chunks = bodies.flat_map(|row| self.chunks_elsewhere(row));
+        let spans = chunks.map(|chunk| Span::of_chunk(&chunk));
+        let spans = spans.filter(|span| !self.windows.borrow().has(span));
+        self.read_windows(windows::merged(spans.collect())).await;
     }
 
-    async fn read_spans(&self, spans: impl Iterator<Item = Span>) {
-        let spans = spans.filter(|span| !self.windows.borrow().has(span));
-        let reads = merged(spans.collect())
-            .into_iter()
-            .map(|span| self.read_window(span));
-        join_all(reads).await;
+    async fn read_windows(&self, spans: Vec<Span>) {
+        match &spans[..] {
+            [] => {}
+            [span] => self.read_window(*span).await,
+            spans => {
+                join_all(spans.iter().map(|span| self.read_window(*span))).await;
+            }
+        }
     }
 
     /// Of the body of a message whose record is in memory, what is not.
     fn chunks_elsewhere(&self, row: &MessageRow) -> SmallVec<[ChunkRef; 1]> {
-        let payload = self.payload_in_memory(row.record, kind::MESSAGE);
-        let message = payload.and_then(|payload| MessageRecord::of_payload(&payload).ok());
-        let mut chunks = message.map(|message| message.chunks).unwrap_or_default();
+        let message = self.look_in_memory(row.record, kind::MESSAGE, MessageRecord::of_payload);
+        let mut chunks = message
+            .and_then(Result::ok)
+            .map(|message| message.chunks)
+            .unwrap_or_default();
         chunks.retain(|chunk| !self.is_in_memory(chunk.position));
         chunks
     }
@@ -277,24 +323,46 @@ impl<D: Disk> LogReader<D> {
     }
 
     fn payload_in_memory(&self, position: LogPosition, kind: u8) -> Option<Bytes> {
+        let cached = self.cache.borrow().find(position).cloned();
+        cached.or_else(|| self.look_in_memory(position, kind, Bytes::copy_from_slice))
+    }
+
+    /// What `look` makes of a payload that is in memory.
+    fn look_in_memory<R>(&self, position: LogPosition, kind: u8, look: impl FnOnce(&[u8]) -> R) -> Option<R> {
         if let Some(payload) = self.cache.borrow().find(position) {
-            return Some(payload);
+            return Some(look(payload));
         }
         let files = self.files.borrow();
         let seed = files.files.get(&position.segment).map(|(seed, _)| *seed)?;
         // Checked as well: memory is no more to be trusted than the disk, and this is where a bug would show.
-        let checked = |record: &[u8]| checked_payload(position, seed, kind, record).ok();
         let recent = self.recent.borrow();
-        if let Some(payload) = recent.find(position).and_then(checked) {
-            return Some(payload);
+        if let Some(record) = recent.find(position)
+            && let Ok(payload) = checked(position, seed, kind, record)
+        {
+            return Some(look(payload));
         }
         let windows = self.windows.borrow();
-        windows.find(position).and_then(checked)
+        let record = windows.find(position)?;
+        checked(position, seed, kind, record).ok().map(look)
     }
 }
 
 fn damaged(position: LogPosition, what: String) -> StoreError {
     StoreError::Damaged { position, what }
+}
+
+/// The octets of the body in a chunk's payload. In format 1 a checksum knows its segment and not its place: what says then
+/// that a block was not swapped with another is `place`, the body's email id and the chunk's number in it.
+fn octets_of<'a>(chunk: &ChunkRef, place: (u64, usize), payload: &'a [u8]) -> Result<&'a [u8], StoreError> {
+    if payload.len() != CHUNK_PREFIX_BYTES + chunk.bytes as usize {
+        return Err(damaged(chunk.position, "a chunk of another length".to_owned()));
+    }
+    let (prefix, octets) = payload.split_at(CHUNK_PREFIX_BYTES);
+    let index = u32::try_from(place.1).unwrap_or(u32::MAX);
+    if prefix != chunk_prefix(place.0, index) {
+        return Err(damaged(chunk.position, "a chunk of another message".to_owned()));
+    }
+    Ok(octets)
 }
 
 fn checked_payload(
@@ -303,8 +371,12 @@ fn checked_payload(
     kind: u8,
     record: &[u8],
 ) -> Result<Bytes, StoreError> {
+    checked(position, seed, kind, record).map(Bytes::copy_from_slice)
+}
+
+fn checked(position: LogPosition, seed: RecordSeed, kind: u8, record: &[u8]) -> Result<&[u8], StoreError> {
     match RecordHeader::decode(seed.at(position.offset), record) {
-        Ok((header, payload)) if is_kind(header.kind, kind) => Ok(Bytes::copy_from_slice(payload)),
+        Ok((header, payload)) if is_kind(header.kind, kind) => Ok(payload),
         Ok(_) => Err(damaged(position, "a record of another kind".to_owned())),
         Err(why) => Err(damaged(position, why.0.to_owned())),
     }

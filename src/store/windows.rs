@@ -1,6 +1,6 @@
 //! Stretches of segments read ahead: many messages that lie near each other come with one read of the disk.
 //!
-//! Owns: which stretches a set of rows needs ([`spans_of`]) and those read lately ([`Windows`]). A stretch is as the disk gave
+//! Owns: which stretches a set of rows needs ([`around`]) and those read lately ([`Windows`]). A stretch is as the disk gave
 //! it: whoever takes a record out of it checks the record.
 //! Limits: [`WINDOW_BYTES_MAX`], [`GAP_BYTES_MAX`] of a read; [`WINDOWS_BYTES_MAX`] kept.
 //! Not here: reading (`reader`).
@@ -68,11 +68,51 @@ impl Span {
         row.size <= BEHIND_BYTES_MAX
     }
 
+    /// Records that lie closer than their bodies are long came by one command, and its bodies lie before them all. If they
+    /// do not after all, as many bytes were read in vain as the bodies have.
+    fn widened_by(self, bodies: u32) -> Self {
+        let length = self.end - self.start;
+        if bodies <= length {
+            return self;
+        }
+        let length = bodies.saturating_add(length).min(WINDOW_BYTES_MAX.max(length));
+        Self {
+            start: self.end.saturating_sub(length).max(BLOCK_BYTES as u32),
+            ..self
+        }
+    }
+
     fn can_take_in(&self, next: &Self) -> bool {
         self.segment == next.segment
             && next.start <= self.end.saturating_add(GAP_BYTES_MAX)
             && next.end.max(self.end) - self.start <= WINDOW_BYTES_MAX
     }
+}
+
+/// The stretches that hold the records of these rows and, as far as they tell, their bodies, each read once.
+pub fn around<'a>(rows: impl Iterator<Item = &'a MessageRow>) -> Vec<Span> {
+    let body_bytes = |row: &MessageRow| {
+        let is_read = Span::holds_body(row) && row.body_segment == row.record.segment;
+        if is_read { row.size + OVERHEAD_BYTES } else { 0 }
+    };
+    clustered(rows.map(|row| (Span::of(row), body_bytes(row))).collect())
+}
+
+/// Spans of records, each with the bytes of its body.
+fn clustered(mut spans: Vec<(Span, u32)>) -> Vec<Span> {
+    spans.sort_unstable();
+    let mut clusters: Vec<(Span, u32)> = Vec::new();
+    for (span, bytes) in spans {
+        match clusters.last_mut() {
+            Some((last, bodies)) if last.can_take_in(&span) => {
+                last.end = last.end.max(span.end);
+                *bodies = bodies.saturating_add(bytes);
+            }
+            _ => clusters.push((span, bytes)),
+        }
+    }
+    let widened = clusters.into_iter().map(|(span, bodies)| span.widened_by(bodies));
+    merged(widened.collect())
 }
 
 /// The stretches that hold these, each read once.
@@ -170,8 +210,42 @@ mod tests {
         assert_eq!(merged, [span(1, 5_000, 95_000), span(2, 60_000, 61_000)]);
     }
 
+    #[test]
+    fn bodies_that_came_by_one_command_come_with_its_records() {
+        // Twenty-five bodies of 4 KiB from 8,192 on, then their records.
+        let record = |number: u32| 8_192 + 25 * 4_352 + number * 160;
+        let spans = (0..25).map(|n| (span(1, record(n) - 4_352, record(n) + 160), 4_352));
+        let around = clustered(spans.collect());
+        assert_eq!(around.len(), 1);
+        assert!(
+            around[0].start <= 8_192 && around[0].end == record(24) + 160,
+            "{around:?}"
+        );
+        // One whose body lies before it needs no more.
+        assert_eq!(
+            clustered(vec![(span(1, 20_000, 24_600), 4_352)]),
+            [span(1, 20_000, 24_600)]
+        );
+        // The first blocks are not the log's.
+        let low = vec![(span(1, 5_000, 5_100), 90_000)];
+        assert_eq!(clustered(low), [span(1, BLOCK_BYTES as u32, 5_100)]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn every_record_lies_in_a_stretch_and_none_is_too_long(
+            spans in proptest::collection::vec((0..3_u32, 4_096..4_000_000_u32, 1..60_000_u32, 0..130_000_u32), 0..60)
+        ) {
+            let spans = spans.into_iter().map(|(s, start, len, body)| (span(s, start, start + len), body));
+            let spans: Vec<(Span, u32)> = spans.collect();
+            let around = clustered(spans.clone());
+            for (span, _) in &spans {
+                prop_assert!(around.iter().any(|m| m.segment == span.segment && m.start <= span.start && m.end >= span.end));
+            }
+            prop_assert!(around.iter().all(|m| m.end - m.start <= WINDOW_BYTES_MAX));
+        }
 
         #[test]
         fn every_span_lies_in_a_merged_one_and_none_is_too_long(

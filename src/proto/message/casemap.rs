@@ -14,15 +14,30 @@ pub fn push(text: &str, out: &mut Vec<u8>) {
     let mut rest = text;
     while !rest.is_empty() {
         // Runs of ASCII, which most text consists of, are mapped in one go.
-        let ascii = rest.bytes().position(|b| !b.is_ascii()).unwrap_or(rest.len());
-        let start = out.len();
-        out.extend_from_slice(&rest.as_bytes()[..ascii]);
-        out[start..].make_ascii_uppercase();
+        let ascii = ascii_length(rest.as_bytes());
+        push_ascii(&rest.as_bytes()[..ascii], out);
         rest = &rest[ascii..];
         let other = rest.bytes().position(|b| b.is_ascii()).unwrap_or(rest.len());
         rest[..other].chars().for_each(|c| push_char(c, out));
         rest = &rest[other..];
     }
+}
+
+/// Appends ASCII as it is compared.
+pub fn push_ascii(text: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(text);
+    out[start..].make_ascii_uppercase();
+}
+
+/// Octets of ASCII that `text` begins with.
+fn ascii_length(text: &[u8]) -> usize {
+    /// Looked at together, which takes as long as one octet.
+    const STRIDE: usize = 64;
+    let whole = text.chunks(STRIDE).take_while(|chunk| chunk.is_ascii());
+    let passed: usize = whole.map(<[u8]>::len).sum();
+    let rest = text[passed..].iter().position(|b| !b.is_ascii());
+    rest.map_or(text.len(), |at| passed + at)
 }
 
 /// `text` as it is compared.

@@ -79,10 +79,21 @@ impl Matcher {
     /// True if any field of `header`, name included, contains the needle.
     #[must_use]
     pub fn is_in_header(&self, header: &[u8]) -> bool {
-        header::fields(header).any(|f| self.is_in_whole_field(&f))
+        let mut folded = Vec::new();
+        header::fields(header).any(|f| self.is_in_whole_field(&f, &mut folded))
     }
 
-    fn is_in_whole_field(&self, field: &header::Field<'_>) -> bool {
+    /// `folded` is memory to work in.
+    fn is_in_whole_field(&self, field: &header::Field<'_>, folded: &mut Vec<u8>) -> bool {
+        folded.clear();
+        if field.name.is_ascii() {
+            folded.extend_from_slice(field.name);
+            folded.extend_from_slice(b": ");
+            if words::push_plain(field.value, folded) {
+                folded.make_ascii_uppercase();
+                return self.is_in_folded(folded);
+            }
+        }
         let mut text = String::from_utf8_lossy(field.name).into_owned();
         text.push_str(": ");
         text.push_str(&words::decode(field.value));
@@ -144,6 +155,8 @@ pub struct MessageSearch<'a> {
     fields: header::Fields<'a>,
     /// The part's text yet to be searched.
     text: Option<TextReader<'a>>,
+    /// The field last searched, folded.
+    folded: Vec<u8>,
 }
 
 impl<'a> MessageSearch<'a> {
@@ -157,6 +170,7 @@ impl<'a> MessageSearch<'a> {
             next_part: 0,
             fields: header::fields(b""),
             text: None,
+            folded: Vec::new(),
         };
         search.begin_part(scope == Scope::Text);
         search
@@ -169,7 +183,7 @@ impl<'a> MessageSearch<'a> {
         while searched < SLICE_BYTES / 2 {
             if let Some(field) = self.fields.next() {
                 searched += field.whole.len();
-                if self.matcher.is_in_whole_field(&field) {
+                if self.matcher.is_in_whole_field(&field, &mut self.folded) {
                     return Progress::Found;
                 }
             } else if let Some(text) = &mut self.text {
@@ -210,7 +224,7 @@ impl<'a> MessageSearch<'a> {
             self.fields = header::fields(part.header_of(self.message));
         }
         let fields = part.fields(self.message);
-        let content_type = part.content_type(self.message);
+        let content_type = part.content_type_of(&fields);
         let is_text = match part.kind {
             Kind::Leaf => content_type
                 .as_ref()
@@ -244,6 +258,8 @@ struct TextReader<'a> {
     rest: &'a [u8],
     decoder: Lenient,
     charset: Vec<u8>,
+    /// ASCII in the body is ASCII in the text.
+    is_plain: bool,
     /// Octets decoded from the transfer encoding, not yet from the charset.
     octets: Vec<u8>,
     /// Folded text: the end of the last slice and the newest.
@@ -252,10 +268,12 @@ struct TextReader<'a> {
 
 impl<'a> TextReader<'a> {
     fn new(body: &'a [u8], decoder: Lenient, charset: Option<&[u8]>) -> Self {
+        let charset = charset.unwrap_or(b"us-ascii");
         Self {
             rest: body,
+            is_plain: decoder.is_identity() && words::is_ascii_superset(charset),
             decoder,
-            charset: charset.unwrap_or(b"us-ascii").to_vec(),
+            charset: charset.to_vec(),
             octets: Vec::new(),
             window: Vec::new(),
         }
@@ -270,6 +288,10 @@ impl<'a> TextReader<'a> {
     fn read(&mut self, bytes_max: usize) -> usize {
         let (piece, rest) = self.rest.split_at(Lenient::piece(self.rest, bytes_max));
         self.rest = rest;
+        if self.is_plain && self.octets.is_empty() && piece.is_ascii() {
+            casemap::push_ascii(piece, &mut self.window);
+            return piece.len();
+        }
         self.decoder.decode(piece, &mut self.octets);
         let whole = if rest.is_empty() {
             self.octets.len()

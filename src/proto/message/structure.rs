@@ -4,7 +4,8 @@
 //! of their parent and do not overlap; part 0 is the message. Nothing of the message is copied: types and parameters
 //! are read from the header range when asked for ([`Part::fields`]).
 //! Limits: [`NESTING_MAX`], [`PARTS_MAX`], [`BOUNDARY_BYTES_MAX`], [`DELIMITER_COMPARISONS_MAX`]. Time is linear in the
-//! message: every octet is looked at a fixed number of times, and only lines that begin with `--` cost more.
+//! message: every octet is looked at a fixed number of times, and only lines that begin with `--` cost more. [`Scan`] can be
+//! left after every [`SCAN_SLICE_BYTES`].
 //! Failure: none. What cannot be taken apart (no boundary, too deep, too many, no delimiter found) is text.
 //!
 //! A line is a delimiter if it is `--`, a boundary, perhaps `--`, and white space; nothing more. RFC 2046 §5.1.1 lets a
@@ -111,28 +112,96 @@ impl Part {
     /// text/plain in US-ASCII (or message/rfc822 if [`Kind::Message`]).
     #[must_use]
     pub fn content_type(&self, message: &[u8]) -> Option<ContentType> {
+        self.content_type_of(&self.fields(message))
+    }
+
+    /// The same, when the fields are at hand.
+    #[must_use]
+    pub fn content_type_of(&self, fields: &MimeFields<'_>) -> Option<ContentType> {
         match self.kind {
             Kind::Opaque => None,
-            _ => self.fields(message).content_type(),
+            _ => fields.content_type(),
         }
     }
 }
 
+/// Octets of a message scanned between two chances to yield: some 0.1 ms. A header field that is longer is read whole.
+pub const SCAN_SLICE_BYTES: usize = 512 * 1024;
+
+/// What a comparison of a line with a boundary costs, in octets scanned.
+const COMPARISON_BYTES: usize = 64;
+
 /// Takes `message` apart.
 #[must_use]
 pub fn parse(message: &[u8]) -> Structure {
-    let mut scanner = Scanner {
-        message,
-        parts: Vec::new(),
-        open: Vec::new(),
-        delimiters: Vec::new(),
-        line_starts: memmem::Finder::new(b"\n--"),
-        comparisons_left: DELIMITER_COMPARISONS_MAX,
-        position: 0,
-        lines: 0,
-    };
-    scanner.run();
-    Structure { parts: scanner.parts }
+    let mut scan = Scan::new(message);
+    while scan.step() {}
+    scan.into_structure()
+}
+
+/// A message being taken apart, slice by slice.
+pub struct Scan<'a>(Scanner<'a>);
+
+impl<'a> Scan<'a> {
+    /// At the beginning of `message`.
+    #[must_use]
+    pub fn new(message: &'a [u8]) -> Self {
+        let mut scanner = Scanner {
+            message,
+            parts: Vec::new(),
+            open: Vec::new(),
+            delimiters: Vec::new(),
+            line_starts: memmem::Finder::new(b"\n--"),
+            comparisons_left: DELIMITER_COMPARISONS_MAX,
+            position: 0,
+            is_at_line_start: true,
+            lines: 0,
+            stage: Stage::Header,
+            slice_left: 0,
+        };
+        scanner.begin_part(false);
+        Self(scanner)
+    }
+
+    /// Scans about [`SCAN_SLICE_BYTES`] more; false when all is done.
+    pub fn step(&mut self) -> bool {
+        self.step_by(SCAN_SLICE_BYTES)
+    }
+
+    pub(super) fn step_by(&mut self, octets: usize) -> bool {
+        self.0.slice_left = octets;
+        self.0.run();
+        self.0.stage != Stage::Done
+    }
+
+    /// After the last step.
+    #[must_use]
+    pub fn into_structure(self) -> Structure {
+        debug_assert!(self.0.stage == Stage::Done);
+        Structure { parts: self.0.parts }
+    }
+}
+
+/// What the position is in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The header of the innermost part.
+    Header,
+    /// A body in which a part may begin.
+    Body,
+    /// What no part begins in any more.
+    Rest,
+    /// The end, all parts closed.
+    Done,
+}
+
+/// What a look for the next part has come to.
+enum Sought<T> {
+    Found(T),
+    /// There is none.
+    Nothing,
+    /// The slice has ended.
+    Later,
 }
 
 struct Scanner<'a> {
@@ -145,10 +214,14 @@ struct Scanner<'a> {
     /// Finds the next line that begins with `--`.
     line_starts: memmem::Finder<'static>,
     comparisons_left: u64,
-    /// Always the start of a line.
     position: usize,
+    /// False only where a slice of a body has ended.
+    is_at_line_start: bool,
     /// LFs before the position.
     lines: u64,
+    stage: Stage,
+    /// Octets yet to be scanned in this slice.
+    slice_left: usize,
 }
 
 struct Delimiter {
@@ -169,20 +242,34 @@ struct Hit {
 
 impl Scanner<'_> {
     fn run(&mut self) {
-        self.begin_part(false);
-        loop {
-            self.scan_header();
-            if self.classify() == Kind::Message {
-                self.begin_part(false);
-                continue;
-            }
-            if !self.seek_next_part() {
-                break;
+        while self.slice_left > 0 && self.stage != Stage::Done {
+            let stage = self.stage;
+            match stage {
+                Stage::Header if self.scan_header() => {
+                    if self.classify() == Kind::Message {
+                        self.begin_part(false);
+                    } else {
+                        self.stage = Stage::Body;
+                    }
+                }
+                Stage::Body => match self.seek_next_part() {
+                    Sought::Found(()) => self.stage = Stage::Header,
+                    Sought::Nothing => self.stage = Stage::Rest,
+                    Sought::Later => {}
+                },
+                Stage::Rest => self.scan_rest(),
+                Stage::Header | Stage::Done => {}
             }
         }
+    }
+
+    fn scan_rest(&mut self) {
         let end = self.message.len();
-        self.advance_to(end);
-        self.close_parts(0, end, self.lines);
+        self.advance_to(end.min(self.position + self.slice_left));
+        if self.position == end {
+            self.close_parts(0, end, self.lines);
+            self.stage = Stage::Done;
+        }
     }
 
     /// Opens a part at the position, as a child of the innermost open one.
@@ -203,9 +290,15 @@ impl Scanner<'_> {
         self.open.push((index, self.lines));
     }
 
-    /// Reads the header of the innermost part up to its empty line, a delimiter or the end.
-    fn scan_header(&mut self) {
-        while self.position < self.message.len() && self.delimiter_here().is_none() {
+    /// Reads on in the header of the innermost part up to its empty line, a delimiter or the end; true when it is there.
+    fn scan_header(&mut self) -> bool {
+        while self.position < self.message.len() {
+            if self.slice_left == 0 {
+                return false;
+            }
+            if self.delimiter_here().is_some() {
+                break;
+            }
             let end = header::line_end(self.message, self.position);
             let is_blank = header::is_blank(&self.message[self.position..end]);
             self.advance_to(end);
@@ -219,6 +312,7 @@ impl Scanner<'_> {
             part.body = self.position..self.position;
             *lines = self.lines;
         }
+        true
     }
 
     /// Decides what the part whose header was just read is, and opens its boundary.
@@ -253,13 +347,18 @@ impl Scanner<'_> {
         kind
     }
 
-    /// Moves to the header of the next part of an open multipart; false at the end of the message.
-    fn seek_next_part(&mut self) -> bool {
-        while let Some(hit) = self.seek_delimiter() {
+    /// Moves to the header of the next part of an open multipart.
+    fn seek_next_part(&mut self) -> Sought<()> {
+        loop {
+            let hit = match self.seek_delimiter() {
+                Sought::Found(hit) => hit,
+                Sought::Nothing => return Sought::Nothing,
+                Sought::Later => return Sought::Later,
+            };
             let delimiter = &self.delimiters[hit.delimiter];
             let (open_length, is_digest) = (delimiter.open_length, delimiter.is_digest);
             if !hit.is_close && self.parts.len() >= PARTS_MAX {
-                return false;
+                return Sought::Nothing;
             }
             let (end, lines) = self.end_before_position();
             self.close_parts(open_length, end, lines);
@@ -268,22 +367,37 @@ impl Scanner<'_> {
                 .truncate(hit.delimiter + usize::from(!hit.is_close));
             if !hit.is_close {
                 self.begin_part(is_digest);
-                return true;
+                return Sought::Found(());
             }
         }
-        false
     }
 
-    /// Moves to the next delimiter line; `None` if there is none.
-    fn seek_delimiter(&mut self) -> Option<Hit> {
+    /// Moves to the next delimiter line.
+    fn seek_delimiter(&mut self) -> Sought<Hit> {
+        /// What is looked for, `\n--`, less one: it may be cut by the end of a slice.
+        const CUT_BYTES: usize = 2;
         while !self.delimiters.is_empty() && self.comparisons_left > 0 {
-            if let Some(hit) = self.delimiter_here() {
-                return Some(hit);
+            if self.slice_left == 0 {
+                return Sought::Later;
             }
-            let ahead = self.line_starts.find(&self.message[self.position..])?;
-            self.advance_to(self.position + ahead + 1);
+            if self.is_at_line_start
+                && let Some(hit) = self.delimiter_here()
+            {
+                return Sought::Found(hit);
+            }
+            let end = self
+                .message
+                .len()
+                .min(self.position + self.slice_left + CUT_BYTES);
+            let ahead = self.line_starts.find(&self.message[self.position..end]);
+            self.is_at_line_start = ahead.is_some();
+            match ahead {
+                Some(ahead) => self.advance_to(self.position + ahead + 1),
+                None if end == self.message.len() => return Sought::Nothing,
+                None => self.advance_to(end - CUT_BYTES),
+            }
         }
-        None
+        Sought::Nothing
     }
 
     /// The delimiter line at the position, if it is one.
@@ -302,6 +416,9 @@ impl Scanner<'_> {
         let text = line.trim_ascii_end();
         let close = text.strip_suffix(b"--");
         let spent = self.delimiters.len() as u64;
+        self.slice_left = self
+            .slice_left
+            .saturating_sub(self.delimiters.len() * COMPARISON_BYTES);
         self.comparisons_left = self.comparisons_left.saturating_sub(spent);
         let is_open = |d: &Delimiter| d.boundary == text;
         let is_close = |d: &Delimiter| close == Some(d.boundary.as_slice());
@@ -343,6 +460,7 @@ impl Scanner<'_> {
 
     fn advance_to(&mut self, position: usize) {
         let passed = &self.message[self.position..position];
+        self.slice_left = self.slice_left.saturating_sub(passed.len());
         self.lines += memchr::memchr_iter(b'\n', passed).count() as u64;
         self.position = position;
     }

@@ -42,6 +42,12 @@ impl Lenient {
         }
     }
 
+    /// True if what is decoded is what is given.
+    #[must_use]
+    pub fn is_identity(&self) -> bool {
+        matches!(self.encoding, Encoding::Identity | Encoding::Unknown)
+    }
+
     /// How much of `rest`, the body not yet decoded, to give next: up to `bytes_max`, up to a line end if there is one,
     /// so that no `=XX` is cut.
     #[must_use]

@@ -44,6 +44,37 @@ pub fn decode(value: &[u8]) -> String {
     text
 }
 
+/// Appends what [`decode`] makes of a value that is plain ASCII without the beginning of an encoded-word, which most are;
+/// false, and nothing appended, for others.
+pub fn push_plain(value: &[u8], out: &mut Vec<u8>) -> bool {
+    if !value.is_ascii() || memchr::memmem::find(value, b"=?").is_some() {
+        return false;
+    }
+    let mut rest = value.trim_ascii();
+    while let Some(at) = memchr::memchr3(b'\r', b'\n', b'\t', rest) {
+        out.extend_from_slice(&rest[..at]);
+        if rest[at] == b'\t' {
+            out.push(b' ');
+        }
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    true
+}
+
+/// True if octets of ASCII stand for themselves in this charset, each by itself.
+#[must_use]
+pub fn is_ascii_superset(charset: &[u8]) -> bool {
+    let is_like = |prefix: &[u8]| {
+        let start = charset.get(..prefix.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    let is_unicode_or_ascii = charset.is_empty()
+        || charset.eq_ignore_ascii_case(b"utf-8")
+        || charset.eq_ignore_ascii_case(b"us-ascii");
+    is_unicode_or_ascii || is_like(b"iso-8859-") || is_like(b"windows-125")
+}
+
 /// `=?charset*language?encoding?text?=`
 struct Word<'a> {
     charset: &'a [u8],
@@ -126,6 +157,7 @@ pub fn to_text(charset: &[u8], octets: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn words_of_rfc_2047_are_decoded() {
@@ -144,6 +176,34 @@ mod tests {
             ("=?koi8-r?B?8NLJ18XU?=", "Привет"),
         ] {
             assert_eq!(decode(value.as_bytes()), expected, "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_value_is_what_decoding_makes_of_it(value in "[a=?\\r\\n\\t é]{0,12}") {
+            let mut plain = b"x".to_vec();
+            let expected = if push_plain(value.as_bytes(), &mut plain) {
+                format!("x{}", decode(value.as_bytes()))
+            } else {
+                "x".to_owned()
+            };
+            prop_assert_eq!(plain, expected.into_bytes());
+        }
+    }
+
+    #[test]
+    fn ascii_stands_for_itself_where_it_is_said_to() {
+        let ascii: Vec<u8> = (0..128).collect();
+        let parts = (1..=16).map(|n| format!("ISO-8859-{n}"));
+        let pages = (0..=8).map(|n| format!("windows-125{n}"));
+        let others = ["", "UTF-8", "us-ascii"].map(str::to_owned);
+        for charset in parts.chain(pages).chain(others) {
+            assert!(is_ascii_superset(charset.as_bytes()), "{charset}");
+            assert_eq!(to_text(charset.as_bytes(), &ascii).as_bytes(), ascii, "{charset}");
+        }
+        for charset in ["utf-16", "utf-7", "iso-2022-jp", "x-unknown", "shift_jis"] {
+            assert!(!is_ascii_superset(charset.as_bytes()), "{charset}");
         }
     }
 

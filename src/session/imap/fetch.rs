@@ -6,7 +6,8 @@
 //! it, one change for [`SEEN_BATCH`] messages, so a client that goes away has marked little it never got.
 //! An expunged message is passed over; a FETCH by number then ends `OK [EXPUNGEISSUED]` (RFC 9051 §7.1), or `NO` when
 //! nothing it names is there any more (RFC 2180 §4.1.2).
-//! Limits: [`ROWS_SLICE`], [`AHEAD_MESSAGES`] and [`AHEAD_BYTES`] of messages read at the same time; the send buffer's.
+//! Limits: [`ROWS_SLICE`], [`TARGETS_SLICE`]; [`ahead`] of messages read at the same time, and as many of the next ones while
+//! those are sent; the send buffer's.
 //! Failure: a message that cannot be read is left out and the command ends with NO and the store's code; if `\Seen`
 //! cannot be stored, mail is shown without it.
 //! Not here: single items of contents (`fetch_content`).
@@ -18,7 +19,7 @@ use super::link::Link;
 use super::message_limit;
 use super::state::{Answered, Session, Stop, expunge_issued, no};
 use crate::mailbox::digests::{Digests, Shape};
-use crate::mailbox::reader::{MessageReader, ReadError};
+use crate::mailbox::reader::{self, MessageReader, ReadError};
 use crate::mailbox::view::{View, row_of};
 use crate::model::{Flags, ModSeq, Uid};
 use crate::proto::imap::encode::{message, push_number};
@@ -28,7 +29,7 @@ use crate::proto::message::structure::Structure;
 use crate::session::pipe::Pipe;
 use crate::store::{Change, MailboxState, MessageRow, Outcome};
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use smallvec::SmallVec;
 use std::collections::HashSet;
 use std::ops::Range;
@@ -40,11 +41,8 @@ const ROWS_SLICE: usize = 512;
 /// Messages marked `\Seen` by one change before they are sent.
 const SEEN_BATCH: usize = 64;
 
-/// Messages whose contents are read at the same time, so that a fetch of many small ones does not wait for each in turn.
-const AHEAD_MESSAGES: usize = 64;
-
-/// Octets of all messages read at the same time, except that one is always read.
-const AHEAD_BYTES: u64 = 512 * 1024;
+/// Messages whose rows are looked up at once, before their contents are sent.
+const TARGETS_SLICE: usize = 512;
 
 /// Structures with more parts are not kept for the next command.
 const KEPT_STRUCTURE_PARTS_MAX: usize = 100;
@@ -230,7 +228,14 @@ impl<S: Services> Session<S> {
         range: Range<usize>,
         trouble: &mut Trouble,
     ) -> Result<(), Stop> {
-        for slice in slices(range, SEEN_BATCH, plan.is_descending) {
+        let store = self.services.store().clone();
+        let batch = if plan.sets_seen { SEEN_BATCH } else { TARGETS_SLICE };
+        for slice in slices(range.clone(), batch, plan.is_descending) {
+            let behind = if plan.is_descending {
+                range.start..slice.start
+            } else {
+                slice.end..range.end
+            };
             let mut targets = self.targets(plan, slice, trouble)?;
             if plan.sets_seen {
                 self.mark_seen(&mut targets).await?;
@@ -239,10 +244,42 @@ impl<S: Services> Session<S> {
             while !rest.is_empty() {
                 let (group, later) = rest.split_at(ahead(rest));
                 rest = later;
-                self.fetch_group(link, plan, group, trouble).await?;
+                // The disk reads what comes next while this group is sent.
+                let next = self.rows_ahead(plan, later, behind.clone())?;
+                let reading = store.read_ahead(next.iter());
+                let (sent, ()) = join(self.fetch_group(link, plan, group, trouble), reading).await;
+                sent?;
             }
         }
         Ok(())
+    }
+
+    /// The rows that come behind a group, of `later` or, when there are none, of this part of the view, as far as they are
+    /// to be read.
+    fn rows_ahead(
+        &self,
+        plan: &Plan,
+        later: &[Target],
+        behind: Range<usize>,
+    ) -> Result<Vec<MessageRow>, Stop> {
+        let mut rows: Vec<MessageRow> = if later.is_empty() {
+            self.with_selected(|state, selected| {
+                let indexes = slices(behind, 1, plan.is_descending).flatten();
+                let uids = indexes.map(|index| selected.view.uids()[index]);
+                let rows = uids
+                    .take(reader::AHEAD_MESSAGES)
+                    .filter_map(|uid| row_of(&state.rows, uid));
+                rows.filter(|row| is_wanted(plan, row)).copied().collect()
+            })?
+        } else {
+            later[..ahead(later)].iter().map(|target| target.row).collect()
+        };
+        rows.truncate(reader::ahead(rows.iter().map(|row| row.size)));
+        let mut digests = self.services.digests().borrow_mut();
+        if let Some(shape) = plan.digest_shape(&mut digests) {
+            rows.retain(|row| digests.find(shape, row).is_none());
+        }
+        Ok(rows)
     }
 
     fn targets(&self, plan: &Plan, slice: Range<usize>, trouble: &mut Trouble) -> Result<Vec<Target>, Stop> {
@@ -311,6 +348,15 @@ impl<S: Services> Session<S> {
         let unread = || group.iter().zip(&digests).filter(|(_, digest)| digest.is_none());
         let rows = unread().map(|(target, _)| &target.row);
         self.services.store().read_ahead(rows).await;
+        if let [item] = &plan.of_content[..]
+            && fetch_content::is_whole_message(item)
+            && group.iter().all(|target| fetch_content::is_short(&target.row))
+        {
+            for target in group {
+                self.fetch_short(link, plan, target, item, trouble).await?;
+            }
+            return Ok(());
+        }
         let opening = unread().map(|(target, _)| {
             let known = known.as_ref().filter(|(uid, _)| *uid == target.row.uid);
             self.open(plan, &target.row, known.map(|(_, structure)| structure.clone()))
@@ -358,6 +404,38 @@ impl<S: Services> Session<S> {
         Ok(())
     }
 
+    /// Writes a short message that is asked for whole: from where it was read into the send buffer, without a copy between.
+    async fn fetch_short<P: Pipe>(
+        &self,
+        link: &mut Link<P>,
+        plan: &Plan,
+        target: &Target,
+        item: &FetchItem,
+        trouble: &mut Trouble,
+    ) -> Result<(), Stop> {
+        let store = self.services.store();
+        let message = match store.open_message(self.account.id, &target.row).await {
+            Ok(message) => message,
+            Err(error) => {
+                trouble.read(error.into());
+                return Ok(());
+            }
+        };
+        let out = link.out();
+        let start = self.write_head(out, plan, target)?;
+        out.push(b' ');
+        match fetch_content::write_short(store, &message, item, out).await {
+            Ok(()) => message::push_fetch_end(out),
+            // Nothing of it was sent.
+            Err(error) => {
+                out.truncate(start);
+                trouble.read(error.into());
+            }
+        }
+        link.part_done(&*self.services).await?;
+        Ok(())
+    }
+
     async fn open(
         &self,
         plan: &Plan,
@@ -368,14 +446,15 @@ impl<S: Services> Session<S> {
         if let Some(structure) = known {
             reader.adopt_structure(structure);
         }
-        fetch_content::warm(&mut reader, plan.warmth).await?;
+        fetch_content::warm(&mut reader, plan.warmth, &*self.services).await?;
         Ok(reader)
     }
 
-    /// Writes `* n FETCH (` and the items of the row, as the row is now.
-    fn write_head(&self, out: &mut Vec<u8>, plan: &Plan, target: &Target) -> Result<(), Stop> {
+    /// Writes `* n FETCH (` and the items of the row, as the row is now. Returns where the response begins.
+    fn write_head(&self, out: &mut Vec<u8>, plan: &Plan, target: &Target) -> Result<usize, Stop> {
         self.with_selected(|state, selected| {
             announce_keywords(state, selected, out);
+            let start = out.len();
             self.push_head(target.index, target.row.uid, out);
             // Expunged since it was opened: what was read then is still true of it.
             let row = row_of(&state.rows, target.row.uid).unwrap_or(&target.row);
@@ -393,6 +472,7 @@ impl<S: Services> Session<S> {
                 items.push(FetchItem::Uid);
             }
             push_row_items(state, &selected.view, row, &items, out);
+            start
         })
     }
 }
@@ -422,12 +502,7 @@ pub(super) fn slices(
 
 /// How many of the next messages are read at the same time.
 fn ahead(targets: &[Target]) -> usize {
-    let mut bytes = 0;
-    let fits = targets.iter().take(AHEAD_MESSAGES).take_while(|target| {
-        bytes += u64::from(target.row.size);
-        bytes <= AHEAD_BYTES
-    });
-    fits.count().max(1)
+    reader::ahead(targets.iter().map(|target| target.row.size))
 }
 
 /// Appends the items of a row with spaces between them.

@@ -11,6 +11,7 @@
 use super::Services;
 use super::fetch::Trouble;
 use super::link::{Link, Lost};
+use crate::mailbox::budget::{Budget, Pace, Spent};
 use crate::mailbox::reader::{FIRST_READ_BYTES, MessageReader, READ_BYTES_MAX, ReadError};
 use crate::mailbox::search::{email_id_text, thread_id_text};
 use crate::proto::imap::encode::{message, push_literal_head, push_literal8_head, push_string};
@@ -18,7 +19,7 @@ use crate::proto::imap::types::{FetchItem, Partial, Section, SectionText};
 use crate::proto::message::section::{self, SectionBytes};
 use crate::proto::message::{binary, bodystructure, envelope, preview};
 use crate::session::pipe::Pipe;
-use crate::store::Environment;
+use crate::store::{Environment, MessageRow, Store, StoreError, StoredMessage};
 use memchr::memchr;
 use std::ops::Range;
 
@@ -66,6 +67,37 @@ pub fn is_digest(item: &FetchItem) -> bool {
     }
 }
 
+/// True for all octets of the message, from its first to its last.
+pub fn is_whole_message(item: &FetchItem) -> bool {
+    match item {
+        FetchItem::Rfc822 => true,
+        FetchItem::BodySection { section, partial, .. } => {
+            section.part.is_empty() && section.text.is_none() && partial.is_none()
+        }
+        _ => false,
+    }
+}
+
+/// True for a message that is read ahead whole and written by one piece of a response.
+pub fn is_short(row: &MessageRow) -> bool {
+    u64::from(row.size) <= FIRST_READ_BYTES
+}
+
+/// Writes an item that is the whole of a short message. After an error some of it may be in `out`.
+pub async fn write_short<E: Environment>(
+    store: &Store<E>,
+    message: &StoredMessage,
+    item: &FetchItem,
+    out: &mut Vec<u8>,
+) -> Result<(), StoreError> {
+    push_name(item, out);
+    push_literal_head(message.size, out);
+    let start = out.len();
+    store.append_message(message, 0..message.size, out).await?;
+    hide_nul(&mut out[start..]);
+    Ok(())
+}
+
 /// What an item needs.
 pub fn warmth(item: &FetchItem) -> Warmth {
     match item {
@@ -87,23 +119,36 @@ pub fn warmth(item: &FetchItem) -> Warmth {
     }
 }
 
-/// Reads what `warmth` says.
-pub async fn warm<E: Environment>(reader: &mut MessageReader<E>, warmth: Warmth) -> Result<(), ReadError> {
+/// Reads what `warmth` says; others get their turns while a long message is taken apart.
+pub async fn warm<E: Environment>(
+    reader: &mut MessageReader<E>,
+    warmth: Warmth,
+    pace: &impl Pace,
+) -> Result<(), ReadError> {
     match warmth {
         Warmth::Record => {}
         Warmth::Start => reader.start().await?,
         Warmth::Header => {
             reader.header().await?;
         }
-        Warmth::Structure => {
-            reader.structure().await?;
-        }
+        Warmth::Structure => take_apart(reader, pace).await?,
         Warmth::Whole => {
             reader.whole().await?;
-            reader.structure().await?;
+            take_apart(reader, pace).await?;
         }
     }
     Ok(())
+}
+
+async fn take_apart<E: Environment>(
+    reader: &mut MessageReader<E>,
+    pace: &impl Pace,
+) -> Result<(), ReadError> {
+    match reader.structure_within(&mut Budget::new(pace)).await {
+        Ok(scanned) => scanned.map(drop),
+        // The longest message takes a small part of a command's time; if this one did, the rest is done at once.
+        Err(Spent) => reader.structure().await.map(drop),
+    }
 }
 
 /// RFC 8970 §3.1: a preview is made by reading the message, so a lazy client gets that of a short one only, NIL of others.
@@ -111,13 +156,18 @@ async fn write_preview<E: Environment>(
     out: &mut Vec<u8>,
     reader: &mut MessageReader<E>,
     is_lazy: bool,
+    pace: &impl Pace,
     trouble: &mut Trouble,
 ) {
     out.extend_from_slice(b"PREVIEW ");
     if is_lazy && reader.size() > FIRST_READ_BYTES {
         return out.extend_from_slice(no_preview(is_lazy));
     }
-    let structure = match reader.structure().await {
+    let scanned = match take_apart(reader, pace).await {
+        Ok(()) => reader.structure().await,
+        Err(error) => Err(error),
+    };
+    let structure = match scanned {
         Ok(structure) => structure,
         // Too long to be taken apart: no preview, and no failure (RFC 8970 §3.2).
         Err(ReadError::TooLong) => return out.extend_from_slice(no_preview(is_lazy)),
@@ -180,7 +230,7 @@ pub async fn write<P: Pipe, S: Services>(
             return Ok(());
         }
         FetchItem::Preview { is_lazy } => {
-            write_preview(link.out(), reader, *is_lazy, trouble).await;
+            write_preview(link.out(), reader, *is_lazy, services, trouble).await;
             reader.forget_whole();
             return Ok(());
         }
@@ -260,12 +310,15 @@ impl Form {
         let start = out.len();
         out.extend_from_slice(octets);
         if self == Self::Text {
-            let mut rest = &mut out[start..];
-            while let Some(at) = memchr(0, rest) {
-                rest[at] = NUL_SHOWN_AS;
-                rest = &mut rest[at + 1..];
-            }
+            hide_nul(&mut out[start..]);
         }
+    }
+}
+
+fn hide_nul(mut text: &mut [u8]) {
+    while let Some(at) = memchr(0, text) {
+        text[at] = NUL_SHOWN_AS;
+        text = &mut text[at + 1..];
     }
 }
 

@@ -89,6 +89,13 @@ proptest! {
     }
 
     #[test]
+    fn slices_of_any_size_give_the_same_structure(message in octets(), size in 1_usize..80) {
+        let mut scan = structure::Scan::new(&message);
+        while scan.step_by(size) {}
+        prop_assert_eq!(scan.into_structure(), structure::parse(&message));
+    }
+
+    #[test]
     fn any_header_has_a_valid_envelope(header in octets()) {
         let mut out = Vec::new();
         envelope::write(&header, &mut out);

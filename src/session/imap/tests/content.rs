@@ -2,7 +2,7 @@
 
 use super::transcript::play;
 use super::world::World;
-use crate::session::imap::Services;
+use crate::session::imap::{Services, link};
 
 const MIME: &str = "From: a@example.org\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMIME-Version: 1.0\r\n\
     Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\none\r\n--b\r\n\
@@ -274,7 +274,7 @@ fn a_large_message_streams_in_bounded_pieces() {
     assert!(structure.untagged.contains(&body[1_000_000..1_000_064]));
     let longest = a.wire().longest_send;
     assert!(
-        longest <= 2 * crate::session::imap::link::SEND_BUFFER_BYTES,
+        longest <= link::QUICK_SEND_BUFFER_BYTES + link::SEND_BUFFER_BYTES,
         "{longest}"
     );
 }
