@@ -7,11 +7,12 @@
 //! *store*: N producers, each delivering one message to an account of its own and waiting for its receipt before the
 //! next. *plain*: one thread that appends a batch of N records to a growing file with one `pwrite` and one `fdatasync`,
 //! which is what a simple group commit of N waiting producers would do. Figures of one run compare with each other only.
-//! *fio* (if it is installed): what the disk gives one writer with O_DIRECT, one write and one fdatasync at a time, in
-//! blocks as long as the store's groups were on average in the same round, into a file that is only allocated
-//! (*fallocated*, what the store's segments are) and into one that was written before (*written*). Its rate is that of the
-//! octets it wrote, so the ratio has the store's headers and padding against it. For one producer the time of a commit is
-//! put beside that of a bare write and fdatasync of 4 KiB, too (`--bs=4k`).
+//! *fio* (if it is installed): what the disk gives one writer with O_DIRECT in blocks as long as the store's groups were on
+//! average in the same round: the same bytes a sync, and as many writes in flight as the store has, which is one
+//! (`--iodepth=1 --fdatasync=1`: a write, its fdatasync, then the next write). Once into a file that is only allocated
+//! (*fallocated*, what the store's segments are) and once into one that was written before (*written*). Its rate is that of the
+//! octets it wrote, so the ratio has the store's headers and padding against it; fio neither copies nor checks what it writes.
+//! For one producer the time of a commit is put beside that of a bare write and fdatasync of 4 KiB, too (`--bs=4k`).
 
 use bytes::Bytes;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};

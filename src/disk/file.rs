@@ -7,9 +7,10 @@
 //! Not here: executors (`runtime`).
 
 use super::meters::DiskMeters;
+use super::scribe::Scribe;
 use super::{BLOCK_BYTES, Disk, DiskError, DiskFile, SUBDIRECTORY, WriteBuffer};
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions, ReadResult};
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Numbers the files that [`FileDisk`] tries a device with.
 static TRIALS: AtomicU64 = AtomicU64::new(0);
@@ -31,7 +32,11 @@ pub struct FileDisk {
     root: Rc<PathBuf>,
     is_tried: Rc<Cell<bool>>,
     meters: Arc<DiskMeters>,
+    scribe: LazyScribe,
 }
+
+/// Started by the first that needs it; `None`: the machine refused.
+type LazyScribe = Rc<OnceCell<Option<Scribe>>>;
 
 impl FileDisk {
     /// Uses `root`, made if it is not there. Blocks on the file system; may be called outside an executor.
@@ -50,6 +55,7 @@ impl FileDisk {
             root: Rc::new(root),
             is_tried: Rc::new(Cell::new(false)),
             meters: DiskMeters::of_this_core(),
+            scribe: LazyScribe::default(),
         })
     }
 
@@ -88,6 +94,7 @@ impl FileDisk {
             file: Rc::new(file),
             name: name.into(),
             meters: self.meters.clone(),
+            scribe: self.scribe.clone(),
         })
     }
 }
@@ -262,6 +269,7 @@ pub struct FileOnDisk {
     file: Rc<DmaFile>,
     name: Rc<str>,
     meters: Arc<DiskMeters>,
+    scribe: LazyScribe,
 }
 
 impl WriteBuffer for DmaBuffer {
@@ -295,7 +303,23 @@ impl AsRef<[u8]> for DirectRead {
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 impl FileOnDisk {
+    /// A short write is an error.
+    fn whole(&self, written: io::Result<usize>, len: usize) -> Result<(), DiskError> {
+        match written.map_err(|error| disk_error("write", &self.name, &error))? {
+            n if n == len => Ok(()),
+            n => Err(DiskError::Io {
+                operation: "write",
+                name: self.name.to_string(),
+                cause: format!("{n} of {len} bytes written"),
+            }),
+        }
+    }
+
     async fn read_aligned(&self, position: u64, len: usize) -> Result<ReadResult, DiskError> {
         let began = Instant::now();
         let read = self.file.read_at_aligned(position, len).await;
@@ -340,13 +364,26 @@ impl DiskFile for FileOnDisk {
         let written = self.file.write_rc_at(buffer, position).await;
         self.meters.write_time.record_since(began);
         self.meters.written_bytes.add(len as u64);
-        match written.map_err(|error| disk_error("write", &self.name, &error.into()))? {
-            n if n == len => Ok(()),
-            n => Err(DiskError::Io {
-                operation: "write",
-                name: self.name.to_string(),
-                cause: format!("{n} of {len} bytes written"),
-            }),
+        self.whole(written.map_err(io::Error::from), len)
+    }
+
+    async fn write_durably(&self, buffer: Rc<DmaBuffer>, position: u64) -> Result<(), DiskError> {
+        let len = buffer.len();
+        assert!(len.is_multiple_of(BLOCK_BYTES) && position.is_multiple_of(BLOCK));
+        let scribe = self.scribe.get_or_init(|| Scribe::start().ok());
+        let Some(scribe) = scribe else {
+            self.write_at(buffer, position).await?;
+            return self.sync().await;
+        };
+        let done = scribe.write_and_sync(self.file.clone(), buffer, position).await;
+        let done = done.map_err(|error| disk_error("write", &self.name, &error))?;
+        self.meters.write_time.record(micros(done.write_time));
+        self.meters.written_bytes.add(len as u64);
+        self.whole(done.write, len)?;
+        self.meters.sync_time.record(micros(done.sync_time));
+        match done.sync {
+            Some(synced) => synced.map_err(|error| disk_error("sync", &self.name, &error)),
+            None => unreachable!("a whole write is followed by a sync"),
         }
     }
 

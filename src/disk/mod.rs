@@ -12,6 +12,7 @@ pub mod meters;
 pub mod plain;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
+mod scribe;
 
 use std::future::Future;
 use std::rc::Rc;
@@ -107,6 +108,19 @@ pub trait DiskFile: Clone + 'static {
         buffer: Rc<Self::Buffer>,
         position: u64,
     ) -> impl Future<Output = Result<(), DiskError>>;
+
+    /// [`DiskFile::write_at`] and, if that went well, [`DiskFile::sync`]: when it returns `Ok`, the buffer is durable, and so is
+    /// every write completed before this call began. It may begin before the future waits for the first time.
+    fn write_durably(
+        &self,
+        buffer: Rc<Self::Buffer>,
+        position: u64,
+    ) -> impl Future<Output = Result<(), DiskError>> {
+        async move {
+            self.write_at(buffer, position).await?;
+            self.sync().await
+        }
+    }
 
     /// Reads `len` bytes at `position`, neither of them aligned; fewer only at the end of the file.
     fn read_at(&self, position: u64, len: usize)

@@ -20,6 +20,7 @@ use crate::base::guard::AbortOnUnwind;
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile, WriteBuffer};
 use crate::model::SegmentId;
 use crate::proto::ReceiptId;
+use futures_util::future::poll_immediate;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -72,18 +73,29 @@ impl<E: Environment> Inner<E> {
 
     async fn write_groups(&self) {
         let mut work = self.work.waiter();
+        // Of the newest durable group, not applied and answered yet.
+        let mut durable = Vec::new();
         loop {
             let group = self.log.borrow_mut().take_group();
             if self.log.borrow().failed.is_some() {
-                return;
+                return self.settle(durable);
             } else if let Some(group) = group {
                 self.room.notify_all();
                 self.want_segment_ahead();
-                let batches = self.write_group(group).await;
-                match batches {
-                    Ok(batches) => self.settle(batches),
+                // The disk works on this group while the one before it is answered and whoever heard fills the next.
+                let mut writing = std::pin::pin!(self.write_group(group));
+                let begun = poll_immediate(writing.as_mut()).await;
+                self.settle(std::mem::take(&mut durable));
+                let written = match begun {
+                    Some(written) => written,
+                    None => writing.await,
+                };
+                match written {
+                    Ok(batches) => durable = batches,
                     Err(failed) => return self.fail(failed),
                 }
+            } else if !durable.is_empty() {
+                self.settle(std::mem::take(&mut durable));
             } else if self.log.borrow().is_stopping {
                 return self.write_seal().await;
             } else {
@@ -118,10 +130,7 @@ impl<E: Environment> Inner<E> {
         let sealed = group.into_parts(header, store_id);
         let buffer = Rc::new(sealed.buffer);
         let position = u64::from(sealed.start);
-        let mut written = segment.file.write_at(buffer.clone(), position).await;
-        if written.is_ok() {
-            written = segment.file.sync().await;
-        }
+        let written = segment.file.write_durably(buffer.clone(), position).await;
         if let Err(error) = written {
             let failed = StoreError::Failed(error.to_string());
             answer_all(sealed.batches, &failed);
@@ -139,6 +148,9 @@ impl<E: Environment> Inner<E> {
 
     /// Applies what is durable now, then tells whom it concerns.
     fn settle(&self, batches: Vec<Batch>) {
+        if batches.is_empty() {
+            return;
+        }
         let mut touched = BTreeSet::new();
         let mut answers = Vec::with_capacity(batches.len());
         for batch in batches {
