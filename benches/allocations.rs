@@ -137,6 +137,7 @@ fn plan(
         // Nobody gives any.
         undelete: tokio::sync::mpsc::channel(1).1,
         issuer: None,
+        view: cluster::view(&data),
         control: Control::start().expect("a thread"),
         stop,
     };

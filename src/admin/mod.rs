@@ -15,7 +15,7 @@ pub mod pages;
 pub mod socket;
 pub mod view;
 
-pub use view::{CoreMeters, Phase, View};
+pub use view::{CoreMeters, LogEnd, Phase, View};
 
 use crate::base::network::Network;
 use crate::config::options::METRICS_FROM;

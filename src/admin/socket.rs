@@ -1,4 +1,4 @@
-//! The running server's ear for `ringpost account`, `reload`, `store undelete` and their like: a Unix socket in the data directory.
+//! The running server's ear for `ringpost account`, `reload`, `store undelete`, `store check` and their like: a Unix socket in the data directory.
 //!
 //! One request a connection, as a line of JSON, until the peer closes its side; one line back.
 //! Invariants: the socket is for the server's user and root only (mode 0600 in a directory of that user); a request changes
@@ -7,6 +7,7 @@
 //! Failure: a request that cannot be read is told so and changes nothing.
 //! Not here: what orders mean (`directory`), what a reload does (`boot`).
 
+use super::view::{LogEnd, View};
 use crate::directory::Accounts;
 use crate::directory::orders::{Order, OrderError, Outcome};
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,8 @@ pub enum Request {
     Order(Order),
     Reload,
     Undelete(Undelete),
+    /// Up to where is the log durable? For whoever looks at the store while the server works on it.
+    LogEnds,
 }
 
 /// Which expunged messages are to come back.
@@ -63,6 +66,7 @@ pub enum Answer {
     Reloaded(Reloaded),
     /// So many messages are back.
     Undeleted(u64),
+    LogEnds(Vec<LogEnd>),
     Error(OrderError),
 }
 
@@ -93,6 +97,8 @@ pub struct Doors {
     pub reload: Option<Reload>,
     /// Who brings messages back.
     pub restore: Option<Restore>,
+    /// Who knows how far the logs are.
+    pub view: Option<Arc<View>>,
 }
 
 /// A path of any length, short enough for a socket's address (107 octets).
@@ -182,6 +188,13 @@ async fn answer(request: &[u8], doors: &Doors) -> Answer {
             Some(restore) => restore(undelete)
                 .await
                 .map_or_else(Answer::Error, Answer::Undeleted),
+            None => not_here(),
+        },
+        Ok(Request::LogEnds) => match &doors.view {
+            Some(view) => view.log_ends().map_or_else(
+                || Answer::Error(OrderError::Failed("the server is coming up or ending".to_owned())),
+                Answer::LogEnds,
+            ),
             None => not_here(),
         },
         Err(error) => refused(format!(
@@ -277,7 +290,7 @@ mod tests {
         let doors = Doors {
             directory: Some(directory),
             reload: Some(reload),
-            restore: None,
+            ..Doors::default()
         };
         control.spawn(serve(listener, doors));
         let add = |domain: &str| {
@@ -309,7 +322,7 @@ mod tests {
         let doors = Doors {
             directory: Some(directory),
             reload: Some(reload),
-            restore: None,
+            ..Doors::default()
         };
         for text in [
             "",

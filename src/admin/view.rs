@@ -9,6 +9,7 @@ use crate::node::meters::SessionMeters;
 use crate::runtime::MeshMeters;
 use crate::store::meters::StoreMeters;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -23,6 +24,19 @@ pub enum Phase {
     Serving,
     /// Asked to stop.
     Draining,
+}
+
+/// One core's log is durable up to here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEnd {
+    /// The core.
+    pub log: u16,
+    /// The start of the server.
+    pub incarnation: u32,
+    /// Of the position.
+    pub segment: u32,
+    /// In that segment.
+    pub offset: u32,
 }
 
 /// The meters of one core.
@@ -98,6 +112,24 @@ impl View {
             reasons.push(format!("disk: {free} bytes are free, {reserve} are kept"));
         }
         reasons
+    }
+
+    /// Up to where the logs of all cores are durable; `None` unless the server serves.
+    #[must_use]
+    pub fn log_ends(&self) -> Option<Vec<LogEnd>> {
+        if self.phase.load(Ordering::Relaxed) != Phase::Serving as u8 {
+            return None;
+        }
+        let end = |meters: &CoreMeters| {
+            let position = meters.store.durable_to();
+            Some(LogEnd {
+                log: u16::try_from(meters.core).ok()?,
+                incarnation: u32::try_from(meters.store.incarnation.value()).ok()?,
+                segment: position.segment.0,
+                offset: position.offset,
+            })
+        };
+        self.cores().iter().map(end).collect()
     }
 
     pub(super) fn cores(&self) -> Vec<CoreMeters> {

@@ -39,7 +39,7 @@ use futures_util::future::select;
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -83,6 +83,8 @@ pub struct Plan {
     pub undelete: mpsc::Receiver<delivery::undelete::Order>,
     /// Whose tokens open accounts.
     pub issuer: Option<Arc<Issuer>>,
+    /// What is seen of this process.
+    pub view: Arc<View>,
     /// The tokio thread.
     pub control: Control,
     /// Resolves when the process is to stop.
@@ -131,17 +133,20 @@ struct Shared {
     when_ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
+/// What will be seen of a server whose store is in `data`.
+#[must_use]
+pub fn view(data: &Path) -> Arc<View> {
+    let view = View::new(data.to_owned(), RESERVE_BYTES, super::log::dropped_lines);
+    Arc::new(view)
+}
+
 /// Recovers the store, serves until asked to stop, and ends in order. `when_ready` runs once, before the first greeting.
 ///
 /// # Errors
 /// The first thing that kept a core from starting or ending well.
 pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(), BootError> {
     let cores = plan.cores;
-    let view = Arc::new(View::new(
-        plan.data.clone(),
-        RESERVE_BYTES,
-        super::log::dropped_lines,
-    ));
+    let view = plan.view;
     // Already now: whoever asks while the log is read hears that it is.
     for http in plan.http {
         plan.control.spawn(admin::http::serve(

@@ -57,8 +57,10 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
     let directory = directory(arguments)?;
     let listener = socket::bind(&data.path).map_err(|e| system("control socket")(e.to_string()))?;
     let (restore, undelete) = super::undelete::orders(directory.clone());
+    let view = cluster::view(&data.path);
     let doors = socket::Doors {
         restore: Some(restore),
+        view: Some(view.clone()),
         ..socket::Doors::default()
     };
     control.spawn(socket::serve(listener, doors));
@@ -91,6 +93,7 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
         }),
         undelete,
         issuer: None,
+        view,
         control,
         stop,
     };

@@ -9,6 +9,7 @@
 
 pub mod backend;
 mod certificates;
+mod check;
 pub mod cluster;
 pub mod configuration;
 pub mod data;

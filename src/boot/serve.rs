@@ -97,7 +97,9 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
         Box::pin(async move { reloader.reload() })
     });
     let (restore, undelete) = super::undelete::orders(Backend::Source(source.clone()));
+    let view = cluster::view(&data.path);
     let doors = socket::Doors {
+        view: Some(view.clone()),
         directory: Some(accounts.clone()),
         reload: Some(reload),
         restore: Some(restore),
@@ -135,6 +137,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
             .then(|| Duration::from_secs(config.store.compaction_pause_seconds)),
         undelete,
         issuer,
+        view,
         control,
         stop,
     };

@@ -1,22 +1,20 @@
-//! `ringpost store …`: the commands on a stopped store, but for `undelete`, which a running one hears as well.
+//! `ringpost store …`: the commands on a stopped store, but for `undelete` and `check`, which know a running one as well.
 //!
-//! Invariants: the directory's lock is held as long as a command works on it; `check`, `stat` and `dump` write nothing
+//! Invariants: the directory's lock is held as long as a command works on it, but for those two where a server holds it; `check`, `stat` and `dump` write nothing
 //! but the lock's file. Neither executors nor io_uring are needed: everything runs on this thread.
 //! Not here: what is looked for (`store::tools`).
 
 use super::{BootError, privileges};
 use crate::base::clock::SystemClock;
 use crate::cli::store::{
-    DumpArguments, ExportArguments, ImportArguments, LookArguments, SalvageArguments, StoreCommand,
-    UndeleteArguments,
+    CheckArguments, DumpArguments, ExportArguments, ImportArguments, LookArguments, SalvageArguments,
+    StoreCommand, UndeleteArguments,
 };
 use crate::disk::lock::DirectoryLock;
 use crate::disk::plain::PlainDisk;
 use crate::disk::{SUBDIRECTORY, SUPERBLOCK_NAME};
 use crate::model::SegmentId;
-use crate::store::tools::{
-    CheckReport, Damage, SalvageReport, StatReport, Survey, check, dump, salvage, stat,
-};
+use crate::store::tools::{CheckReport, Damage, SalvageReport, StatReport, Survey, dump, salvage, stat};
 use crate::store::{Environment, OpenError, Store, StoreOptions, recover_with};
 use futures_executor::{LocalPool, block_on};
 use futures_util::task::LocalSpawnExt;
@@ -53,7 +51,7 @@ pub fn run(command: &StoreCommand) -> Result<ExitCode, BootError> {
 /// otherwise keep the server from its own files. Directories to be filled are made before and given to the same user.
 fn become_owner(command: &StoreCommand) -> Result<(), BootError> {
     let (data, fills) = match command {
-        StoreCommand::Check(LookArguments { data, .. }) | StoreCommand::Stat(LookArguments { data, .. }) => {
+        StoreCommand::Check(CheckArguments { data, .. }) | StoreCommand::Stat(LookArguments { data, .. }) => {
             (data, None)
         }
         StoreCommand::Dump(DumpArguments { data, .. })
@@ -157,12 +155,10 @@ pub(super) fn code(is_good: bool) -> ExitCode {
     }
 }
 
-fn run_check(arguments: &LookArguments) -> Result<ExitCode, BootError> {
-    let store = LockedStore::open(&arguments.data)?;
-    let report = {
-        let mut line = ProgressLine::new("checking");
-        block_on(check(store.disk, &mut |done, total| line.tell(done, total)))?
-    };
+fn run_check(arguments: &CheckArguments) -> Result<ExitCode, BootError> {
+    let mut line = ProgressLine::new("checking");
+    let report = super::check::run(arguments, &mut |done, total| line.tell(done, total))?;
+    drop(line);
     if arguments.json {
         print_line(&report.to_json().to_string());
     } else {

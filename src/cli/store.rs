@@ -1,15 +1,16 @@
-//! Arguments of `ringpost store …`: what an admin does with a store while no server runs on it.
+//! Arguments of `ringpost store …`: what an admin does with a store, most of it while no server runs on it.
 
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
-/// The commands on a stopped store.
+/// The commands on a store.
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
     /// Verify everything: superblock, segments, every group, record and checksum, every message, and that checkpoints and
     /// snapshots are right and agree with the log. What is derived and costs no mail is told as such. Changes nothing.
-    /// Exit code 0: whole; 1: damaged; 2: it is no store, of a newer version, or in use.
-    Check(LookArguments),
+    /// While a server runs on the data directory, what was durable at the beginning is verified beside it, at a limited rate.
+    /// Exit code 0: whole; 1: damaged; 2: it is no store, or of a newer version.
+    Check(CheckArguments),
     /// How much is there: segments, live bytes, messages, accounts, partitions. Changes nothing.
     Stat(LookArguments),
     /// The records of the log, a line each. Changes nothing.
@@ -95,6 +96,19 @@ pub struct UndeleteArguments {
     /// Only what was expunged in the last so many hours.
     #[arg(long, value_name = "HOURS")]
     pub since: Option<u32>,
+}
+
+/// Arguments of `ringpost store check`.
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Read no more than so many MiB a second; 0: as fast as the disk gives it. Default: 64 beside a running server, otherwise 0.
+    #[arg(long, value_name = "MIB")]
+    pub rate: Option<u64>,
 }
 
 /// A store to look at.

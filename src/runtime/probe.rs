@@ -76,6 +76,11 @@ pub fn probe(cores: usize) -> Result<(), ProbeError> {
     check_operations(|code| supported.is_supported(code))
 }
 
+/// As many descriptors as this process may ask for, for a tool that opens all files of a store at once.
+pub fn raise_descriptors() {
+    raise_to_hard(libc::RLIMIT_NOFILE);
+}
+
 /// Connections that each of `cores` may have with the descriptors this process is allowed, once [`probe`] has raised them:
 /// the listeners turn more away with a word, instead of running into the end.
 #[must_use]

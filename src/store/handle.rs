@@ -326,6 +326,7 @@ impl<E: Environment> Store<E> {
             sequences: seed.sequences,
             options: seed.options,
         });
+        let meters = meters_at_start(free_bytes, &log);
         Ok(Self(Rc::new(Inner {
             env,
             options: seed.options,
@@ -344,7 +345,7 @@ impl<E: Environment> Store<E> {
             checkpoints,
             compaction,
             settled: Notify::new(),
-            meters: meters_at_start(free_bytes),
+            meters,
             ended: Notify::new(),
             has_ended: Cell::new(false),
             has_started: Cell::new(false),
@@ -673,8 +674,10 @@ fn begin(state: &mut CoreState) {
     }
 }
 
-fn meters_at_start(free_bytes: u64) -> Arc<StoreMeters> {
+fn meters_at_start<F: crate::disk::DiskFile>(free_bytes: u64, log: &Log<F>) -> Arc<StoreMeters> {
     let meters = StoreMeters::default();
+    meters.incarnation.set(i64::from(log.incarnation));
+    meters.note_durable(log.durable_to);
     meters
         .free_bytes
         .set(i64::try_from(free_bytes).unwrap_or(i64::MAX));

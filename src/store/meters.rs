@@ -1,6 +1,7 @@
 //! What one core's store did, for metrics. Times are the disk's matter (`disk::meters`): the store has no clock for them.
 
 use crate::base::meter::{Counter, Counts, Gauge, Sizes};
+use crate::model::{LogPosition, SegmentId};
 
 /// One core's; see `base::meter`.
 #[derive(Debug, Default)]
@@ -35,6 +36,10 @@ pub struct StoreMeters {
     pub compaction_live_bytes: Gauge,
     /// Free bytes of the file system when they were last asked for.
     pub free_bytes: Gauge,
+    /// Which start writes this core's log; 0: none yet.
+    pub incarnation: Gauge,
+    /// Everything of this core's log before it is durable: the segment in the upper half, the offset in it in the lower one.
+    pub durable_to: Gauge,
     /// 1 after a write or sync has failed: commits are refused until a restart.
     pub has_failed: Gauge,
     /// Checkpoints written since the start.
@@ -47,4 +52,22 @@ pub struct StoreMeters {
     pub snapshot_files_removed: Counter,
     /// When it became the current one, Unix time in milliseconds; 0: none of this start yet.
     pub checkpoint_at_ms: Gauge,
+}
+
+impl StoreMeters {
+    /// The log is durable before `position`.
+    pub fn note_durable(&self, position: LogPosition) {
+        let packed = u64::from(position.segment.0) << 32 | u64::from(position.offset);
+        self.durable_to.set(packed.cast_signed());
+    }
+
+    /// What was noted last.
+    #[must_use]
+    pub fn durable_to(&self) -> LogPosition {
+        let packed = self.durable_to.value().cast_unsigned();
+        LogPosition {
+            segment: SegmentId((packed >> 32) as u32),
+            offset: packed as u32,
+        }
+    }
 }

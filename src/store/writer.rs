@@ -139,6 +139,7 @@ impl<E: Environment> Inner<E> {
         self.log
             .borrow_mut()
             .note_durable(segment.generation, end, sequence);
+        self.meters.note_durable(end);
         self.checkpoints.note_logged(buffer.bytes().len() as u64);
         self.meters.group_bytes.record(buffer.bytes().len() as u64);
         self.meters.group_commits.record(sealed.batches.len() as u64);

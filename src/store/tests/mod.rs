@@ -18,4 +18,5 @@ mod records;
 mod salvage;
 mod tools;
 mod tools_derived;
+mod tools_running;
 pub mod world;

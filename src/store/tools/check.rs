@@ -2,6 +2,7 @@
 
 use super::Progress;
 use super::damage::{Damage, Damages};
+use super::segments::Frontiers;
 use super::survey::{Counts, Message, Survey, parts};
 use crate::disk::Disk;
 use crate::model::LogPosition;
@@ -63,7 +64,19 @@ impl CheckReport {
 /// # Errors
 /// When there is no store to look at; damage is no error.
 pub async fn check<D: Disk>(disk: D, progress: Progress<'_>) -> Result<CheckReport, OpenError> {
-    let mut survey = Survey::read(disk, progress).await?;
+    check_up_to(disk, Frontiers::new(), progress).await
+}
+
+/// The same for a store whose server runs, see [`super::hold_still`]: what was durable at that moment.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_up_to<D: Disk>(
+    disk: D,
+    frontiers: Frontiers,
+    progress: Progress<'_>,
+) -> Result<CheckReport, OpenError> {
+    let mut survey = Survey::read_up_to(disk, frontiers, progress).await?;
     let messages = survey.messages();
     let readable = read_all(&mut survey, &messages, progress).await;
     read_spool(&mut survey).await;

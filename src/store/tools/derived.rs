@@ -79,7 +79,9 @@ impl Derived {
             let what = format!("a checkpoint: {}", bad.why);
             self.damages.push(Damage::in_file(file, what));
         } else {
-            let note = format!("{file} is not a whole checkpoint: a crash came while it was written");
+            let note = format!(
+                "{file} is not a whole checkpoint: it is being written, or a crash came while it was"
+            );
             self.notes.push(note);
         }
     }

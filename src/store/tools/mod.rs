@@ -1,4 +1,4 @@
-//! What an admin asks of a stopped store: is it whole, what is in it, get the mail out of it.
+//! What an admin asks of a stopped store: is it whole, what is in it, get the mail out of it. The first also of a running one.
 //!
 //! Invariants: nothing here changes the store it looks at (a torn tail is reported, not cut); damage ends nothing: what
 //! lies behind it is looked at as well; no record counts whose checksum is wrong.
@@ -6,6 +6,7 @@
 //!
 //! | part | owns |
 //! |---|---|
+//! | `beside` | a store whose server runs, held still |
 //! | `segments` | the superblock and the files, by log |
 //! | `blocks` | reading on where a device cannot |
 //! | `pieces` | the records of one group, also behind a damaged one |
@@ -16,6 +17,7 @@
 //!
 //! Not here: opening a store to serve it (`recovery`); arguments and printing (`boot`); files of other programs (`exchange`).
 
+mod beside;
 mod blocks;
 mod check;
 mod damage;
@@ -28,10 +30,12 @@ mod stat;
 mod survey;
 mod walk;
 
-pub use check::{CheckReport, check};
+pub use beside::{Frontier, hold_still};
+pub use check::{CheckReport, check, check_up_to};
 pub use damage::{Damage, Mail};
 pub use dump::dump;
 pub use salvage::{SalvageReport, salvage};
+pub use segments::Frontiers;
 pub use stat::{SegmentStat, StatReport, stat};
 pub use survey::{Counts, Survey};
 

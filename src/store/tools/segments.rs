@@ -48,6 +48,9 @@ impl<F> SegmentFile<F> {
     }
 }
 
+/// Up to where the logs that are being written count.
+pub type Frontiers = BTreeMap<LogName, LogPosition>;
+
 /// A store's files.
 pub struct Segments<D: Disk> {
     /// Where they lie.
@@ -58,6 +61,8 @@ pub struct Segments<D: Disk> {
     pub created: i64,
     /// Every log, its segments ascending.
     pub logs: BTreeMap<LogName, Vec<SegmentFile<D::File>>>,
+    /// Nothing behind these counts, everything before them does. None in a stopped store.
+    pub frontiers: Frontiers,
     /// The highest incarnation.
     pub newest: u32,
     /// Segments without a header and without a group: a crash while they were made; and freed ones that are still there.
@@ -111,6 +116,7 @@ impl<D: Disk> Segments<D> {
             store_id,
             created,
             logs: BTreeMap::new(),
+            frontiers: Frontiers::new(),
             newest: released.incarnation,
             released,
             derived,
@@ -195,6 +201,17 @@ impl<D: Disk> Segments<D> {
         }
         self.newest = self.newest.max(name.incarnation);
         self.logs.entry(name).or_default().push(file);
+    }
+
+    /// What is there and in no log, for people.
+    pub fn unneeded(&self) -> impl Iterator<Item = String> {
+        let unused = self.unused.iter().map(|id| {
+            format!("segment {id} is not used: a crash came while it was made, or before it was removed")
+        });
+        let unfinished = self.unfinished.iter();
+        unused.chain(
+            unfinished.map(|id| format!("segment {id} has nothing in it: a crash came while it was made")),
+        )
     }
 
     fn damaged_header(&mut self, segment: SegmentId, why: &str) {

@@ -8,7 +8,7 @@
 use super::Progress;
 use super::damage::{Damage, Damages, Mail};
 use super::pieces::Trust;
-use super::segments::Segments;
+use super::segments::{Frontiers, Segments};
 use super::walk::{Event, walk};
 use crate::base::clock::{Clock, SystemClock, UnixMillis};
 use crate::disk::{Disk, DiskFile};
@@ -70,7 +70,20 @@ impl<D: Disk> Survey<D> {
     /// # Errors
     /// When there is no store to read; damage is no error.
     pub async fn read(disk: D, progress: Progress<'_>) -> Result<Self, OpenError> {
-        let segments = Segments::open(disk.clone()).await?;
+        Self::read_up_to(disk, Frontiers::new(), progress).await
+    }
+
+    /// Reads a store whose server runs, see `beside`.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_up_to(
+        disk: D,
+        frontiers: Frontiers,
+        progress: Progress<'_>,
+    ) -> Result<Self, OpenError> {
+        let mut segments = Segments::open(disk.clone()).await?;
+        segments.frontiers = frontiers;
         let mut ledger = Ledger::new(segments.damages.clone());
         walk(&segments, &mut |event| ledger.see(event), progress).await;
         ledger.tell_unexplained();
@@ -84,15 +97,9 @@ impl<D: Disk> Survey<D> {
         counts.segments = segments.logs.values().map(|files| files.len() as u64).sum();
         counts.bytes = segments.bytes;
         let mut notes = ledger.notes;
-        for id in &segments.unused {
-            notes.push(format!(
-                "segment {id} is not used: a crash came while it was made, or before it was removed"
-            ));
-        }
-        for id in &segments.unfinished {
-            notes.push(format!(
-                "segment {id} has nothing in it: a crash came while it was made"
-            ));
+        // A server that runs makes and removes them all the time.
+        if segments.frontiers.is_empty() {
+            notes.extend(segments.unneeded());
         }
         let mut survey = Self {
             state: ledger.state,

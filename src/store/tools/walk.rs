@@ -53,10 +53,12 @@ pub enum Event<'a> {
 pub async fn walk<D: Disk>(segments: &Segments<D>, see: &mut dyn FnMut(Event<'_>), progress: Progress<'_>) {
     let mut done = 0;
     for (name, files) in &segments.logs {
+        let until = segments.frontiers.get(name).copied();
         let mut log = LogWalk {
             store_id: segments.store_id,
             name: *name,
             evidence: segments.evidence(*name),
+            until,
             is_older: name.incarnation < segments.newest,
             last: 0,
             end: None,
@@ -64,7 +66,11 @@ pub async fn walk<D: Disk>(segments: &Segments<D>, see: &mut dyn FnMut(Event<'_>
             released: &segments.released,
             see,
         };
-        log.look_for_evidence(files).await;
+        match until {
+            // What lies behind is being written, and whoever writes it vouches for what lies before.
+            Some(_) => log.evidence.durable_to = until,
+            None => log.look_for_evidence(files).await,
+        }
         for (index, file) in files.iter().enumerate() {
             let mut told = |at: u64| progress(done + at, segments.bytes);
             let has_ended = log.segment(files, index, &mut told).await;
@@ -83,6 +89,8 @@ struct LogWalk<'a> {
     store_id: u64,
     name: LogName,
     evidence: Evidence,
+    /// A server writes on from here.
+    until: Option<LogPosition>,
     /// A newer incarnation exists: this log must end in a seal.
     is_older: bool,
     /// Sequence of the newest group.
@@ -164,7 +172,7 @@ impl LogWalk<'_> {
         let mut offset = BLOCK;
         // Where the blocks begin that hold no group of this log; groups are contiguous in a segment.
         let mut hole: Option<u64> = None;
-        while offset < file.len {
+        while offset < file.len && self.until.is_none_or(|until| position(file, offset) < until) {
             told(offset);
             let bytes = blocks.get(offset, GROUP_HEADER_BYTES).await;
             let header = self.decode(file, bytes);
@@ -381,6 +389,12 @@ impl LogWalk<'_> {
             offset: BLOCK_BYTES as u32,
         });
         if self.is_sealed {
+            return;
+        }
+        if let Some(until) = self.until {
+            if end < until && !self.released.has(self.name, until.segment) {
+                self.damage(end, 0, "what lies from here on to the end of this log is gone");
+            }
             return;
         }
         // A log that never had a group needs no seal.
