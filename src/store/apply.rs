@@ -9,7 +9,7 @@
 
 use super::codec::{Malformed, UidSet};
 use super::cold::Cold;
-use super::record::{MessageRecord, MovedRecord, Record, body_bytes};
+use super::record::{MessageRecord, MovedRecord, Record, Transferred, body_bytes};
 use super::state::{AccountState, BuriedMailbox, CoreState, Grave, INBOX_ID, MailboxState, MessageRow};
 use super::{AccountChange, Body, ChunkRef, LocalRecipient, MailboxChange, Outcome, SpoolEntry, SpoolKey};
 use crate::base::clock::UnixMillis;
@@ -144,14 +144,10 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
             moves,
             first_uid,
             uids,
-            at,
+            when,
         } => {
-            let left = Leaving {
-                mod_seq: *mod_seq,
-                at: *at,
-            };
             let account = account_of(state, *account)?;
-            transfer(account, (*from, *to), left, *moves, *first_uid, uids)
+            transfer(account, (*from, *to), (*mod_seq, *when), *moves, *first_uid, uids)
         }
         Record::GravesForgotten {
             account,
@@ -624,12 +620,11 @@ fn expunge(
 fn transfer(
     account: &mut AccountState,
     (from, to): (MailboxId, MailboxId),
-    left: Leaving,
+    (mod_seq, when): (ModSeq, Transferred),
     moves: bool,
     first_uid: Uid,
     uids: &UidSet,
 ) -> Result<Outcome, Malformed> {
-    let mod_seq = left.mod_seq;
     raise(&mut account.highest_mod_seq, mod_seq);
     let source = mailbox_of(account, from)?;
     let rows: Vec<MessageRow> = if moves {
@@ -642,7 +637,7 @@ fn transfer(
     };
     if moves && !rows.is_empty() {
         raise(&mut source.highest_mod_seq, mod_seq);
-        source.bury(&rows, mod_seq, left.at, true);
+        source.bury(&rows, mod_seq, when.at(), true);
     }
     let source_keywords = source.keywords.clone();
     if !moves {
@@ -663,6 +658,7 @@ fn transfer(
             .ok_or(Malformed("a UID too large"))?;
         pairs.push((row.uid, new));
         (row.uid, row.mod_seq) = (new, mod_seq);
+        row.save_date = when.save_date(row.save_date);
         row.keywords = bits
             .translate(row.keywords, target)
             .ok_or(Malformed("too many keywords"))?;

@@ -46,6 +46,13 @@ pub struct PendingMailbox {
     keywords: Option<Vec<Keyword>>,
 }
 
+impl PendingAccount {
+    /// No change of it is on its way: what will be is what is durable.
+    pub fn is_quiet(&self) -> bool {
+        self.in_flight == 0
+    }
+}
+
 impl Pending {
     /// The account as it will be; starts from what is durable.
     pub fn account(&mut self, durable: &AccountState) -> &mut PendingAccount {

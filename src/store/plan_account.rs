@@ -4,11 +4,11 @@
 //! Not here: messages that come in (`plan`), what the records do (`apply`).
 
 use super::StoreError;
-use super::apply::renamed;
+use super::apply::{renamed, rows_between};
 use super::codec::UidSet;
 use super::pending::PendingAccount;
 use super::plan::{Answer, MAILBOXES_MAX, Plan, SUBSCRIPTIONS_MAX};
-use super::record::Record;
+use super::record::{Record, Transferred};
 use super::state::{AccountState, INBOX_ID};
 use crate::base::clock::UnixMillis;
 use crate::model::{AccountId, Keyword, MailboxId, MailboxName, SpecialUse, Uid, UidValidity};
@@ -205,6 +205,23 @@ impl Scope<'_> {
         Ok(())
     }
 
+    /// Keywords that messages may bring along. While other changes of the account are on their way any that the mailbox
+    /// knows may be: which ones come is known when the record is applied.
+    fn keywords_of(&mut self, from: MailboxId, uids: &UidSet) -> Result<Vec<Keyword>, StoreError> {
+        let durable = self.durable.and_then(|d| d.mailboxes.get(&from));
+        let is_quiet = self.account.is_quiet();
+        let source = self.account.mailbox(self.durable, from)?;
+        let Some(durable) = durable.filter(|_| is_quiet) else {
+            return Ok(source.known_keywords(durable).to_vec());
+        };
+        let ranges = uids.ranges().iter();
+        let rows = ranges.flat_map(|(a, b)| &durable.rows[rows_between(&durable.rows, *a, *b)]);
+        let bits = rows.fold(0, |bits, row| bits | row.keywords);
+        let known = durable.keywords.iter().enumerate();
+        let come = known.filter(|(bit, _)| bits >> bit & 1 == 1);
+        Ok(come.map(|(_, keyword)| keyword.clone()).collect())
+    }
+
     /// COPY and MOVE.
     pub fn transfer(
         &mut self,
@@ -213,10 +230,7 @@ impl Scope<'_> {
         uids: UidSet,
         moves: bool,
     ) -> Result<(), StoreError> {
-        let durable_source = self.durable.and_then(|d| d.mailboxes.get(&from));
-        let source = self.account.mailbox(self.durable, from)?;
-        // Every keyword of the source may come along: which ones do is known when the record is applied.
-        let keywords = source.known_keywords(durable_source).to_vec();
+        let keywords = self.keywords_of(from, &uids)?;
         let count = uids.count();
         self.account.mailbox(self.durable, to)?.check_uids(count)?;
         self.name_keywords(to, &keywords)?;
@@ -230,7 +244,7 @@ impl Scope<'_> {
             moves,
             first_uid,
             uids,
-            at: moves.then_some(self.at),
+            when: Transferred::Saved(self.at),
         });
         Ok(())
     }

@@ -121,10 +121,12 @@ impl<D: Disk> LogReader<D> {
             None => MessageRecord::of_payload(&self.message_from_disk(row).await?),
         };
         let message = decoded.map_err(|why| damaged(position, format!("a message record: {}", why.0)))?;
-        // Dates travel with the row through every copy: a record of another message at this place shows.
+        // INTERNALDATE travels with the row through every copy, and SAVEDATE never goes back: a record of another message
+        // at this place shows.
         let is_this_row = message.account == account
             && message.size() == u64::from(row.size)
-            && (message.internal_date, message.save_date) == (row.internal_date(), row.save_date);
+            && message.internal_date == row.internal_date()
+            && message.save_date <= row.save_date;
         if !is_this_row {
             return Err(damaged(position, "the record is not this row's".to_owned()));
         }

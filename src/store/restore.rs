@@ -13,7 +13,7 @@ use super::frame::RECORD_HEADER_BYTES;
 use super::handle::Store;
 use super::pins::Pin;
 use super::plan::{Chunks, Plan, Planner};
-use super::record::{MessageRecord, Record};
+use super::record::{MessageRecord, Record, Transferred};
 use super::state::{AccountState, INBOX_ID, Metadata};
 use super::{Body, BodyWriter, Environment, StoreError};
 use crate::base::clock::UnixMillis;
@@ -522,7 +522,7 @@ fn closing_records(image: &AccountImage, account: &AccountState) -> Vec<Record> 
                 moves: false,
                 first_uid: last,
                 uids: UidSet::new(vec![last]),
-                at: None,
+                when: Transferred::Undated,
             });
         }
         // Only a change of a message raises a mailbox's number: one that is taken back at once.

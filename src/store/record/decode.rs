@@ -3,7 +3,7 @@
 //! Failure: [`Malformed`] says what is not as it must be; a kind or part of a record that this version does not know is that, too.
 //! Not here: the order of fields is that of `encode`; checksums are the frame's (`frame`).
 
-use super::{MessageRecord, MovedRecord, NO_MAILBOX, Record, SpoolRecipient, kind};
+use super::{MessageRecord, MovedRecord, NO_MAILBOX, Record, SpoolRecipient, Transferred, kind};
 use crate::base::clock::UnixMillis;
 use crate::model::{
     AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SegmentId, SpecialUse, Uid,
@@ -103,7 +103,7 @@ impl Record {
                 uids: input.uids()?,
                 at: at(kind, input)?,
             },
-            kind::TRANSFER | kind::TRANSFER_DATED => Self::Transfer {
+            kind::TRANSFER | kind::TRANSFER_DATED | kind::TRANSFER_SAVED => Self::Transfer {
                 account: account(input)?,
                 from: mailbox(input)?,
                 to: mailbox(input)?,
@@ -111,7 +111,7 @@ impl Record {
                 moves: boolean(input)?,
                 first_uid: uid(input)?,
                 uids: input.uids()?,
-                at: at(kind, input)?,
+                when: transferred(kind, input)?,
             },
             kind::GRAVES_FORGOTTEN => Self::GravesForgotten {
                 account: account(input)?,
@@ -245,6 +245,13 @@ fn at(kind: u8, input: &mut Reader<'_>) -> Result<Option<UnixMillis>, Malformed>
         kind::EXPUNGE_DATED..=kind::MAILBOX_DELETED_DATED => Ok(Some(UnixMillis(input.u64()?.cast_signed()))),
         _ => Ok(None),
     }
+}
+
+fn transferred(kind: u8, input: &mut Reader<'_>) -> Result<Transferred, Malformed> {
+    Ok(match kind {
+        kind::TRANSFER_SAVED => Transferred::Saved(UnixMillis(input.u64()?.cast_signed())),
+        _ => at(kind, input)?.map_or(Transferred::Undated, Transferred::Dated),
+    })
 }
 
 fn boolean(input: &mut Reader<'_>) -> Result<bool, Malformed> {

@@ -123,7 +123,7 @@ impl Record {
                 moves,
                 first_uid,
                 uids,
-                at,
+                when,
             } => {
                 put_account_mailbox(out, *account, *from);
                 put_u32(out, to.0);
@@ -131,7 +131,7 @@ impl Record {
                 put_u8(out, u8::from(*moves));
                 put_u32(out, first_uid.value());
                 put_uids(out, uids);
-                put_at(out, *at);
+                put_at(out, when.at());
             }
             Self::GravesForgotten {
                 account,

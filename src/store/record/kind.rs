@@ -37,7 +37,7 @@ pub const SEAL: u8 = 15;
 pub const STORE_FLAGS_UNCHANGED: u8 = 16;
 /// [`super::Record::Expunge`] with `at`; since format 2, as all that follow
 pub const EXPUNGE_DATED: u8 = 17;
-/// [`super::Record::Transfer`] with `at`
+/// [`super::Record::Transfer`] of a known moment
 pub const TRANSFER_DATED: u8 = 18;
 /// [`super::Record::InboxRenamed`] with `at`
 pub const INBOX_RENAMED_DATED: u8 = 19;
@@ -61,5 +61,7 @@ pub const PARTITION_ENDS: u8 = 27;
 pub const UNDELETED: u8 = 28;
 /// [`super::Record::Metadata`]
 pub const METADATA: u8 = 29;
+/// [`super::Record::Transfer`] that gives a new SAVEDATE
+pub const TRANSFER_SAVED: u8 = 30;
 /// The highest that is known.
-pub const LAST: u8 = METADATA;
+pub const LAST: u8 = TRANSFER_SAVED;

@@ -35,6 +35,36 @@ pub fn chunk_prefix(email_id: u64, index: u32) -> [u8; CHUNK_PREFIX_BYTES] {
     out
 }
 
+/// When a transfer was. Logs of before have the first two: their messages kept the SAVEDATE they had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transferred {
+    Undated,
+    /// For graves only.
+    Dated(UnixMillis),
+    /// It is the SAVEDATE of the messages in the target, too (RFC 8514 §3).
+    Saved(UnixMillis),
+}
+
+impl Transferred {
+    /// The moment, if it is known.
+    #[must_use]
+    pub fn at(self) -> Option<UnixMillis> {
+        match self {
+            Self::Undated => None,
+            Self::Dated(at) | Self::Saved(at) => Some(at),
+        }
+    }
+
+    /// What becomes of a SAVEDATE. It never goes back, so that a row's is never before its record's.
+    #[must_use]
+    pub fn save_date(self, before: UnixMillis) -> UnixMillis {
+        match self {
+            Self::Undated | Self::Dated(_) => before,
+            Self::Saved(at) => before.max(at),
+        }
+    }
+}
+
 /// One message in one mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRecord {
@@ -182,8 +212,7 @@ pub enum Record {
         moves: bool,
         first_uid: Uid,
         uids: UidSet,
-        /// Of a MOVE only.
-        at: Option<UnixMillis>,
+        when: Transferred,
     },
     /// What was expunged up to this MODSEQ is not remembered any more.
     GravesForgotten {
@@ -332,8 +361,11 @@ impl Record {
             Self::StoreFlags { .. } => kind::STORE_FLAGS_UNCHANGED,
             Self::Expunge { at: None, .. } => kind::EXPUNGE,
             Self::Expunge { .. } => kind::EXPUNGE_DATED,
-            Self::Transfer { at: None, .. } => kind::TRANSFER,
-            Self::Transfer { .. } => kind::TRANSFER_DATED,
+            Self::Transfer { when, .. } => match when {
+                Transferred::Undated => kind::TRANSFER,
+                Transferred::Dated(_) => kind::TRANSFER_DATED,
+                Transferred::Saved(_) => kind::TRANSFER_SAVED,
+            },
             Self::GravesForgotten { .. } => kind::GRAVES_FORGOTTEN,
             Self::MessageMoved(_) => kind::MESSAGE_MOVED,
             Self::Undeleted { .. } => kind::UNDELETED,

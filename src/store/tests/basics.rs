@@ -531,3 +531,59 @@ fn a_full_disk_is_opened_for_reading_and_expunging() {
     assert!(matches!(refused, Err(StoreError::NoSpace(_))), "{refused:?}");
     world.close();
 }
+
+#[test]
+fn copies_and_moves_are_saved_when_they_are_made() {
+    // RFC 8514 §3
+    use crate::base::clock::UnixMillis;
+    let disk = SimDisk::new(1);
+    let mut world = open(&disk);
+    let store = world.of(ALICE);
+    world.env.clock.set(UnixMillis(1_000));
+    for body in ["one", "two"] {
+        world
+            .run(store.deliver(delivery(&[ALICE], memory(body))))
+            .expect("it commits");
+    }
+    let trash = store
+        .account(ALICE, |a| a.names[&name("Trash")])
+        .expect("it exists");
+    let quota = crate::model::Quota::NONE;
+    let copy = Change::Copy {
+        from: INBOX_ID,
+        uids: vec![uid(1)],
+        to: trash,
+        quota,
+    };
+    let back = Change::Move {
+        from: trash,
+        uids: vec![uid(1)],
+        to: INBOX_ID,
+    };
+    world.env.clock.set(UnixMillis(2_000));
+    world.run(store.change(ALICE, copy.clone())).expect("it commits");
+    world.env.clock.set(UnixMillis(3_000));
+    world.run(store.change(ALICE, back)).expect("it commits");
+    // A clock that was set back.
+    world.env.clock.set(UnixMillis(500));
+    world.run(store.change(ALICE, copy)).expect("it commits");
+    let dates = |world: &mut World, mailbox| {
+        let store = world.of(ALICE);
+        let rows = store.account(ALICE, |a| a.mailboxes[&mailbox].rows.clone());
+        let rows = rows.expect("it is there");
+        // Each can be read: its record has the date of its arrival.
+        for row in &rows {
+            world
+                .run(store.open_message(ALICE, row))
+                .expect("it is this row's");
+        }
+        rows.iter().map(|row| row.save_date.0).collect::<Vec<_>>()
+    };
+    let as_they_are = |world: &mut World| (dates(world, INBOX_ID), dates(world, trash));
+    assert_eq!(as_they_are(&mut world), (vec![1_000, 1_000, 3_000], vec![1_000]));
+    drop(store);
+    let mut world = open(&disk);
+    let store = world.of(ALICE);
+    let _pin = world.run(store.load(ALICE)).expect("it loads");
+    assert_eq!(as_they_are(&mut world), (vec![1_000, 1_000, 3_000], vec![1_000]));
+}

@@ -6,7 +6,7 @@ use crate::model::{
 };
 use crate::proto::imap::types::{InternalDate, StoreOperation};
 use crate::store::codec::UidSet;
-use crate::store::record::{MessageRecord, MovedRecord, Record, SpoolRecipient};
+use crate::store::record::{MessageRecord, MovedRecord, Record, SpoolRecipient, Transferred};
 use crate::store::{ChunkRef, SpoolKey};
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -150,7 +150,11 @@ fn any_record() -> impl Strategy<Value = Record> {
                     moves: yes,
                     first_uid: uid,
                     uids,
-                    at,
+                    when: match at {
+                        None => Transferred::Undated,
+                        Some(at) if d % 2 == 0 => Transferred::Dated(at),
+                        Some(at) => Transferred::Saved(at),
+                    },
                 }
             }
             10 => {

@@ -541,7 +541,7 @@ pub(super) fn kind_name(kind: u8) -> Option<&'static str> {
         kind::MESSAGE => "a message",
         kind::STORE_FLAGS | kind::STORE_FLAGS_UNCHANGED => "a change of flags",
         kind::EXPUNGE | kind::EXPUNGE_DATED => "an expunge",
-        kind::TRANSFER | kind::TRANSFER_DATED => "a copy or move",
+        kind::TRANSFER | kind::TRANSFER_DATED | kind::TRANSFER_SAVED => "a copy or move",
         kind::GRAVES_FORGOTTEN => "what was expunged long ago",
         kind::MESSAGE_MOVED => "a message in its new place",
         kind::UNDELETED => "a message brought back",

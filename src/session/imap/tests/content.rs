@@ -1,7 +1,8 @@
 //! FETCH of what is in messages.
 
 use super::transcript::play;
-use super::world::World;
+use super::world::{NOW, World};
+use crate::base::clock::UnixMillis;
 use crate::session::imap::{Services, link};
 
 const MIME: &str = "From: a@example.org\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMIME-Version: 1.0\r\n\
@@ -332,6 +333,50 @@ fn parts_are_asked_for_in_64_bits() {
         S: A4 BAD ~
         C: A5 UID FETCH 1 BODY.PEEK[TEXT]<0.0>
         S: A5 BAD ~
+        "#,
+    );
+}
+
+#[test]
+fn a_copy_is_saved_when_it_is_made() {
+    // RFC 8514 §3
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 2);
+    let later = UnixMillis(NOW.0 + 86_400_000);
+    world.services.clock.set(later);
+    a.ok(&mut world, "COPY 1 Trash");
+    a.ok(&mut world, "MOVE 2 Trash");
+    play(
+        &mut world,
+        &mut a,
+        r#"
+        C: A1 FETCH 1 SAVEDATE
+        S: * 1 FETCH (SAVEDATE " 2-Jan-2026 03:04:05 +0000")
+        S: A1 OK FETCH completed
+        C: A2 SEARCH SAVEDON 2-Jan-2026
+        S: * SEARCH 1
+        S: A2 OK SEARCH completed
+        "#,
+    );
+    a.ok(&mut world, "SELECT Trash");
+    play(
+        &mut world,
+        &mut a,
+        r#"
+        C: A3 FETCH 1:2 (SAVEDATE INTERNALDATE BODY.PEEK[HEADER])
+        S: * 1 FETCH (SAVEDATE " 3-Jan-2026 03:04:05 +0000" INTERNALDATE " 2-Jan-2026 03:04:05 +0000" BODY[HEADER] {14}
+        S: Subject: 1
+        S:
+        S: )
+        S: * 2 FETCH (SAVEDATE " 3-Jan-2026 03:04:05 +0000" INTERNALDATE " 2-Jan-2026 03:04:05 +0000" BODY[HEADER] {14}
+        S: Subject: 2
+        S:
+        S: )
+        S: A3 OK FETCH completed
+        C: A4 SEARCH SAVEDSINCE 3-Jan-2026
+        S: * SEARCH 1 2
+        S: A4 OK SEARCH completed
         "#,
     );
 }
