@@ -18,7 +18,7 @@ use crate::proto::imap::encode::{message, push_number, push_number_set};
 use crate::proto::imap::types::{Fetch, FetchItem, SequenceSet};
 use crate::proto::imap::{Code, Status};
 use crate::session::pipe::Pipe;
-use crate::store::{MailboxState, MessageRow};
+use crate::store::{KEYWORDS_MAX, MailboxState, MessageRow};
 
 /// Messages whose flags are written in one look at the store: about a send buffer full.
 const FLAGS_SLICE: usize = 1_024;
@@ -284,7 +284,8 @@ pub fn push_flags_item(state: &MailboxState, view: &View, row: &MessageRow, out:
     message::push_flags(row.flags, keywords, extra, out);
 }
 
-/// Writes `* FLAGS (…)` and `* OK [PERMANENTFLAGS (… \*)]`, the latter empty for a mailbox opened by EXAMINE.
+/// Writes `* FLAGS (…)` and `* OK [PERMANENTFLAGS (… \*)]`, the latter empty for a mailbox opened by EXAMINE, and without
+/// `\*` where no keyword can be made any more (RFC 9051 §7.1).
 pub fn write_flags_lines(state: &MailboxState, may_change_flags: bool, out: &mut Vec<u8>) {
     push_flags_line(&state.keywords, out);
     let (flags, keywords) = if may_change_flags {
@@ -295,7 +296,7 @@ pub fn write_flags_lines(state: &MailboxState, may_change_flags: bool, out: &mut
     let permanent = Code::PermanentFlags {
         flags,
         keywords,
-        may_create: may_change_flags,
+        may_create: may_change_flags && state.keywords.len() < KEYWORDS_MAX,
     };
     push_status_line(b"*", Status::Ok, Some(&permanent), "Flags permitted", out);
 }

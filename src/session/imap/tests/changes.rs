@@ -351,3 +351,60 @@ fn an_idle_session_is_small() {
         world.session_bytes
     );
 }
+
+#[test]
+fn a_mailbox_with_all_its_keywords_offers_no_more() {
+    // RFC 9051 §7.1, PERMANENTFLAGS
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 1);
+    let named = |range: std::ops::Range<u32>| range.map(|n| format!("k{n}")).collect::<Vec<_>>().join(" ");
+    let permanent = |reply: &super::world::Reply| {
+        let lines = reply.lines();
+        let line = lines.iter().find(|line| line.contains("[PERMANENTFLAGS "));
+        line.unwrap().to_string()
+    };
+    let most = a.ok(&mut world, &format!("STORE 1 FLAGS ({})", named(0..63)));
+    assert!(permanent(&most).contains(" k62 \\*)]"), "{most:?}");
+    let all = a.ok(&mut world, "STORE 1 +FLAGS (k63)");
+    assert!(permanent(&all).contains(" k62 k63)]"), "{all:?}");
+    assert!(
+        a.tagged(&mut world, "STORE 1 +FLAGS (k64)")
+            .starts_with("NO [LIMIT]")
+    );
+    let selected = a.ok(&mut world, "SELECT INBOX");
+    assert!(permanent(&selected).contains(" k62 k63)]"), "{selected:?}");
+}
+
+#[test]
+fn only_keywords_that_come_along_count_in_the_target() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 3);
+    a.fill(&mut world, "Trash", 1);
+    let named = |letter: char| {
+        (0..40)
+            .map(|n| format!("{letter}{n}"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    a.ok(&mut world, &format!("STORE 1 FLAGS ({})", named('i')));
+    a.ok(&mut world, "SELECT Trash");
+    a.ok(&mut world, &format!("STORE 1 FLAGS ({})", named('t')));
+    a.ok(&mut world, "SELECT INBOX");
+    // Both mailboxes know more than one may, but these messages have none of them, or few.
+    a.ok(&mut world, "STORE 2 FLAGS (i7)");
+    a.ok(&mut world, "COPY 2:3 Trash");
+    a.ok(&mut world, "MOVE 3 Trash");
+    assert!(a.tagged(&mut world, "COPY 1 Trash").starts_with("NO [LIMIT]"));
+    a.ok(&mut world, "SELECT Trash");
+    let copies = a.ok(&mut world, "FETCH 2:4 FLAGS");
+    assert_eq!(
+        copies.lines(),
+        [
+            "* 2 FETCH (FLAGS (i7))",
+            "* 3 FETCH (FLAGS ())",
+            "* 4 FETCH (FLAGS ())"
+        ]
+    );
+}
