@@ -187,3 +187,31 @@ fn files_have_their_length_are_read_unaligned_and_end_where_they_end() {
         assert!(disk.free_bytes().await.expect("asked") > 0);
     });
 }
+
+#[test]
+fn a_cached_read_sees_every_write_that_is_over() {
+    const BLOCKS: usize = 64;
+    let directory = directory();
+    let path = directory.path().to_owned();
+    on_executor(move || async move {
+        let disk = FileDisk::new(&path).expect("the directory can be made");
+        let file = disk.create("STORE", (BLOCKS * BLOCK_BYTES) as u64).await;
+        let file = file.expect("it is created");
+        for round in 1..20_u8 {
+            // The whole file is in the page cache when one block of it is written past it.
+            let all = file.read_cached_at(0, BLOCKS * BLOCK_BYTES).await;
+            assert_eq!(all.expect("it reads").as_ref().len(), BLOCKS * BLOCK_BYTES);
+            let mut buffer = file.buffer(BLOCK_BYTES);
+            buffer.bytes_mut().fill(round);
+            let start = u64::from(round) * BLOCK_BYTES as u64;
+            file.write_at(Rc::new(buffer), start)
+                .await
+                .expect("it is written");
+            let read = file.read_cached_at(start - 1, 8).await.expect("it reads");
+            assert_eq!(read.as_ref(), [&[round - 1][..], &[round; 7]].concat());
+        }
+        let end = (BLOCKS * BLOCK_BYTES) as u64;
+        let read = file.read_cached_at(end - 6, 10).await.expect("it reads");
+        assert_eq!(read.as_ref(), [0; 6]);
+    });
+}

@@ -334,7 +334,7 @@ impl Page<'_> {
         );
         self.core_counters(
             "ringpost_disk_read_bytes_total",
-            "Bytes read with O_DIRECT.",
+            "Bytes read, with O_DIRECT or through the page cache.",
             |core| &core.disk.read_bytes,
         );
         self.core_histograms(

@@ -14,7 +14,7 @@ pub struct DiskMeters {
     pub sync_time: Micros,
     /// Syncs of new files and of directories.
     pub other_syncs: Counter,
-    /// Bytes read with O_DIRECT.
+    /// Bytes read, with O_DIRECT or through the page cache.
     pub read_bytes: Counter,
     /// How long reads took.
     pub read_time: Micros,

@@ -127,6 +127,16 @@ pub trait DiskFile: Clone + 'static {
     fn read_at(&self, position: u64, len: usize)
     -> impl Future<Output = Result<Self::ReadBuffer, DiskError>>;
 
+    /// As [`DiskFile::read_at`], from the system's cache where that has it. What comes may be older than the last write that
+    /// is over: whoever reads so checks what he gets, and asks [`DiskFile::read_at`] for what is not right.
+    fn read_cached_at(
+        &self,
+        position: u64,
+        len: usize,
+    ) -> impl Future<Output = Result<Self::ReadBuffer, DiskError>> {
+        self.read_at(position, len)
+    }
+
     /// `fdatasync`: every write completed before this call began is durable when it returns `Ok`. After an error
     /// nothing is known of them and the sync must not be tried again.
     fn sync(&self) -> impl Future<Output = Result<(), DiskError>>;

@@ -66,6 +66,8 @@ pub struct Run<'a, E: Environment, P> {
     slices: VecDeque<Range<usize>>,
     /// Of the slice in work: what must be read yet.
     undecided: VecDeque<(usize, MessageRow)>,
+    /// How many of these were read ahead.
+    are_ahead: usize,
     matched: Vec<(usize, ModSeq)>,
 }
 
@@ -87,6 +89,7 @@ impl<'a, E: Environment, P: Pace> Run<'a, E, P> {
             found: Found::default(),
             slices: slices(0..view.len()).collect(),
             undecided: VecDeque::new(),
+            are_ahead: 0,
             matched: Vec::new(),
         }
     }
@@ -138,9 +141,12 @@ impl<'a, E: Environment, P: Pace> Run<'a, E, P> {
     async fn search_group(&mut self) -> Result<(), SearchError> {
         let store = self.store;
         let group: Vec<(usize, MessageRow)> = self.undecided.drain(..self.ahead()).collect();
-        store.read_ahead(group.iter().map(|(_, row)| row)).await;
+        if self.are_ahead < group.len() {
+            store.read_ahead(group.iter().map(|(_, row)| row)).await;
+        }
         let next = self.undecided.iter().take(self.ahead());
         let next: Vec<MessageRow> = next.map(|(_, row)| *row).collect();
+        self.are_ahead = next.len();
         let (judged, ()) = join(self.judge_messages(&group), store.read_ahead(next.iter())).await;
         judged
     }

@@ -1,7 +1,8 @@
 //! Messages back from the log, of any core: nothing leaves here whose checksum was not right.
 //!
 //! Invariants: a segment is read only after its header was checked; a payload comes from the newest groups in memory,
-//! from the cache, or from the disk, and is checked in all cases but the second.
+//! from the cache, from stretches read ahead through the page cache, or from the disk, and is checked in all cases but the
+//! second. What is wrong in a stretch is read from the disk itself before it is called damaged.
 //! Limits: [`OPEN_SEGMENTS_MAX`], `cache`.
 //! Failure: [`StoreError::Damaged`] names the position; the rest of the store stays readable.
 
@@ -314,7 +315,8 @@ impl<D: Disk> LogReader<D> {
             return;
         };
         let len = (span.end - span.start) as usize;
-        if let Ok(read) = file.read_at(u64::from(span.start), len).await {
+        // What is wrong with it shows when a record is taken out of it, and that is read again from the disk itself.
+        if let Ok(read) = file.read_cached_at(u64::from(span.start), len).await {
             self.windows.borrow_mut().keep(span.segment, span.start, read);
         }
     }

@@ -230,6 +230,7 @@ impl<S: Services> Session<S> {
     ) -> Result<(), Stop> {
         let store = self.services.store().clone();
         let batch = if plan.sets_seen { SEEN_BATCH } else { TARGETS_SLICE };
+        let mut is_ahead = false;
         for slice in slices(range.clone(), batch, plan.is_descending) {
             let behind = if plan.is_descending {
                 range.start..slice.start
@@ -244,6 +245,11 @@ impl<S: Services> Session<S> {
             while !rest.is_empty() {
                 let (group, later) = rest.split_at(ahead(rest));
                 rest = later;
+                if !is_ahead {
+                    let rows = self.rows_ahead(plan, group, 0..0)?;
+                    store.read_ahead(rows.iter()).await;
+                    is_ahead = true;
+                }
                 // The disk reads what comes next while this group is sent.
                 let next = self.rows_ahead(plan, later, behind.clone())?;
                 let reading = store.read_ahead(next.iter());
@@ -333,7 +339,7 @@ impl<S: Services> Session<S> {
         Ok(())
     }
 
-    /// Opens a group of messages at the same time and writes them one after the other.
+    /// Opens a group of messages, which were read ahead, at the same time and writes them one after the other.
     async fn fetch_group<P: Pipe>(
         &mut self,
         link: &mut Link<P>,
@@ -345,9 +351,6 @@ impl<S: Services> Session<S> {
         let shape = plan.digest_shape(&mut self.services.digests().borrow_mut());
         let digest = |target: &Target| self.services.digests().borrow().find(shape?, &target.row);
         let digests: Vec<Option<Bytes>> = group.iter().map(digest).collect();
-        let unread = || group.iter().zip(&digests).filter(|(_, digest)| digest.is_none());
-        let rows = unread().map(|(target, _)| &target.row);
-        self.services.store().read_ahead(rows).await;
         if let [item] = &plan.of_content[..]
             && fetch_content::is_whole_message(item)
             && group.iter().all(|target| fetch_content::is_short(&target.row))
@@ -357,7 +360,8 @@ impl<S: Services> Session<S> {
             }
             return Ok(());
         }
-        let opening = unread().map(|(target, _)| {
+        let unread = group.iter().zip(&digests).filter(|(_, digest)| digest.is_none());
+        let opening = unread.map(|(target, _)| {
             let known = known.as_ref().filter(|(uid, _)| *uid == target.row.uid);
             self.open(plan, &target.row, known.map(|(_, structure)| structure.clone()))
         });

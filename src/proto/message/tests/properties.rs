@@ -150,6 +150,21 @@ proptest! {
     }
 
     #[test]
+    fn plain_text_is_searched_as_what_must_be_decoded_is(
+        body in "[a-cA-C \\t\\r\\né]{0,120}", needle in "[a-cA-C \\ré]{1,4}",
+        charset in proptest::sample::select(vec!["us-ascii", "utf-8", "iso-8859-1", "windows-1252"]),
+    ) {
+        use base64::Engine;
+        let type_field = format!("Content-Type: text/plain; charset={charset}\r\n");
+        let plain = format!("{type_field}\r\n{body}");
+        let encoded = base64::engine::general_purpose::STANDARD.encode(&body);
+        let encoded = format!("{type_field}Content-Transfer-Encoding: base64\r\n\r\n{encoded}");
+        let matcher = Matcher::new(None, needle.as_bytes()).expect("UTF-8");
+        let is_in = |message: &str| body_contains(&structure::parse(message.as_bytes()), message.as_bytes(), &matcher);
+        prop_assert_eq!(is_in(&plain), is_in(&encoded));
+    }
+
+    #[test]
     fn searching_anything_for_anything_ends(message in octets(), needle in octets()) {
         if let Ok(matcher) = Matcher::new(None, &needle) {
             let parsed = structure::parse(&message);
