@@ -665,8 +665,9 @@ pub struct ReturnOptions {
     pub partial: Option<PartialRange>,
 }
 
-/// A part of a result: the `first`th to the `last`th, in either order, counted from its end if `is_from_end` (RFC 9394
-/// §3.1). The response repeats the two as they were written.
+/// A part of a result: the `first`th to the `last`th, counted from its end if `is_from_end` (RFC 9394 §3.1). The parser
+/// puts the two in order, in which they are repeated in the response: `500:400` is the same as `400:500` (§4), and imaptest
+/// expects the latter for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartialRange {
     pub first: std::num::NonZeroU32,
@@ -678,8 +679,8 @@ impl PartialRange {
     /// Which of `count` results are meant.
     #[must_use]
     pub fn of(self, count: usize) -> std::ops::Range<usize> {
-        let least = self.first.min(self.last).get() as usize - 1;
-        let most = (self.first.max(self.last).get() as usize).min(count);
+        let least = self.first.get() as usize - 1;
+        let most = (self.last.get() as usize).min(count);
         let range = least.min(most)..most;
         if self.is_from_end {
             count - range.end..count - range.start

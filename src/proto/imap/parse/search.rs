@@ -176,8 +176,8 @@ pub(super) fn partial_range(cursor: &mut Cursor<'_>) -> Parsed<PartialRange> {
     }
     let last = cursor.nz_number()?;
     Ok(PartialRange {
-        first,
-        last,
+        first: first.min(last),
+        last: first.max(last),
         is_from_end,
     })
 }

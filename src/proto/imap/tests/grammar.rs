@@ -207,8 +207,8 @@ fn qresync() -> impl Strategy<Value = QResync> {
 
 fn partial_range() -> impl Strategy<Value = Option<PartialRange>> {
     let range = any::<(NonZeroU32, NonZeroU32, bool)>().prop_map(|(a, b, is_from_end)| PartialRange {
-        first: a,
-        last: b,
+        first: a.min(b),
+        last: a.max(b),
         is_from_end,
     });
     proptest::option::of(range)

@@ -20,12 +20,12 @@ fn a_part_of_a_search_result_is_counted_from_either_end() {
         C: A02 UID SEARCH RETURN (PARTIAL -1:-3) UNFLAGGED
         S: * ESEARCH (TAG "A02") UID PARTIAL (-1:-3 7:9)
         S: A02 OK SEARCH completed
-        -- the two ends in either order; the range is repeated as it was asked for
+        -- the two ends in either order
         C: A03 SEARCH RETURN (PARTIAL 8:6) UNFLAGGED
-        S: * ESEARCH (TAG "A03") PARTIAL (8:6 7:9)
+        S: * ESEARCH (TAG "A03") PARTIAL (6:8 7:9)
         S: A03 OK SEARCH completed
         C: A04 SEARCH RETURN (PARTIAL -3:-1) UNFLAGGED
-        S: * ESEARCH (TAG "A04") PARTIAL (-3:-1 7:9)
+        S: * ESEARCH (TAG "A04") PARTIAL (-1:-3 7:9)
         S: A04 OK SEARCH completed
         -- beyond the result
         C: A05 SEARCH RETURN (PARTIAL 9:12) UNFLAGGED
