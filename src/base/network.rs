@@ -43,6 +43,19 @@ impl Network {
     }
 }
 
+/// Whether nobody beyond this site can reach this address: loopback, link-local, and what RFC 1918, RFC 6598 (carriers') and
+/// RFC 4193 leave to sites.
+#[must_use]
+pub fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let is_carriers = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            v4.is_private() || v4.is_loopback() || v4.is_link_local() || is_carriers
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
 /// The first `bits` of `all`; `None` when there are not so many.
 fn mask(all: u32, bits: u8) -> Option<u128> {
     let rest = all.checked_sub(bits.into())?;
@@ -127,6 +140,36 @@ mod tests {
         ] {
             let error = text.parse::<Network>().expect_err(text);
             assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn private_addresses_are_told_from_those_of_the_world() {
+        let is_private = |text: &str| is_private(text.parse().expect("an address"));
+        for private in [
+            "10.1.2.3",
+            "172.31.0.1",
+            "192.168.0.1",
+            "127.0.0.1",
+            "169.254.1.1",
+            "100.64.0.1",
+            "100.127.255.254",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "::ffff:10.0.0.1",
+        ] {
+            assert!(is_private(private), "{private}");
+        }
+        for public in [
+            "192.0.2.1",
+            "172.32.0.1",
+            "100.128.0.1",
+            "100.63.0.1",
+            "2001:db8::1",
+            "::ffff:8.8.8.8",
+        ] {
+            assert!(!is_private(public), "{public}");
         }
     }
 }

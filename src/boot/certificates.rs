@@ -3,7 +3,7 @@
 //! Failure: at the start a pair that cannot be used is the admin's error; later it is said once in the log, and what ran goes
 //! on until the files change again.
 
-use super::BootError;
+use super::{BootError, made};
 use crate::acme;
 use crate::config::{CertificateFiles, Config};
 use crate::tls::{Certificate, Certificates, TlsError};
@@ -38,6 +38,8 @@ struct FileStamp {
 pub struct Files {
     default: CertificateFiles,
     others: Vec<CertificateFiles>,
+    /// The default is the one that `init` has made.
+    is_made: bool,
 }
 
 impl Files {
@@ -47,6 +49,7 @@ impl Files {
         let mut files = Self {
             default: config.tls.default.clone(),
             others: config.tls.certificates.clone(),
+            is_made: config.tls.is_default_made,
         };
         let names = config.acme.iter().flat_map(|settings| &settings.names);
         let kept = acme::files::Files::of(&config.server.data);
@@ -62,6 +65,7 @@ impl Files {
             // In the place of the one that nobody vouches for; never of one that the admin has named.
             if *name == config.server.hostname && config.tls.is_default_made {
                 files.default = issued;
+                files.is_made = false;
             } else {
                 files.others.push(issued);
             }
@@ -87,6 +91,22 @@ impl Files {
         match default {
             Some(default) if problems.is_empty() => Ok((default, others)),
             _ => Err(problems.trim_end().to_owned()),
+        }
+    }
+
+    /// Makes the default anew in time, if nobody else is there to do it.
+    fn renew(&self) {
+        if !self.is_made {
+            return;
+        }
+        let name = self.default.chain.display();
+        match made::renew(&self.default, jiff::Timestamp::now().as_second()) {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::warn!(file = %name, "the self-signed certificate was made anew: who trusts it has to be told");
+            }
+            // What is wrong with the files is told when they are used.
+            Err(cause) => tracing::debug!(file = %name, cause, "no certificate to renew"),
         }
     }
 
@@ -153,6 +173,7 @@ impl Keeper {
     /// [`BootError::Admin`].
     pub fn start(config: &Config) -> Result<Self, BootError> {
         let files = Files::of(config);
+        files.renew();
         let stamp = files.stamp();
         let (default, others) = files.read().map_err(BootError::Admin)?;
         let certificates =
@@ -211,6 +232,7 @@ impl Keeper {
         loop {
             tokio::time::sleep(every()).await;
             let files = self.files.lock().clone();
+            files.renew();
             if !self.are_new(&files) {
                 continue;
             }
@@ -269,6 +291,7 @@ mod tests {
         let files = Files {
             default,
             others: Vec::new(),
+            is_made: false,
         };
         let (default, others) = files.read().expect("they fit");
         let keeper = Keeper {
@@ -301,6 +324,28 @@ mod tests {
         );
         assert_eq!(keeper.reload(files), Ok(true));
         assert_eq!(keeper.certificates.described()[0].names, ["b.example"]);
+    }
+
+    #[test]
+    fn the_certificate_that_init_made_is_made_anew_and_an_admins_is_not() {
+        const DAY: i64 = 86_400;
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (_, mut files) = keeper(directory.path());
+        // As long as there was no limit: until the year 4096.
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let long = rcgen::CertificateParams::new(["a.example".to_owned()]).expect("a name");
+        let long = long.self_signed(&key).expect("a certificate");
+        std::fs::write(&files.default.chain, pem("CERTIFICATE", long.der())).expect("it is ours");
+        std::fs::write(&files.default.key, pem("PRIVATE KEY", &key.serialize_der())).expect("it is ours");
+        let days = |files: &Files| {
+            let described = files.read().expect("they fit").0.describe().expect("of ours");
+            (described.expires_at - described.begins_at) / DAY
+        };
+        files.renew();
+        assert!(days(&files) > 700_000, "the admin has named it");
+        files.is_made = true;
+        files.renew();
+        assert_eq!(days(&files), tls::SELF_SIGNED_DAYS);
     }
 
     #[test]

@@ -7,25 +7,26 @@
 //! signs yet.
 
 use super::data::is_foreign;
+use super::made::{self, pem, write_new};
 use super::{BootError, configuration, manage, privileges};
 use crate::auth::scheme;
+use crate::base::network::is_private;
 use crate::cli::PortOffset;
 use crate::cli::serve::InitArguments;
-use crate::config::{Value, show};
+use crate::config::{CertificateFiles, Value, show};
 use crate::directory::embedded::Database;
 use crate::directory::orders::{AccountSettings, DomainSettings, NewAccount, Order};
+use crate::discovery;
 use crate::discovery::records::{DkimKey, Record, records};
 use crate::disk::lock::DirectoryLock;
 use crate::model::{AddrSpec, Domain};
 use crate::session::Service;
-use crate::{discovery, tls};
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, OpenOptions};
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -49,14 +50,15 @@ pub fn run(arguments: &InitArguments) -> Result<ExitCode, BootError> {
         hand_over(&setup.data, uid, gid).map_err(|error| setup.refuse(&error))?;
     }
     setup.write_configuration()?;
+    let addresses = own_addresses();
     let records = records(
         &setup.domain,
         &setup.hostname,
-        &own_addresses(),
+        &addresses,
         &keys,
         &setup.endpoints(),
     );
-    setup.tell(arguments.json, &password, &records);
+    setup.tell(arguments.json, &password, &records, &unreachable(&addresses));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -164,14 +166,11 @@ impl Setup {
             format!("autoconfig.{}", self.domain),
             format!("autodiscover.{}", self.domain),
         ];
-        let made = tls::self_signed(&names).map_err(|error| BootError::System {
-            what: "certificate",
-            cause: error.to_string(),
-        })?;
-        let chain: String = made.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
-        write_new(&self.data.join("tls/default.crt"), chain.as_bytes(), 0o644)?;
-        let key = pem("PRIVATE KEY", made.key.secret_der());
-        write_new(&self.data.join("tls/default.key"), key.as_bytes(), 0o600)
+        let files = CertificateFiles {
+            chain: self.data.join("tls/default.crt"),
+            key: self.data.join("tls/default.key"),
+        };
+        made::make(&files, &names)
     }
 
     fn make_dkim_keys(&self) -> Result<Vec<DkimKey>, BootError> {
@@ -290,7 +289,8 @@ impl Setup {
         super::serve::endpoints(&ports.collect())
     }
 
-    fn tell(&self, is_json: bool, password: &str, records: &[Record]) {
+    /// `private`: addresses in `records` that the world cannot reach.
+    fn tell(&self, is_json: bool, password: &str, records: &[Record], private: &[String]) {
         let admin = &self.admin;
         let next = format!("ringpost serve --config {}", self.config.display());
         if is_json {
@@ -300,7 +300,8 @@ impl Setup {
                 .collect();
             let told = serde_json::json!({
                 "config": self.config, "data": self.data, "admin": admin.to_string(), "password": password,
-                "hostname": self.hostname.to_string(), "records": records, "next": next,
+                "hostname": self.hostname.to_string(), "records": records,
+                "private_addresses": private, "next": next,
             });
             return configuration::print(&told.to_string());
         }
@@ -320,6 +321,12 @@ impl Setup {
                 text.push_str(&format!("; {purpose}\n"));
             }
             text.push_str(&format!("{record}\n"));
+            if private.contains(&record.value) {
+                text.push_str(&format!(
+                    "; {} is a private address: publish the one by which the world reaches this machine\n",
+                    record.value
+                ));
+            }
         }
         text.push_str(&format!(
             "\nReverse DNS of the address has to name {}.\n\nNext:\n  {next}",
@@ -334,33 +341,6 @@ fn refuse(path: &Path, cause: &dyn std::fmt::Display) -> BootError {
         path: path.display().to_string(),
         cause: cause.to_string(),
     }
-}
-
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), BootError> {
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|error| BootError::Admin(format!("{}: {error}", path.display())))
-}
-
-/// RFC 7468.
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let lines: Vec<&str> = text
-        .as_bytes()
-        .chunks(64)
-        .map(|line| std::str::from_utf8(line).unwrap_or_default())
-        .collect();
-    format!(
-        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
-        lines.join("\n")
-    )
 }
 
 /// Everything in `directory` becomes the server's, and nothing that a link in it leads to: the directory may have been
@@ -419,6 +399,12 @@ pub(super) fn own_addresses() -> Vec<IpAddr> {
         socket.local_addr().ok().map(|address| address.ip())
     };
     towards.into_iter().filter_map(own).collect()
+}
+
+/// Those of `addresses` that mean nothing beyond this site, as behind NAT.
+fn unreachable(addresses: &[IpAddr]) -> Vec<String> {
+    let private = addresses.iter().filter(|address| is_private(**address));
+    private.map(ToString::to_string).collect()
 }
 
 #[cfg(test)]

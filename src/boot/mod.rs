@@ -22,6 +22,7 @@ pub mod init;
 mod issuer;
 pub mod listeners;
 pub mod log;
+mod made;
 pub mod manage;
 mod notify;
 pub mod privileges;

@@ -64,6 +64,7 @@ mod tests {
         let of = |days: i64, is_self_signed| {
             let described = Described {
                 names: vec!["mail.example.org".to_owned()],
+                begins_at: 0,
                 expires_at: days * DAY + 1_000,
                 is_self_signed,
             };

@@ -4,6 +4,7 @@
 //! Failure: an unusable certificate or key is the admin's, and says which of them and why.
 //! Not here: choosing a certificate by name (a `ResolvesServerCert` given to [`server_config_with`]).
 
+use super::certificates::{Described, describe};
 use super::names::Witness;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -61,15 +62,49 @@ impl Certificate {
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| TlsError::Key(error.to_string()))?;
         Ok(Self { chain, key })
     }
+
+    /// What its first certificate says.
+    ///
+    /// # Errors
+    /// [`TlsError::Chain`].
+    pub fn describe(&self) -> Result<Described, TlsError> {
+        describe(self.chain.first().map_or(&[][..], |first| first.as_ref()))
+    }
 }
+
+/// Days from the first to the last of a certificate that nobody vouches for. Apple's programs refuse what lasts longer than 825,
+/// whoever has signed it, and count both ends.
+pub const SELF_SIGNED_DAYS: i64 = 820;
 
 /// A new P-256 key and a certificate for `names` (DNS names or addresses) that nobody vouches for.
 pub fn self_signed(names: &[String]) -> Result<Certificate, TlsError> {
-    let made = rcgen::generate_simple_self_signed(names).map_err(TlsError::SelfSigned)?;
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let key = rcgen::KeyPair::generate().map_err(TlsError::SelfSigned)?;
+    signed_by_itself(names, &key)
+}
+
+/// Another certificate for `names`, of a key that is there.
+pub fn self_signed_with(names: &[String], key: &PrivateKeyDer<'_>) -> Result<Certificate, TlsError> {
+    let key = rcgen::KeyPair::try_from(key).map_err(TlsError::SelfSigned)?;
+    signed_by_itself(names, &key)
+}
+
+fn signed_by_itself(names: &[String], key: &rcgen::KeyPair) -> Result<Certificate, TlsError> {
+    let mut parameters = rcgen::CertificateParams::new(names).map_err(TlsError::SelfSigned)?;
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let day = |days: i64| {
+        let date = today.saturating_add(jiff::Span::new().days(days));
+        let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
+        rcgen::date_time_ymd(date.year().into(), month, day)
+    };
+    // From yesterday on: clocks differ.
+    parameters.not_before = day(-1);
+    parameters.not_after = day(SELF_SIGNED_DAYS - 1);
+    // Apple's programs ask for it.
+    parameters.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    let made = parameters.self_signed(key).map_err(TlsError::SelfSigned)?;
     Ok(Certificate {
-        chain: vec![made.cert.into()],
-        key: key.into(),
+        chain: vec![made.der().clone()],
+        key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
     })
 }
 

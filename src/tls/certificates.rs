@@ -50,6 +50,8 @@ struct Certified {
 pub struct Described {
     /// The names it is good for.
     pub names: Vec<String>,
+    /// The first second of its validity, Unix time.
+    pub begins_at: i64,
     /// The last second of its validity, Unix time.
     pub expires_at: i64,
     /// Nobody else vouches for it.
@@ -171,7 +173,7 @@ fn certified(certificate: Certificate) -> Result<(Arc<Certified>, Described), Tl
     Ok((Arc::new(Certified { key, end_point }), description))
 }
 
-fn describe(der: &[u8]) -> Result<Described, TlsError> {
+pub(super) fn describe(der: &[u8]) -> Result<Described, TlsError> {
     let (_, certificate) = parse_x509_certificate(der).map_err(|error| TlsError::Chain(error.to_string()))?;
     let alternative = certificate
         .subject_alternative_name()
@@ -185,6 +187,7 @@ fn describe(der: &[u8]) -> Result<Described, TlsError> {
     });
     Ok(Described {
         names,
+        begins_at: certificate.validity().not_before.timestamp(),
         expires_at: certificate.validity().not_after.timestamp(),
         is_self_signed: certificate.issuer() == certificate.subject(),
     })

@@ -13,7 +13,9 @@ mod names;
 mod record_buffer;
 mod session;
 
-pub use certificate::{Certificate, TlsError, self_signed, server_config, server_config_with};
+pub use certificate::{
+    Certificate, SELF_SIGNED_DAYS, TlsError, self_signed, self_signed_with, server_config, server_config_with,
+};
 pub use certificates::{Certificates, Described, Offers};
 pub use client::client_config;
 pub use names::Names;
