@@ -262,7 +262,7 @@ pub(super) const SERVER: &[Opt] = &[
         Default::Number(16 * MIB),
         Restart,
         "Zeros that one core writes ahead of its log in a second at most, while nothing waits: mail that comes then is durable in half \
-         the time. Not more is written so than mail is (and 1 MiB a start). 0 writes none, which spares a disk that wears.",
+         the time. It does so while what is written at once is short, and writes little more zeros than mail. 0 writes none, which spares a disk that wears.",
     ),
     opt(
         "store.compaction_dead_bytes",

@@ -6,9 +6,10 @@
 //! while no group waits for it.
 //!
 //! Invariants: only blocks behind the last group are filled, by the writer itself between two groups, so no write of a group is ever
-//! under way beside it; nothing is filled before the first commit, nor beyond [`WINDOW_BYTES_MIN`] and as much again as the segment
-//! holds, so what is filled in vain is bounded by what is used; a log that grows faster than [`FillPace`] allows goes to blocks
+//! under way beside it; nothing is filled before the first commit, nor further ahead than [`window`] says, so what is filled in vain
+//! is bounded by what is used; a log that grows faster than [`FillPace`] allows goes to blocks
 //! that are only allocated, and what is written beside it stays a small part.
+//! Groups that are long gain little for their length, and are not filled for ([`GROUP_BYTES_MAX`]).
 //! Why not files of freed segments, used anew: they would spare these writes only where as much is expunged as comes in, and would
 //! keep space from the file system; this does without either.
 //! Not here: the writing (`writer`).
@@ -19,8 +20,16 @@ use crate::disk::BLOCK_BYTES;
 /// second that one core's log takes of large messages it is a tenth.
 pub const FILL_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
 
+/// A log whose last group was longer is not filled for. 256 KiB of zeros and a sync take a third of a millisecond, so a group of this
+/// length gives up 45 us of the disk's idle time for 100 of its own; a hundred connections, whose groups are of 100 KiB, had
+/// 38 % more written and nothing for it.
+pub const GROUP_BYTES_MAX: usize = 32 * 1024;
+
 /// Filled ahead of the log however little it holds: a burst of some hundred messages.
 const WINDOW_BYTES_MIN: u32 = 1024 * 1024;
+
+/// Filled ahead of the log at most.
+const WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
 
 /// Filled at once, with a sync: a group that comes meanwhile waits for it, a third of a millisecond.
 const STEP_BYTES: u32 = 256 * 1024;
@@ -67,7 +76,7 @@ impl Filled {
 
 /// Bytes that are filled ahead of a log that holds `used` bytes in its segment.
 pub fn window(used: u32) -> u32 {
-    WINDOW_BYTES_MIN.saturating_add(used)
+    (WINDOW_BYTES_MIN + used / 2).min(WINDOW_BYTES_MAX)
 }
 
 /// What may be filled now.

@@ -7,7 +7,7 @@
 
 use super::apply::Place;
 use super::checkpoint_state::CoveredSegment;
-use super::fill::{FillPace, Filled, Stretch, window};
+use super::fill::{self, FillPace, Filled, Stretch};
 use super::frame::{GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader};
 use super::group::{Batch, Entry, Group, PieceCursor, Reply, Segment, blocks, put_seal};
 use super::options::{StoreOptions, WAITING_BYTES_MAX};
@@ -219,15 +219,17 @@ impl<F: DiskFile> Log<F> {
     /// Blocks to fill while no group waits, behind what this start wrote: of the current segment, then of the next. Counted as filled.
     pub fn take_stretch(&mut self, now_ms: i64) -> Option<(Segment<F>, Stretch)> {
         let used = self.next_offset;
-        if self.durable_sequence == 0 {
+        if self.durable_sequence == 0 || self.last_group_bytes > fill::GROUP_BYTES_MAX {
             return None;
         }
-        let in_current = self.current_filled.next(self.current.bytes, used, window(used));
+        let in_current = self
+            .current_filled
+            .next(self.current.bytes, used, fill::window(used));
         let (segment, filled, stretch) = match (in_current, &self.next) {
             (Some(stretch), _) => (&self.current, &mut self.current_filled, stretch),
             (None, Next::Ready(next)) => {
                 let first = BLOCK_BYTES as u32;
-                let stretch = self.next_filled.next(next.bytes, first, window(used) - first)?;
+                let stretch = self.next_filled.next(next.bytes, first, fill::window(used))?;
                 (next, &mut self.next_filled, stretch)
             }
             (None, _) => return None,
