@@ -248,11 +248,6 @@ impl Page<'_> {
             "Segments made since the start.",
             |core| &core.store.segments_made,
         );
-        self.core_counters(
-            "ringpost_store_filled_bytes_total",
-            "Bytes of zeros written ahead of the log while nothing waited.",
-            |core| &core.store.filled_bytes,
-        );
         self.core_gauges(
             "ringpost_store_accounts",
             "Accounts that have mailboxes here, as of the last commit.",

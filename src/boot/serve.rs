@@ -267,7 +267,6 @@ fn store_options(config: &Config) -> StoreOptions {
             .unwrap_or(i64::MAX),
         compaction_dead_bytes_min: store.compaction_dead_bytes,
         compaction_bytes_per_second: store.compaction_bytes_per_second,
-        fill_bytes_per_second: store.fill_bytes_per_second,
         ..StoreOptions::default()
     }
 }

@@ -115,7 +115,6 @@ pub struct Storage {
     pub compaction_pause_seconds: u64,
     pub compaction_bytes_per_second: u64,
     pub compaction_dead_bytes: u64,
-    pub fill_bytes_per_second: u64,
     pub segment_bytes: u32,
 }
 
@@ -265,7 +264,6 @@ impl Config {
                 compaction_pause_seconds: values.number("store.compaction_pause"),
                 compaction_bytes_per_second: values.number("store.compaction_bytes_per_second"),
                 compaction_dead_bytes: values.number("store.compaction_dead_bytes"),
-                fill_bytes_per_second: values.number("store.fill_bytes_per_second"),
                 segment_bytes: count("store.segment_bytes"),
             },
             security: Security {

@@ -254,17 +254,6 @@ pub(super) const SERVER: &[Opt] = &[
          gives back sooner and takes more of the disk from mail.",
     ),
     opt(
-        "store.fill_bytes_per_second",
-        Kind::Bytes {
-            min: 0,
-            max: 16 * 1024 * MIB,
-        },
-        Default::Number(16 * MIB),
-        Restart,
-        "Zeros that one core writes ahead of its log in a second at most, while nothing waits: mail that comes then is durable in half \
-         the time. It does so while what is written at once is short, and writes little more zeros than mail. 0 writes none, which spares a disk that wears.",
-    ),
-    opt(
         "store.compaction_dead_bytes",
         Kind::Bytes {
             min: MIB,

@@ -7,7 +7,6 @@
 
 use super::apply::Place;
 use super::checkpoint_state::CoveredSegment;
-use super::fill::{self, FillPace, Filled, Stretch};
 use super::frame::{GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader};
 use super::group::{Batch, Entry, Group, PieceCursor, Reply, Segment, blocks, put_seal};
 use super::options::{StoreOptions, WAITING_BYTES_MAX};
@@ -67,9 +66,6 @@ pub struct Log<F: DiskFile> {
     pub refused_segments: (u64, Option<StoreError>),
     asked_ahead: bool,
     current: Segment<F>,
-    current_filled: Filled,
-    next_filled: Filled,
-    pace: FillPace,
     next_offset: u32,
     options: StoreOptions,
     open: Option<Group<F>>,
@@ -121,9 +117,6 @@ impl<F: DiskFile> Log<F> {
             refused_segments: (0, None),
             asked_ahead: false,
             current: start.segment,
-            current_filled: Filled::NEW,
-            next_filled: Filled::NEW,
-            pace: FillPace::new(start.options.fill_bytes_per_second),
             next_offset: first,
             options: start.options,
             open: None,
@@ -173,7 +166,6 @@ impl<F: DiskFile> Log<F> {
             match std::mem::replace(&mut self.next, Next::None) {
                 Next::Ready(segment) => {
                     self.current = segment;
-                    self.current_filled = std::mem::replace(&mut self.next_filled, Filled::NEW);
                     end = self.current.bytes as usize - BLOCK_BYTES;
                     self.next_offset = BLOCK_BYTES as u32;
                     self.asked_ahead = false;
@@ -214,31 +206,6 @@ impl<F: DiskFile> Log<F> {
         let group = self.filled.pop_front()?;
         self.filled_bytes -= group.bytes();
         Some(group)
-    }
-
-    /// Blocks to fill while no group waits, behind what this start wrote: of the current segment, then of the next. Counted as filled.
-    pub fn take_stretch(&mut self, now_ms: i64) -> Option<(Segment<F>, Stretch)> {
-        let used = self.next_offset;
-        if self.durable_sequence == 0 || self.last_group_bytes > fill::GROUP_BYTES_MAX {
-            return None;
-        }
-        let in_current = self
-            .current_filled
-            .next(self.current.bytes, used, fill::window(used));
-        let (segment, filled, stretch) = match (in_current, &self.next) {
-            (Some(stretch), _) => (&self.current, &mut self.current_filled, stretch),
-            (None, Next::Ready(next)) => {
-                let first = BLOCK_BYTES as u32;
-                let stretch = self.next_filled.next(next.bytes, first, fill::window(used))?;
-                (next, &mut self.next_filled, stretch)
-            }
-            (None, _) => return None,
-        };
-        if !self.pace.take(stretch.bytes, now_ms) {
-            return None;
-        }
-        filled.note(stretch);
-        Some((segment.clone(), stretch))
     }
 
     /// A group is durable: up to `end`, in a segment of this generation, number `sequence`.

@@ -14,8 +14,6 @@ pub struct StoreMeters {
     pub group_bytes: Sizes,
     /// Segments made since the start.
     pub segments_made: Counter,
-    /// Bytes of zeros written ahead of the log.
-    pub filled_bytes: Counter,
     /// Accounts that were ever touched.
     pub accounts: Gauge,
     /// Of these, accounts in memory.

@@ -12,7 +12,6 @@
 //! | `plan`, `plan_account`, `pending` | may this be, and under which numbers |
 //! | `record`, `frame`, `segment`, `codec` | bytes; FORMAT.md describes them |
 //! | `log`, `group`, `turn`, `writer` | the open group, room in it, writing and syncing, the next segment |
-//! | `fill` | blocks written before they are needed |
 //! | `apply`, `state` | what a record does; the state sessions look at |
 //! | `paging`, `pins`, `cold` | which accounts are in memory, and what is known of the others |
 //! | `body` | bodies: in memory, or chunk by chunk |
@@ -38,7 +37,6 @@ mod checkpointer;
 mod codec;
 mod cold;
 mod compaction;
-mod fill;
 mod found;
 mod frame;
 #[cfg(fuzzing)]

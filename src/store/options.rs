@@ -4,7 +4,6 @@
 //! fits into an empty segment.
 //! Not here: limits of mailboxes (`plan`), of the read cache (`cache`).
 
-use super::fill::FILL_BYTES_PER_SECOND;
 use crate::disk::BLOCK_BYTES;
 
 /// Bytes of one segment. Long enough that creating one (allocation, two syncs) is rare, short enough that a start
@@ -103,8 +102,6 @@ pub struct StoreOptions {
     pub compaction_dead_bytes_min: u64,
     /// See `COMPACTION_PASS_BYTES`.
     pub compaction_pass_bytes: u64,
-    /// See `FILL_BYTES_PER_SECOND`; 0: nothing is filled.
-    pub fill_bytes_per_second: u64,
     /// See `COMPACTION_BYTES_PER_SECOND`. Less leaves more of the disk to mail and more dead bytes on it.
     pub compaction_bytes_per_second: u64,
 }
@@ -124,7 +121,6 @@ impl Default for StoreOptions {
             expunged_kept_ms: EXPUNGED_KEPT_MS,
             compaction_dead_bytes_min: COMPACTION_DEAD_BYTES_MIN,
             compaction_pass_bytes: COMPACTION_PASS_BYTES,
-            fill_bytes_per_second: FILL_BYTES_PER_SECOND,
             compaction_bytes_per_second: COMPACTION_BYTES_PER_SECOND,
         }
     }

@@ -1,15 +1,13 @@
-//! The writer of one core's log: one group at a time, written, synced, applied, answered; the next segment ahead of need;
-//! zeros ahead of the log while nothing waits.
+//! The writer of one core's log: one group at a time, written, synced, applied, answered; the next segment ahead of need.
 //!
 //! Invariants: a receipt exists only after a sync that began when the group's write had completed (DURABILITY rule 1);
 //! records are applied in log order; a segment is offered to the log when its header and its name are durable (rule 4).
 //! Failure: the first failed write or sync ends the log: everybody who waits or comes later hears
 //! [`StoreError::Failed`], nothing of the group is applied, nothing is tried again (rule 3). No space for a segment is
 //! no failure: whoever needs it hears [`StoreError::NoSpace`], and the next commit tries again.
-//! Not here: what waits to be written (`log`), what to fill (`fill`), checkpoints beside it (`checkpointer`).
+//! Not here: what waits to be written (`log`), checkpoints beside it (`checkpointer`).
 
 use super::apply::apply;
-use super::fill::Stretch;
 use super::frame::GroupHeader;
 use super::group::{Batch, Group, Segment};
 use super::handle::Inner;
@@ -18,7 +16,6 @@ use super::plan::Answer;
 use super::record::Record;
 use super::segment::{FORMAT_VERSION, SegmentHeader, segment_name};
 use super::{CommitReceipt, Environment, Outcome, StoreError};
-use crate::base::clock::Clock;
 use crate::base::guard::AbortOnUnwind;
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile, WriteBuffer};
 use crate::model::SegmentId;
@@ -55,14 +52,6 @@ pub async fn create_segment<D: Disk>(
         version: header.version,
         bytes: segment_bytes,
     })
-}
-
-/// A sync that failed would leave the next group in blocks of which nobody knows whether they are written, and the next sync would
-/// not say so: this failure ends the log like any other.
-async fn fill<F: DiskFile>(file: &F, stretch: Stretch) -> Result<(), DiskError> {
-    let mut zeros = file.buffer(stretch.bytes as usize);
-    zeros.bytes_mut().fill(0);
-    file.write_durably(Rc::new(zeros), u64::from(stretch.from)).await
 }
 
 impl<E: Environment> Inner<E> {
@@ -109,19 +98,10 @@ impl<E: Environment> Inner<E> {
                 self.settle(std::mem::take(&mut durable));
             } else if self.log.borrow().is_stopping {
                 return self.write_seal().await;
-            } else if let Some((segment, stretch)) = self.take_stretch() {
-                if let Err(error) = fill(&segment.file, stretch).await {
-                    return self.fail(StoreError::Failed(error.to_string()));
-                }
-                self.meters.filled_bytes.add(u64::from(stretch.bytes));
             } else {
                 work.changed().await;
             }
         }
-    }
-
-    fn take_stretch(&self) -> Option<(Segment<FileOf<E>>, Stretch)> {
-        self.log.borrow_mut().take_stretch(self.env.clock().now().0)
     }
 
     fn want_segment_ahead(&self) {

@@ -23,7 +23,8 @@
 //! everybody: it waits for checkpoints when more is loaded than should be. A long account is looked at and said anew piece
 //! by piece (`walk`, `restated`).
 //! Failure: a pass that fails has freed nothing; what it wrote is dead bytes for the next one.
-//! Freed segments are removed, not recycled (FORMAT.md says what that would give).
+//! Freed segments are removed, not recycled. LIMITATION: a write into a file that was written before would cost half (FORMAT.md
+//! has the figures, and what is missing).
 //! Not here: when a pass begins and how the cores are asked (`delivery::compaction`).
 
 mod choose;

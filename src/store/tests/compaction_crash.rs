@@ -22,7 +22,7 @@ fn options() -> StoreOptions {
 }
 
 /// Lets other tasks run.
-pub(super) async fn turns(count: usize) {
+async fn turns(count: usize) {
     for _ in 0..count {
         let mut has_waited = false;
         futures::future::poll_fn(|cx| {

@@ -458,11 +458,7 @@ fn random_changes_cut_anywhere_equal_the_naive_model() {
         };
         let disk = SimDisk::new(seed);
         disk.inject(Fault::CutAfter(crate::sim::Chance::new(seed).below(300)));
-        let options = match seed % 2 {
-            0 => crowded_options(),
-            _ => super::fill::filling_options(),
-        };
-        let journal = run_scenario_beside(&disk, options, scripts(), |_, _| std::future::ready(()));
+        let journal = run_scenario(&disk, scripts());
         for survivor in 0..3 {
             let after = disk.crash(seed << 8 | survivor);
             let checked = check(&after, 1 + survivor as usize, &journal);

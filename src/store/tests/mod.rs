@@ -8,7 +8,6 @@ mod compaction_crash;
 mod compaction_damage;
 mod crash;
 mod damage;
-mod fill;
 mod fixture_v2;
 mod graves;
 pub mod model;

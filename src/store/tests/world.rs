@@ -56,8 +56,6 @@ pub fn small_options() -> StoreOptions {
         expunged_kept_ms: 0,
         compaction_dead_bytes_min: 0,
         compaction_pass_bytes: 1 << 30,
-        // Tests of it switch it on: every stretch is two operations more to cut after.
-        fill_bytes_per_second: 0,
         compaction_bytes_per_second: 1 << 30,
     }
 }
