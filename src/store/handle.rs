@@ -1,49 +1,33 @@
-//! The door of one core's store: a commit from planning to receipt, and looks at what is durable.
+//! The door of one core's store: what its parts share, its start and its end.
 //!
-//! Invariants: planning and encoding happen in one step without waiting, in the order callers came; a caller that goes
-//! away after that step has committed all the same.
-//! Failure: a step that panics ends the process (`AbortOnUnwind`): half a plan may not live on.
-//! Not here: what waits, is written and answered (`log`, `writer`).
+//! Invariants: a log has one writer; nothing of an earlier start is recent.
+//! Failure: a full disk makes the first segment a small one, so that reading and expunging go on.
+//! Not here: commits (`commit`), looks at what is durable (`looking`), what waits, is written and answered (`log`,
+//! `writer`).
 
-use super::body::store_bodies;
 use super::checkpointer::Checkpoints;
 use super::compaction::Compaction;
-use super::group::Reply;
-use super::log::{Log, LogStart, Next, Room, bodies_bytes};
+use super::log::{Log, LogStart};
 use super::meters::StoreMeters;
 use super::options::{FREE_BYTES_AGE_MS, SMALL_SEGMENT_BYTES};
 use super::pending::Pending;
-use super::pins::{Pin, Pins};
-use super::plan::{Chunks, Plan, PlannedBody, Planner, change_bytes_max};
-use super::quota::{Crossings, QuotaCrossing};
+use super::pins::Pins;
+use super::quota::Crossings;
 use super::reader::LogReader;
-use super::record::Record;
 use super::segment::{FORMAT_VERSION, SegmentHeader};
-use super::state::{AccountState, CoreState, MessageRow};
+use super::state::CoreState;
 use super::turn::Line;
 use super::writer::create_segment;
-use super::{
-    Body, BodyWriter, Change, CommitReceipt, Delivery, Environment, LocalRecipient, OpenError, Outcome,
-    SpoolEntry, SpoolKey, StoreError, StoreOptions, StoreSeed, StoredMessage,
-};
+use super::{BodyWriter, Environment, OpenError, SpoolEntry, StoreError, StoreOptions, StoreSeed};
 use crate::base::clock::Clock;
-use crate::base::guard::AbortOnUnwind;
-use crate::base::oneshot;
-use crate::base::wait::{Notify, Waiter};
+use crate::base::wait::Notify;
 use crate::disk::{Disk, DiskError};
-use crate::model::{AccountId, PARTITIONS, Partition, SPOOL_PARTITIONS, SegmentId};
-use crate::proto::imap::types::InternalDate;
-use bytes::Bytes;
-use smallvec::smallvec;
+use crate::model::{AccountId, PARTITIONS, Partition, SPOOL_PARTITIONS};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-
-/// Room for a recipient's records beside its prefix and mailbox name, the creation of its account included.
-const RECIPIENT_BYTES_MAX: usize = 384;
 
 type FileOf<E> = <<E as Environment>::Disk as Disk>::File;
 
@@ -80,113 +64,15 @@ pub(super) struct Inner<E: Environment> {
     pub ended: Notify,
     pub has_ended: Cell<bool>,
     has_started: Cell<bool>,
-    watchers: RefCell<HashMap<AccountId, Notify>>,
-    crossings: Crossings,
-    unfinished: RefCell<Vec<SpoolEntry>>,
-    spool_partition: u16,
+    pub watchers: RefCell<HashMap<AccountId, Notify>>,
+    pub crossings: Crossings,
+    pub unfinished: RefCell<Vec<SpoolEntry>>,
+    pub spool_partition: u16,
     free_bytes: Cell<u64>,
     free_bytes_at_ms: Cell<i64>,
 }
 
 impl<E: Environment> Inner<E> {
-    /// Waits until a batch of `bytes` can be encoded. Only the holder of the turn may call this.
-    pub async fn wait_for_room(&self, bytes: usize) -> Result<(), StoreError> {
-        let mut room = self.room.waiter();
-        let refused_before = self.log.borrow().refused_segments.0;
-        loop {
-            let made = self.log.borrow_mut().make_room(bytes)?;
-            self.work.notify_all();
-            match made {
-                Room::Ready => return Ok(()),
-                Room::Wait => {}
-                Room::NeedsSegment => self.want_segment(refused_before)?,
-            }
-            room.changed().await;
-        }
-    }
-
-    fn want_segment(&self, refused_before: u64) -> Result<(), StoreError> {
-        let mut log = self.log.borrow_mut();
-        if let (refused, Some(why)) = &log.refused_segments
-            && *refused > refused_before
-        {
-            return Err(why.clone());
-        }
-        if matches!(log.next, Next::None) {
-            log.next = Next::Wanted;
-            self.aside.notify_all();
-        }
-        Ok(())
-    }
-
-    /// One commit: in turn, with room, planned, encoded, durable.
-    pub async fn commit(
-        &self,
-        bytes: usize,
-        bodies: &[Body],
-        plan: impl FnOnce(&mut Planner<'_>, &[Chunks], &[u64]) -> Result<Plan, StoreError>,
-    ) -> Reply {
-        let receiver = {
-            let _turn = self.line.turn().await;
-            self.encode_in_turn(bytes, bodies, plan).await?
-        };
-        self.answer(receiver).await
-    }
-
-    /// The first half of a commit, for the holder of the turn.
-    pub async fn encode_in_turn(
-        &self,
-        bytes: usize,
-        bodies: &[Body],
-        plan: impl FnOnce(&mut Planner<'_>, &[Chunks], &[u64]) -> Result<Plan, StoreError>,
-    ) -> Result<oneshot::Receiver<Reply>, StoreError> {
-        self.wait_for_room(bytes + bodies_bytes(bodies, &self.options))
-            .await?;
-        let receiver = self.encode(bodies, plan)?;
-        self.work.notify_all();
-        Ok(receiver)
-    }
-
-    /// The second half of a commit.
-    pub async fn answer(&self, receiver: oneshot::Receiver<Reply>) -> Reply {
-        // The writer is gone without an answer: the server is stopping.
-        receiver.await.unwrap_or(Err(StoreError::ShuttingDown))
-    }
-
-    fn encode(
-        &self,
-        bodies: &[Body],
-        plan: impl FnOnce(&mut Planner<'_>, &[Chunks], &[u64]) -> Result<Plan, StoreError>,
-    ) -> Result<oneshot::Receiver<Reply>, StoreError> {
-        let _guard = AbortOnUnwind::over("the open group");
-        let mut log = self.log.borrow_mut();
-        let chunks = log.place_bodies(bodies);
-        let mut planned = {
-            let durable = &*self.state.borrow();
-            let pending = &mut *self.pending.borrow_mut();
-            let mut planner = Planner {
-                durable,
-                pending,
-                now: self.env.clock().now(),
-            };
-            plan(&mut planner, &chunks, log.sequences())?
-        };
-        let put = log.put_bodies(bodies);
-        assert_eq!(put, chunks, "bodies lie where they were planned");
-        self.crossings.keep(std::mem::take(&mut planned.crossings));
-        let (sender, receiver) = oneshot::channel();
-        log.put_batch(planned, sender);
-        Ok(receiver)
-    }
-
-    /// Bodies that do not fit a batch together are written ahead.
-    async fn ready_bodies(&self, bodies: Vec<Body>) -> Result<Vec<Body>, StoreError> {
-        if bodies_bytes(&bodies, &self.options) > self.options.inline_bytes_max() {
-            return store_bodies(self, bodies).await;
-        }
-        Ok(bodies)
-    }
-
     /// Asks for the free bytes if what is known is old, then refuses mail below the reserve.
     pub async fn check_space(&self, bytes: u64) -> Result<(), StoreError> {
         if self.is_free_bytes_old() {
@@ -211,7 +97,7 @@ impl<E: Environment> Inner<E> {
         }
     }
 
-    fn check_reserve(&self, bytes: u64) -> Result<(), StoreError> {
+    pub fn check_reserve(&self, bytes: u64) -> Result<(), StoreError> {
         self.log.borrow().check_open()?;
         let (free, reserve) = (self.free_bytes.get(), self.options.reserve_bytes);
         if free < reserve.saturating_add(bytes) {
@@ -220,63 +106,6 @@ impl<E: Environment> Inner<E> {
             )));
         }
         Ok(())
-    }
-
-    /// Those of the recipients whose copy does not go to INBOX, by which alone no account is loaded.
-    async fn load_for(&self, recipients: &[LocalRecipient]) -> Result<Vec<Pin>, StoreError> {
-        let mut pins = Vec::new();
-        for recipient in recipients
-            .iter()
-            .filter(|recipient| !recipient.mailbox.is_inbox())
-        {
-            pins.push(self.load(recipient.account).await?);
-        }
-        Ok(pins)
-    }
-
-    /// `None`: it lies in a segment that is freed.
-    async fn open_pinned(
-        &self,
-        account: AccountId,
-        row: &MessageRow,
-    ) -> Result<Option<StoredMessage>, StoreError> {
-        let is_leaving = |segment: SegmentId| self.compaction.leaving.borrow().contains(&segment);
-        let own = row.record.segment;
-        // Pinned first: whoever removes segments says so before looking for pins.
-        let mut pins = smallvec![self.compaction.reads.pin(own)];
-        if is_leaving(own) {
-            return Ok(None);
-        }
-        let mut message = match self.reader.open_message(account, row).await {
-            Err(StoreError::Disk(DiskError::NotFound { .. })) => return Ok(None),
-            opened => opened?,
-        };
-        let mut last = own;
-        for chunk in &message.chunks {
-            let segment = chunk.position.segment;
-            if segment == last || segment == own {
-                continue;
-            }
-            last = segment;
-            pins.push(self.compaction.reads.pin(segment));
-            if is_leaving(segment) || !self.reader.is_there(segment).await? {
-                return Ok(None);
-            }
-        }
-        message.pins = pins;
-        Ok(Some(message))
-    }
-
-    pub fn notify_watchers(&self, accounts: &BTreeSet<AccountId>) {
-        let mut watchers = self.watchers.borrow_mut();
-        for account in accounts {
-            if let Some(watcher) = watchers.get(account) {
-                watcher.notify_all();
-                if !watcher.is_shared() {
-                    watchers.remove(account);
-                }
-            }
-        }
     }
 }
 
@@ -411,250 +240,6 @@ impl<E: Environment> Store<E> {
     pub fn body_writer(&self) -> BodyWriter<E> {
         BodyWriter::new(self.clone())
     }
-
-    /// Commits one message to recipients of this core. Durable on return. With a spool key neither quota nor reserve
-    /// is asked: what was accepted is delivered.
-    ///
-    /// # Errors
-    /// [`StoreError::OverQuota`] when one recipient is (nobody gets a copy then), [`StoreError::NoSpace`],
-    /// [`StoreError::Failed`], [`StoreError::Limit`].
-    pub async fn deliver(&self, delivery: Delivery) -> Result<CommitReceipt, StoreError> {
-        let Delivery {
-            recipients,
-            body,
-            internal_date,
-            key,
-        } = delivery;
-        if key.is_none() {
-            self.0.check_space(body.len()).await?;
-        }
-        let line_end_octets = body.line_end_octets();
-        let bodies = self.0.ready_bodies(vec![body]).await?;
-        let bytes = recipients_bytes(&recipients, bodies.first());
-        let _pins = self.0.load_for(&recipients).await?;
-        let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], _: &[u64]| {
-            let body = PlannedBody {
-                chunks: &chunks[0],
-                internal_date,
-                line_end_octets,
-            };
-            planner.delivery(recipients, &body, key.as_ref())
-        };
-        self.0
-            .commit(bytes, &bodies, plan)
-            .await
-            .map(|(receipt, _)| receipt)
-    }
-
-    /// Commits a message whose recipients live on several cores, as one record. Durable on return; then fan out.
-    ///
-    /// # Errors
-    /// As [`Self::deliver`], but for quotas, which the owners were asked for.
-    pub async fn spool(
-        &self,
-        recipients: Vec<LocalRecipient>,
-        body: Body,
-        internal_date: InternalDate,
-    ) -> Result<(CommitReceipt, SpoolEntry), StoreError> {
-        self.0.check_space(body.len()).await?;
-        let line_end_octets = body.line_end_octets();
-        let bodies = self.0.ready_bodies(vec![body]).await?;
-        let bytes = recipients_bytes(&recipients, bodies.first());
-        let partition = self.0.spool_partition;
-        let mut entry = None;
-        let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], sequences: &[u64]| {
-            let sequence = sequences[usize::from(partition)] + 1;
-            let body = PlannedBody {
-                chunks: &chunks[0],
-                internal_date,
-                line_end_octets,
-            };
-            let planned = planner.spool(partition, &recipients, &body);
-            let body = Body::stored(chunks[0].to_vec()).with_line_end_octets(line_end_octets);
-            let key = SpoolKey { partition, sequence };
-            entry = Some(SpoolEntry {
-                key,
-                recipients,
-                body,
-                internal_date,
-            });
-            Ok(planned)
-        };
-        let (receipt, _) = self.0.commit(bytes, &bodies, plan).await?;
-        Ok((receipt, entry.expect("a commit was planned")))
-    }
-
-    /// Every recipient of the entry has its copy: forget it. Durable on return; nobody needs to wait for it, and if a
-    /// crash takes it the fan-out is done again and changes nothing.
-    ///
-    /// # Errors
-    /// As for every commit.
-    pub async fn spool_done(&self, key: SpoolKey) -> Result<(), StoreError> {
-        let plan =
-            |_: &mut Planner<'_>, _: &[Chunks], _: &[u64]| Ok(Plan::of_record(Record::SpoolDone { key }));
-        self.0.commit(RECIPIENT_BYTES_MAX, &[], plan).await.map(|_| ())
-    }
-
-    /// Forgets which recipients of this core were served from `key`. Ask every owner for it after
-    /// [`Self::spool_done`] has returned, never before: until then a crash may bring the fan-out back.
-    ///
-    /// # Errors
-    /// As for every commit.
-    pub async fn spool_forget(&self, key: SpoolKey) -> Result<(), StoreError> {
-        let partitions: BTreeSet<u16> = {
-            let state = self.0.state.borrow();
-            state
-                .served
-                .get(&key)
-                .into_iter()
-                .flatten()
-                .map(|(partition, _)| *partition)
-                .collect()
-        };
-        if partitions.is_empty() {
-            return Ok(());
-        }
-        let bytes = partitions.len() * RECIPIENT_BYTES_MAX;
-        let records = partitions
-            .into_iter()
-            .map(|partition| Record::SpoolForget { partition, key });
-        let plan = |_: &mut Planner<'_>, _: &[Chunks], _: &[u64]| {
-            Ok(Plan {
-                records: records.collect(),
-                ..Plan::barrier()
-            })
-        };
-        self.0.commit(bytes, &[], plan).await.map(|_| ())
-    }
-
-    /// Spool entries that recovery found unfinished. Empty after the first call.
-    #[must_use]
-    pub fn unfinished_spool(&self) -> Vec<SpoolEntry> {
-        self.0.unfinished.take()
-    }
-
-    /// Commits one change to one account of this core. Durable on return.
-    ///
-    /// # Errors
-    /// Why the change cannot be ([`StoreError::NoSuchMailbox`] and its like), or why the log cannot take it.
-    pub async fn change(
-        &self,
-        account: AccountId,
-        mut change: Change,
-    ) -> Result<(CommitReceipt, Outcome), StoreError> {
-        let bodies = self.bodies_of(&change).await?;
-        let _pin = self.load(account).await?;
-        let uids = super::codec::UidSet::new(take_uids(&mut change));
-        let bytes = change_bytes_max(&change, &uids) + stored_refs_bytes(&bodies);
-        let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], _: &[u64]| {
-            planner.change(account, change, uids, chunks)
-        };
-        self.0.commit(bytes, &bodies, plan).await
-    }
-
-    async fn bodies_of(&self, change: &Change) -> Result<Vec<Body>, StoreError> {
-        let Change::Append { messages, .. } = change else {
-            return Ok(Vec::new());
-        };
-        let bodies: Vec<Body> = messages.iter().map(|message| message.body.clone()).collect();
-        self.0.check_space(bodies.iter().map(Body::len).sum()).await?;
-        self.0.ready_bodies(bodies).await
-    }
-
-    /// Makes sure the account exists, with INBOX and the standard mailboxes. Durable on return.
-    ///
-    /// # Errors
-    /// As for every commit.
-    pub async fn ensure_account(&self, account: AccountId) -> Result<(), StoreError> {
-        if self.0.state.borrow().durable(account).is_some() {
-            return Ok(());
-        }
-        let plan = |planner: &mut Planner<'_>, _: &[Chunks], _: &[u64]| Ok(planner.ensure_account(account));
-        self.0.commit(RECIPIENT_BYTES_MAX, &[], plan).await.map(|_| ())
-    }
-
-    /// Looks at the durable state, for holders of a pin ([`Self::load`]); `f` must not wait. `None`: the account was
-    /// never touched.
-    pub fn account<R>(&self, account: AccountId, f: impl FnOnce(&AccountState) -> R) -> Option<R> {
-        let state = self.0.state.borrow();
-        debug_assert!(
-            !state.cold.contains_key(&account),
-            "who looks at an account has loaded it"
-        );
-        state.accounts.get(&account).map(f)
-    }
-
-    /// The marks that accounts have crossed since the last time; waits until there are some.
-    pub async fn quota_crossings(&self) -> Vec<QuotaCrossing> {
-        self.0.crossings.next().await
-    }
-
-    /// Signalled after every durable change of the account.
-    #[must_use]
-    pub fn watch(&self, account: AccountId) -> Waiter {
-        self.0.watchers.borrow_mut().entry(account).or_default().waiter()
-    }
-
-    /// Whether the record of this row's message needs no read.
-    #[must_use]
-    pub fn is_at_hand(&self, row: &MessageRow) -> bool {
-        self.0.reader.is_in_memory(row.record)
-    }
-
-    /// Reads the messages of these rows ahead, with as few reads as will do, for whoever opens them next. At most a few
-    /// hundred KiB of messages at a time: what is read ahead stays in memory for a short while only.
-    pub async fn read_ahead(&self, rows: impl Iterator<Item = &MessageRow>) {
-        self.0.reader.read_ahead(rows).await;
-    }
-
-    /// Reads a message's record. `row` may be out of date: if compaction has moved the message since, it is found where
-    /// it is now.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`], [`StoreError::Disk`]; [`StoreError::Cannot`] when it was expunged and is not kept any more.
-    pub async fn open_message(
-        &self,
-        account: AccountId,
-        row: &MessageRow,
-    ) -> Result<StoredMessage, StoreError> {
-        let mut row = *row;
-        loop {
-            if let Some(message) = self.0.open_pinned(account, &row).await? {
-                return Ok(message);
-            }
-            row = self
-                .0
-                .compaction
-                .moved_row(account, &row)
-                .ok_or(StoreError::Cannot("the message is not kept any more"))?;
-        }
-    }
-
-    /// Octets of `range` of prefix + body, each piece checked against its CRC before it is returned. Ask for at most
-    /// 256 KiB at a time.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`], [`StoreError::Disk`]: then nothing is returned.
-    pub async fn read_message(
-        &self,
-        message: &StoredMessage,
-        range: Range<u64>,
-    ) -> Result<Vec<Bytes>, StoreError> {
-        self.0.reader.read_message(message, range).await
-    }
-
-    /// As [`Self::read_message`], appended to `out`; after an error nothing was appended.
-    ///
-    /// # Errors
-    /// As [`Self::read_message`].
-    pub async fn append_message(
-        &self,
-        message: &StoredMessage,
-        range: Range<u64>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), StoreError> {
-        self.0.reader.append_message(message, range, out).await
-    }
 }
 
 /// Nothing that was there before the start is recent; all that is in memory is counted.
@@ -689,36 +274,4 @@ fn meters_at_start<F: crate::disk::DiskFile>(free_bytes: u64, log: &Log<F>) -> A
 fn spool_partition_of(core: usize, cores: usize) -> u16 {
     let own = (PARTITIONS..PARTITIONS + SPOOL_PARTITIONS).find(|p| Partition(*p).core(cores) == core);
     own.expect("recovery admits at most as many cores as there are spool partitions")
-}
-
-fn stored_refs_bytes(bodies: &[Body]) -> usize {
-    // In memory or not, a reference is twelve bytes for each chunk; chunks are at least 1 KiB but for tests.
-    bodies.iter().map(refs_bytes).sum()
-}
-
-fn refs_bytes(body: &Body) -> usize {
-    const SMALLEST_CHUNK: u64 = 256;
-    let chunks = body
-        .stored_chunks()
-        .map_or(body.len() / SMALLEST_CHUNK + 1, |chunks| chunks.len() as u64);
-    12 * usize::try_from(chunks).unwrap_or(usize::MAX / 16)
-}
-
-fn recipients_bytes(recipients: &[LocalRecipient], body: Option<&Body>) -> usize {
-    let refs = body.map_or(0, refs_bytes);
-    let recipient = |r: &LocalRecipient| {
-        RECIPIENT_BYTES_MAX + r.prefix.len() + r.asked.len() + r.mailbox.as_str().len() + refs
-    };
-    RECIPIENT_BYTES_MAX + recipients.iter().map(recipient).sum::<usize>()
-}
-
-/// Sets travel as ranges; the list in the change is not needed any more.
-fn take_uids(change: &mut Change) -> Vec<crate::model::Uid> {
-    match change {
-        Change::StoreFlags { uids, .. }
-        | Change::Expunge { uids, .. }
-        | Change::Copy { uids, .. }
-        | Change::Move { uids, .. } => std::mem::take(uids),
-        _ => Vec::new(),
-    }
 }

@@ -8,7 +8,9 @@
 //!
 //! | part | owns |
 //! |---|---|
-//! | `handle` | [`Store`]: the door; one commit from planning to receipt |
+//! | `handle` | [`Store`]: the door; its start and its end |
+//! | `commit` | one commit from planning to receipt |
+//! | `looking` | looks at what is durable |
 //! | `plan`, `plan_account`, `pending` | may this be, and under which numbers |
 //! | `record`, `frame`, `segment`, `codec` | bytes; FORMAT.md describes them |
 //! | `log`, `group`, `turn`, `writer` | the open group, room in it, writing and syncing, the next segment |
@@ -36,6 +38,7 @@ mod checkpoint_state;
 mod checkpointer;
 mod codec;
 mod cold;
+mod commit;
 mod compaction;
 mod found;
 mod frame;
@@ -44,6 +47,7 @@ pub mod fuzzing;
 mod group;
 mod handle;
 mod log;
+mod looking;
 pub mod meters;
 mod options;
 mod paging;

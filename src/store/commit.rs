@@ -1,0 +1,343 @@
+//! A commit of one core's store: in turn, with room, planned, encoded, durable.
+//!
+//! Invariants: planning and encoding happen in one step without waiting, in the order callers came; a caller that goes
+//! away after that step has committed all the same.
+//! Limits: room is asked for with upper bounds ([`RECIPIENT_BYTES_MAX`] and its like), so that an encoded batch always fits.
+//! Failure: a step that panics ends the process (`AbortOnUnwind`): half a plan may not live on.
+//! Not here: whether it may be, and under which numbers (`plan`); what waits, is written and answered (`log`, `writer`).
+
+use super::body::store_bodies;
+use super::group::Reply;
+use super::handle::{Inner, Store};
+use super::log::{Next, Room, bodies_bytes};
+use super::pins::Pin;
+use super::plan::{Chunks, Plan, PlannedBody, Planner, change_bytes_max};
+use super::record::Record;
+use super::{
+    Body, Change, CommitReceipt, Delivery, Environment, LocalRecipient, Outcome, SpoolEntry, SpoolKey,
+    StoreError,
+};
+use crate::base::clock::Clock;
+use crate::base::guard::AbortOnUnwind;
+use crate::base::oneshot;
+use crate::model::AccountId;
+use crate::proto::imap::types::InternalDate;
+use std::collections::BTreeSet;
+
+/// Room for a recipient's records beside its prefix and mailbox name, the creation of its account included.
+const RECIPIENT_BYTES_MAX: usize = 384;
+
+impl<E: Environment> Inner<E> {
+    /// Waits until a batch of `bytes` can be encoded. Only the holder of the turn may call this.
+    pub async fn wait_for_room(&self, bytes: usize) -> Result<(), StoreError> {
+        let mut room = self.room.waiter();
+        let refused_before = self.log.borrow().refused_segments.0;
+        loop {
+            let made = self.log.borrow_mut().make_room(bytes)?;
+            self.work.notify_all();
+            match made {
+                Room::Ready => return Ok(()),
+                Room::Wait => {}
+                Room::NeedsSegment => self.want_segment(refused_before)?,
+            }
+            room.changed().await;
+        }
+    }
+
+    fn want_segment(&self, refused_before: u64) -> Result<(), StoreError> {
+        let mut log = self.log.borrow_mut();
+        if let (refused, Some(why)) = &log.refused_segments
+            && *refused > refused_before
+        {
+            return Err(why.clone());
+        }
+        if matches!(log.next, Next::None) {
+            log.next = Next::Wanted;
+            self.aside.notify_all();
+        }
+        Ok(())
+    }
+
+    /// One commit: in turn, with room, planned, encoded, durable.
+    pub async fn commit(
+        &self,
+        bytes: usize,
+        bodies: &[Body],
+        plan: impl FnOnce(&mut Planner<'_>, &[Chunks], &[u64]) -> Result<Plan, StoreError>,
+    ) -> Reply {
+        let receiver = {
+            let _turn = self.line.turn().await;
+            self.encode_in_turn(bytes, bodies, plan).await?
+        };
+        self.answer(receiver).await
+    }
+
+    /// The first half of a commit, for the holder of the turn.
+    pub async fn encode_in_turn(
+        &self,
+        bytes: usize,
+        bodies: &[Body],
+        plan: impl FnOnce(&mut Planner<'_>, &[Chunks], &[u64]) -> Result<Plan, StoreError>,
+    ) -> Result<oneshot::Receiver<Reply>, StoreError> {
+        self.wait_for_room(bytes + bodies_bytes(bodies, &self.options))
+            .await?;
+        let receiver = self.encode(bodies, plan)?;
+        self.work.notify_all();
+        Ok(receiver)
+    }
+
+    /// The second half of a commit.
+    pub async fn answer(&self, receiver: oneshot::Receiver<Reply>) -> Reply {
+        // The writer is gone without an answer: the server is stopping.
+        receiver.await.unwrap_or(Err(StoreError::ShuttingDown))
+    }
+
+    fn encode(
+        &self,
+        bodies: &[Body],
+        plan: impl FnOnce(&mut Planner<'_>, &[Chunks], &[u64]) -> Result<Plan, StoreError>,
+    ) -> Result<oneshot::Receiver<Reply>, StoreError> {
+        let _guard = AbortOnUnwind::over("the open group");
+        let mut log = self.log.borrow_mut();
+        let chunks = log.place_bodies(bodies);
+        let mut planned = {
+            let durable = &*self.state.borrow();
+            let pending = &mut *self.pending.borrow_mut();
+            let mut planner = Planner {
+                durable,
+                pending,
+                now: self.env.clock().now(),
+            };
+            plan(&mut planner, &chunks, log.sequences())?
+        };
+        let put = log.put_bodies(bodies);
+        assert_eq!(put, chunks, "bodies lie where they were planned");
+        self.crossings.keep(std::mem::take(&mut planned.crossings));
+        let (sender, receiver) = oneshot::channel();
+        log.put_batch(planned, sender);
+        Ok(receiver)
+    }
+
+    /// Bodies that do not fit a batch together are written ahead.
+    async fn ready_bodies(&self, bodies: Vec<Body>) -> Result<Vec<Body>, StoreError> {
+        if bodies_bytes(&bodies, &self.options) > self.options.inline_bytes_max() {
+            return store_bodies(self, bodies).await;
+        }
+        Ok(bodies)
+    }
+
+    /// Those of the recipients whose copy does not go to INBOX, by which alone no account is loaded.
+    async fn load_for(&self, recipients: &[LocalRecipient]) -> Result<Vec<Pin>, StoreError> {
+        let mut pins = Vec::new();
+        for recipient in recipients
+            .iter()
+            .filter(|recipient| !recipient.mailbox.is_inbox())
+        {
+            pins.push(self.load(recipient.account).await?);
+        }
+        Ok(pins)
+    }
+}
+
+impl<E: Environment> Store<E> {
+    /// Commits one message to recipients of this core. Durable on return. With a spool key neither quota nor reserve
+    /// is asked: what was accepted is delivered.
+    ///
+    /// # Errors
+    /// [`StoreError::OverQuota`] when one recipient is (nobody gets a copy then), [`StoreError::NoSpace`],
+    /// [`StoreError::Failed`], [`StoreError::Limit`].
+    pub async fn deliver(&self, delivery: Delivery) -> Result<CommitReceipt, StoreError> {
+        let Delivery {
+            recipients,
+            body,
+            internal_date,
+            key,
+        } = delivery;
+        if key.is_none() {
+            self.inner().check_space(body.len()).await?;
+        }
+        let line_end_octets = body.line_end_octets();
+        let bodies = self.inner().ready_bodies(vec![body]).await?;
+        let bytes = recipients_bytes(&recipients, bodies.first());
+        let _pins = self.inner().load_for(&recipients).await?;
+        let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], _: &[u64]| {
+            let body = PlannedBody {
+                chunks: &chunks[0],
+                internal_date,
+                line_end_octets,
+            };
+            planner.delivery(recipients, &body, key.as_ref())
+        };
+        self.inner()
+            .commit(bytes, &bodies, plan)
+            .await
+            .map(|(receipt, _)| receipt)
+    }
+
+    /// Commits a message whose recipients live on several cores, as one record. Durable on return; then fan out.
+    ///
+    /// # Errors
+    /// As [`Self::deliver`], but for quotas, which the owners were asked for.
+    pub async fn spool(
+        &self,
+        recipients: Vec<LocalRecipient>,
+        body: Body,
+        internal_date: InternalDate,
+    ) -> Result<(CommitReceipt, SpoolEntry), StoreError> {
+        self.inner().check_space(body.len()).await?;
+        let line_end_octets = body.line_end_octets();
+        let bodies = self.inner().ready_bodies(vec![body]).await?;
+        let bytes = recipients_bytes(&recipients, bodies.first());
+        let partition = self.inner().spool_partition;
+        let mut entry = None;
+        let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], sequences: &[u64]| {
+            let sequence = sequences[usize::from(partition)] + 1;
+            let body = PlannedBody {
+                chunks: &chunks[0],
+                internal_date,
+                line_end_octets,
+            };
+            let planned = planner.spool(partition, &recipients, &body);
+            let body = Body::stored(chunks[0].to_vec()).with_line_end_octets(line_end_octets);
+            let key = SpoolKey { partition, sequence };
+            entry = Some(SpoolEntry {
+                key,
+                recipients,
+                body,
+                internal_date,
+            });
+            Ok(planned)
+        };
+        let (receipt, _) = self.inner().commit(bytes, &bodies, plan).await?;
+        Ok((receipt, entry.expect("a commit was planned")))
+    }
+
+    /// Every recipient of the entry has its copy: forget it. Durable on return; nobody needs to wait for it, and if a
+    /// crash takes it the fan-out is done again and changes nothing.
+    ///
+    /// # Errors
+    /// As for every commit.
+    pub async fn spool_done(&self, key: SpoolKey) -> Result<(), StoreError> {
+        let plan =
+            |_: &mut Planner<'_>, _: &[Chunks], _: &[u64]| Ok(Plan::of_record(Record::SpoolDone { key }));
+        self.inner()
+            .commit(RECIPIENT_BYTES_MAX, &[], plan)
+            .await
+            .map(|_| ())
+    }
+
+    /// Forgets which recipients of this core were served from `key`. Ask every owner for it after
+    /// [`Self::spool_done`] has returned, never before: until then a crash may bring the fan-out back.
+    ///
+    /// # Errors
+    /// As for every commit.
+    pub async fn spool_forget(&self, key: SpoolKey) -> Result<(), StoreError> {
+        let partitions: BTreeSet<u16> = {
+            let state = self.inner().state.borrow();
+            state
+                .served
+                .get(&key)
+                .into_iter()
+                .flatten()
+                .map(|(partition, _)| *partition)
+                .collect()
+        };
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let bytes = partitions.len() * RECIPIENT_BYTES_MAX;
+        let records = partitions
+            .into_iter()
+            .map(|partition| Record::SpoolForget { partition, key });
+        let plan = |_: &mut Planner<'_>, _: &[Chunks], _: &[u64]| {
+            Ok(Plan {
+                records: records.collect(),
+                ..Plan::barrier()
+            })
+        };
+        self.inner().commit(bytes, &[], plan).await.map(|_| ())
+    }
+
+    /// Spool entries that recovery found unfinished. Empty after the first call.
+    #[must_use]
+    pub fn unfinished_spool(&self) -> Vec<SpoolEntry> {
+        self.inner().unfinished.take()
+    }
+
+    /// Commits one change to one account of this core. Durable on return.
+    ///
+    /// # Errors
+    /// Why the change cannot be ([`StoreError::NoSuchMailbox`] and its like), or why the log cannot take it.
+    pub async fn change(
+        &self,
+        account: AccountId,
+        mut change: Change,
+    ) -> Result<(CommitReceipt, Outcome), StoreError> {
+        let bodies = self.bodies_of(&change).await?;
+        let _pin = self.load(account).await?;
+        let uids = super::codec::UidSet::new(take_uids(&mut change));
+        let bytes = change_bytes_max(&change, &uids) + stored_refs_bytes(&bodies);
+        let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], _: &[u64]| {
+            planner.change(account, change, uids, chunks)
+        };
+        self.inner().commit(bytes, &bodies, plan).await
+    }
+
+    async fn bodies_of(&self, change: &Change) -> Result<Vec<Body>, StoreError> {
+        let Change::Append { messages, .. } = change else {
+            return Ok(Vec::new());
+        };
+        let bodies: Vec<Body> = messages.iter().map(|message| message.body.clone()).collect();
+        self.inner()
+            .check_space(bodies.iter().map(Body::len).sum())
+            .await?;
+        self.inner().ready_bodies(bodies).await
+    }
+
+    /// Makes sure the account exists, with INBOX and the standard mailboxes. Durable on return.
+    ///
+    /// # Errors
+    /// As for every commit.
+    pub async fn ensure_account(&self, account: AccountId) -> Result<(), StoreError> {
+        if self.inner().state.borrow().durable(account).is_some() {
+            return Ok(());
+        }
+        let plan = |planner: &mut Planner<'_>, _: &[Chunks], _: &[u64]| Ok(planner.ensure_account(account));
+        self.inner()
+            .commit(RECIPIENT_BYTES_MAX, &[], plan)
+            .await
+            .map(|_| ())
+    }
+}
+
+fn stored_refs_bytes(bodies: &[Body]) -> usize {
+    // In memory or not, a reference is twelve bytes for each chunk; chunks are at least 1 KiB but for tests.
+    bodies.iter().map(refs_bytes).sum()
+}
+
+fn refs_bytes(body: &Body) -> usize {
+    const SMALLEST_CHUNK: u64 = 256;
+    let chunks = body
+        .stored_chunks()
+        .map_or(body.len() / SMALLEST_CHUNK + 1, |chunks| chunks.len() as u64);
+    12 * usize::try_from(chunks).unwrap_or(usize::MAX / 16)
+}
+
+fn recipients_bytes(recipients: &[LocalRecipient], body: Option<&Body>) -> usize {
+    let refs = body.map_or(0, refs_bytes);
+    let recipient = |r: &LocalRecipient| {
+        RECIPIENT_BYTES_MAX + r.prefix.len() + r.asked.len() + r.mailbox.as_str().len() + refs
+    };
+    RECIPIENT_BYTES_MAX + recipients.iter().map(recipient).sum::<usize>()
+}
+
+/// Sets travel as ranges; the list in the change is not needed any more.
+fn take_uids(change: &mut Change) -> Vec<crate::model::Uid> {
+    match change {
+        Change::StoreFlags { uids, .. }
+        | Change::Expunge { uids, .. }
+        | Change::Copy { uids, .. }
+        | Change::Move { uids, .. } => std::mem::take(uids),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,154 @@
+//! Looks at what is durable in one core's store: accounts, changes of them, messages.
+//!
+//! Invariants: nothing of the pending view is seen; a message is opened with its segments pinned, so none of them is
+//! freed before the last octet was read; a row out of date leads to where compaction has put its message.
+//! Not here: loading accounts (`paging`), reads of the log (`reader`).
+
+use super::handle::{Inner, Store};
+use super::quota::QuotaCrossing;
+use super::state::{AccountState, MessageRow};
+use super::{Environment, StoreError, StoredMessage};
+use crate::base::wait::Waiter;
+use crate::disk::DiskError;
+use crate::model::{AccountId, SegmentId};
+use bytes::Bytes;
+use smallvec::smallvec;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+impl<E: Environment> Inner<E> {
+    /// `None`: it lies in a segment that is freed.
+    async fn open_pinned(
+        &self,
+        account: AccountId,
+        row: &MessageRow,
+    ) -> Result<Option<StoredMessage>, StoreError> {
+        let is_leaving = |segment: SegmentId| self.compaction.leaving.borrow().contains(&segment);
+        let own = row.record.segment;
+        // Pinned first: whoever removes segments says so before looking for pins.
+        let mut pins = smallvec![self.compaction.reads.pin(own)];
+        if is_leaving(own) {
+            return Ok(None);
+        }
+        let mut message = match self.reader.open_message(account, row).await {
+            Err(StoreError::Disk(DiskError::NotFound { .. })) => return Ok(None),
+            opened => opened?,
+        };
+        let mut last = own;
+        for chunk in &message.chunks {
+            let segment = chunk.position.segment;
+            if segment == last || segment == own {
+                continue;
+            }
+            last = segment;
+            pins.push(self.compaction.reads.pin(segment));
+            if is_leaving(segment) || !self.reader.is_there(segment).await? {
+                return Ok(None);
+            }
+        }
+        message.pins = pins;
+        Ok(Some(message))
+    }
+
+    pub fn notify_watchers(&self, accounts: &BTreeSet<AccountId>) {
+        let mut watchers = self.watchers.borrow_mut();
+        for account in accounts {
+            if let Some(watcher) = watchers.get(account) {
+                watcher.notify_all();
+                if !watcher.is_shared() {
+                    watchers.remove(account);
+                }
+            }
+        }
+    }
+}
+
+impl<E: Environment> Store<E> {
+    /// Looks at the durable state, for holders of a pin ([`Self::load`]); `f` must not wait. `None`: the account was
+    /// never touched.
+    pub fn account<R>(&self, account: AccountId, f: impl FnOnce(&AccountState) -> R) -> Option<R> {
+        let state = self.inner().state.borrow();
+        debug_assert!(
+            !state.cold.contains_key(&account),
+            "who looks at an account has loaded it"
+        );
+        state.accounts.get(&account).map(f)
+    }
+
+    /// The marks that accounts have crossed since the last time; waits until there are some.
+    pub async fn quota_crossings(&self) -> Vec<QuotaCrossing> {
+        self.inner().crossings.next().await
+    }
+
+    /// Signalled after every durable change of the account.
+    #[must_use]
+    pub fn watch(&self, account: AccountId) -> Waiter {
+        self.inner()
+            .watchers
+            .borrow_mut()
+            .entry(account)
+            .or_default()
+            .waiter()
+    }
+
+    /// Whether the record of this row's message needs no read.
+    #[must_use]
+    pub fn is_at_hand(&self, row: &MessageRow) -> bool {
+        self.inner().reader.is_in_memory(row.record)
+    }
+
+    /// Reads the messages of these rows ahead, with as few reads as will do, for whoever opens them next. At most a few
+    /// hundred KiB of messages at a time: what is read ahead stays in memory for a short while only.
+    pub async fn read_ahead(&self, rows: impl Iterator<Item = &MessageRow>) {
+        self.inner().reader.read_ahead(rows).await;
+    }
+
+    /// Reads a message's record. `row` may be out of date: if compaction has moved the message since, it is found where
+    /// it is now.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Disk`]; [`StoreError::Cannot`] when it was expunged and is not kept any more.
+    pub async fn open_message(
+        &self,
+        account: AccountId,
+        row: &MessageRow,
+    ) -> Result<StoredMessage, StoreError> {
+        let mut row = *row;
+        loop {
+            if let Some(message) = self.inner().open_pinned(account, &row).await? {
+                return Ok(message);
+            }
+            row = self
+                .inner()
+                .compaction
+                .moved_row(account, &row)
+                .ok_or(StoreError::Cannot("the message is not kept any more"))?;
+        }
+    }
+
+    /// Octets of `range` of prefix + body, each piece checked against its CRC before it is returned. Ask for at most
+    /// 256 KiB at a time.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Disk`]: then nothing is returned.
+    pub async fn read_message(
+        &self,
+        message: &StoredMessage,
+        range: Range<u64>,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        self.inner().reader.read_message(message, range).await
+    }
+
+    /// As [`Self::read_message`], appended to `out`; after an error nothing was appended.
+    ///
+    /// # Errors
+    /// As [`Self::read_message`].
+    pub async fn append_message(
+        &self,
+        message: &StoredMessage,
+        range: Range<u64>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        self.inner().reader.append_message(message, range, out).await
+    }
+}
