@@ -107,6 +107,29 @@ impl Future for Changed<'_> {
     }
 }
 
+/// Lets other tasks run once.
+#[derive(Debug, Default)]
+pub struct Pause(bool);
+
+impl Pause {
+    /// To be awaited.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Future for Pause {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.0, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,8 +9,8 @@
 //! Not here: the other slices and the switch (`checkpointer`).
 
 use super::checkpoint::slice_kind;
+use super::checkpoint_draft::{Draft, Failure, Slice};
 use super::checkpoint_state::{ROW_BYTES, account_bytes};
-use super::checkpointer::{Draft, Failure, Slice};
 use super::cold::{Chain, Cold, Head};
 use super::handle::Inner;
 use super::snapshot::{
@@ -18,6 +18,7 @@ use super::snapshot::{
 };
 use super::state::{CoreState, INBOX_ID};
 use super::{AccountState, Environment, StoreError};
+use crate::base::wait::Pause;
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile, WriteBuffer};
 use crate::model::{AccountId, LogPosition, SegmentId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -222,7 +223,7 @@ impl<E: Environment> Inner<E> {
                     heads += head;
                 }
             }
-            super::checkpointer::Pause::new().await;
+            Pause::new().await;
         }
         let slice = self.options.checkpoint_slice_bytes;
         let padding = |bytes: usize| (bytes / slice + 1) * 2 * BLOCK_BYTES;

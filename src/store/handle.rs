@@ -5,7 +5,7 @@
 //! Not here: commits (`commit`), looks at what is durable (`looking`), what waits, is written and answered (`log`,
 //! `writer`).
 
-use super::checkpointer::Checkpoints;
+use super::checkpoints::Checkpoints;
 use super::compaction::Compaction;
 use super::log::{Log, LogStart};
 use super::meters::StoreMeters;

@@ -20,7 +20,8 @@
 //! | `reader`, `cache`, `windows` | messages back from the log, checked; many with one read |
 //! | `restore` | accounts put into a new store as they were, numbers and all |
 //! | `tools` | check, stat, dump, salvage: a stopped store under the admin's eyes |
-//! | `checkpointer`, `checkpoint`, `checkpoint_state` | the state of a core in a file, now and then; its bytes |
+//! | `checkpoints`, `checkpointer` | when a checkpoint is due, which files there are; writing one |
+//! | `checkpoint`, `checkpoint_draft`, `checkpoint_state` | the state of a core in a file; its bytes |
 //! | `checkpoint_accounts`, `snapshot` | the accounts in it: what changed, in snapshot files |
 //! | `recovery`, `checkpoint_load`, `scan` | from a directory to states; the cut; damage |
 //!
@@ -33,9 +34,11 @@ mod body;
 mod cache;
 mod checkpoint;
 mod checkpoint_accounts;
+mod checkpoint_draft;
 mod checkpoint_load;
 mod checkpoint_state;
 mod checkpointer;
+mod checkpoints;
 mod codec;
 mod cold;
 mod commit;

@@ -13,7 +13,7 @@ use super::apply::{Place, apply, apply_beside_account};
 use super::checkpoint::CheckpointHeader;
 use super::checkpoint_load::{Base, load};
 use super::checkpoint_state::CoveredSegment;
-use super::checkpointer::CheckpointBoard;
+use super::checkpoints::CheckpointBoard;
 use super::codec::Malformed;
 use super::cold::Cold;
 use super::compaction::{CompactionBoard, Released, Segments};

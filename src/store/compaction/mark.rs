@@ -12,10 +12,10 @@
 use super::choose::{Growth, Marks};
 use super::walk::{self, Piece};
 use crate::base::clock::Clock;
+use crate::base::wait::Pause;
 use crate::disk::{BLOCK_BYTES, Disk};
 use crate::model::{AccountId, MailboxId, ModSeq, Partition, SegmentId};
 use crate::store::checkpoint_state::CoveredSegment;
-use crate::store::checkpointer::Pause;
 use crate::store::handle::Inner;
 use crate::store::log::Log;
 use crate::store::pending::PendingAccount;

@@ -11,10 +11,10 @@
 //! Not here: records that are no messages (`restate`).
 
 use super::walk::Piece;
+use crate::base::wait::Pause;
 use crate::disk::DiskError;
 use crate::model::{AccountId, LogPosition, MailboxId, SegmentId, Uid};
 use crate::store::body::ChunkWriter;
-use crate::store::checkpointer::Pause;
 use crate::store::handle::Inner;
 use crate::store::plan::{Chunks, Plan, Planner};
 use crate::store::record::{MessageRecord, MovedRecord, Record, body_bytes};

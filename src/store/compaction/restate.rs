@@ -9,9 +9,9 @@
 
 use super::super::turn::Turn;
 use crate::base::oneshot;
+use crate::base::wait::Pause;
 use crate::model::{AccountId, PARTITIONS, Partition, SPOOL_PARTITIONS, SegmentId};
 use crate::store::checkpoint_state::{metadata_bytes, spool_payload};
-use crate::store::checkpointer::Pause;
 use crate::store::group::Reply;
 use crate::store::handle::Inner;
 use crate::store::plan::{Chunks, Plan, Planner};

@@ -8,8 +8,8 @@
 //! once after [`AGAIN_MAX`]. One walk at a time.
 //! Not here: what is looked for (`mark`, `relocate`), reading accounts that are not in memory (`paging`).
 
+use crate::base::wait::Pause;
 use crate::model::{AccountId, MailboxId};
-use crate::store::checkpointer::Pause;
 use crate::store::handle::Inner;
 use crate::store::record::Record;
 use crate::store::state::{AccountState, Grave};

@@ -305,7 +305,7 @@ fn crowd(disk: &SimDisk, options: StoreOptions) -> (World, Vec<AccountId>) {
     // What it replaced is removed, and who need not be in memory is not.
     world.run(async {
         for _ in 0..50 {
-            crate::store::checkpointer::Pause::new().await;
+            crate::base::wait::Pause::new().await;
         }
     });
     (world, ids)
@@ -330,7 +330,7 @@ fn a_pass_over_many_accounts_keeps_within_its_memory() {
             while !is_over.get() {
                 let loaded = store.inner().state.borrow().loaded_bytes;
                 most.set(loaded.max(most.get()));
-                crate::store::checkpointer::Pause::new().await;
+                crate::base::wait::Pause::new().await;
             }
         }
     };

@@ -174,7 +174,7 @@ pub async fn another_checkpoint(store: &Store<SimEnvironment>) {
         if checkpoints() > before {
             return;
         }
-        super::super::checkpointer::Pause::new().await;
+        crate::base::wait::Pause::new().await;
     }
 }
 
