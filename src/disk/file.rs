@@ -9,6 +9,7 @@
 use super::meters::DiskMeters;
 use super::scribe::Scribe;
 use super::{BLOCK_BYTES, Disk, DiskError, DiskFile, SUBDIRECTORY, WriteBuffer};
+use crate::runtime::at_reactor;
 use glommio::io::{BufferedFile, DmaBuffer, DmaFile, OpenOptions, ReadResult};
 use std::cell::{Cell, OnceCell};
 use std::ffi::CString;
@@ -81,7 +82,7 @@ impl FileDisk {
         };
         let removed = blocking(move || std::fs::remove_file(path)).await;
         let file = opened.map_err(|error| disk_error("open", &name, &error))?;
-        let read = file.read_at_aligned(0, BLOCK_BYTES).await;
+        let read = at_reactor(file.read_at_aligned(0, BLOCK_BYTES)).await;
         read.map_err(|error| disk_error("read", &name, &error.into()))?;
         removed.map_err(|error| disk_error("remove", &name, &error))
     }
@@ -103,16 +104,13 @@ impl FileDisk {
 
 /// Runs `work` on one of glommio's helper threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    glommio::executor().spawn_blocking(work).await
+    at_reactor(glommio::executor().spawn_blocking(work)).await
 }
 
 async fn open_dma(path: &Path) -> io::Result<DmaFile> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .dma_open(path)
-        .await
-        .map_err(io::Error::from)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    at_reactor(options.dma_open(path)).await.map_err(io::Error::from)
 }
 
 /// A new file of `len` bytes, allocated, its first block written with zeros, all of it synced.
@@ -327,7 +325,7 @@ impl FileOnDisk {
 
     async fn read_aligned(&self, position: u64, len: usize) -> Result<ReadResult, DiskError> {
         let began = Instant::now();
-        let read = self.file.read_at_aligned(position, len).await;
+        let read = at_reactor(self.file.read_at_aligned(position, len)).await;
         self.meters.read_time.record_since(began);
         self.meters.read_bytes.add(len as u64);
         read.map_err(|error| disk_error("read", &self.name, &error.into()))
@@ -335,7 +333,7 @@ impl FileOnDisk {
 
     async fn cached(&self) -> Result<&BufferedFile, DiskError> {
         if self.cached.get().is_none() {
-            let opened = BufferedFile::open(&*self.path).await;
+            let opened = at_reactor(BufferedFile::open(&*self.path)).await;
             let file = opened.map_err(|error| disk_error("open", &self.name, &error.into()))?;
             // Another reader may have been faster; its file is as good.
             if let Err(file) = self.cached.set(file) {
@@ -380,7 +378,7 @@ impl DiskFile for FileOnDisk {
         assert!(len.is_multiple_of(BLOCK_BYTES) && position.is_multiple_of(BLOCK));
         // The kernel reads this memory until the completion; glommio keeps its own reference for as long.
         let began = Instant::now();
-        let written = self.file.write_rc_at(buffer, position).await;
+        let written = at_reactor(self.file.write_rc_at(buffer, position)).await;
         self.meters.write_time.record_since(began);
         self.meters.written_bytes.add(len as u64);
         self.whole(written.map_err(io::Error::from), len)
@@ -430,7 +428,7 @@ impl DiskFile for FileOnDisk {
     async fn read_cached_at(&self, position: u64, len: usize) -> Result<DirectRead, DiskError> {
         let file = self.cached().await?;
         let began = Instant::now();
-        let read = file.read_at(position, len).await;
+        let read = at_reactor(file.read_at(position, len)).await;
         self.meters.read_time.record_since(began);
         self.meters.read_bytes.add(len as u64);
         let read = read.map_err(|error| disk_error("read", &self.name, &error.into()))?;
@@ -449,7 +447,7 @@ impl DiskFile for FileOnDisk {
             return Ok(());
         }
         let began = Instant::now();
-        let synced = self.file.fdatasync().await;
+        let synced = at_reactor(self.file.fdatasync()).await;
         self.meters.sync_time.record_since(began);
         synced.map_err(|error| disk_error("sync", &self.name, &error.into()))
     }

@@ -10,6 +10,7 @@
 //! Without a thread (the machine refuses one) the file writes and syncs through glommio.
 //! Not here: what is written, and when (`store::writer`).
 
+use crate::runtime::from_outside;
 use glommio::io::{DmaBuffer, DmaFile};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -98,7 +99,7 @@ impl Scribe {
         let mut lent = Lent(Some((file, buffer)));
         let gone = || io::Error::other("the thread that writes the log has ended");
         self.orders.send(order).map_err(|_| gone())?;
-        let done = answered.await.map_err(|_| gone())?;
+        let done = from_outside(answered).await.map_err(|_| gone())?;
         drop(lent.0.take());
         Ok(done)
     }

@@ -7,6 +7,7 @@
 //! Failure: a panic in a task or computation ends only that one, its caller gets [`ControlGone`].
 //! Not here: what is run there (DNS, HTTP, password hashing).
 
+use super::doorbell::from_outside;
 use crossbeam::channel as crossbeam_channel;
 use std::future::Future;
 use std::pin::Pin;
@@ -78,7 +79,7 @@ impl Control {
             let _ = answer.send(task.await);
         };
         self.tasks.send(Box::pin(task)).map_err(|_| ControlGone)?;
-        answered.await.map_err(|_| ControlGone)
+        from_outside(answered).await.map_err(|_| ControlGone)
     }
 
     /// Runs a long computation (password hashing) on a helper thread of a small fixed pool. If nobody waits any more when
@@ -94,6 +95,6 @@ impl Control {
             }
         };
         self.computations.send(Box::new(task)).map_err(|_| ControlGone)?;
-        answered.await.map_err(|_| ControlGone)
+        from_outside(answered).await.map_err(|_| ControlGone)
     }
 }

@@ -9,6 +9,7 @@
 //! of an executor runs no destructors of detached tasks (hence [`at_core_end`]).
 //! Not here: what keeps a hung core from going unnoticed (`watchdog`), limits of the machine (`probe`).
 
+use super::activity::Counted;
 use super::watchdog::{Heart, Watchdog};
 use futures_util::FutureExt;
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
@@ -210,11 +211,13 @@ fn allowed_cpus() -> Vec<usize> {
 /// When the calling thread is no core.
 pub fn spawn_detached(name: &'static str, task: impl Future<Output = ()> + 'static) {
     // Combinators, not an async block: that would hold the task twice, as what it captured and as what it awaits.
-    let contained = AssertUnwindSafe(task).catch_unwind().map(move |ended| {
-        if let Err(panic) = ended {
-            report_panic(name, &*panic);
-        }
-    });
+    let contained = AssertUnwindSafe(Counted::new(task))
+        .catch_unwind()
+        .map(move |ended| {
+            if let Err(panic) = ended {
+                report_panic(name, &*panic);
+            }
+        });
     glommio::spawn_local(contained).detach();
 }
 

@@ -9,11 +9,11 @@
 //! it to everybody.
 //! A task that waits for many calls at once must do so through a combinator with wakers of its own (`FuturesUnordered`):
 //! glommio panics at the 32,768th clone of one task's waker, and every call under way holds one.
-//! glommio's own channels are not used: they are polled, single-producer and have a history of hangs. Its wakers are: a wake
-//! from another thread goes through the executor's eventfd (5 µs a round trip with 32 in flight, 80 µs when the other core
-//! sleeps).
+//! glommio's own channels are not used: they are polled, single-producer and have a history of hangs. A wake from another
+//! core goes through that core's doorbell (`doorbell`), or glommio's eventfd while it sleeps there.
 //! Not here: what is asked.
 
+use super::doorbell::from_outside;
 use super::executor::{at_core_end, is_on_core, report_panic, spawn_detached};
 use crate::base::meter::{Counter, Micros};
 use crossbeam::queue::ArrayQueue;
@@ -154,7 +154,10 @@ impl<Req, Rep> Inbox<Req, Rep> {
     }
 
     async fn push(&self, envelope: Envelope<Req, Rep>) -> Result<(), CoreGone> {
-        self.room.acquire().await.map_err(|_| CoreGone)?.forget();
+        from_outside(self.room.acquire())
+            .await
+            .map_err(|_| CoreGone)?
+            .forget();
         if self.waiting.push(envelope).is_err() {
             debug_assert!(false, "a permit without room");
             return Err(CoreGone);
@@ -257,7 +260,7 @@ impl<Req: Send + 'static, Rep: Send + 'static> Endpoint<Req, Rep> {
             sent_at: Instant::now(),
         };
         inbox.push(envelope).await?;
-        poll_fn(|cx| slot.poll(cx)).await
+        from_outside(poll_fn(|cx| slot.poll(cx))).await
     }
 
     /// Serves requests from all cores until [`Endpoint::close`]: one local task per request, so none waits for another.
@@ -289,7 +292,7 @@ impl<Req: Send + 'static, Rep: Send + 'static> Endpoint<Req, Rep> {
                 });
             }
             if inbox.waiting.is_empty() {
-                if poll_fn(|cx| Self::poll_more(inbox, cx)).await {
+                if from_outside(poll_fn(|cx| Self::poll_more(inbox, cx))).await {
                     continue;
                 }
                 break;

@@ -6,14 +6,18 @@
 //! seen by callers as [`CoreGone`]; a core that hangs ends the process (`watchdog`).
 //! Not here: sockets (`net`), files (`disk`), what the cores do (`server`).
 
+mod activity;
 mod control;
+mod doorbell;
 mod executor;
 mod mesh;
 mod probe;
 mod timer;
 mod watchdog;
 
+pub(crate) use activity::{at_reactor, is_reactor_awaited, polls};
 pub use control::{Control, ControlGone};
+pub(crate) use doorbell::{Doorbell, from_outside, make_event};
 pub use executor::{Core, ExecutorError, run_cores, spawn_detached, task_panics};
 pub(crate) use executor::{at_core_end, contained};
 pub use mesh::{CoreGone, Endpoint, MeshMeters, mesh};

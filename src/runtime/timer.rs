@@ -3,6 +3,7 @@
 //! Invariants: a wait that is dropped leaves no timer behind; every wait goes through the reactor, so I/O gets in.
 //! Not here: deadlines of connections (`net::conn` keeps one timer for all its waits).
 
+use super::activity::at_reactor;
 use futures_util::future::{Either, select};
 use glommio::timer::Timer;
 use std::future::Future;
@@ -14,9 +15,16 @@ use std::time::Duration;
 /// 2 µs is the shortest wait that reliably reaches the reactor; the wait itself then costs about 5 µs.
 const BREATH: Duration = Duration::from_micros(2);
 
+/// Waits up to this keep the network driver from napping, which would make them late by a nap. Longer ones may be.
+const SHORT: Duration = Duration::from_millis(10);
+
 /// Waits at least `duration`.
 pub async fn sleep(duration: Duration) {
-    Timer::new(duration).await;
+    if duration <= SHORT {
+        at_reactor(Timer::new(duration)).await;
+    } else {
+        Timer::new(duration).await;
+    }
 }
 
 /// Waits, unless there is nothing to wait for.
@@ -37,5 +45,5 @@ pub async fn timeout<T>(limit: Duration, task: impl Future<Output = T>) -> Optio
 /// Lets I/O and other tasks in during a long computation: waits on the reactor, unlike a bare yield.
 /// Call it after at most 1 ms of computation; `benches/mesh.rs` measures what a neighbour then waits.
 pub async fn breathe() {
-    Timer::new(BREATH).await;
+    at_reactor(Timer::new(BREATH)).await;
 }

@@ -16,7 +16,7 @@ mod tests;
 mod uring;
 
 use crate::base::buffer::BufLease;
-use crate::runtime;
+use crate::runtime::{self, Doorbell};
 use sockets::Sockets;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -24,7 +24,9 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use uring::Uring;
 
 thread_local! {
@@ -37,6 +39,8 @@ pub(super) struct Ring {
     sockets: RefCell<Option<Sockets>>,
     /// `None` after the executor's end, too: the driver, which is never dropped, still holds the ring.
     bell: Cell<Option<OwnedFd>>,
+    /// Through which other threads wake tasks of this core.
+    doorbell: Arc<Doorbell>,
     /// What the driver reads from to reach glommio's reactor; as the bell.
     null: Cell<Option<OwnedFd>>,
     /// The driver, while it sleeps.
@@ -52,17 +56,19 @@ impl Ring {
         if let Some(ring) = RING.with_borrow(Clone::clone) {
             return Ok(ring);
         }
-        let bell = uring::make_bell()?;
+        let bell = runtime::make_event()?;
+        let doorbell = Doorbell::install()?;
         let uring = Uring::new(bell.as_fd())?;
         let null = std::fs::File::open("/dev/null")?;
-        Ok(Self::start(bell, null.into(), uring))
+        Ok(Self::start(bell, doorbell, null.into(), uring))
     }
 
-    fn start(bell: OwnedFd, null: OwnedFd, uring: Uring) -> Rc<Self> {
+    fn start(bell: OwnedFd, doorbell: Arc<Doorbell>, null: OwnedFd, uring: Uring) -> Rc<Self> {
         let files = (uring::file(&bell), uring::file(&null));
         let ring = Rc::new(Self {
             sockets: RefCell::new(Some(Sockets::new(uring))),
             bell: Cell::new(Some(bell)),
+            doorbell,
             null: Cell::new(Some(null)),
             sleeper: Cell::new(None),
             was_kicked: Cell::new(false),
@@ -78,6 +84,7 @@ impl Ring {
     /// Closes every socket. The executor has ended: its tasks, the driver among them, are gone without having been dropped.
     fn end(&self) {
         RING.set(None);
+        self.doorbell.end();
         std::mem::forget(self.sleeper.take());
         let sockets = self.sockets.take();
         drop(sockets.map(Sockets::without_wakers));
@@ -85,9 +92,27 @@ impl Ring {
     }
 
     fn turn(&self, wait_for: u32) -> io::Result<usize> {
+        self.turn_by(|sockets, wakers| sockets.turn(wait_for, wakers))
+    }
+
+    /// Sleeps in the kernel until something completes, somebody calls from outside, or `longest` is over. Tells how much
+    /// has completed.
+    fn nap(&self, longest: Duration) -> io::Result<usize> {
+        let Some(event) = self.doorbell.begin_nap() else {
+            return Ok(0);
+        };
+        let napped = self.turn_by(|sockets, wakers| sockets.nap(event.as_fd(), longest, wakers));
+        self.doorbell.get_up();
+        napped
+    }
+
+    fn turn_by(
+        &self,
+        act: impl FnOnce(&mut Sockets, &mut Vec<Waker>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let mut wakers = self.wakers.take();
         let turned = match &mut *self.sockets.borrow_mut() {
-            Some(sockets) => sockets.turn(wait_for, &mut wakers),
+            Some(sockets) => act(sockets, &mut wakers),
             None => Err(ended()),
         };
         // After the borrow: whoever is woken may come back here.

@@ -12,8 +12,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 #[derive(Debug, Default)]
 enum Receive {
@@ -251,6 +252,16 @@ impl Sockets {
                 Ok(())
             }
         })
+    }
+
+    /// A turn that waits for something to complete, for a write to `event`, or for `longest`.
+    pub(super) fn nap(
+        &mut self,
+        event: BorrowedFd<'_>,
+        longest: Duration,
+        wakers: &mut Vec<Waker>,
+    ) -> io::Result<usize> {
+        self.turn_with(wakers, |uring| uring.nap(event, longest))
     }
 
     /// A turn in which `enter` decides whether the kernel is entered.

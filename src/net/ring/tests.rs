@@ -71,10 +71,10 @@ fn more_receives_at_once_than_buffers_all_get_their_bytes() {
 #[test]
 fn a_kernel_without_deferred_work_serves_too() {
     on_one_core(|| async {
-        let bell = uring::make_bell().unwrap();
+        let bell = runtime::make_event().unwrap();
         let uring = Uring::with_deferred_work(bell.as_fd(), false).unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
-        let ring = Ring::start(bell, null.into(), uring);
+        let ring = Ring::start(bell, Doorbell::install().unwrap(), null.into(), uring);
         let (mut client, fd) = pair();
         let mut stream = RingStream::new(&ring, fd).unwrap();
         spawn_detached("echo", async move {
@@ -241,7 +241,7 @@ fn the_end_of_a_core_leaves_no_descriptor_behind() {
 fn a_mark_of_deferred_work_that_was_run_already_does_not_keep_the_ring_awake() {
     // Of 20,000 rounds, 9 left a mark behind.
     const ROUNDS: usize = 50_000;
-    let bell = uring::make_bell().unwrap();
+    let bell = runtime::make_event().unwrap();
     let mut sockets = Sockets::new(Uring::new(bell.as_fd()).unwrap());
     let (mut client, fd) = pair();
     let key = sockets.add(fd);
@@ -267,4 +267,44 @@ fn a_mark_of_deferred_work_that_was_run_already_does_not_keep_the_ring_awake() {
     }
     drop(ask);
     peer.join().unwrap();
+}
+
+/// Another thread answers each question at once or after the nap has begun, and a peer keeps the ring awake now and then. A
+/// wake that were lost would leave the core waiting for ever.
+#[test]
+fn answers_from_other_threads_find_a_core_that_turns_naps_or_sleeps() {
+    const QUESTIONS: u64 = 5_000;
+    on_one_core(|| async {
+        let ring = Ring::of_this_core().unwrap();
+        let (mut client, fd) = pair();
+        let mut stream = RingStream::new(&ring, fd).unwrap();
+        spawn_detached("echo", async move {
+            while let Ok(lease) = recv(&mut stream).await {
+                if lease.is_empty() || send(&mut stream, lease.to_vec()).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let peer = std::thread::spawn(move || {
+            for round in 0..QUESTIONS / 10 {
+                client.write_all(b"x").unwrap();
+                client.read_exact(&mut [0]).unwrap();
+                // Longer than a nap every now and then.
+                if round % 50 == 0 {
+                    std::thread::park_timeout(Duration::from_millis(3));
+                }
+            }
+        });
+        let control = runtime::Control::start().unwrap();
+        for question in 0..QUESTIONS {
+            let answer = control.compute(move || {
+                if question % 100 == 0 {
+                    std::thread::park_timeout(Duration::from_millis(2));
+                }
+                question
+            });
+            assert_eq!(answer.await.unwrap(), question);
+        }
+        peer.join().unwrap();
+    });
 }

@@ -55,6 +55,7 @@ enum Kind {
     Accept = 3,
     Cancel = 4,
     CancelAll = 5,
+    Call = 6,
 }
 
 fn user_data(kind: Kind, key: u32) -> u64 {
@@ -100,6 +101,10 @@ pub(super) struct Uring {
     backlog: VecDeque<squeue::Entry>,
     /// Requests whose last completion has not been reaped.
     in_flight: usize,
+    /// Where the read of a call from outside puts its eight bytes.
+    call: Box<u64>,
+    /// That read is under way.
+    awaits_call: bool,
 }
 
 impl Uring {
@@ -155,6 +160,8 @@ impl Uring {
             sending: Vec::new(),
             backlog: VecDeque::new(),
             in_flight: 0,
+            call: Box::default(),
+            awaits_call: false,
         };
         uring.set_bell(false);
         Ok(uring)
@@ -273,6 +280,29 @@ impl Uring {
         self.submit(wait_for, ENTER_GETEVENTS)
     }
 
+    /// Submits what waits, then sleeps until something completes, `event` (an eventfd) is written to, or `longest` is over.
+    pub(super) fn nap(&mut self, event: BorrowedFd<'_>, longest: Duration) -> io::Result<()> {
+        if !self.awaits_call {
+            let entry = opcode::Read::new(
+                Fd(event.as_raw_fd()),
+                ptr::from_mut(&mut *self.call).cast(),
+                size_of::<u64>() as u32,
+            )
+            .build()
+            .user_data(user_data(Kind::Call, 0));
+            self.awaits_call = true;
+            // SAFETY: `call` is touched by nobody else and lives until the ring has ended (order of fields, and `Drop`).
+            unsafe { self.push(entry) };
+        }
+        self.push_backlog();
+        let longest = Timespec::from(longest);
+        let wait = SubmitArgs::new().timespec(&longest);
+        match self.ring.submitter().submit_with_args(1, &wait) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR)) => Ok(()),
+            entered => entered.map(drop),
+        }
+    }
+
     /// Is there nothing to submit, to run or to reap? With the bell on, what comes later rings it.
     pub(super) fn is_at_rest(&mut self) -> bool {
         self.has_run_deferred() && !self.must_submit() && self.ring.completion().is_empty()
@@ -323,12 +353,14 @@ impl Uring {
             buffers,
             sending,
             in_flight,
+            awaits_call,
             ..
         } = self;
         for entry in ring.completion() {
             if !cqueue::more(entry.flags()) {
                 *in_flight -= 1;
             }
+            *awaits_call &= entry.user_data() != user_data(Kind::Call, 0);
             if let Some(completion) = complete(&entry, buffers, sending) {
                 completions.push(completion);
             }
@@ -411,6 +443,7 @@ impl Drop for Uring {
             "network requests did not end; their memory is left alone"
         );
         mem::forget(mem::take(&mut self.sending));
+        mem::forget(mem::take(&mut self.call));
         self.buffers.is_left_alone = true;
     }
 }
@@ -509,17 +542,6 @@ impl Drop for ProvidedBuffers {
         }
         // SAFETY: mapped in `new` with this size; no reference into it is left and the ring that knew it is closed.
         unsafe { libc::munmap(self.entries.cast(), TABLE_BYTES) };
-    }
-}
-
-/// An eventfd that blocks, as whoever reads it through io_uring wants to wait.
-pub(super) fn make_bell() -> io::Result<OwnedFd> {
-    // SAFETY: no memory is passed; the descriptor is new and nobody else's.
-    unsafe {
-        match libc::eventfd(0, libc::EFD_CLOEXEC) {
-            -1 => Err(io::Error::last_os_error()),
-            fd => Ok(OwnedFd::from_raw_fd(fd)),
-        }
     }
 }
 
