@@ -6,7 +6,7 @@
 //! Limits: [`Cold`] is 96 bytes; the delta is what came in between two checkpoints.
 //! Not here: reading snapshots (`snapshot`), deciding who is cold (`paging`).
 
-use super::apply::append_row;
+use super::apply_messages::append_row;
 use super::codec::Malformed;
 use super::snapshot::BlobRef;
 use super::state::{AccountState, INBOX_ID, MessageRow};

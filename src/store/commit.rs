@@ -11,7 +11,8 @@ use super::group::Reply;
 use super::handle::{Inner, Store};
 use super::log::{Next, Room, bodies_bytes};
 use super::pins::Pin;
-use super::plan::{Chunks, Plan, PlannedBody, Planner, change_bytes_max};
+use super::plan::{Chunks, Plan, Planner, change_bytes_max};
+use super::plan_messages::PlannedBody;
 use super::record::Record;
 use super::{
     Body, Change, CommitReceipt, Delivery, Environment, LocalRecipient, Outcome, SpoolEntry, SpoolKey,

@@ -11,10 +11,10 @@
 //! | `handle` | [`Store`]: the door; its start and its end |
 //! | `commit` | one commit from planning to receipt |
 //! | `looking` | looks at what is durable |
-//! | `plan`, `plan_account`, `pending` | may this be, and under which numbers |
+//! | `plan`, `plan_account`, `plan_messages`, `pending` | may this be, and under which numbers |
 //! | `record`, `frame`, `segment`, `codec` | bytes; FORMAT.md describes them |
 //! | `log`, `group`, `turn`, `writer` | the open group, room in it, writing and syncing, the next segment |
-//! | `apply`, `state` | what a record does; the state sessions look at |
+//! | `apply`, `apply_mailboxes`, `apply_messages`, `state` | what a record does; the state sessions look at |
 //! | `paging`, `pins`, `cold` | which accounts are in memory, and what is known of the others |
 //! | `body` | bodies: in memory, or chunk by chunk |
 //! | `reader`, `cache`, `windows` | messages back from the log, checked; many with one read |
@@ -23,13 +23,15 @@
 //! | `checkpoints`, `checkpointer` | when a checkpoint is due, which files there are; writing one |
 //! | `checkpoint`, `checkpoint_draft`, `checkpoint_state` | the state of a core in a file; its bytes |
 //! | `checkpoint_accounts`, `snapshot` | the accounts in it: what changed, in snapshot files |
-//! | `recovery`, `checkpoint_load`, `scan` | from a directory to states; the cut; damage |
+//! | `recovery`, `checkpoint_load`, `scan`, `replay` | from a directory to states; the cut; damage |
 //!
 //! Failure: the first failed write or sync ends commits for good ([`StoreError::Failed`]); reading goes on; recovery at
 //! the next start is the tested path.
 //! Not here: disks (`disk`), accounts' names and passwords (`directory`), IMAP semantics beyond the rows (`mailbox`).
 
 mod apply;
+mod apply_mailboxes;
+mod apply_messages;
 mod body;
 mod cache;
 mod checkpoint;
@@ -58,11 +60,13 @@ mod pending;
 mod pins;
 mod plan;
 mod plan_account;
+mod plan_messages;
 mod quota;
 mod reader;
 mod rebuild;
 mod record;
 mod recovery;
+mod replay;
 mod restated;
 mod restore;
 mod scan;

@@ -4,7 +4,8 @@
 //! Not here: messages that come in (`plan`), what the records do (`apply`).
 
 use super::StoreError;
-use super::apply::{renamed, rows_between};
+use super::apply_mailboxes::renamed;
+use super::apply_messages::rows_between;
 use super::codec::UidSet;
 use super::pending::PendingAccount;
 use super::plan::{Answer, MAILBOXES_MAX, Plan, SUBSCRIPTIONS_MAX};
