@@ -39,6 +39,9 @@ use tracing_subscriber::EnvFilter;
 /// Where the file is looked for unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/ringpost/ringpost.toml";
 
+/// Least limit of messages for one command, if there is one (RFC 9738 §3).
+const MESSAGE_LIMIT_MIN: u32 = 1_000;
+
 /// What a file says, its paths made absolute. Every field is an option of the same name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -350,6 +353,17 @@ impl Config {
             );
         }
         self.oauth_problems(values, path, &mut problems);
+        if let Some(limit) = self
+            .imap
+            .message_limit
+            .filter(|limit| limit.get() < MESSAGE_LIMIT_MIN)
+        {
+            let key = "imap.message_limit";
+            problems.push(Problem::of(path, values.line(key), key).found(limit).expected(
+                "0, or 1000 and more",
+                "RFC 9738 allows no lower limit, and programs count on it",
+            ));
+        }
         let mut seen: Vec<(String, SocketAddr)> = Vec::new();
         let services = self.listen.iter().map(|(service, list)| (service.name(), list));
         for (name, list) in services.chain([("http", &self.http), ("https", &self.https)]) {

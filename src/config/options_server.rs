@@ -410,7 +410,7 @@ pub(super) const SERVER: &[Opt] = &[
         Default::Number(0),
         Restart,
         "Most messages that one FETCH, SEARCH, STORE, COPY, MOVE, APPEND or UID EXPUNGE works on (MESSAGELIMIT, RFC 9738). 0: as \
-         many as there are. Programs that do not know of it see a part of a mailbox only.",
+         many as there are; otherwise 1000 at least, as the RFC has it. Programs that do not know of it see a part of a mailbox only.",
     ),
     opt(
         "web.metrics_from",

@@ -138,13 +138,32 @@ fn every_service_has_an_option() {
     }
 }
 
-#[test]
-fn an_address_has_one_service() {
-    let text = format!("{NEEDED}[listen]\nimap = [\"0.0.0.0:25\"]\n");
+/// A file as the server reads it.
+fn loaded(text: &str) -> Result<Config, Problems> {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("x.toml");
     std::fs::write(&path, text).expect("it can be written");
-    let problems = Config::load(&path).expect_err("two services on one port");
+    Config::load(&path).map(|(config, _)| config)
+}
+
+#[test]
+fn a_limit_of_messages_is_no_lower_than_the_rfc_has_it() {
+    let with_limit = |limit: u32| loaded(&format!("{NEEDED}[imap]\nmessage_limit = {limit}\n"));
+    for (limit, read) in [(0, None), (1_000, Some(1_000)), (1_000_000, Some(1_000_000))] {
+        let config = with_limit(limit).expect("it may be so");
+        assert_eq!(config.imap.message_limit.map(NonZeroU32::get), read);
+    }
+    for limit in [1, 999] {
+        let problems = with_limit(limit).expect_err("too low");
+        assert_eq!(problems.0.len(), 1);
+        assert!(problems.to_string().contains("imap.message_limit"), "{problems}");
+    }
+}
+
+#[test]
+fn an_address_has_one_service() {
+    let text = format!("{NEEDED}[listen]\nimap = [\"0.0.0.0:25\"]\n");
+    let problems = loaded(&text).expect_err("two services on one port");
     assert_eq!(problems.0.len(), 1);
     assert!(problems.0[0].hint.contains("listen.smtp"), "{problems}");
 }

@@ -135,5 +135,15 @@ pub fn rename_inbox(
     (target.rows, target.uid_next, target.keywords) = (rows, uid_next, keywords);
     target.recent_from.set(recent_from);
     target.metadata = metadata;
+    let made = target.name.clone();
+    let renamed = AccountChange::Renamed {
+        from: MailboxName::inbox(),
+        to: made.clone(),
+    };
+    // The mailbox was made by the same change, and has been called something before.
+    match account.changes.newest_mut() {
+        Some(newest) if *newest == AccountChange::Created(made) => *newest = renamed,
+        _ => account.changes.push(renamed),
+    }
     Ok(Outcome::Done)
 }

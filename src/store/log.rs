@@ -144,7 +144,7 @@ impl<F: DiskFile> Log<F> {
     pub fn make_room(&mut self, bytes: usize) -> Result<Room, StoreError> {
         self.check_open()?;
         if bytes > self.options.batch_bytes_max() {
-            return Err(StoreError::Limit("one change of the store"));
+            return Err(StoreError::Limit("octets of one change"));
         }
         if let Some(open) = &self.open {
             let is_small = open.used() + bytes <= self.options.group_bytes_max || open.batches.is_empty();

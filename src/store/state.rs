@@ -373,6 +373,11 @@ impl<C> ChangeLog<C> {
         self.entries.push_back(change);
     }
 
+    /// The newest entry. Until the record after its own is applied too, nobody has seen it.
+    pub(super) fn newest_mut(&mut self) -> Option<&mut C> {
+        self.entries.back_mut()
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         self.entries.capacity() * size_of::<C>()
     }

@@ -18,10 +18,10 @@ use super::state::{Answered, Session, Stop};
 use crate::mailbox::fuzzy::{self, Reading, Scores};
 use crate::mailbox::searching::{Found, Run};
 use crate::mailbox::view::ViewChanges;
-use crate::model::{SeqNum, Uid};
+use crate::model::{MailboxName, SeqNum, Uid, UidValidity};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::encode::mailbox::{ContextUpdate, push_context_line};
-use crate::proto::imap::types::{Search, SearchKey, SequenceSet, SortKey, Tag};
+use crate::proto::imap::types::{NameForm, Search, SearchKey, SequenceSet, SortKey, Tag};
 use crate::proto::imap::{Code, Completion, Status};
 use crate::session::pipe::Pipe;
 
@@ -42,6 +42,8 @@ pub enum Touched {
 #[derive(Debug)]
 pub struct SearchContext {
     tag: Tag,
+    /// What ESEARCH called the mailbox (RFC 7377 §2.1).
+    mailbox: Option<(MailboxName, NameForm, UidValidity)>,
     /// Without numbers in it.
     search: Search,
     /// In the order of the result; ascending if it is not sorted.
@@ -56,6 +58,10 @@ impl SearchContext {
     fn update<'a>(&'a self, word: &'static str, places: &'a [(u32, Vec<u32>)]) -> ContextUpdate<'a> {
         ContextUpdate {
             tag: &self.tag,
+            mailbox: self
+                .mailbox
+                .as_ref()
+                .map(|(name, form, validity)| (name, *form, *validity)),
             by_uid: self.search.by_uid,
             word,
             places,
@@ -137,10 +143,10 @@ impl<S: Services> Session<S> {
         Ok(false)
     }
 
-    /// After a search: keeps its result.
+    /// After a search, by ESEARCH if `mailbox` is given: keeps its result.
     pub fn keep_context(
         &mut self,
-        tag: &Tag,
+        (tag, mailbox): (&Tag, Option<(&MailboxName, UidValidity)>),
         search: Search,
         Searched { found, is_part, .. }: &Searched,
         out: &mut Vec<u8>,
@@ -149,12 +155,14 @@ impl<S: Services> Session<S> {
             push_no_update(tag, "Only a part was searched", out);
             return Ok(());
         }
+        let names = self.names;
         let selected = self.selected_mut()?;
         let uids = selected.view.uids();
         let members = found.indexes.iter().map(|index| uids[*index]).collect();
         let keys = search.keys.iter().map(|key| fixed(key, uids, &selected.saved));
         let context = SearchContext {
             tag: tag.clone(),
+            mailbox: mailbox.map(|(name, validity)| (name.clone(), names, validity)),
             members,
             search: Search {
                 keys: keys.collect(),

@@ -56,13 +56,9 @@ impl<S: Services> Session<S> {
     }
 
     pub async fn rename(&mut self, from: MailboxName, to: MailboxName) -> Answered {
-        let own = if from.is_inbox() {
-            AccountChange::Created(to.clone())
-        } else {
-            AccountChange::Renamed {
-                from: from.clone(),
-                to: to.clone(),
-            }
+        let own = AccountChange::Renamed {
+            from: from.clone(),
+            to: to.clone(),
         };
         self.change(Change::RenameMailbox { from, to }).await?;
         self.note_own_change(own);

@@ -3,7 +3,8 @@
 //! Invariants: mailboxes come in the order of their names, each once, however many sources name it; one that does not
 //! exist, or goes away meanwhile, is passed over; the selected one is searched as the session sees it. Nothing is told of
 //! other mailboxes, and no message of theirs becomes anything but searched.
-//! LIMITATION: results of other mailboxes are not kept up to date (UPDATE is answered `NO [NOUPDATE …]`, RFC 5267 §4.3.1).
+//! UPDATE keeps the result of the selected mailbox up to date and no other (§2.1); it is answered `NO [NOUPDATE …]` (RFC
+//! 5267 §4.3.1) where the selected mailbox is not searched.
 //! Limits: the budget of a search, for each mailbox.
 //! Not here: the search in one mailbox (`search`).
 
@@ -29,27 +30,22 @@ impl<S: Services> Session<S> {
         if wants_selected && self.selected.is_none() {
             return Ok(Completion::bad("No mailbox is selected"));
         }
-        if search.return_options.is_some_and(|options| options.update) {
-            // RFC 7377 §2.2: it would be of the selected mailbox.
-            if self.selected.is_none() {
-                return Ok(Completion::bad("No mailbox is selected"));
-            }
-            push_no_update(tag, "The results of ESEARCH are not updated", link.out());
+        // RFC 7377 §2.1: it is of the selected mailbox.
+        if search.return_options.is_some_and(|options| options.update) && self.selected.is_none() {
+            return Ok(Completion::bad("No mailbox is selected"));
         }
+        let mailboxes = self.searched_mailboxes(sources, wants_selected)?;
+        let updates = self.updates_selected(tag, search, &mailboxes, link.out())?;
         if search.keys.iter().any(SearchKey::names_mod_seq) {
             // Here, while the selected mailbox is what it tells of.
             self.enable_condstore(link.out());
         }
-        let search = Search {
-            return_options: search.return_options.map(|options| ReturnOptions {
-                update: false,
-                ..options
-            }),
-            ..search.clone()
-        };
         let mut worst = None;
-        for (name, id) in self.searched_mailboxes(sources, wants_selected)? {
-            let ended = self.search_mailbox(link, tag, &search, (&name, id)).await?;
+        for (name, id) in mailboxes {
+            let is_updated = updates == Some(id);
+            let ended = self
+                .search_mailbox(link, tag, (search, is_updated), (&name, id))
+                .await?;
             // A part of one mailbox (RFC 9738), or what could not be searched, is part of the whole answer.
             let is_whole = ended.status == Status::Ok && ended.code.is_none();
             if !is_whole {
@@ -57,6 +53,28 @@ impl<S: Services> Session<S> {
             }
         }
         Ok(worst.unwrap_or_else(|| Completion::ok("ESEARCH completed")))
+    }
+
+    /// The selected mailbox, if its result is to be kept up to date and can be.
+    fn updates_selected(
+        &self,
+        tag: &Tag,
+        search: &Search,
+        mailboxes: &[(MailboxName, MailboxId)],
+        out: &mut Vec<u8>,
+    ) -> Result<Option<MailboxId>, Stop> {
+        let Some(selected) = &self.selected else {
+            return Ok(None);
+        };
+        let selected = selected.view.mailbox();
+        if !self.may_update(tag, search, out)? {
+            return Ok(None);
+        }
+        if !mailboxes.iter().any(|(_, id)| *id == selected) {
+            push_no_update(tag, "Only the selected mailbox's result is updated", out);
+            return Ok(None);
+        }
+        Ok(Some(selected))
     }
 
     fn searched_mailboxes(
@@ -80,7 +98,7 @@ impl<S: Services> Session<S> {
         &mut self,
         link: &mut Link<P>,
         tag: &Tag,
-        search: &Search,
+        (search, is_updated): (&Search, bool),
         (name, id): (&MailboxName, MailboxId),
     ) -> Result<Completion, Stop> {
         let validity = self.with_account(|account| Some(account.mailboxes.get(&id)?.uid_validity))?;
@@ -96,9 +114,16 @@ impl<S: Services> Session<S> {
             let view = view.ok_or_else(mailbox_gone)?;
             Some(self.selected.replace(Selected::new(view, true)))
         };
-        let searched = self
-            .search_selected(link, tag, search, Some((name, validity)))
-            .await;
+        let mut search = search.clone();
+        search.return_options = search.return_options.map(|options| ReturnOptions {
+            update: is_updated,
+            ..options
+        });
+        let mailbox = Some((name, validity));
+        let searched = self.search_selected(link, tag, &search, mailbox).await;
+        if let (true, Ok(searched)) = (is_updated, &searched) {
+            self.keep_context((tag, mailbox), search, searched, link.out())?;
+        }
         if let Some(before) = before {
             self.selected = before;
         }

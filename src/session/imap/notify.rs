@@ -164,6 +164,13 @@ impl Watch {
                 if is_name_wanted(from) || is_name_wanted(to) {
                     push_event_entry(&ListEntry::of(account, to), Some(from), names, out);
                 }
+                // INBOX stays (RFC 9051 §6.3.6): what has its messages now is new, and its parent affected as by CREATE.
+                if let Some(parent) = to
+                    .parent()
+                    .filter(|parent| from.is_inbox() && is_name_wanted(parent))
+                {
+                    push_event_entry(&ListEntry::of(account, &parent), None, names, out);
+                }
             }
             // RFC 5465 §5.6, §5.7: the names of the entries, without their values.
             AccountChange::Metadata { mailbox, entries } => {

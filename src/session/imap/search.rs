@@ -38,7 +38,7 @@ impl<S: Services> Session<S> {
         let updates = self.may_update(tag, &search, link.out())?;
         let searched = self.search_selected(link, tag, &search, None).await?;
         if updates {
-            self.keep_context(tag, search, &searched, link.out())?;
+            self.keep_context((tag, None), search, &searched, link.out())?;
         }
         Ok(searched.done)
     }

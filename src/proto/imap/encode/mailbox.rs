@@ -161,6 +161,8 @@ fn push_correlator(
 pub struct ContextUpdate<'a> {
     /// Of the search.
     pub tag: &'a [u8],
+    /// Of a search by ESEARCH (RFC 7377 §2.1).
+    pub mailbox: Option<(&'a MailboxName, NameForm, UidValidity)>,
     pub by_uid: bool,
     /// ADDTO or REMOVEFROM.
     pub word: &'static str,
@@ -170,7 +172,7 @@ pub struct ContextUpdate<'a> {
 
 /// Appends `* ESEARCH (TAG "…") ADDTO (place set …)` CRLF.
 pub fn push_context_line(update: &ContextUpdate<'_>, out: &mut Vec<u8>) {
-    push_correlator(update.tag, None, update.by_uid, out);
+    push_correlator(update.tag, update.mailbox, update.by_uid, out);
     out.push(b' ');
     out.extend_from_slice(update.word.as_bytes());
     out.extend_from_slice(b" (");

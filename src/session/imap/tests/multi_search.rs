@@ -101,8 +101,9 @@ fn the_selected_mailbox_is_searched_as_the_session_sees_it() {
         C: A4 ESEARCH IN (selected mailboxes INBOX) RETURN (COUNT) UNSEEN
         S: * ESEARCH (TAG "A4" MAILBOX INBOX UIDVALIDITY ~) UID COUNT 3
         S: A4 OK ESEARCH completed
+        -- §2.1: UPDATE is of the selected mailbox, which this does not search
         C: A5 ESEARCH IN (subtree fruit) RETURN (UPDATE COUNT) SUBJECT cherry
-        S: * NO [NOUPDATE "A5"] The results of ESEARCH are not updated
+        S: * NO [NOUPDATE "A5"] Only the selected mailbox's result is updated
         S: * ESEARCH (TAG "A5" MAILBOX fruit/red UIDVALIDITY ~) UID COUNT 1
         S: A5 OK ESEARCH completed
         -- the mailbox is still selected
@@ -122,6 +123,55 @@ fn the_selected_mailbox_is_searched_as_the_session_sees_it() {
     assert!(
         lines.len() == 3 && lines[2].contains(" UID ALL 1:3 MODSEQ "),
         "{lines:?}"
+    );
+}
+
+#[test]
+fn update_is_of_the_selected_mailbox() {
+    // §2.1; RFC 5267 §4.3
+    let mut world = World::new();
+    let mut a = filled(&mut world);
+    a.ok(&mut world, "SELECT INBOX");
+    play(
+        &mut world,
+        &mut a,
+        r#"
+        C: A1 ESEARCH IN (personal) RETURN (UPDATE COUNT) SUBJECT red
+        S: * ESEARCH (TAG "A1" MAILBOX Archive UIDVALIDITY ~) UID COUNT 1
+        S: * ESEARCH (TAG "A1" MAILBOX INBOX UIDVALIDITY ~) UID COUNT 1
+        S: * ESEARCH (TAG "A1" MAILBOX fruit/red UIDVALIDITY ~) UID COUNT 2
+        S: * ESEARCH (TAG "A1" MAILBOX fruit/red/dark UIDVALIDITY ~) UID COUNT 1
+        S: A1 OK ESEARCH completed
+        -- with UPDATE alone the selected mailbox's answer is that there is one
+        C: A2 ESEARCH IN (selected subtree fruit) RETURN (UPDATE) SUBJECT green
+        S: * ESEARCH (TAG "A2" MAILBOX INBOX UIDVALIDITY ~) UID
+        S: * ESEARCH (TAG "A2" MAILBOX fruit UIDVALIDITY ~) UID ALL 1
+        S: A2 OK ESEARCH completed
+        C: A2 ESEARCH RETURN (UPDATE) ALL
+        S: A2 BAD ~
+        "#,
+    );
+    let mut b = world.login(1);
+    b.append(&mut world, "INBOX", "", "Subject: red melon\r\n\r\n");
+    b.append(&mut world, "Archive", "", "Subject: red melon\r\n\r\n");
+    play(
+        &mut world,
+        &mut a,
+        r#"
+        C: A3 NOOP
+        S: * 3 EXISTS
+        S: * 3 RECENT
+        S: * ESEARCH (TAG "A1" MAILBOX INBOX UIDVALIDITY ~) UID ADDTO (0 3)
+        S: A3 OK NOOP completed
+        C: A4 STORE 2 +FLAGS.SILENT (\Deleted)
+        S: A4 OK ~
+        C: A5 EXPUNGE
+        S: * ESEARCH (TAG "A2" MAILBOX INBOX UIDVALIDITY ~) UID REMOVEFROM (0 2)
+        S: * 2 EXPUNGE
+        S: A5 OK ~
+        C: A6 CANCELUPDATE "A1" "A2"
+        S: A6 OK ~
+        "#,
     );
 }
 

@@ -217,6 +217,18 @@ fn names_and_subscriptions_are_told_of_by_list() {
         told(&mut world, &mut a),
         ["* LIST (\\NonExistent \\HasNoChildren) \"/\" other"]
     );
+    // INBOX stays and its messages have moved: the new name says where from.
+    b.append(&mut world, "INBOX", "", "Subject: x\r\n\r\n");
+    b.ok(&mut world, "RENAME INBOX new/kept");
+    assert_eq!(
+        told(&mut world, &mut a),
+        [
+            "* LIST (\\HasNoChildren) \"/\" new/kept (\"OLDNAME\" (INBOX))",
+            "* LIST (\\HasChildren) \"/\" new",
+        ]
+    );
+    assert_eq!(a.ok(&mut world, "RENAME INBOX mine").untagged, "");
+    assert_eq!(a.ok(&mut world, "DELETE mine").untagged, "");
     // What the client does itself it knows (§5).
     assert_eq!(a.ok(&mut world, "CREATE mine").untagged, "");
     assert_eq!(a.ok(&mut world, "SUBSCRIBE mine").untagged, "");
