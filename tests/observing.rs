@@ -136,3 +136,48 @@ fn doctor_and_check_say_the_same_of_the_kernel_and_leave_nothing_behind() {
     let left = std::fs::read_dir(directory.path()).expect("it is there").count();
     assert_eq!(left, 0);
 }
+
+/// How many messages the server has opened.
+fn opened(server: &Server) -> f64 {
+    sum(
+        &get(server, "/metrics").1,
+        "ringpost_store_messages_opened_total",
+        "",
+    )
+}
+
+#[test]
+fn after_a_restart_lists_are_made_without_opening_a_message() {
+    const LISTS: [&str; 3] = [
+        "FETCH 1:* (UID RFC822.SIZE INTERNALDATE ENVELOPE BODYSTRUCTURE PREVIEW)",
+        "FETCH 1:* (UID BODY.PEEK[HEADER.FIELDS (From To Subject Date Message-ID References List-Id)])",
+        "SORT (SUBJECT REVERSE DATE) UTF-8 ALL",
+    ];
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::with_data(directory.path());
+    let mut smtp = Smtp::hello(&server);
+    for number in 0..50 {
+        let letter = format!(
+            "From: Sender {number} <s@example.net>\r\nSubject: letter {}\r\nMessage-ID: <{number}@example.net>\r\n\r\nHello {number}\r\n",
+            number % 7
+        );
+        smtp.deliver("user1@example.org", &letter);
+    }
+    let lists = |server: &Server| {
+        let mut imap = Imap::inbox(server, "user1");
+        LISTS.map(|list| imap.command(list).ok())
+    };
+    let before = lists(&server);
+    assert_eq!(before[0].len(), 50);
+    assert!(
+        before[0][3].contains("\"Sender 3\"") && before[0][3].contains("Hello 3"),
+        "{}",
+        before[0][3]
+    );
+    assert!(opened(&server) >= 50.0);
+    assert!(server.terminate().success());
+
+    let server = Server::with_data(directory.path());
+    assert!(lists(&server) == before, "the answers differ");
+    assert_eq!(opened(&server), 0.0);
+}

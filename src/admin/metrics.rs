@@ -269,6 +269,7 @@ impl Page<'_> {
             |core| &core.store.checkpoint_bytes,
         );
         self.compaction();
+        self.summaries();
         let name = "ringpost_store_checkpoint_age_seconds";
         self.text
             .gauges(name, "Age of the newest checkpoint of this start.");
@@ -287,6 +288,39 @@ impl Page<'_> {
             self.text.gauges(name, "Free bytes of the store's file system.");
             self.text.sample(name, &[], free);
         }
+    }
+
+    fn summaries(&mut self) {
+        self.core_counters(
+            "ringpost_store_messages_opened_total",
+            "Messages opened to be read or looked into.",
+            |core| &core.store.messages_opened,
+        );
+        self.core_counters(
+            "ringpost_store_summaries_recalled_total",
+            "Times a summary was found for a message, which so was not opened.",
+            |core| &core.store.summaries_recalled,
+        );
+        self.core_counters(
+            "ringpost_store_summaries_written_total",
+            "Summaries written to files, again when files are joined.",
+            |core| &core.store.summaries_written,
+        );
+        self.core_counters(
+            "ringpost_store_summaries_wrong_total",
+            "Summaries that were not as they were written; their messages were opened.",
+            |core| &core.store.summaries_wrong,
+        );
+        self.core_counters(
+            "ringpost_store_summary_failures_total",
+            "Files of summaries that could not be written.",
+            |core| &core.store.summary_failures,
+        );
+        self.core_gauges(
+            "ringpost_store_summary_bytes",
+            "Bytes of all files of summaries, as of the last one written.",
+            |core| &core.store.summary_bytes,
+        );
     }
 
     fn compaction(&mut self) {

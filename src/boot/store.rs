@@ -227,7 +227,7 @@ fn run_stat(arguments: &LookArguments) -> Result<ExitCode, BootError> {
 
 fn print_stat(report: &StatReport) {
     let counts = &report.counts;
-    let rows: [(&str, u64); 19] = [
+    let rows: [(&str, u64); 21] = [
         ("incarnation", report.incarnation.into()),
         ("segments", counts.segments),
         ("bytes", counts.bytes),
@@ -246,6 +246,8 @@ fn print_stat(report: &StatReport) {
         ("spooled", report.spooled),
         ("graves", report.graves),
         ("grave bytes", report.grave_bytes),
+        ("summary files", report.summary_files),
+        ("summary bytes", report.summary_bytes),
         ("damages", report.damages),
     ];
     for (name, value) in rows {

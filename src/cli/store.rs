@@ -7,7 +7,8 @@ use std::path::PathBuf;
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
     /// Verify everything: superblock, segments, every group, record and checksum, every message, and that checkpoints and
-    /// snapshots are right and agree with the log. What is derived and costs no mail is told as such. Changes nothing.
+    /// snapshots are right and agree with the log. What is derived and costs no mail is told as such; what is wrong with summaries
+    /// (segments/*.sum) is a note only: delete them while no server runs, they are made anew from the mail. Changes nothing.
     /// While a server runs on the data directory, what was durable at the beginning is verified beside it, at a limited rate.
     /// Exit code 0: whole; 1: damaged; 2: it is no store, or of a newer version.
     Check(CheckArguments),

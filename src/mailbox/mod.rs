@@ -15,6 +15,7 @@ pub mod search;
 pub mod searching;
 pub mod sorting;
 pub mod status;
+pub mod summary;
 pub mod threading;
 pub mod uidl;
 pub mod vanished;

@@ -9,14 +9,14 @@
 
 use super::budget::{Budget, Pace};
 use super::fuzzy::Scores;
-use super::reader::MessageReader;
 use super::searching::{SEARCH_SLICE_ROWS, SearchError};
+use super::summary;
 use super::view::{View, row_of};
 use crate::model::AccountId;
 use crate::proto::imap::types::{SortCriterion, SortKey};
 use crate::proto::message::address::{self, Item};
 use crate::proto::message::{casemap, date, header, subject, words};
-use crate::store::{Environment, MessageRow, Store, StoreError};
+use crate::store::{Environment, MessageRow, Store};
 use smallvec::SmallVec;
 use std::cmp::Ordering;
 
@@ -69,15 +69,12 @@ pub async fn sort<E: Environment, P: Pace>(
             .timed(|| rows_of(store, account, view, slice))
             .ok_or(SearchError::MailboxGone)?;
         for group in rows.chunks(AHEAD_MESSAGES) {
-            if needs_header {
-                store.read_ahead(group.iter().map(|(_, row)| row)).await;
-            }
-            for (index, row) in group {
-                let header = if needs_header {
-                    header_of(store, account, row).await?
-                } else {
-                    Vec::new()
-                };
+            let headers = if needs_header {
+                headers(store, account, group).await?
+            } else {
+                vec![Vec::new(); group.len()]
+            };
+            for ((index, row), header) in group.iter().zip(headers) {
                 let values = budget.timed(|| {
                     let value = |by: &SortCriterion| match by.key {
                         // RFC 6203 §5: the most relevant first.
@@ -94,6 +91,7 @@ pub async fn sort<E: Environment, P: Pace>(
             }
         }
     }
+    store.settle_summaries(account);
     let sorted = budget.sort(entries, |a, b| compare(criteria, a, b)).await?;
     Ok(sorted.into_iter().map(|entry| entry.index).collect())
 }
@@ -112,23 +110,14 @@ pub(super) fn rows_of<E: Environment>(
     rows.flatten()
 }
 
-pub(super) async fn header_of<E: Environment>(
+/// Headers of these messages, or what summaries have of them.
+pub(super) async fn headers<E: Environment>(
     store: &Store<E>,
     account: AccountId,
-    row: &MessageRow,
-) -> Result<Vec<u8>, SearchError> {
-    let read = async {
-        MessageReader::open(store, account, row)
-            .await?
-            .header()
-            .await
-            .map(<[u8]>::to_vec)
-    };
-    match read.await {
-        Ok(header) => Ok(header),
-        Err(StoreError::Damaged { .. }) => Ok(Vec::new()),
-        Err(error) => Err(error.into()),
-    }
+    group: &[(usize, MessageRow)],
+) -> Result<Vec<Vec<u8>>, SearchError> {
+    let rows: Vec<MessageRow> = group.iter().map(|(_, row)| *row).collect();
+    summary::headers(store, account, &rows).await
 }
 
 fn needs_header(key: SortKey) -> bool {

@@ -8,6 +8,8 @@ use super::codec::Reader;
 use super::frame::{GroupHeader, RecordHeader};
 use super::record::Record;
 use super::snapshot::{SnapshotName, head};
+use super::summaries::{SummariesName, decode, decode_header, decode_index, encode};
+use crate::base::crc32c_append;
 use crate::model::AccountId;
 
 /// A record: its kind, a choice of partition, its payload. What is read must be written and read the same again.
@@ -39,6 +41,27 @@ pub fn record(bytes: &[u8]) {
 pub fn frame(bytes: &[u8]) {
     let _ = GroupHeader::decode(1, bytes);
     let _ = RecordHeader::decode(1, bytes);
+}
+
+/// Summaries, what stands before them in a file, and its index. What is read must be written and read the same again.
+pub fn summaries(bytes: &[u8]) {
+    let name = SummariesName {
+        account: AccountId(1),
+        incarnation: 1,
+        number: 1,
+    };
+    if let Ok(header) = decode_header(1, &name, bytes) {
+        let _ = decode_index(1, &name, &header, bytes.get(4096..).unwrap_or_default());
+    }
+    let Some(rest) = bytes.get(4..) else { return };
+    // Behind a right checksum.
+    let mut bytes = crc32c_append(7, rest).to_le_bytes().to_vec();
+    bytes.extend_from_slice(rest);
+    if let Ok((message, summary)) = decode(7, &bytes) {
+        let mut again = Vec::new();
+        encode(7, &message, &summary, &mut again);
+        assert_eq!(decode(7, &again), Ok((message, summary.clone())));
+    }
 }
 
 /// What checkpoints and snapshots are made of; the first octet chooses.

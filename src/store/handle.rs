@@ -16,6 +16,7 @@ use super::quota::Crossings;
 use super::reader::LogReader;
 use super::segment::{FORMAT_VERSION, SegmentHeader};
 use super::state::CoreState;
+use super::summaries::Summaries;
 use super::turn::Line;
 use super::writer::create_segment;
 use super::{BodyWriter, Environment, OpenError, SpoolEntry, StoreError, StoreOptions, StoreSeed};
@@ -58,6 +59,7 @@ pub(super) struct Inner<E: Environment> {
     pub wants_free_bytes: Cell<bool>,
     pub checkpoints: Checkpoints,
     pub compaction: Compaction,
+    pub summaries: Summaries<E::Disk>,
     /// Batches were applied, or never will be.
     pub settled: Notify,
     pub meters: Arc<StoreMeters>,
@@ -79,6 +81,11 @@ impl<E: Environment> Inner<E> {
             self.refresh_free_bytes().await;
         }
         self.check_reserve(bytes)
+    }
+
+    /// When they were last asked for.
+    pub fn free_bytes_known(&self) -> u64 {
+        self.free_bytes.get()
     }
 
     pub fn is_free_bytes_old(&self) -> bool {
@@ -143,6 +150,7 @@ impl<E: Environment> Store<E> {
         reader.know(segment.id, segment.record_seed(), segment.file.clone());
         let checkpoints = Checkpoints::new(&seed);
         let compaction = Compaction::new(&seed);
+        let summaries = Summaries::new(&seed);
         let mut state = seed.state;
         begin(&mut state);
         let unfinished = state.spool.values().cloned().collect();
@@ -156,6 +164,7 @@ impl<E: Environment> Store<E> {
             options: seed.options,
         });
         let meters = meters_at_start(free_bytes, &log);
+        meters.summary_bytes.set(summaries.file_bytes());
         Ok(Self(Rc::new(Inner {
             env,
             options: seed.options,
@@ -173,6 +182,7 @@ impl<E: Environment> Store<E> {
             wants_free_bytes: Cell::new(false),
             checkpoints,
             compaction,
+            summaries,
             settled: Notify::new(),
             meters,
             ended: Notify::new(),

@@ -113,6 +113,7 @@ impl<E: Environment> Store<E> {
         account: AccountId,
         row: &MessageRow,
     ) -> Result<StoredMessage, StoreError> {
+        self.inner().meters.messages_opened.add(1);
         let mut row = *row;
         loop {
             if let Some(message) = self.inner().open_pinned(account, &row).await? {

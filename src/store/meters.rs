@@ -24,6 +24,20 @@ pub struct StoreMeters {
     pub account_evictions: Counter,
     /// Messages delivered to accounts that were not in memory.
     pub cold_deliveries: Counter,
+    /// Messages opened: their records, and what of their bodies was wanted, were looked for in memory or read.
+    pub messages_opened: Counter,
+    /// Summaries found instead.
+    pub summaries_recalled: Counter,
+    /// Summaries that were not as they were written.
+    pub summaries_wrong: Counter,
+    /// Summaries written to files; again when files are joined.
+    pub summaries_written: Counter,
+    /// Files written for them.
+    pub summary_files_written: Counter,
+    /// Files that could not be written.
+    pub summary_failures: Counter,
+    /// Bytes of all files of summaries.
+    pub summary_bytes: Gauge,
     /// Passes of compaction that this core led and that freed something.
     pub compaction_passes: Counter,
     /// Bytes of the segments that they freed.

@@ -24,6 +24,7 @@
 //! | `checkpoint`, `checkpoint_draft`, `checkpoint_state` | the state of a core in a file; its bytes |
 //! | `checkpoint_accounts`, `snapshot` | the accounts in it: what changed, in snapshot files |
 //! | `recovery`, `checkpoint_load`, `scan`, `replay` | from a directory to states; the cut; damage |
+//! | `summaries` | what lists of messages are made of, so that no message is opened for it twice |
 //!
 //! Failure: the first failed write or sync ends commits for good ([`StoreError::Failed`]); reading goes on; recovery at
 //! the next start is the tested path.
@@ -73,6 +74,7 @@ mod scan;
 mod segment;
 mod snapshot;
 mod state;
+mod summaries;
 mod superblock;
 pub mod tools;
 mod turn;
@@ -97,6 +99,7 @@ pub use segment::FORMAT_VERSION;
 pub use state::{
     AccountState, BuriedMailbox, ChangeLog, Grave, INBOX_ID, KEYWORDS_MAX, MailboxState, MessageRow, Metadata,
 };
+pub use summaries::{PART_BYTES_MAX, Part, PartSet, Summary};
 pub use types::{
     AccountChange, Change, ChunkRef, CommitReceipt, Delivery, Environment, LocalRecipient, MailboxChange,
     NewMessage, Outcome, SpoolEntry, SpoolKey, StoreError, StoredMessage,

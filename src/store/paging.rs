@@ -337,6 +337,7 @@ impl<E: Environment> Inner<E> {
     /// Makes room, if more is loaded than should be and some of it can go. True: more could if a checkpoint had it.
     pub fn evict(&self) -> bool {
         let budget = self.options.loaded_bytes_max;
+        let budget = budget.saturating_sub(self.summaries.memory_bytes());
         let mut state = self.state.borrow_mut();
         if state.loaded_bytes <= budget {
             return false;

@@ -22,6 +22,7 @@ use super::scan::{LogEnd, LogName, ScanSegment};
 use super::segment::segment_name;
 use super::snapshot::SnapshotName;
 use super::state::{AccountState, CoreState};
+use super::summaries::SummariesName;
 use super::superblock::open_superblock;
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
 use crate::model::{LogPosition, SPOOL_PARTITIONS, SegmentId};
@@ -54,6 +55,8 @@ pub struct StoreSeed {
     /// Snapshot files of earlier starts that some core needs, and what of each is this core's.
     pub(super) snapshots: BTreeMap<SnapshotName, u64>,
     pub(super) compaction: Arc<CompactionBoard>,
+    /// Files of summaries that are there, and their lengths.
+    pub(super) summaries: Arc<Vec<(SummariesName, u64)>>,
     pub(super) state: CoreState,
     /// The last sequence of every partition.
     pub(super) sequences: Vec<u64>,
@@ -229,6 +232,10 @@ async fn attempt<E: Environment>(
     let snapshots = loaded.snapshots.keys().copied();
     let board = Arc::new(CheckpointBoard::new(cores, loaded.used, snapshots));
     let next_segment = Arc::new(AtomicU32::new(found.last_segment + 1));
+    let summaries = files
+        .iter()
+        .filter_map(|(name, len)| Some((SummariesName::of_file(name)?, *len)));
+    let summaries = Arc::new(summaries.collect::<Vec<_>>());
     let shares = Shares::new(&replay.state, cores, &loaded.snapshots);
     let mut recovered = replay.finish(cores, |core, state, sequences| StoreSeed {
         core,
@@ -239,6 +246,7 @@ async fn attempt<E: Environment>(
         covered: Arc::clone(&covered),
         compaction: compaction.clone(),
         board: board.clone(),
+        summaries: summaries.clone(),
         snapshots: shares.of(core),
         state,
         sequences,

@@ -63,9 +63,12 @@ impl<E: Environment> Inner<E> {
             let groups = std::pin::pin!(self.write_groups());
             let aside = std::pin::pin!(self.work_aside());
             let checkpoints = std::pin::pin!(self.keep_checkpoints());
-            let beside = futures_util::future::select(aside, checkpoints);
+            let summaries = std::pin::pin!(self.keep_summaries());
+            let derived = futures_util::future::select(checkpoints, summaries);
+            let beside = futures_util::future::select(aside, derived);
             futures_util::future::select(groups, beside).await;
         }
+        self.flush_summaries().await;
         if self.log.borrow().is_sealed {
             self.checkpoint().await;
         }

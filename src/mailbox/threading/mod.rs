@@ -19,7 +19,7 @@ pub use forest::{Forest, Part};
 
 use super::budget::{Budget, Pace};
 use super::searching::{SEARCH_SLICE_ROWS, SearchError};
-use super::sorting::{AHEAD_MESSAGES, header_of, rows_of};
+use super::sorting::{AHEAD_MESSAGES, headers, rows_of};
 use super::view::View;
 use crate::model::AccountId;
 use crate::proto::imap::types::ThreadAlgorithm;
@@ -65,9 +65,8 @@ pub async fn thread<E: Environment, P: Pace>(
             .timed(|| rows_of(store, account, view, slice))
             .ok_or(SearchError::MailboxGone)?;
         for group in rows.chunks(AHEAD_MESSAGES) {
-            store.read_ahead(group.iter().map(|(_, row)| row)).await;
-            for (index, row) in group {
-                let header = header_of(store, account, row).await?;
+            let headers = headers(store, account, group).await?;
+            for ((index, row), header) in group.iter().zip(headers) {
                 let links = budget.timed(|| {
                     entries.push(entry(*index, row.internal_date_at.0, &header, algorithm));
                     needs_links.then(|| links(&header))
@@ -80,6 +79,7 @@ pub async fn thread<E: Environment, P: Pace>(
             }
         }
     }
+    store.settle_summaries(account);
     let forest = match algorithm {
         ThreadAlgorithm::OrderedSubject => ordered_subject::thread(entries, &mut budget).await,
         ThreadAlgorithm::References => linker.references(entries, &mut budget).await,

@@ -15,6 +15,7 @@
 use super::Services;
 use super::changes::{announce_keywords, push_flags_item, push_mod_seq_item};
 use super::fetch_content::{self, Warmth, is_of_content};
+use super::fetch_summary;
 use super::link::Link;
 use super::message_limit;
 use super::state::{Answered, Session, Stop, expunge_issued, no};
@@ -27,7 +28,7 @@ use crate::proto::imap::types::{Fetch, FetchItem, InternalDate, StoreOperation};
 use crate::proto::imap::{Code, Completion};
 use crate::proto::message::structure::Structure;
 use crate::session::pipe::Pipe;
-use crate::store::{Change, MailboxState, MessageRow, Outcome};
+use crate::store::{Change, MailboxState, MessageRow, Outcome, PartSet};
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use smallvec::SmallVec;
@@ -52,7 +53,9 @@ pub(super) struct Plan {
     /// Answered from the row, UID first.
     of_row: SmallVec<[FetchItem; 4]>,
     /// Answered from the message.
-    of_content: SmallVec<[FetchItem; 4]>,
+    pub(super) of_content: SmallVec<[FetchItem; 4]>,
+    /// What a summary must have to answer these; `None`: none has.
+    pub(super) summary: Option<PartSet>,
     warmth: Warmth,
     sets_seen: bool,
     changed_since: Option<ModSeq>,
@@ -65,6 +68,7 @@ impl Plan {
         let mut plan = Self {
             of_row: SmallVec::new(),
             of_content: SmallVec::new(),
+            summary: None,
             warmth: Warmth::Record,
             sets_seen: false,
             changed_since: fetch.changed_since,
@@ -82,11 +86,12 @@ impl Plan {
         if fetch.changed_since.is_some() {
             plan.add(&FetchItem::ModSeq);
         }
+        plan.summary = fetch_summary::wanted(&plan.of_content);
         plan
     }
 
     /// Under which the contents' text is kept, if all of it is short and never changes.
-    fn digest_shape(&self, digests: &mut Digests) -> Option<Shape> {
+    pub(super) fn digest_shape(&self, digests: &mut Digests) -> Option<Shape> {
         let is_digest = self.of_content.iter().all(fetch_content::is_digest);
         is_digest.then(|| digests.shape(format!("{:?}", self.of_content)))
     }
@@ -154,9 +159,9 @@ impl Trouble {
 }
 
 /// A message to be shown with contents.
-struct Target {
+pub(super) struct Target {
     index: usize,
-    row: MessageRow,
+    pub(super) row: MessageRow,
     /// The flags are shown though they were not asked for: `\Seen` is new.
     is_newly_seen: bool,
 }
@@ -188,6 +193,7 @@ impl<S: Services> Session<S> {
                 self.fetch_messages(link, &plan, range, &mut trouble).await?;
             }
         }
+        self.services.store().settle_summaries(self.account.id);
         let done = trouble.completion(fetch.by_uid);
         Ok(message_limit::ended(done, reached, link.out()))
     }
@@ -241,6 +247,7 @@ impl<S: Services> Session<S> {
             if plan.sets_seen {
                 self.mark_seen(&mut targets).await?;
             }
+            self.recall(plan, &targets).await;
             let mut rest = &targets[..];
             while !rest.is_empty() {
                 let (group, later) = rest.split_at(ahead(rest));
@@ -269,14 +276,17 @@ impl<S: Services> Session<S> {
         behind: Range<usize>,
     ) -> Result<Vec<MessageRow>, Stop> {
         let mut rows: Vec<MessageRow> = if later.is_empty() {
-            self.with_selected(|state, selected| {
+            let rows: Vec<MessageRow> = self.with_selected(|state, selected| {
                 let indexes = slices(behind, 1, plan.is_descending).flatten();
                 let uids = indexes.map(|index| selected.view.uids()[index]);
                 let rows = uids
                     .take(reader::AHEAD_MESSAGES)
                     .filter_map(|uid| row_of(&state.rows, uid));
                 rows.filter(|row| is_wanted(plan, row)).copied().collect()
-            })?
+            })?;
+            rows.into_iter()
+                .filter(|row| !self.has_summary(plan, row))
+                .collect()
         } else {
             later[..ahead(later)].iter().map(|target| target.row).collect()
         };
@@ -383,19 +393,36 @@ impl<S: Services> Session<S> {
             };
             self.write_head(link.out(), plan, target)?;
             let start = link.out().len();
+            let mut written: SmallVec<[Range<usize>; 4]> = SmallVec::new();
             for item in &plan.of_content {
                 link.out().push(b' ');
+                let from = link.out().len();
                 fetch_content::write(link, &*self.services, &mut reader, item, trouble).await?;
                 if shape.is_none() {
                     link.part_done(&*self.services).await?;
+                } else {
+                    written.push(from..link.out().len());
                 }
             }
             if let Some(shape) = shape.filter(|_| trouble.failure.is_none()) {
-                let text = &link.out()[start..];
-                self.services
-                    .digests()
-                    .borrow_mut()
-                    .keep(shape, &target.row, text);
+                if plan.is_lasting(&target.row) {
+                    let text = &link.out()[start..];
+                    let mut digests = self.services.digests().borrow_mut();
+                    digests.keep(shape, &target.row, text);
+                }
+                let written = (&link.out()[..], &written[..]);
+                let (store, account) = (self.services.store(), self.account.id);
+                if plan.summary.is_some() {
+                    fetch_summary::keep(
+                        store,
+                        account,
+                        &target.row,
+                        &mut reader,
+                        &plan.of_content,
+                        written,
+                    )
+                    .await;
+                }
             }
             message::push_fetch_end(link.out());
             link.part_done(&*self.services).await?;

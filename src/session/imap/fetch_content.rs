@@ -55,7 +55,8 @@ pub fn is_of_content(item: &FetchItem) -> bool {
 /// True when the answer is short, is made from octets that never change, and does not stream: it may be kept.
 pub fn is_digest(item: &FetchItem) -> bool {
     match item {
-        FetchItem::Envelope | FetchItem::BodyStructure | FetchItem::Body | FetchItem::ThreadId => true,
+        FetchItem::Envelope | FetchItem::BodyStructure | FetchItem::Body => true,
+        FetchItem::EmailId | FetchItem::ThreadId | FetchItem::Preview { .. } => true,
         FetchItem::BodySection { section, partial, .. } => {
             let fields = matches!(
                 section.text,
@@ -267,6 +268,11 @@ pub async fn write<P: Pipe, S: Services>(
         Value::Range(range) => write_range(link, services, reader, range, Form::of(item), trouble).await?,
     }
     Ok(())
+}
+
+/// Appends octets of text that are all at hand, as a section's value.
+pub fn push_text(octets: &[u8], out: &mut Vec<u8>) {
+    Form::Text.push_whole(octets, out);
 }
 
 /// What an item's octets may be.

@@ -25,6 +25,7 @@ mod driver;
 mod enable;
 mod fetch;
 mod fetch_content;
+mod fetch_summary;
 mod flags;
 pub mod link;
 mod list;

@@ -16,6 +16,7 @@ mod paging_room;
 mod reading;
 mod records;
 mod salvage;
+mod summaries;
 mod tools;
 mod tools_derived;
 mod tools_running;

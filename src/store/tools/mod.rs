@@ -27,6 +27,7 @@ mod pieces;
 mod salvage;
 mod segments;
 mod stat;
+mod summaries;
 mod survey;
 mod walk;
 

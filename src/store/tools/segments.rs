@@ -7,6 +7,7 @@
 use super::blocks::Blocks;
 use super::damage::{Damage, Damages};
 use super::derived::Derived;
+use super::summaries::summary_files;
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, SUPERBLOCK_NAME};
 use crate::model::{LogPosition, SegmentId};
 use crate::store::OpenError;
@@ -16,6 +17,7 @@ use crate::store::scan::LogName;
 use crate::store::segment::{
     FORMAT_VERSION, SegmentHeader, Superblock, SuperblockError, segment_name, segment_of_name,
 };
+use crate::store::summaries::SummariesName;
 use std::collections::BTreeMap;
 
 /// One segment of a log.
@@ -69,6 +71,8 @@ pub struct Segments<D: Disk> {
     pub unused: Vec<SegmentId>,
     /// Segments with a right header that was not durable as a whole: a crash while they were made.
     pub unfinished: Vec<SegmentId>,
+    /// Files of summaries and their lengths.
+    pub summaries: Vec<(SummariesName, u64)>,
     /// What compaction has freed.
     pub released: Released,
     /// What the checkpoints say.
@@ -120,6 +124,7 @@ impl<D: Disk> Segments<D> {
             newest: released.incarnation,
             released,
             derived,
+            summaries: summary_files(&files),
             unused: Vec::new(),
             unfinished: Vec::new(),
             bytes: named.iter().map(|(_, len)| len).sum(),

@@ -50,6 +50,10 @@ pub struct StatReport {
     pub freed_bytes: u64,
     /// Passes in which it did.
     pub compactions: u64,
+    /// Files of summaries, which are made anew when they are missing.
+    pub summary_files: u64,
+    /// Bytes of them.
+    pub summary_bytes: u64,
     /// Places that `check` will tell about, its reading of messages aside.
     pub damages: u64,
 }
@@ -98,6 +102,8 @@ impl StatReport {
             "graves": self.graves,
             "grave_bytes": self.grave_bytes,
             "torn_tail_bytes": self.counts.torn_tail_bytes,
+            "summary_files": self.summary_files,
+            "summary_bytes": self.summary_bytes,
             "damages": self.damages,
             "segments": self.segments.iter().map(segment).collect::<Vec<_>>(),
         })
@@ -129,6 +135,8 @@ pub async fn stat<D: Disk>(disk: D, progress: Progress<'_>) -> Result<StatReport
         segments: segment_stats(&survey.segments, &live),
         freed_bytes: survey.segments.released.freed_bytes,
         compactions: u64::from(survey.segments.released.number),
+        summary_files: survey.segments.summaries.len() as u64,
+        summary_bytes: survey.segments.summaries.iter().map(|(_, len)| len).sum(),
         damages: survey.damages.count,
     })
 }

@@ -9,6 +9,7 @@ use super::Progress;
 use super::damage::{Damage, Damages, Mail};
 use super::pieces::Trust;
 use super::segments::{Frontiers, Segments};
+use super::summaries;
 use super::walk::{Event, walk};
 use crate::base::clock::{Clock, SystemClock, UnixMillis};
 use crate::disk::{Disk, DiskFile};
@@ -100,6 +101,8 @@ impl<D: Disk> Survey<D> {
         // A server that runs makes and removes them all the time.
         if segments.frontiers.is_empty() {
             notes.extend(segments.unneeded());
+            let (disk, store_id) = (&segments.disk, segments.store_id);
+            notes.extend(summaries::notes(disk, store_id, &segments.summaries).await);
         }
         let mut survey = Self {
             state: ledger.state,

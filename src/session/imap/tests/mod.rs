@@ -16,6 +16,7 @@ mod resync;
 mod rev2;
 mod searching;
 mod stress;
+mod summaries;
 mod threading;
 mod transcript;
 mod world;

@@ -1,0 +1,173 @@
+//! FETCH items that summaries answer, so that the message is not opened: ENVELOPE, BODY and BODYSTRUCTURE without a section,
+//! PREVIEW, HEADER.FIELDS, EMAILID, THREADID.
+//!
+//! Invariants: an answer from a summary is octet for octet what the message itself was answered with, but that a lazy PREVIEW may
+//! be there which otherwise would be NIL. What is not whole is not kept.
+//! Not here: where summaries lie (`store`), the fields in them (`mailbox::summary`), the answer from the message
+//! (`fetch_content`), what was answered lately (`mailbox::digests`).
+
+use super::Services;
+use super::fetch::{Plan, Target};
+use super::fetch_content;
+use super::state::Session;
+use crate::mailbox::reader::MessageReader;
+use crate::mailbox::search::{email_id_text, thread_id_text};
+use crate::mailbox::summary::{fields_of, header_fields, header_of};
+use crate::model::AccountId;
+use crate::proto::imap::encode::message;
+use crate::proto::imap::types::{FetchItem, Section, SectionText};
+use crate::store::{Environment, MessageRow, Part, PartSet, Store, Summary};
+use std::ops::Range;
+
+/// What a summary must have to answer these items. `None`: none has.
+pub(super) fn wanted(items: &[FetchItem]) -> Option<PartSet> {
+    if items.is_empty() {
+        return None;
+    }
+    items.iter().try_fold(PartSet::NONE, |parts, item| match item {
+        FetchItem::EmailId => Some(parts),
+        _ => part_of(item).map(|part| parts.with(part)),
+    })
+}
+
+fn part_of(item: &FetchItem) -> Option<Part> {
+    match item {
+        FetchItem::Envelope => Some(Part::Envelope),
+        FetchItem::BodyStructure => Some(Part::BodyStructure),
+        FetchItem::Body => Some(Part::Body),
+        FetchItem::Preview { .. } => Some(Part::Preview),
+        FetchItem::ThreadId => Some(Part::Fields),
+        _ => names_of(item).map(|_| Part::Fields),
+    }
+}
+
+/// The names of HEADER.FIELDS of the message itself.
+fn names_of(item: &FetchItem) -> Option<(&Section, &[Vec<u8>])> {
+    match item {
+        FetchItem::BodySection {
+            section,
+            partial: None,
+            ..
+        } if section.part.is_empty() => match &section.text {
+            Some(SectionText::HeaderFields(names)) => Some((section, names)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// What stands before an item's part in a response.
+fn name_of(part: Part) -> &'static [u8] {
+    match part {
+        Part::Envelope => b"ENVELOPE ",
+        Part::BodyStructure => b"BODYSTRUCTURE ",
+        Part::Body => b"BODY ",
+        Part::Preview => b"PREVIEW ",
+        Part::Fields => b"",
+    }
+}
+
+/// Writes the items, a space before each. False: the summary does not say all of it, and `out` has some of it.
+fn write(items: &[FetchItem], summary: &Summary<'_>, out: &mut Vec<u8>) -> bool {
+    items.iter().all(|item| {
+        out.push(b' ');
+        write_item(item, summary, out).is_some()
+    })
+}
+
+fn write_item(item: &FetchItem, summary: &Summary<'_>, out: &mut Vec<u8>) -> Option<()> {
+    if *item == FetchItem::EmailId {
+        message::push_email_id(&email_id_text(summary.email_id), out);
+        return Some(());
+    }
+    let part = part_of(item)?;
+    let octets = summary.part(part)?;
+    if *item == FetchItem::ThreadId {
+        let id = thread_id_text(header_of(octets), summary.email_id);
+        message::push_thread_id(Some(&id), out);
+    } else if let Some((section, names)) = names_of(item) {
+        let fields = header_fields(octets, names)?;
+        message::push_body_section_head(section, None, out);
+        fetch_content::push_text(&fields, out);
+    } else {
+        out.extend_from_slice(name_of(part));
+        out.extend_from_slice(octets);
+    }
+    Some(())
+}
+
+impl Plan {
+    /// May the text of the answer be kept? NIL for a lazy PREVIEW is no answer for ever.
+    pub(super) fn is_lasting(&self, row: &MessageRow) -> bool {
+        let is_lazy = |item: &FetchItem| matches!(item, FetchItem::Preview { is_lazy: true });
+        fetch_content::is_short(row) || !self.of_content.iter().any(is_lazy)
+    }
+}
+
+impl<S: Services> Session<S> {
+    /// Puts what summaries say of the targets where FETCH looks for what it answered lately.
+    pub(super) async fn recall(&self, plan: &Plan, targets: &[Target]) {
+        let Some(wanted) = plan.summary else { return };
+        let digests = self.services.digests();
+        let Some(shape) = plan.digest_shape(&mut digests.borrow_mut()) else {
+            return;
+        };
+        let rows = targets.iter().map(|target| target.row);
+        let rows: Vec<MessageRow> = {
+            let digests = digests.borrow();
+            rows.filter(|row| digests.find(shape, row).is_none()).collect()
+        };
+        if rows.is_empty() {
+            return;
+        }
+        let mut text = Vec::new();
+        let tell = |number: usize, summary: &Summary<'_>| {
+            text.clear();
+            if write(&plan.of_content, summary, &mut text) {
+                digests.borrow_mut().keep(shape, &rows[number], &text);
+            }
+        };
+        let store = self.services.store();
+        store.recall(self.account.id, &rows, wanted, tell).await;
+    }
+
+    /// Will [`Self::recall`] find it, as far as is known?
+    pub(super) fn has_summary(&self, plan: &Plan, row: &MessageRow) -> bool {
+        let has = |wanted| self.services.store().has_summary(self.account.id, row, wanted);
+        plan.summary.is_some_and(has)
+    }
+}
+
+/// Keeps what was answered from the message: `written` are the places of the items in `out`.
+pub(super) async fn keep<E: Environment>(
+    store: &Store<E>,
+    account: AccountId,
+    row: &MessageRow,
+    reader: &mut MessageReader<E>,
+    items: &[FetchItem],
+    (out, written): (&[u8], &[Range<usize>]),
+) {
+    let mut summary = Summary::new(reader.email_id());
+    let mut needs_fields = false;
+    for (item, range) in items.iter().zip(written) {
+        match part_of(item) {
+            Some(Part::Fields) => needs_fields = true,
+            Some(part) => {
+                let octets = out[range.clone()].strip_prefix(name_of(part));
+                // A lazy PREVIEW that was not made.
+                if let Some(octets) = octets.filter(|octets| *octets != b"NIL") {
+                    summary.put(part, octets);
+                }
+            }
+            None => {}
+        }
+    }
+    let fields = match needs_fields {
+        true => reader.header().await.ok().and_then(fields_of),
+        false => None,
+    };
+    if let Some(fields) = &fields {
+        summary.put(Part::Fields, fields);
+    }
+    store.keep_summary(account, row, &summary);
+}

@@ -1,0 +1,258 @@
+//! Summaries of messages on disk: what lists of messages are made of (ENVELOPE, BODYSTRUCTURE, PREVIEW, header fields, EMAILID),
+//! so that no message is opened for it twice, not after a restart either.
+//!
+//! Owns: summaries that were made ([`Store::keep_summary`]), in memory until there are enough for a file, then in files of one
+//! account each; finding them again ([`Store::recall`]).
+//! Invariants: derived data: any of it can be gone at any moment and is made anew from the message, equal. A summary is served
+//! only when its checksum is right, which starts from the store's id and the account, and it names the row's message: the place of its record
+//! (never used again; copies in other mailboxes share it), size and INTERNALDATE. A message never changes, so a right summary
+//! is never out of date. Nobody waits for a file to be written or synced.
+//! Limits: [`SUMMARIES_BYTES_MAX`] a core and [`ACCOUNT_BYTES_MAX`] an account; in memory those of `pending` and `index`. Files are
+//! written in pieces with waits between them.
+//! Failure: an error or a full disk costs summaries and nothing else; after [`FAILURES_MAX`] in a row none are written before the
+//! next start. Files that are not as they were written are removed.
+//!
+//! Made when a client first asks, not at delivery: a message that is read by POP3, by a program that never asks for an envelope, or
+//! never, costs its delivery nothing, neither parsing nor bytes in the log. LIMITATION: so the first list that is ever made of a
+//! mailbox opens its messages; every later one does not.
+//! What goes: when a file is joined with others, summaries whose messages no mailbox has any more, or that compaction has moved,
+//! are left behind (a moved message is opened once more). Files of accounts that are not there go at a start.
+//! Not here: what is in a part, and which command needs which (`mailbox::summary`).
+
+mod entry;
+mod file;
+mod index;
+mod keep;
+mod pending;
+mod recall;
+pub(super) mod verify;
+
+pub(super) use entry::{Identity, decode, encode};
+pub use entry::{PART_BYTES_MAX, Part, PartSet, Summary};
+pub(super) use file::SummariesName;
+#[cfg(fuzzing)]
+pub(super) use file::{decode_header, decode_index};
+
+use super::handle::{Inner, Store};
+use super::recovery::StoreSeed;
+use super::{Environment, MessageRow};
+use crate::base::wait::Notify;
+use crate::disk::Disk;
+use crate::model::AccountId;
+use index::{Files, Index, Indexes, Known};
+use pending::{Draft, Pending};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Bytes of all files of a core: of some eight million messages. The accounts that got theirs first lose them.
+pub const SUMMARIES_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// Bytes of one account's files when they are joined: of its newest hundred thousand messages.
+pub const ACCOUNT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Files that could not be written, one after the other, before it is given up.
+pub const FAILURES_MAX: u32 = 8;
+
+/// What part of the memory for loaded accounts their indexes may take.
+const MEMORY_SHARE: usize = 8;
+
+/// More files of one account than this are not looked at.
+const FILES_KNOWN_MAX: usize = 8 * index::FILES_MAX;
+
+/// One core's summaries.
+pub struct Summaries<D: Disk> {
+    store_id: u64,
+    incarnation: u32,
+    next_number: Cell<u32>,
+    files: RefCell<HashMap<AccountId, Files>>,
+    bytes: Cell<u64>,
+    /// Names of files to be removed.
+    strays: RefCell<Vec<String>>,
+    indexes: RefCell<Indexes<D::File>>,
+    pending: RefCell<Pending>,
+    failures: Cell<u32>,
+    wanted: Notify,
+}
+
+/// An index that others may use as well; not to be borrowed over a wait.
+type SharedIndex<D> = Rc<RefCell<Index<<D as Disk>::File>>>;
+
+impl<D: Disk> Summaries<D> {
+    /// Those of this core, among the files that a start found.
+    pub fn new(seed: &StoreSeed) -> Self {
+        let mut files: HashMap<AccountId, Files> = HashMap::new();
+        let mut strays = Vec::new();
+        let mut bytes = 0;
+        for (name, len) in seed.summaries.iter() {
+            if name.account.partition().core(seed.cores) != seed.core {
+                continue;
+            }
+            // Of a start that never was: the log is an older copy than this file, and may say other things in the same places.
+            let is_of_now = name.incarnation < seed.incarnation;
+            if is_of_now && seed.state.durable(name.account).is_some() {
+                let known = Known {
+                    name: *name,
+                    bytes: *len,
+                };
+                files.entry(name.account).or_default().push(known);
+                bytes += len;
+            } else {
+                strays.push(name.file());
+            }
+        }
+        for known in files.values_mut() {
+            known.sort_unstable_by_key(|known| known.name);
+            let excess = known.len().saturating_sub(FILES_KNOWN_MAX);
+            for known in known.drain(..excess) {
+                bytes -= known.bytes;
+                strays.push(known.name.file());
+            }
+        }
+        Self {
+            store_id: seed.store_id,
+            incarnation: seed.incarnation,
+            next_number: Cell::new(1),
+            files: RefCell::new(files),
+            bytes: Cell::new(bytes),
+            strays: RefCell::new(strays),
+            indexes: RefCell::new(Indexes::new(seed.options.loaded_bytes_max / MEMORY_SHARE)),
+            pending: RefCell::default(),
+            failures: Cell::new(0),
+            wanted: Notify::new(),
+        }
+    }
+
+    /// Of all files.
+    pub fn file_bytes(&self) -> i64 {
+        i64::try_from(self.bytes.get()).unwrap_or(i64::MAX)
+    }
+
+    /// Of indexes, which count among the bytes of loaded accounts.
+    pub fn memory_bytes(&self) -> usize {
+        self.indexes.borrow().bytes()
+    }
+
+    /// The index of the account's files. `None`: it has none.
+    async fn index(&self, disk: &D, account: AccountId) -> Option<SharedIndex<D>> {
+        if let Some(index) = self.indexes.borrow_mut().find(account) {
+            return Some(index);
+        }
+        loop {
+            let files = self.files.borrow().get(&account)?.clone();
+            let mut index = Index::default();
+            for known in &files {
+                match index::open(disk, self.store_id, *known).await {
+                    Some((slot, entries)) => index.add(slot, &entries, &Default::default()),
+                    None => self.lose(known),
+                }
+            }
+            // Otherwise a file was written or was lost meanwhile.
+            if self.files.borrow().get(&account) == Some(&files) {
+                let index = Rc::new(RefCell::new(index));
+                self.indexes.borrow_mut().keep(account, index.clone());
+                return Some(index);
+            }
+        }
+    }
+
+    /// This file is of no use any more.
+    fn lose(&self, lost: &Known) {
+        let account = lost.name.account;
+        let mut files = self.files.borrow_mut();
+        let Some(of_account) = files.get_mut(&account) else {
+            return;
+        };
+        let before = of_account.len();
+        of_account.retain(|known| *known != *lost);
+        if of_account.len() < before {
+            self.bytes.set(self.bytes.get() - lost.bytes);
+            self.strays.borrow_mut().push(lost.name.file());
+        }
+        if of_account.is_empty() {
+            files.remove(&account);
+        }
+    }
+
+    /// All files of the account that got its newest one first, but for `but`. False: there is no such account.
+    fn lose_oldest(&self, but: AccountId) -> bool {
+        let oldest = {
+            let files = self.files.borrow();
+            let others = files.iter().filter(|(account, _)| **account != but);
+            let newest = |of: &Files| of.last().map(|known| (known.name.incarnation, known.name.number));
+            others
+                .min_by_key(|(_, of_account)| newest(of_account))
+                .map(|(account, of_account)| (*account, of_account.clone()))
+        };
+        let Some((account, files)) = oldest else {
+            return false;
+        };
+        files.iter().for_each(|known| self.lose(known));
+        self.indexes.borrow_mut().forget(account);
+        true
+    }
+
+    fn has_given_up(&self) -> bool {
+        self.failures.get() >= FAILURES_MAX
+    }
+}
+
+impl<E: Environment> Inner<E> {
+    fn summary_seed(&self, account: AccountId) -> u32 {
+        entry::seed(self.summaries.store_id, account)
+    }
+}
+
+impl<E: Environment> Store<E> {
+    /// Keeps what was found out about the message of this row, to be found by [`Self::recall`], the longest parts left out. Call
+    /// [`Self::settle_summaries`] when there will be no more for a while.
+    pub fn keep_summary(&self, account: AccountId, row: &MessageRow, summary: &Summary<'_>) {
+        let inner = self.inner();
+        let summaries = &inner.summaries;
+        let parts = summary.parts();
+        if summaries.has_given_up() || self.has_summary(account, row, parts) {
+            return;
+        }
+        let seed = inner.summary_seed(account);
+        let mut pending = summaries.pending.borrow_mut();
+        let before = pending.find(account, row.record).cloned();
+        let mut whole = summary.clone();
+        if let Some(before) = before.as_ref().and_then(|draft| draft.summary(seed)) {
+            whole.complete_from(&before);
+        }
+        let mut bytes = Vec::new();
+        let parts = encode(seed, &Identity::of(row), &whole, &mut bytes);
+        if parts == PartSet::NONE {
+            return;
+        }
+        let bytes = bytes.into();
+        if pending.put(account, row.record, Draft { parts, bytes }) {
+            summaries.wanted.notify_all();
+        }
+    }
+
+    /// Has [`Self::recall`] something about this row, as far as that is known without waiting? It may be wrong.
+    #[must_use]
+    pub fn has_summary(&self, account: AccountId, row: &MessageRow, parts: PartSet) -> bool {
+        let summaries = &self.inner().summaries;
+        let pending = summaries.pending.borrow();
+        let draft = pending.find(account, row.record);
+        if draft.is_some_and(|draft| draft.parts.has_all(parts)) {
+            return true;
+        }
+        let indexes = summaries.indexes.borrow();
+        let Some(index) = indexes.peek(account).map(RefCell::borrow) else {
+            return false;
+        };
+        let place = index.find(row.record);
+        place.is_some_and(|place| place.parts.has_all(parts))
+    }
+
+    /// A command that kept summaries of this account has ended: if there are enough for a file, one is written soon.
+    pub fn settle_summaries(&self, account: AccountId) {
+        let summaries = &self.inner().summaries;
+        if summaries.pending.borrow_mut().settle(account) {
+            summaries.wanted.notify_all();
+        }
+    }
+}
