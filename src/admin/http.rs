@@ -5,6 +5,7 @@
 //! Failure: a connection ends alone; without descriptors accepting pauses.
 //! Not here: what is served.
 
+use crate::net;
 use axum::{Extension, Router};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -38,11 +39,7 @@ const EXHAUSTED_BACKOFF: Duration = Duration::from_millis(100);
 /// # Errors
 /// Those of the operating system, with the address in their text.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let bound = TcpListener::bind(address);
-    let listener = bound
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address} ({error})")))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    net::bind_for_control(address)
 }
 
 /// Serves `router` until the runtime ends; requests carry their [`Peer`]. Only on the control thread.

@@ -12,7 +12,9 @@ pub enum BootError {
     #[error(transparent)]
     Probe(#[from] ProbeError),
     /// A listener.
-    #[error("cannot listen for {service}: {cause} (see --port-offset)")]
+    #[error(
+        "cannot listen for {service}: {cause} (`listen.{service}` in the configuration; --port-offset moves the demo's)"
+    )]
     Listen {
         /// Which service.
         service: &'static str,

@@ -53,7 +53,14 @@ pub fn bind_each(
                 service: service.name(),
                 cause,
             })?;
-            ports.entry(service.name()).or_insert(bound[0].local().port());
+            let local = bound[0].local();
+            let tls = if service.is_implicit_tls() {
+                "at once"
+            } else {
+                "by STARTTLS"
+            };
+            tracing::info!(service = service.name(), address = %local, tls, "listening");
+            ports.entry(service.name()).or_insert(local.port());
             for (listeners, bound) in by_core.iter_mut().zip(bound) {
                 listeners.push((*service, bound));
             }
@@ -75,9 +82,10 @@ pub fn bind_web(
     let mut bound = Vec::with_capacity(addresses.len());
     for address in addresses {
         let listener = admin::http::bind(*address).map_err(listen)?;
-        ports
-            .entry(service)
-            .or_insert(listener.local_addr().map_err(listen)?.port());
+        let local = listener.local_addr().map_err(listen)?;
+        let tls = if service == "https" { "at once" } else { "none" };
+        tracing::info!(service, address = %local, tls, "listening");
+        ports.entry(service).or_insert(local.port());
         bound.push(listener);
     }
     Ok(bound)

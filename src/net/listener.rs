@@ -102,6 +102,19 @@ impl BoundListener {
     }
 }
 
+/// A listening socket for the control thread's runtime, which accepts by itself: non-blocking, one for all cores, and with the
+/// same words for what goes wrong. An IPv6 address takes IPv6 only here too.
+pub fn bind_for_control(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let bind = || {
+        let socket = new_socket(address)?;
+        socket.bind(&address.into())?;
+        socket.listen(ACCEPT_BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    };
+    bind().map_err(|error: io::Error| explain(address, &error))
+}
+
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -331,6 +344,18 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_families_are_listened_on_side_by_side_by_everything() {
+        // `0.0.0.0:443` and `[::]:443` are the defaults; a socket that takes both families would keep the other from its port.
+        let address = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0));
+        let Ok(control) = bind_for_control(address) else {
+            return; // A kernel without IPv6.
+        };
+        let mail = BoundListener::bind(address).unwrap();
+        assert!(Socket::from(control).only_v6().unwrap());
+        assert!(mail.socket.only_v6().unwrap());
+    }
 
     #[test]
     fn accepted_sockets_inherit_what_the_listener_was_given() {
