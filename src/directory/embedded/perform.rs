@@ -18,6 +18,10 @@ pub(super) type Result<T> = std::result::Result<T, OrderError>;
 /// Accounts of one import: what fits a transaction and a request comfortably.
 pub const IMPORT_MAX: usize = 200_000;
 
+/// Of an account, for lists: longer than any person's (ISO/IEC 7813 has 26, passports 39, X.520 64 characters), and what a
+/// terminal would take for an order is none.
+const NAME_BYTES_MAX: usize = 256;
+
 impl From<rusqlite::Error> for OrderError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Failed(format!("the directory's file: {error}"))
@@ -283,6 +287,11 @@ impl Work<'_> {
             },
         };
         if let Some(name) = &set.name {
+            if name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+                return refuse(format!(
+                    "a name has up to {NAME_BYTES_MAX} octets and no control characters"
+                ));
+            }
             column("name", &(!name.is_empty()).then_some(name))?;
         }
         if let Some(is_enabled) = set.is_enabled {

@@ -25,8 +25,8 @@ fn texts(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) 
 /// All domains, or one.
 pub fn domains(connection: &Connection, domain: Option<&str>) -> Result<Outcome> {
     let sql = "SELECT name, catch_all, detail_separator, keeps_scram,
-            (SELECT count(*) FROM account WHERE account.domain = name),
-            (SELECT count(*) FROM alias WHERE alias.domain = name)
+            (SELECT count(*) FROM account WHERE account.domain = domain.name),
+            (SELECT count(*) FROM alias WHERE alias.domain = domain.name)
         FROM domain WHERE ?1 IS NULL OR name = ?1 ORDER BY name";
     let mut views = all(connection, sql, [domain], |row| {
         Ok(DomainView {
