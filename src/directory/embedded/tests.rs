@@ -216,6 +216,28 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn a_domain_tells_how_many_are_in_it() {
+    let (_directory, mut database) = database();
+    done(&mut database, add_domain("example.net"));
+    done(&mut database, add_account("alice@example.org"));
+    let set = AccountSettings {
+        name: Some("example.org".to_owned()),
+        ..AccountSettings::default()
+    };
+    let account = new_account("bob@example.org", set);
+    done(&mut database, Order::AccountAdd { account });
+    done(&mut database, add_alias("team@example.org", &["bob@example.org"]));
+    let Ok(Outcome::Domains(views)) = database.perform(Order::DomainList) else {
+        panic!("a list of domains")
+    };
+    let counts: Vec<_> = views
+        .iter()
+        .map(|view| (view.domain.as_str(), view.accounts, view.aliases))
+        .collect();
+    assert_eq!(counts, [("example.net", 0, 0), ("example.org", 2, 1)]);
+}
+
+#[test]
 fn an_import_is_all_or_nothing_and_tells_everything() {
     let (_keep, mut database) = database();
     done(&mut database, add_account("a@example.org"));
@@ -233,6 +255,103 @@ fn an_import_is_all_or_nothing_and_tells_everything() {
     let accounts = vec![account("b@example.org"), account("c@example.org")];
     let outcome = database.perform(Order::AccountImport { accounts });
     assert_eq!(outcome, Ok(Outcome::Imported(2)));
+}
+
+/// Files as each older version wrote them, with something in every table: nothing of it is lost or means something else.
+#[test]
+fn a_file_of_every_older_version_is_brought_up_with_all_that_is_in_it() {
+    let versions = [
+        include_str!("../../../tests/fixtures/directory-v1.sql"),
+        include_str!("../../../tests/fixtures/directory-v2.sql"),
+        include_str!("../../../tests/fixtures/directory-v3.sql"),
+    ];
+    assert_eq!(
+        i64::try_from(versions.len()),
+        Ok(schema::VERSION - 1),
+        "a fixture for the last version"
+    );
+    for (version, sql) in versions.into_iter().enumerate().map(|(at, sql)| (at + 1, sql)) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let old = Connection::open(directory.path().join(FILE_NAME)).expect("a new file");
+        old.execute_batch(sql).expect("an old one");
+        drop(old);
+        let mut database = Database::open(directory.path()).expect("it is brought up");
+        let admin = show(&mut database, "admin@example.org");
+        assert_eq!(admin.name.as_deref(), Some("An Admin"));
+        assert!(
+            admin.is_admin && admin.is_enabled && admin.has_totp,
+            "version {version}"
+        );
+        let password = &admin.app_passwords[0];
+        assert_eq!(
+            (password.name.as_str(), password.last_used_at),
+            ("phone", Some(1_700_000_009))
+        );
+        let bob = show(&mut database, "bob@example.org");
+        assert!(!bob.is_enabled && !bob.has_totp && !bob.keeps_copy && !bob.takes_details);
+        assert_eq!(
+            (bob.quota_bytes, bob.retention_days),
+            (Some(5_368_709_120), Some(30))
+        );
+        assert_eq!(
+            (bob.forward.as_slice(), bob.administers.as_slice()),
+            (
+                &["admin@example.org".to_owned()][..],
+                &["example.net".to_owned()][..],
+            )
+        );
+        let Ok(Outcome::Domains(domains)) = database.perform(Order::DomainList) else {
+            panic!("domains")
+        };
+        assert_eq!(domains.len(), 2);
+        assert_eq!(domains[1].catch_all.as_deref(), Some("bob@example.org"));
+        assert_eq!((domains[1].accounts, domains[1].keeps_scram), (2, true));
+        let Ok(Outcome::Aliases(aliases)) = database.perform(Order::AliasList {
+            domain: None,
+            limit: None,
+        }) else {
+            panic!("aliases")
+        };
+        assert_eq!(aliases[0].targets, ["admin@example.org", "bob@example.org"]);
+        // The highest account that ever was had id 7.
+        done(&mut database, add_account("new@example.org"));
+        assert_eq!(show(&mut database, "new@example.org").id, 8);
+        drop(database);
+        let carol = Database::id_at_rest(directory.path(), "carol@example.org").expect("it is at rest");
+        assert_eq!(carol, (version >= 3).then_some(AccountId(5)));
+        let control = Control::start().expect("threads");
+        let embedded = Embedded::start(directory.path(), control).expect("the file is good");
+        let record = block_on(embedded.login("admin@example.org"));
+        let record = record.expect("it answers").expect("the admin");
+        let hashes: Vec<&str> = record.hashes.iter().map(PasswordHash::expose).collect();
+        assert_eq!(hashes[0], "{PLAIN}first");
+        assert!(hashes[1].starts_with("{SCRAM-SHA-256}"), "{hashes:?}");
+        let secret = record.totp_secret.as_ref().map(PasswordHash::expose);
+        assert_eq!(secret, Some("JBSWY3DPEHPK3PXP"));
+        let app = &record.app_passwords[0];
+        assert_eq!((app.id, app.hash.expose()), (3, "{PLAIN}app-one"));
+        assert!(
+            app.protocols.allows(ClientProtocol::Submission) && !app.protocols.allows(ClientProtocol::Pop3)
+        );
+    }
+}
+
+#[test]
+fn a_name_is_short_and_shows_nothing_but_itself() {
+    let (_keep, mut database) = database();
+    for name in [
+        "x".repeat(257),
+        "Eve\u{1b}[2J".to_owned(),
+        "two\nlines".to_owned(),
+    ] {
+        let set = AccountSettings {
+            name: Some(name),
+            ..AccountSettings::default()
+        };
+        let account = new_account("eve@example.org", set);
+        let why = refused(&mut database, Order::AccountAdd { account });
+        assert!(why.contains("256 octets"), "{why}");
+    }
 }
 
 #[test]
