@@ -12,6 +12,7 @@ pub mod files;
 pub mod schedule;
 
 use crate::base::clock::{Clock as _, SystemClock};
+use crate::disk::small;
 use crate::model::Domain;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -60,9 +61,17 @@ pub struct Binding {
 }
 
 impl Binding {
+    /// Whether its file holds a key.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), String> {
+        self.key().map(|_| ())
+    }
+
     fn key(&self) -> Result<ExternalAccountKey, String> {
-        let told = |cause: String| format!("acme.eab_key_file {}: {cause}", self.key_file.display());
-        let text = std::fs::read_to_string(&self.key_file).map_err(|error| told(error.to_string()))?;
+        let told = |cause: String| format!("acme.eab_key_file: {}: {cause}", self.key_file.display());
+        let text = small::read_text(&self.key_file).map_err(|why| format!("acme.eab_key_file: {why}"))?;
         let key = URL_SAFE_NO_PAD.decode(text.trim().trim_end_matches('='));
         let key = key.map_err(|_| told("it holds no base64url".to_owned()))?;
         if key.is_empty() {

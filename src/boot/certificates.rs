@@ -6,16 +6,13 @@
 use super::{BootError, made};
 use crate::acme;
 use crate::config::{CertificateFiles, Config};
+use crate::disk::small;
 use crate::tls::{Certificate, Certificates, TlsError};
 use parking_lot::Mutex;
-use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-/// Of one file, bytes: a chain of some ten certificates.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Seconds before its end at which a certificate is spoken of.
 const EXPIRES_SOON_SECONDS: i64 = 14 * 86_400;
@@ -78,11 +75,24 @@ impl Files {
     /// # Errors
     /// All that is wrong with them, a line each.
     pub fn read(&self) -> Result<(Certificate, Vec<Certificate>), String> {
-        let mut problems = String::new();
+        self.read_each().map_err(|problems| {
+            let lines = problems
+                .iter()
+                .map(|(chain, why)| format!("{}: {why}", chain.display()));
+            lines.collect::<Vec<_>>().join("\n")
+        })
+    }
+
+    /// The same; what is wrong beside the chain it is about.
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    pub fn read_each(&self) -> Result<(Certificate, Vec<Certificate>), Vec<(PathBuf, String)>> {
+        let mut problems = Vec::new();
         let mut read = |files: &CertificateFiles| match pair(files) {
             Ok(certificate) => Some(certificate),
             Err(why) => {
-                let _ = writeln!(problems, "{}: {why}", files.chain.display());
+                problems.push((files.chain.clone(), why));
                 None
             }
         };
@@ -90,7 +100,7 @@ impl Files {
         let others: Vec<_> = self.others.iter().filter_map(&mut read).collect();
         match default {
             Some(default) if problems.is_empty() => Ok((default, others)),
-            _ => Err(problems.trim_end().to_owned()),
+            _ => Err(problems),
         }
     }
 
@@ -128,8 +138,8 @@ impl Files {
 }
 
 fn pair(files: &CertificateFiles) -> Result<Certificate, String> {
-    let certificate =
-        Certificate::from_pem(&file(&files.chain)?, &file(&files.key)?).map_err(|error| error.to_string())?;
+    let certificate = Certificate::from_pem(&small::read(&files.chain)?, &small::read(&files.key)?)
+        .map_err(|error| error.to_string())?;
     // Each for itself, so that the one that does not fit is named.
     let trial = Certificate {
         chain: certificate.chain.clone(),
@@ -143,17 +153,6 @@ fn pair(files: &CertificateFiles) -> Result<Certificate, String> {
         )),
         Err(error) => Err(error.to_string()),
     }
-}
-
-fn file(path: &Path) -> Result<Vec<u8>, String> {
-    let name = path.display();
-    let bytes = std::fs::metadata(path)
-        .map_err(|error| format!("{name}: {error}"))?
-        .len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(format!("{name}: {bytes} bytes are no certificate"));
-    }
-    std::fs::read(path).map_err(|error| format!("{name}: {error}"))
 }
 
 /// The files in use and what was made of them.
@@ -265,6 +264,7 @@ mod tests {
     use crate::tls;
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
+    use std::path::Path;
 
     fn pem(label: &str, der: &[u8]) -> String {
         let text = STANDARD.encode(der);

@@ -1,12 +1,10 @@
 //! `ringpost check` and `ringpost config …`.
 
-use super::certificates::Files;
-use super::{BootError, backend, privileges};
+use super::BootError;
+use super::named::Named;
 use crate::cli::serve::{ConfigCommand, ServeArguments};
 use crate::config::options::{OPTIONS, find};
-use crate::config::{Backend, Config, show};
-use crate::directory::embedded::{Database, FILE_NAME};
-use crate::directory::orders::{Order, Outcome};
+use crate::config::{Config, Problems, read, show};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -14,56 +12,19 @@ use std::process::ExitCode;
 /// Reads the configuration and all it names; every problem is told. Exit code 2 when there is one.
 ///
 /// # Errors
-/// [`BootError::Configuration`] when the file itself has problems.
+/// [`BootError::Configuration`] with all of them.
 pub fn check(arguments: &ServeArguments) -> Result<ExitCode, BootError> {
-    let (config, _) = Config::load(&arguments.config)?;
-    let mut problems = Vec::new();
-    if privileges::is_root()
-        && !config.server.user.is_empty()
-        && let Err(error) = privileges::find_user(&config.server.user)
-    {
-        problems.push(error.to_string());
-    }
-    if let Err(why) = Files::of(&config).read() {
-        problems.extend(why.lines().map(|line| format!("tls.certificate: {line}")));
-    }
-    if let Err(why) = check_directory(&config) {
-        problems.push(why);
-    }
-    if let Err(why) = backend::check(&config) {
-        problems.push(why);
+    let path = arguments.config.as_path();
+    let (read, mut problems) = Config::examine(path);
+    if let Some((config, values)) = read {
+        problems.extend(Named { path, config, values }.problems());
+        problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
     }
     if problems.is_empty() {
-        print(&format!("{}: good", arguments.config.display()));
+        print(&format!("{}: good", path.display()));
         return Ok(ExitCode::SUCCESS);
     }
-    for problem in &problems {
-        eprintln!("ringpost: {problem}");
-    }
-    Ok(ExitCode::from(2))
-}
-
-fn check_directory(config: &Config) -> Result<(), String> {
-    let data = &config.server.data;
-    if !data.join(FILE_NAME).exists() {
-        return Err(format!(
-            "server.data: {} has no accounts in it (`ringpost init {}` makes it)",
-            data.display(),
-            config.server.domain
-        ));
-    }
-    let mut database = Database::open(data).map_err(|error| error.to_string())?;
-    if config.directory.backend != Backend::Embedded {
-        return Ok(());
-    }
-    let order = Order::DomainShow {
-        domain: config.server.domain.as_str().to_owned(),
-    };
-    match database.perform(order) {
-        Ok(Outcome::Domains(_)) => Ok(()),
-        Ok(_) => Err("the directory answers something else".to_owned()),
-        Err(error) => Err(format!("server.domain: {error}")),
-    }
+    Err(Problems(problems).into())
 }
 
 /// `ringpost config …`
@@ -99,10 +60,10 @@ fn explain(key: &str) -> Result<(), BootError> {
         .map(show::explain)
         .collect();
     if below.is_empty() {
-        let keys: Vec<&str> = OPTIONS.iter().map(|option| option.key).collect();
+        let meant = read::alike(key).map(|known| format!("; did you mean {known}?"));
         return Err(BootError::Admin(format!(
-            "there is no option {key}; there are {}",
-            keys.join(", ")
+            "there is no option {key}{} (`ringpost config explain` explains all)",
+            meant.unwrap_or_default()
         )));
     }
     print(below.join("\n").trim_end());

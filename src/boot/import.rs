@@ -10,8 +10,12 @@ use crate::auth::scheme;
 use crate::cli::manage::ImportFormat;
 use crate::config::options::parse_bytes;
 use crate::directory::orders::{AccountSettings, Hash, NewAccount};
+use crate::disk::small;
 use std::collections::HashMap;
 use std::path::Path;
+
+/// Of a file, bytes: a million accounts have some 200 MB.
+const BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// Problems told of one file.
 const PROBLEMS_MAX: usize = 50;
@@ -33,8 +37,13 @@ const COLUMNS: [&str; 8] = [
 /// # Errors
 /// [`BootError::Admin`] with all that is wrong with it.
 pub fn read(file: &Path, format: ImportFormat, domain: Option<&str>) -> Result<Vec<NewAccount>, BootError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| BootError::Admin(format!("{}: {error}", file.display())))?;
+    let unreadable = |why: String| BootError::Admin(format!("{}: {why}", file.display()));
+    let text = small::read_stream(file, BYTES_MAX).map_err(|error| unreadable(error.to_string()))?;
+    let text = String::from_utf8(text).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|octet| **octet == b'\n').count() + 1;
+        unreadable(format!("line {line} is not UTF-8"))
+    })?;
     let (accounts, mut problems) = match format {
         ImportFormat::Passwd => passwd(&text, domain),
         ImportFormat::Csv => csv(&text, domain),

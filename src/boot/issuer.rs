@@ -3,6 +3,7 @@
 use super::BootError;
 use crate::auth::oauth::{Client, Issuer, IssuerConfig, Url, refusal};
 use crate::config::{Config, Oauth};
+use crate::disk::small;
 use crate::proto::sasl::TokenRefusal;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,5 +49,5 @@ fn described(oauth: &Oauth) -> Result<IssuerConfig, BootError> {
 }
 
 fn read(key: &str, path: &Path) -> Result<Vec<u8>, BootError> {
-    std::fs::read(path).map_err(|error| BootError::Admin(format!("{key} {}: {error}", path.display())))
+    small::read(path).map_err(|why| BootError::Admin(format!("{key}: {why}")))
 }

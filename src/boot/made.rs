@@ -8,6 +8,7 @@
 
 use super::BootError;
 use crate::config::CertificateFiles;
+use crate::disk::small;
 use crate::tls::{self, Certificate, Described};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -38,9 +39,8 @@ pub(super) fn make(files: &CertificateFiles, names: &[String]) -> Result<(), Boo
 /// # Errors
 /// What is wrong with the files; nothing is changed then.
 pub(super) fn renew(files: &CertificateFiles, now: i64) -> Result<bool, String> {
-    let read = |path: &Path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
-    let certificate =
-        Certificate::from_pem(&read(&files.chain)?, &read(&files.key)?).map_err(|error| error.to_string())?;
+    let (chain, key) = (small::read(&files.chain)?, small::read(&files.key)?);
+    let certificate = Certificate::from_pem(&chain, &key).map_err(|error| error.to_string())?;
     let described = certificate.describe().map_err(|error| error.to_string())?;
     if !is_due(&described, now) {
         return Ok(false);

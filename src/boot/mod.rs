@@ -24,6 +24,7 @@ pub mod listeners;
 pub mod log;
 mod made;
 pub mod manage;
+mod named;
 mod notify;
 pub mod privileges;
 pub mod reload;

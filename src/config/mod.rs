@@ -190,14 +190,29 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(path: &Path) -> Result<(Self, Values), Problems> {
-        let values = read::file(path)?;
+        match Self::examine(path) {
+            (Some(read), problems) if problems.is_empty() => Ok(read),
+            (_, problems) => Err(Problems(problems)),
+        }
+    }
+
+    /// Reads the file at `path` as far as it goes, with all its problems: what is wrong with single values does not hide what
+    /// does not fit together. An option that is wrong has its default here.
+    #[must_use]
+    pub fn examine(path: &Path) -> (Option<(Self, Values)>, Vec<Problem>) {
+        let (values, mut problems) = read::file(path);
+        let Some(values) = values else {
+            return (None, problems);
+        };
         let directory = path.parent().unwrap_or(Path::new("/"));
         let config = Self::from_values(&values, directory);
-        let problems = config.problems(&values, path);
-        if problems.is_empty() {
-            return Ok((config, values));
+        for problem in config.problems(&values, path) {
+            if !problems.iter().any(|told| told.key == problem.key) {
+                problems.push(problem);
+            }
         }
-        Err(Problems(problems))
+        problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+        (Some((config, values)), problems)
     }
 
     /// From values that were checked one by one; relative paths are below `directory`.
@@ -333,6 +348,32 @@ impl Config {
         }
     }
 
+    /// Addresses that two services want. Sockets of different services could share one, and each would get some of the
+    /// other's connections.
+    fn address_problems(&self, values: &Values, path: &Path, problems: &mut Vec<Problem>) {
+        let mut seen: Vec<(String, SocketAddr)> = Vec::new();
+        let services = self.listen.iter().map(|(service, list)| (service.name(), list));
+        let web = [("http", &self.http), ("https", &self.https)];
+        let named = services
+            .chain(web)
+            .map(|(name, list)| (format!("listen.{name}"), list));
+        for (key, list) in named.chain([("acme.listen".to_owned(), &self.acme_listen)]) {
+            for address in list.iter().filter(|address| address.port() != 0) {
+                if let Some((other, taken)) = seen.iter().find(|(_, taken)| overlap(*taken, *address)) {
+                    problems.push(
+                        Problem::of(path, values.line(&key), &key)
+                            .found(address)
+                            .expected(
+                                "an address that no other service has",
+                                &format!("{other} has {taken}"),
+                            ),
+                    );
+                }
+                seen.push((key.clone(), *address));
+            }
+        }
+    }
+
     /// What no single option shows.
     fn problems(&self, values: &Values, path: &Path) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -364,28 +405,19 @@ impl Config {
                 "RFC 9738 allows no lower limit, and programs count on it",
             ));
         }
-        let mut seen: Vec<(String, SocketAddr)> = Vec::new();
-        let services = self.listen.iter().map(|(service, list)| (service.name(), list));
-        for (name, list) in services.chain([("http", &self.http), ("https", &self.https)]) {
-            let key = format!("listen.{name}");
-            for address in list.iter().filter(|address| address.port() != 0) {
-                if let Some((other, _)) = seen.iter().find(|(_, taken)| taken == address) {
-                    problems.push(
-                        Problem::of(path, values.line(&key), &key)
-                            .found(address)
-                            .expected(
-                                "an address that no other service has",
-                                &format!("{other} has it too"),
-                            ),
-                    );
-                }
-                seen.push((key.clone(), *address));
-            }
-        }
+        self.address_problems(values, path, &mut problems);
         problems.extend(self.directory.problems(values, path));
         if let Some(settings) = &self.acme {
             problems.extend(acme::problems(settings, values, path));
         }
         problems
     }
+}
+
+/// Whether a connection could be for both. IPv6 sockets take IPv6 only.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_either_all = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port()
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip() == other.ip() || is_either_all)
 }

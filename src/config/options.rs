@@ -5,6 +5,7 @@
 use super::options_acme::ACME;
 use super::options_directory::DIRECTORY;
 use super::options_server::SERVER;
+use super::values::Value;
 
 /// What a value may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub struct Opt {
     pub reload: Reload,
     /// What it does, when to change it and what that costs. Sentences.
     pub doc: &'static str,
+    /// A value as TOML writes it; empty: what `kind` and `default` make of it.
+    example: &'static str,
 }
 
 pub(super) const MIB: u64 = 1024 * 1024;
@@ -94,6 +97,7 @@ pub(super) const fn opt(
         default,
         reload,
         doc,
+        example: "",
     }
 }
 
@@ -137,6 +141,31 @@ pub fn find(key: &str) -> Option<&'static Opt> {
 }
 
 impl Opt {
+    /// The same, with an example of its own.
+    pub(super) const fn like(mut self, example: &'static str) -> Self {
+        self.example = example;
+        self
+    }
+
+    /// How a value is written.
+    #[must_use]
+    pub fn example(&self) -> String {
+        if !self.example.is_empty() {
+            return self.example.to_owned();
+        }
+        match (self.kind, self.default.value()) {
+            (Kind::Word(words), Some(default)) => {
+                let other = words
+                    .iter()
+                    .rfind(|word| default != Value::Text((**word).to_owned()));
+                format!("\"{}\"", other.copied().unwrap_or_default())
+            }
+            (Kind::Flag, Some(default)) => (default != Value::Flag(true)).to_string(),
+            (Kind::Addresses, Some(default)) => default.to_string(),
+            _ => self.kind.example().to_owned(),
+        }
+    }
+
     /// Whether a key of a file is this option.
     #[must_use]
     pub fn matches(&self, key: &str) -> bool {
@@ -197,19 +226,20 @@ impl Kind {
         }
     }
 
-    /// How one is written.
+    /// How one is written, if nothing better is known.
     #[must_use]
-    pub fn example(self) -> &'static str {
+    fn example(self) -> &'static str {
         match self {
             Self::Domain => "\"mail.example.com\"",
             Self::Path => "\"/var/lib/ringpost\"",
-            Self::Text => "\"ringpost\"",
+            Self::Text => "\"text\"",
             Self::Flag => "true",
             Self::Number { .. } => "4",
             Self::Bytes { .. } => "\"25 MiB\"",
             Self::Seconds { .. } => "\"10 min\"",
-            Self::Word(_) => "\"word\"",
-            Self::Addresses => "[\"0.0.0.0:25\", \"[::]:25\"]",
+            // Each has one of its own, see [`Opt::example`].
+            Self::Word(_) => "\"\"",
+            Self::Addresses => "[]",
             Self::Networks => "[\"192.0.2.0/24\", \"2001:db8::/32\"]",
             Self::Capabilities => "[\"QRESYNC\", \"AUTH=LOGIN\"]",
             Self::Domains => "[\"example.com\", \"example.net\"]",

@@ -12,7 +12,8 @@ pub(super) const ACME: &[Opt] = &[
         "Who issues certificates by ACME (RFC 8555): `letsencrypt`, `letsencrypt-staging` for trying (nobody trusts those), or the \
          https URL of another issuer's directory. To set it is to agree to the issuer's terms. They are asked for at the start, kept \
          below `acme/` in the data directory, and renewed at two thirds of their life. Empty: nobody is asked.",
-    ),
+    )
+    .like(r#""letsencrypt""#),
     opt(
         "acme.names",
         Kind::Domains,
@@ -20,14 +21,16 @@ pub(super) const ACME: &[Opt] = &[
         Restart,
         "Names that get a certificate, one each; their DNS has to lead to this machine: `server.hostname`, and `mta-sts`, \
          `autoconfig` and `autodiscover` of each domain. Empty: `server.hostname` alone.",
-    ),
+    )
+    .like(r#"["mail.example.com", "mta-sts.example.com", "autoconfig.example.com", "autodiscover.example.com"]"#),
     opt(
         "acme.contact",
         Kind::Text,
         Default::Text(""),
         Restart,
         "An address that the issuer may write to. Empty: none.",
-    ),
+    )
+    .like(r#""hostmaster@example.com""#),
     opt(
         "acme.challenge",
         Kind::Word(&["tls-alpn-01", "http-01"]),
@@ -42,14 +45,16 @@ pub(super) const ACME: &[Opt] = &[
         Default::List(&[]),
         Restart,
         "Where issuers look for `http-01`: [\"0.0.0.0:80\", \"[::]:80\"]. Nothing else is answered there.",
-    ),
+    )
+    .like(r#"["0.0.0.0:80", "[::]:80"]"#),
     opt(
         "acme.ca_file",
         Kind::Text,
         Default::Text(""),
         Restart,
         "A PEM file with the issuer of the ACME server's own certificate, for one inside a site. Empty: those that this machine trusts.",
-    ),
+    )
+    .like(r#""/etc/ringpost/acme-ca.pem""#),
     opt(
         "acme.eab_key_id",
         Kind::Text,
@@ -57,12 +62,14 @@ pub(super) const ACME: &[Opt] = &[
         Restart,
         "For issuers that want to know whose account it is (external account binding): the key's id that they gave you. Looked at \
          once, when the account is made. Empty: nobody is told.",
-    ),
+    )
+    .like(r#""kid-1""#),
     opt(
         "acme.eab_key_file",
         Kind::Text,
         Default::Text(""),
         Restart,
         "A file with the key of `acme.eab_key_id` as the issuer gave it (base64url), readable by `server.user` only.",
-    ),
+    )
+    .like(r#""/etc/ringpost/eab-key""#),
 ];

@@ -21,7 +21,8 @@ pub(super) const SERVER: &[Opt] = &[
         Restart,
         "The main domain: its postmaster gets what is sent to <postmaster>, and to the postmaster of a domain that has none. \
          Domains themselves are added by `ringpost domain add`.",
-    ),
+    )
+    .like(r#""example.com""#),
     opt(
         "server.data",
         Kind::Path,
@@ -29,14 +30,16 @@ pub(super) const SERVER: &[Opt] = &[
         Restart,
         "The directory with everything that must not be lost: mail, accounts, keys. On ext4 or XFS, on a disk that is honest \
          about flushes. It belongs to `server.user`.",
-    ),
+    )
+    .like(r#""/srv/mail""#),
     opt(
         "server.user",
         Kind::Text,
         Default::Text("ringpost"),
         Restart,
         "The system user the server becomes after it has bound its ports, if it is started as root. Empty: it stays who it is.",
-    ),
+    )
+    .like(r#""mail""#),
     opt(
         "server.cores",
         Kind::Number { min: 0, max: 256 },
@@ -44,7 +47,8 @@ pub(super) const SERVER: &[Opt] = &[
         Restart,
         "How many cores serve mail, one thread each; 0: every core this process may use. Fewer leave room for other programs. \
          The stored mail does not depend on it.",
-    ),
+    )
+    .like("4"),
     opt(
         "server.network",
         Kind::Word(&["ring", "tcp"]),
@@ -60,7 +64,8 @@ pub(super) const SERVER: &[Opt] = &[
         Live,
         "What is logged: a level (error, warn, info, debug, trace), or several with the part of the program they are for, as in \
          `info,mail=info`, which has a line for each mail. The variable RINGPOST_LOG goes before it.",
-    ),
+    )
+    .like(r#""info,mail=info""#),
     opt(
         "listen.smtp",
         Kind::Addresses,
@@ -75,7 +80,8 @@ pub(super) const SERVER: &[Opt] = &[
         Restart,
         "Where MTAs of this site deliver (RFC 2033). Whoever reaches it can deliver anything to anybody here: loopback or a \
          private network only.",
-    ),
+    )
+    .like(r#"["127.0.0.1:24"]"#),
     opt(
         "listen.submission",
         Kind::Addresses,
@@ -89,7 +95,8 @@ pub(super) const SERVER: &[Opt] = &[
         Default::List(&[]),
         Restart,
         "The same on port 2525, for users whose networks let nothing else out.",
-    ),
+    )
+    .like(r#"["0.0.0.0:2525", "[::]:2525"]"#),
     opt(
         "listen.submissions",
         Kind::Addresses,
@@ -147,14 +154,16 @@ pub(super) const SERVER: &[Opt] = &[
         "A PEM file: the certificate, then those of its issuers. It is used for the names it holds (SNI). The one whose table is \
          called `default` serves whoever names no host, or one we have no certificate for; without it that is \
          `tls/default.crt` in the data directory, which `init` makes self-signed.",
-    ),
+    )
+    .like(r#""/etc/ssl/mail.example.com/fullchain.pem""#),
     opt(
         "tls.certificate.*.key",
         Kind::Path,
         Default::Required,
         Live,
         "The PEM file of its private key, readable by `server.user` only.",
-    ),
+    )
+    .like(r#""/etc/ssl/mail.example.com/privkey.pem""#),
     opt(
         "tls.watch",
         Kind::Seconds { min: 1, max: 86_400 },
@@ -171,7 +180,8 @@ pub(super) const SERVER: &[Opt] = &[
         "A PEM file with the authorities whose certificates of clients are taken for logins (SASL EXTERNAL) by IMAP, POP3 and \
          submission. Whoever they give a certificate to is believed to be the account it names: authorities of your own \
          only. Empty: nobody is asked for a certificate.",
-    ),
+    )
+    .like(r#""/etc/ringpost/users-ca.pem""#),
     opt(
         "tls.client_account",
         Kind::Word(&["email", "common_name"]),
@@ -186,7 +196,7 @@ pub(super) const SERVER: &[Opt] = &[
             max: 1024 * MIB,
         },
         Default::Number(50 * MIB),
-        Restart,
+        Live,
         "Largest message taken, in bytes, as sent (attachments grow by a third on their way). Others refuse more than 25 to 50 MiB.",
     ),
     opt(
@@ -205,7 +215,8 @@ pub(super) const SERVER: &[Opt] = &[
         Default::Number(500),
         Live,
         "Messages that one account may submit in an hour: a stolen password must not make this site a source of junk.",
-    ),
+    )
+    .like("100"),
     opt(
         "limits.submission_recipients_per_day",
         Kind::Number {
@@ -215,7 +226,8 @@ pub(super) const SERVER: &[Opt] = &[
         Default::Number(5_000),
         Live,
         "Recipients of one account's messages in a day.",
-    ),
+    )
+    .like("1000"),
     opt(
         "store.expunged_kept",
         Kind::Seconds {
@@ -279,7 +291,7 @@ pub(super) const SERVER: &[Opt] = &[
         "security.plaintext_login_on_loopback",
         Kind::Flag,
         Default::Flag(false),
-        Restart,
+        Live,
         "Whether programs on this machine may log in without TLS. Everybody else never may.",
     ),
     opt(
@@ -301,7 +313,7 @@ pub(super) const SERVER: &[Opt] = &[
         "security.scram",
         Kind::Flag,
         Default::Flag(false),
-        Restart,
+        Live,
         "Whether SCRAM is offered. Only when every account has verifiers (`ringpost domain set DOMAIN --scram true`, then a new \
          password for each): they are weaker than the hashes beside them, and programs fail at accounts without.",
     ),
@@ -312,7 +324,8 @@ pub(super) const SERVER: &[Opt] = &[
         Restart,
         "The issuer whose tokens open accounts (SASL OAUTHBEARER and XOAUTH2), as it names itself in them: a URL such as \
          https://login.example.com. Empty: tokens are not taken.",
-    ),
+    )
+    .like(r#""https://login.example.com""#),
     opt(
         "oauth.audience",
         Kind::Text,
@@ -320,7 +333,8 @@ pub(super) const SERVER: &[Opt] = &[
         Restart,
         "Whom tokens have to be for (`aud`): as your issuer names this server. Tokens for somebody else are refused, or every \
          program that a user logs in to could read their mail. May be empty only where all tokens are introspected.",
-    ),
+    )
+    .like(r#""mail.example.com""#),
     opt(
         "oauth.keys",
         Kind::Text,
@@ -328,68 +342,75 @@ pub(super) const SERVER: &[Opt] = &[
         Restart,
         "Where the issuer publishes its keys (a JWK set), to verify tokens that are JWTs. Empty: where its metadata says \
          (`/.well-known/openid-configuration`), or, with `oauth.introspection`, nowhere.",
-    ),
+    )
+    .like(r#""https://login.example.com/keys""#),
     opt(
         "oauth.introspection",
         Kind::Text,
         Default::Text(""),
         Restart,
         "Where the issuer answers what a token is (RFC 7662), for tokens that are no JWTs. It is asked at each login.",
-    ),
+    )
+    .like(r#""https://login.example.com/introspect""#),
     opt(
         "oauth.client_id",
         Kind::Text,
         Default::Text(""),
         Restart,
         "As whom this server introspects tokens.",
-    ),
+    )
+    .like(r#""ringpost""#),
     opt(
         "oauth.client_secret_file",
         Kind::Text,
         Default::Text(""),
         Restart,
         "A file with its secret, readable by `server.user` only.",
-    ),
+    )
+    .like(r#""/etc/ringpost/oauth-secret""#),
     opt(
         "oauth.login_claim",
         Kind::Text,
         Default::Text("email"),
         Restart,
         "The claim that holds the address of the account. It must be one that users cannot choose for themselves.",
-    ),
+    )
+    .like(r#""preferred_username""#),
     opt(
         "oauth.scope",
         Kind::Text,
         Default::Text(""),
         Restart,
         "A scope that tokens have to have. Empty: none in particular.",
-    ),
+    )
+    .like(r#""mail""#),
     opt(
         "oauth.ca",
         Kind::Text,
         Default::Text(""),
         Restart,
         "A PEM file with the authorities that vouch for the issuer's host. Empty: those of the system.",
-    ),
+    )
+    .like(r#""/etc/ringpost/login-ca.pem""#),
     opt(
         "pop3.login_delay",
         Kind::Seconds { min: 0, max: 3_600 },
         Default::Number(0),
-        Restart,
+        Live,
         "Seconds between two POP3 logins of one account (RFC 2449 LOGIN-DELAY). 0: none are asked for.",
     ),
     opt(
         "imap.hidden_capabilities",
         Kind::Capabilities,
         Default::List(&[]),
-        Restart,
+        Live,
         "Capabilities that IMAP does not announce, for programs that one of them breaks. The commands work nevertheless.",
     ),
     opt(
         "imap.literal_plus",
         Kind::Flag,
         Default::Flag(true),
-        Restart,
+        Live,
         "Whether programs may send literals of any size unasked (LITERAL+). Off: up to 4,096 octets (LITERAL-, RFC 7888), which \
          spares reading what is refused, and costs a round trip for each longer message.",
     ),
@@ -397,7 +418,7 @@ pub(super) const SERVER: &[Opt] = &[
         "imap.compress",
         Kind::Flag,
         Default::Flag(true),
-        Restart,
+        Live,
         "Whether COMPRESS=DEFLATE is offered. It saves slow lines' time and costs the CPU of deflating, and 48 KiB for each \
          connection that uses it.",
     ),
@@ -408,10 +429,11 @@ pub(super) const SERVER: &[Opt] = &[
             max: 1_000_000,
         },
         Default::Number(0),
-        Restart,
+        Live,
         "Most messages that one FETCH, SEARCH, STORE, COPY, MOVE, APPEND or UID EXPUNGE works on (MESSAGELIMIT, RFC 9738). 0: as \
          many as there are; otherwise 1000 at least, as the RFC has it. Programs that do not know of it see a part of a mailbox only.",
-    ),
+    )
+    .like("1000"),
     opt(
         "web.metrics_from",
         Kind::Networks,

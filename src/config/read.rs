@@ -1,11 +1,12 @@
 //! From a file's text to checked values, with every problem of it.
 
-use super::options::{Kind, OPTIONS, Opt, find, is_table, parse_bytes, parse_seconds};
+use super::options::{Default, Kind, OPTIONS, Opt, find, is_table, parse_bytes, parse_seconds};
 use super::problem::{Problem, Problems};
 use super::values::{Value, Values};
 use crate::base::network::Network;
 use crate::directory::ldap::filter::Filter;
 use crate::directory::postgres::query::Query;
+use crate::disk::small;
 use crate::model::Domain;
 use crate::proto::imap::capability;
 use std::collections::BTreeMap;
@@ -28,35 +29,33 @@ const PROBLEMS_MAX: usize = 100;
 /// How alike a word has to be for "did you mean", of 1.
 const LIKENESS_MIN: f64 = 0.75;
 
+/// The same for a table, whose name is short: two letters exchanged in `tls`.
+const TABLE_LIKENESS_MIN: f64 = 0.6;
+
+/// What a file says, as far as it can be told, and all its problems. `None`: not enough of it to go on with.
+pub type Read = (Option<Values>, Vec<Problem>);
+
 /// Reads the file at `path`.
-///
-/// # Errors
-/// All its problems.
-pub fn file(path: &Path) -> Result<Values, Problems> {
+#[must_use]
+pub fn file(path: &Path) -> Read {
     let unreadable = |why: String, hint: &str| {
-        Problems(vec![
-            Problem::of(path, None, "the file")
-                .found(why)
-                .expected("a file that can be read", hint),
-        ])
+        let problem = Problem::of(path, None, "the file").found(why);
+        (None, vec![problem.expected("a file that can be read", hint)])
     };
-    let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    if bytes > FILE_BYTES_MAX {
-        return Err(unreadable(format!("{bytes} bytes"), "is it the right one?"));
-    }
-    let text = std::fs::read(path).map_err(|error| {
-        unreadable(
-            error.to_string(),
-            "`ringpost init DOMAIN` writes one; --config names it",
-        )
-    })?;
-    let text = String::from_utf8(text).map_err(|error| {
-        unreadable(
+    let text = match small::read_stream(path, FILE_BYTES_MAX) {
+        Ok(text) => text,
+        Err(error) => {
+            let hint = "`ringpost init DOMAIN` writes one; --config names it";
+            return unreadable(error.to_string(), hint);
+        }
+    };
+    match String::from_utf8(text) {
+        Ok(text) => read_text(path, &text),
+        Err(error) => unreadable(
             format!("not UTF-8 behind octet {}", error.utf8_error().valid_up_to()),
             "",
-        )
-    })?;
-    self::text(path, &text)
+        ),
+    }
 }
 
 /// Reads the text of a file at `path`.
@@ -64,14 +63,20 @@ pub fn file(path: &Path) -> Result<Values, Problems> {
 /// # Errors
 /// All its problems.
 pub fn text(path: &Path, text: &str) -> Result<Values, Problems> {
+    match read_text(path, text) {
+        (Some(values), problems) if problems.is_empty() => Ok(values),
+        (_, problems) => Err(Problems(problems)),
+    }
+}
+
+fn read_text(path: &Path, text: &str) -> Read {
     let document = match Document::parse(text.to_owned()) {
         Ok(document) => document,
         Err(error) => {
             let line = error.span().map(|span| line_of(text, span.start));
             let problem = Problem::of(path, line, "TOML").found(error.message().replace('\n', ", "));
-            return Err(Problems(vec![
-                problem.expected("key = value", "see https://toml.io"),
-            ]));
+            let hint = "the rest of the file is not looked at before that is right; see https://toml.io";
+            return (None, vec![problem.expected("lines of key = value", hint)]);
         }
     };
     let mut reading = Reading {
@@ -121,19 +126,26 @@ impl Reading<'_> {
                 Ok(value) => {
                     self.said.insert(key.to_owned(), (value, line));
                 }
-                Err(why) => self.wrong(key, line, option, item, why),
+                Err(why) => {
+                    self.wrong(key, line, option, item, why);
+                    // What was meant is not known; the default, with addresses of its own, was not.
+                    if matches!(option.default, Default::List(_)) {
+                        self.said.insert(key.to_owned(), (Value::List(Vec::new()), line));
+                    }
+                }
             }
             return;
         }
         match item.as_table_like() {
             Some(table) if is_table(key) => self.table(key, table),
+            None if is_table(key) => self.no_table(key, line, item),
             _ => self.unknown(key, line),
         }
     }
 
     fn wrong(&mut self, key: &str, line: usize, option: &Opt, item: &Item, why: String) {
         let hint = if why.is_empty() {
-            format!("for example {}", option.kind.example())
+            format!("for example {}", option.example())
         } else {
             why
         };
@@ -145,10 +157,26 @@ impl Reading<'_> {
             .push(problem.expected(&option.kind.expected(), &hint));
     }
 
+    fn no_table(&mut self, key: &str, line: usize, item: &Item) {
+        let found = if item.is_array_of_tables() {
+            format!("[[{key}]]")
+        } else {
+            item.to_string()
+        };
+        let problem = Problem::of(self.path, Some(line), key).found(found);
+        self.problems.push(problem.expected(
+            "a table",
+            &format!("[{key}] on a line of its own, its keys below"),
+        ));
+    }
+
     fn unknown(&mut self, key: &str, line: usize) {
         let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
         let hint = match alike(key) {
             Some(known) => format!("did you mean {known}?"),
+            None if alike_table(key).is_some() => {
+                format!("did you mean [{}]?", alike_table(key).unwrap_or_default())
+            }
             None if is_table(table) || table.is_empty() => {
                 format!(
                     "{} has {}",
@@ -177,8 +205,16 @@ impl Reading<'_> {
             for key in keys {
                 let is_told = self.problems.iter().any(|problem| problem.key == key);
                 if !self.said.contains_key(&key) && !is_told {
-                    let problem = Problem::of(self.path, None, &key).found("nothing");
-                    let hint = format!("for example {}", option.kind.example());
+                    // The line of what stands beside it.
+                    let table = key.rsplit_once('.').map_or("", |(table, _)| table);
+                    let beside = self.said.iter().find(|(other, _)| {
+                        other
+                            .strip_prefix(table)
+                            .is_some_and(|name| name.starts_with('.'))
+                    });
+                    let line = beside.map(|(_, (_, line))| *line);
+                    let problem = Problem::of(self.path, line, &key).found("nothing");
+                    let hint = format!("for example {}", option.example());
                     self.problems
                         .push(problem.expected(&option.kind.expected(), &hint));
                 }
@@ -186,14 +222,23 @@ impl Reading<'_> {
         }
     }
 
-    fn finish(mut self) -> Result<Values, Problems> {
-        if self.problems.is_empty() {
-            return Ok(Values::new(self.said));
-        }
+    fn finish(mut self) -> Read {
         self.problems
             .sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
         self.problems.truncate(PROBLEMS_MAX);
-        Err(Problems(self.problems))
+        let is_whole = OPTIONS
+            .iter()
+            .filter(|option| option.default.value().is_none() && !option.is_pattern())
+            .all(|option| self.said.contains_key(option.key));
+        // Half a pair names nothing that could be looked at.
+        for problem in &self.problems {
+            if find(&problem.key).is_some_and(Opt::is_pattern) {
+                let table = problem.key.rsplit_once('.').map_or("", |(table, _)| table);
+                let of_it = |key: &String| key.starts_with(&format!("{table}."));
+                self.said.retain(|key, _| !of_it(key));
+            }
+        }
+        (is_whole.then(|| Values::new(self.said)), self.problems)
     }
 }
 
@@ -207,7 +252,7 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 /// The declared key most like this one.
-fn alike(key: &str) -> Option<&'static str> {
+pub fn alike(key: &str) -> Option<&'static str> {
     let name = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let likeness = |option: &&Opt| {
         // The right name in the wrong table counts as much as the wrong name in the right one.
@@ -218,6 +263,16 @@ fn alike(key: &str) -> Option<&'static str> {
     let candidates = OPTIONS.iter().filter(|option| !option.is_pattern());
     let best = candidates.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(&best) >= LIKENESS_MIN).then_some(best.key)
+}
+
+/// The table of the file most like this name of one.
+fn alike_table(key: &str) -> Option<String> {
+    let names = names_in("");
+    let likeness = |name: &&str| strsim::normalized_damerau_levenshtein(name, key);
+    let best = names
+        .split(", ")
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(&best) >= TABLE_LIKENESS_MIN).then(|| best.to_owned())
 }
 
 /// The names that a table has.

@@ -33,8 +33,7 @@ pub fn sample(said: &BTreeMap<&str, Value>) -> String {
             }
             None => {
                 let default = option.default.value();
-                let shown =
-                    default.map_or_else(|| option.kind.example().to_owned(), |value| value.to_string());
+                let shown = default.map_or_else(|| option.example(), |value| value.to_string());
                 let _ = writeln!(text, "# {name} = {shown}");
             }
         }
@@ -100,12 +99,7 @@ pub fn explain(option: &Opt) -> String {
     };
     let _ = writeln!(text, "  value    {}", option.kind.expected());
     let _ = writeln!(text, "  default  {default}");
-    let _ = writeln!(
-        text,
-        "  example  {} = {}",
-        split(option.key).1,
-        option.kind.example()
-    );
+    let _ = writeln!(text, "  example  {} = {}", split(option.key).1, option.example());
     let _ = writeln!(text, "  change   {reload}");
     text
 }

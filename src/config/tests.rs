@@ -107,6 +107,56 @@ fn declarations_are_complete_and_their_defaults_good() {
 }
 
 #[test]
+fn every_example_can_be_written_and_says_something_else_than_the_default() {
+    for option in OPTIONS {
+        let key = option.key.replace('*', "x");
+        let (table, name) = key.rsplit_once('.').expect("it is in a table");
+        let example = option.example();
+        let text = format!("[{table}]\n{name} = {example}\n");
+        let told = match read(&text) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.0,
+        };
+        let about_it: Vec<_> = told.iter().filter(|problem| problem.key == key).collect();
+        assert!(about_it.is_empty(), "{about_it:?}");
+        let default = option.default.value().map(|value| value.to_string());
+        // A port where everybody expects it, and what a directory usually calls something.
+        let is_usual = key.starts_with("listen.") || key.starts_with("ldap.attributes.");
+        assert!(is_usual || default.as_deref() != Some(&*example), "{key}");
+    }
+}
+
+#[test]
+fn a_wrong_value_does_not_hide_what_does_not_fit_together() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("x.toml");
+    let text = format!(
+        "{NEEDED}cores = \"many\"\n[listen]\nimap = \"143\"\nsmtp = [\"0.0.0.0:25\"]\npop3 = [\"127.0.0.1:25\"]\n\
+         lmtp = [\"[::1]:25\"]\nhttp = [\"127.0.0.1:143\"]\n[[tls]]\nwatch = 1\n[tsl]\nx = 1\n[tls.certificate.a]\nchain = \"c\"\n"
+    )
+    .replace("[[tls]]\nwatch = 1\n", "[[oauth]]\nissuer = \"x\"\n");
+    std::fs::write(&path, text).expect("room for it");
+    let (config, problems) = Config::examine(&path);
+    assert!(config.is_some());
+    let told: Vec<String> = problems
+        .iter()
+        .map(|problem| problem.to_string().replace(&path.display().to_string(), ""))
+        .collect();
+    let expected = [
+        ":4: server.cores: found \"many\"; expected a number from 0 to 256 (for example 4)",
+        ":6: listen.imap: found \"143\"; expected a list of addresses with ports (for example [\"0.0.0.0:143\", \"[::]:143\"])",
+        ":8: listen.pop3: found 127.0.0.1:25; expected an address that no other service has (listen.smtp has 0.0.0.0:25)",
+        ":11: oauth: found [[oauth]]; expected a table ([oauth] on a line of its own, its keys below)",
+        ":13: tsl: found the unknown key tsl; expected a key that there is (did you mean [tls]?)",
+        ":16: tls.certificate.a.key: found nothing; expected a path in quotes (for example \"/etc/ssl/mail.example.com/privkey.pem\")",
+    ];
+    assert_eq!(told, expected);
+    // An endless file is not read to its end.
+    let (config, problems) = Config::examine(Path::new("/dev/zero"));
+    assert!(config.is_none() && problems[0].to_string().contains("is it the right one?"));
+}
+
+#[test]
 fn every_problem_is_told_with_line_key_found_expected_and_hint() {
     let text = "[server]\nhostnme = \"mail.example.com\"\ndomain = \"-\"\ncores = 900\n\n\
         [listen]\nimap = [\"143\"]\nsmtp = \"0.0.0.0:25\"\n\n[limits]\nmessage_bytes = \"1 TiB\"\n\n\
@@ -114,15 +164,15 @@ fn every_problem_is_told_with_line_key_found_expected_and_hint() {
     let found = problems(text);
     let expected = [
         "/etc/x.toml:2: server.hostnme: found the unknown key hostnme; expected a key that there is (did you mean server.hostname?)",
-        "/etc/x.toml:3: server.domain: found \"-\"; expected a host or domain name in quotes (for example \"mail.example.com\")",
+        "/etc/x.toml:3: server.domain: found \"-\"; expected a host or domain name in quotes (for example \"example.com\")",
         "/etc/x.toml:4: server.cores: found 900; expected a number from 0 to 256 (for example 4)",
         "/etc/x.toml:7: listen.imap: found [\"143\"]; expected a list of addresses with ports (\"143\" is none)",
         "/etc/x.toml:8: listen.smtp: found \"0.0.0.0:25\"; expected a list of addresses with ports (for example [\"0.0.0.0:25\", \"[::]:25\"])",
         "/etc/x.toml:11: limits.message_bytes: found \"1 TiB\"; expected a size from 64 KiB to 1 GiB (for example \"25 MiB\")",
         "/etc/x.toml:14: web.mta_sts: found \"enforced\"; expected one of off, none, testing, enforce (did you mean \"enforce\"?)",
         "/etc/x.toml:16: netwrk: found the unknown key netwrk; expected a key that there is (did you mean server.network?)",
+        "/etc/x.toml:20: tls.certificate.a.key: found nothing; expected a path in quotes (for example \"/etc/ssl/mail.example.com/privkey.pem\")",
         "/etc/x.toml: server.hostname: found nothing; expected a host or domain name in quotes (for example \"mail.example.com\")",
-        "/etc/x.toml: tls.certificate.a.key: found nothing; expected a path in quotes (for example \"/var/lib/ringpost\")",
     ];
     for (found, expected) in found.iter().zip(expected) {
         assert_eq!(found, expected);
@@ -224,7 +274,7 @@ fn hostile_files_are_problems_and_nothing_worse() {
         assert!(!problems.0.is_empty() && problems.0.len() <= 100);
         assert!(problems.to_string().len() < 100_000);
     }
-    let missing = read::file(Path::new("/nonexistent/x.toml")).expect_err("it is not there");
+    let missing = Config::load(Path::new("/nonexistent/x.toml")).expect_err("it is not there");
     assert!(missing.to_string().contains("ringpost init"), "{missing}");
 }
 

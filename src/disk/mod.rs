@@ -14,6 +14,7 @@ pub mod plain;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 mod scribe;
+pub mod small;
 
 use std::future::Future;
 use std::rc::Rc;

@@ -4,6 +4,7 @@
 //! Not here: TLS to other MTAs.
 
 use super::certificate::TlsError;
+use crate::disk::small;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -37,7 +38,7 @@ pub fn client_config(roots: Option<&Path>) -> Result<ClientConfig, TlsError> {
 
 fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unreadable = |error: &dyn std::fmt::Display| TlsError::Chain(format!("{}: {error}", path.display()));
-    let text = std::fs::read(path).map_err(|error| unreadable(&error))?;
+    let text = small::read(path).map_err(TlsError::Chain)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     found.map_err(|error| unreadable(&error))
 }

@@ -11,6 +11,7 @@
 pub mod filter;
 
 use super::foreign::{Failure, Fetching, Row, TARGETS_MAX, Tables};
+use crate::disk::small;
 use crate::model::Domain;
 use crate::tls;
 use filter::Filter;
@@ -117,9 +118,7 @@ impl Directory {
         };
         let account = Filter::parse(&settings.account, ADDRESS_PLACEHOLDERS)?;
         let password = match &settings.password_file {
-            Some(path) => {
-                std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?
-            }
+            Some(path) => small::read_text(path).map_err(|why| format!("ldap.password_file: {why}"))?,
             None => String::new(),
         };
         let is_encrypted =

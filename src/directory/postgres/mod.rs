@@ -11,6 +11,7 @@ pub mod query;
 
 use super::foreign::row::{ACCOUNT, DOMAIN, PASSWORD, TARGET};
 use super::foreign::{Failure, Fetching, Row, TARGETS_MAX, Tables};
+use crate::disk::small;
 use crate::tls;
 use deadpool_postgres::{Client, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use query::Query;
@@ -249,8 +250,7 @@ fn pool(settings: &Settings, timeout: Duration) -> Result<Pool, String> {
     let mut config =
         tokio_postgres::Config::from_str(&settings.connect).map_err(|error| with_cause(&error))?;
     if let Some(path) = &settings.password_file {
-        let password =
-            std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let password = small::read_text(path).map_err(|why| format!("postgresql.password_file: {why}"))?;
         config.password(password.trim_end_matches(['\r', '\n']));
     }
     let is_remote = config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(_)));
