@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::talk::Wire;
 use common::{PATIENCE, Server, binary, has_client, run, signal, succeed};
 use std::fs;
 use std::io::Write as _;
@@ -444,6 +445,71 @@ fn a_reload_takes_what_it_can_and_names_the_rest() {
 }
 
 #[test]
+fn a_reload_changes_what_new_sessions_are_offered_and_leaves_the_old_alone() {
+    let host = Host::started();
+    let mut old = Wire::connect(host.port("imap"));
+    let greeting = old.line().expect("a greeting");
+    assert!(greeting.contains("LITERAL+"), "{greeting}");
+    let size = || {
+        let mut smtp = Wire::connect(host.port("smtp"));
+        let greeting = smtp.line().expect("a greeting");
+        assert!(
+            greeting.contains("mail.example.org"),
+            "the name waits: {greeting}"
+        );
+        smtp.send("EHLO me\r\n");
+        let mut lines = std::iter::from_fn(|| smtp.line());
+        lines.find(|line| line.contains("SIZE")).expect("it is said")
+    };
+    assert!(size().ends_with("SIZE 52428800"), "{}", size());
+    for (from, to) in [
+        ("# message_bytes = 52428800", "message_bytes = \"1 MiB\""),
+        ("# login_delay = 0", "login_delay = 60"),
+        ("# literal_plus = true", "literal_plus = false"),
+        (
+            "# plaintext_login_on_loopback = false",
+            "plaintext_login_on_loopback = true",
+        ),
+        ("hostname = \"mail.example.org\"", "hostname = \"mx.example.org\""),
+    ] {
+        host.edit(from, to);
+    }
+    let told = host.order(&["reload"]);
+    for key in [
+        "limits.message_bytes",
+        "pop3.login_delay",
+        "imap.literal_plus",
+        "security.plaintext_login_on_loopback",
+    ] {
+        assert!(told.contains(&format!("taken: {key}")), "{told}");
+    }
+    assert!(told.contains("waits for a restart: server.hostname"), "{told}");
+    assert!(size().ends_with("SIZE 1048576"), "{}", size());
+    let mut new = Wire::connect(host.port("imap"));
+    let greeting = new.line().expect("a greeting");
+    assert!(
+        greeting.contains("LITERAL-") && !greeting.contains("LITERAL+"),
+        "{greeting}"
+    );
+    old.send("a CAPABILITY\r\n");
+    let capabilities = old.line().expect("an answer");
+    assert!(capabilities.contains("LITERAL+"), "{capabilities}");
+    // Logins of one account, the second too soon.
+    for expected in ["+OK", "-ERR [LOGIN-DELAY]"] {
+        let mut pop = Wire::connect(host.port("pop3"));
+        pop.line().expect("a greeting");
+        pop.send(format!(
+            "USER admin@example.org\r\nPASS {}\r\nQUIT\r\n",
+            host.admin_password
+        ));
+        pop.line();
+        let heard = pop.line().expect("an answer");
+        assert!(heard.starts_with(expected), "{heard}");
+        pop.until_closed();
+    }
+}
+
+#[test]
 fn mail_programs_find_their_settings() {
     if !has_client("curl") {
         return;
@@ -560,6 +626,53 @@ fn check_looks_at_what_the_file_names() {
     );
     let errors = host.refused(&["serve"], 2);
     assert!(errors.contains("private key"), "{errors}");
+}
+
+#[test]
+fn check_tells_every_problem_of_what_the_file_names_with_its_line() {
+    let host = Host::new();
+    let mut text = fs::read_to_string(host.config()).expect("init wrote it");
+    text.push_str(
+        "\n[tls.certificate.endless]\nchain = \"/dev/zero\"\nkey = \"/dev/zero\"\n\
+         [tls.certificate.other]\nchain = \"data/tls/default.crt\"\nkey = \"data/dkim/example.org.rsa1.key\"\n",
+    );
+    let text = text
+        .replace("# issuer = \"\"", "issuer = \"https://login.example.org\"")
+        .replace("# audience = \"\"", "audience = \"us\"")
+        .replace("# client_secret_file = \"\"", "client_secret_file = \"nowhere\"")
+        .replace("domain = \"example.org\"", "domain = \"example.net\"")
+        .replace("# message_limit = 0", "message_limit = -1");
+    fs::write(host.config(), &text).expect("it is ours");
+    let errors = host.refused(&["check"], 2);
+    assert!(errors.starts_with("ringpost: 5 problems"), "{errors}");
+    for (key, line, why) in [
+        (
+            "server.domain",
+            "domain = \"example.net\"",
+            "not a domain of this server",
+        ),
+        (
+            "oauth.client_secret_file",
+            "client_secret_file = \"nowhere\"",
+            "No such file",
+        ),
+        ("imap.message_limit", "message_limit = -1", "a number from 0"),
+        (
+            "tls.certificate.endless.chain",
+            "chain = \"/dev/zero\"",
+            "not a regular file",
+        ),
+        (
+            "tls.certificate.other.chain",
+            "chain = \"data/tls/default.crt\"",
+            "belongs to another certificate",
+        ),
+    ] {
+        let at = 1 + text.lines().position(|one| one == line).expect("it stands there");
+        let start = format!("ringpost.toml:{at}: {key}: found ");
+        let told = errors.lines().find(|told| told.contains(&start));
+        assert!(told.is_some_and(|told| told.contains(why)), "{start} in {errors}");
+    }
 }
 
 #[test]

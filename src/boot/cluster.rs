@@ -28,7 +28,7 @@ use crate::node::logins::Logins;
 use crate::node::meters::SessionMeters;
 use crate::node::peers::Peers;
 use crate::node::submitters::Submitters;
-use crate::node::{Node, NodeEnvironment, Settings};
+use crate::node::{Node, NodeEnvironment, Protocols, Settings};
 use crate::proto::smtp::Role;
 use crate::runtime::{self, Control, Core, Endpoint};
 use crate::session::{self, Moved, Service};
@@ -91,6 +91,24 @@ pub struct Plan {
     pub stop: StopRequest,
 }
 
+/// What `settings` mean for each protocol.
+#[must_use]
+pub fn protocols(settings: &Settings) -> Protocols {
+    let smtp = |role| Arc::new(session::smtp::config(settings, role));
+    Protocols {
+        smtp: smtp(Role::Mta),
+        lmtp: smtp(Role::Lmtp),
+        submission: smtp(Role::Submission),
+        pop3: Arc::new(session::pop3::config(settings)),
+        imap: Arc::new(crate::proto::imap::Config {
+            message_bytes_max: settings.message_bytes_max,
+            mechanisms: session::login::mechanisms(settings),
+            token_refusal: settings.token_refusal.clone().unwrap_or_default(),
+            ..settings.imap.clone()
+        }),
+    }
+}
+
 /// What one core takes with it to its thread.
 struct CoreParts {
     listeners: CoreListeners,
@@ -109,11 +127,6 @@ struct Shared {
     tls: Offers,
     settings: Settings,
     compaction: Option<Duration>,
-    smtp: Arc<crate::proto::smtp::Config>,
-    lmtp: Arc<crate::proto::smtp::Config>,
-    submission: Arc<crate::proto::smtp::Config>,
-    imap: Arc<crate::proto::imap::Config>,
-    pop3: Arc<crate::proto::pop3::Config>,
     decoys: Decoys,
     failures: Arc<Failures>,
     issuer: Option<Arc<Issuer>>,
@@ -182,20 +195,10 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         main_domain: plan.main_domain,
         dummy: dummy_hash()?,
         tls: plan.tls,
-        smtp: Arc::new(session::smtp::config(&plan.settings, Role::Mta)),
-        lmtp: Arc::new(session::smtp::config(&plan.settings, Role::Lmtp)),
-        submission: Arc::new(session::smtp::config(&plan.settings, Role::Submission)),
-        pop3: Arc::new(session::pop3::config(&plan.settings)),
         decoys: Decoys::new().map_err(|cause| BootError::System {
             what: "entropy",
             cause,
         })?,
-        imap: Arc::new(crate::proto::imap::Config {
-            message_bytes_max: plan.settings.message_bytes_max,
-            mechanisms: session::login::mechanisms(&plan.settings),
-            token_refusal: plan.settings.token_refusal.clone().unwrap_or_default(),
-            ..plan.settings.imap.clone()
-        }),
         failures: plan.failures,
         issuer: plan.issuer,
         peers: Arc::new(Peers::new(seed()?)),
@@ -345,13 +348,8 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
         directory,
         authenticator,
         tls: shared.tls.clone(),
-        smtp: shared.smtp.clone(),
-        lmtp: shared.lmtp.clone(),
-        imap: shared.imap.clone(),
-        pop3: shared.pop3.clone(),
         pop3_logins: Logins::default(),
         decoys: shared.decoys.clone(),
-        submission: shared.submission.clone(),
         submitters: Submitters::default(),
         sessions: Cell::new(0),
         meters: Arc::new(SessionMeters::default()),

@@ -14,9 +14,9 @@ use crate::delivery;
 use crate::directory;
 use crate::model::{Account, Domain};
 use crate::net::Backend;
-use crate::node::LiveSettings;
 use crate::node::submitters::SubmissionLimits;
 use crate::node::{DiscardPermit, Settings};
+use crate::node::{LiveSettings, Protocols};
 use crate::proto::pop3::Retention;
 use crate::proto::smtp::limits::MESSAGE_BYTES_MAX;
 use crate::runtime::{self, Control};
@@ -139,9 +139,8 @@ pub fn main_domain() -> Result<Domain, BootError> {
 /// What the demo's sessions are told.
 #[must_use]
 pub fn settings(arguments: &DemoArguments) -> Settings {
-    Settings {
+    let settings = Settings {
         hostname: format!("mx.{DOMAIN}"),
-        allow_plaintext_on_loopback: true,
         message_bytes_max: MESSAGE_BYTES_MAX,
         offers_scram: true,
         certificate_field: None,
@@ -156,6 +155,8 @@ pub fn settings(arguments: &DemoArguments) -> Settings {
         pop3_login_delay_seconds: arguments.pop3_login_delay,
         limit_peers: false,
         live: Arc::new(RwLock::new(LiveSettings {
+            protocols: Protocols::default(),
+            allow_plaintext_on_loopback: true,
             submission: SubmissionLimits {
                 messages_per_hour: arguments.submission_messages_per_hour,
                 recipients_per_day: arguments.submission_recipients_per_day,
@@ -164,7 +165,9 @@ pub fn settings(arguments: &DemoArguments) -> Settings {
             xclient_from: arguments.xclient_from.clone(),
         })),
         discard: DiscardPermit::from_argument(arguments.discard),
-    }
+    };
+    settings.live.write().protocols = cluster::protocols(&settings);
+    settings
 }
 
 fn available_cores() -> usize {

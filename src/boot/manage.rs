@@ -304,14 +304,21 @@ fn show_account(view: &AccountView) {
         print_line(format!("{name:<16} {value}").trim_end());
     }
     for password in &view.app_passwords {
-        let used = password
-            .last_used_at
-            .map_or("never".to_owned(), |at| at.to_string());
+        let used = password.last_used_at.map_or("never".to_owned(), moment);
+        let until = password.expires_at.map(|at| format!(", until {}", moment(at)));
         print_line(&format!(
-            "{:<16} {} ({}), last used {used}",
-            "app password", password.name, password.protocols
+            "{:<16} {} ({}), last used {used}{}",
+            "app password",
+            password.name,
+            password.protocols,
+            until.unwrap_or_default()
         ));
     }
+}
+
+/// Unix seconds as people read them.
+fn moment(at: i64) -> String {
+    jiff::Timestamp::from_second(at).map_or_else(|_| at.to_string(), |at| at.to_string())
 }
 
 fn enabled(is_enabled: bool) -> AccountSettings {

@@ -6,7 +6,7 @@
 use super::certificates::{Files, Keeper};
 use super::notify::Notifier;
 use super::signal::ReloadRequests;
-use super::{BootError, configuration, manage};
+use super::{BootError, cluster, configuration, manage, serve};
 use crate::admin::Readers;
 use crate::admin::discovery::Found;
 use crate::admin::socket::{self, Answer, Reloaded, Request};
@@ -14,8 +14,8 @@ use crate::cli::manage::Place;
 use crate::config::options::Reload;
 use crate::config::{Config, Values};
 use crate::discovery::MtaSts;
-use crate::node::LiveSettings;
 use crate::node::submitters::SubmissionLimits;
+use crate::node::{LiveSettings, Settings};
 use parking_lot::{Mutex, RwLock};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,12 +39,24 @@ pub struct Exchanged {
     pub found: Arc<Found>,
     pub readers: Readers,
     pub live: Arc<RwLock<LiveSettings>>,
+    /// As at the start: what waits for a restart is of these.
+    pub settings: Settings,
 }
 
-/// What sessions are told of a configuration, as long as it lasts.
+/// What sessions are told of a configuration, as long as it lasts. `started`: the settings at the start; our name, limits on
+/// loopback, and who vouches for certificates and tokens are theirs until a restart.
 #[must_use]
-pub fn live_settings(config: &Config) -> LiveSettings {
+pub fn live_settings(config: &Config, started: &Settings) -> LiveSettings {
+    let settings = Settings {
+        hostname: started.hostname.clone(),
+        certificate_field: started.certificate_field,
+        token_refusal: started.token_refusal.clone(),
+        limit_peers: started.limit_peers,
+        ..serve::settings(config)
+    };
     LiveSettings {
+        protocols: cluster::protocols(&settings),
+        allow_plaintext_on_loopback: config.security.plaintext_login_on_loopback,
         submission: SubmissionLimits {
             messages_per_hour: config.limits.submission_messages_per_hour,
             recipients_per_day: config.limits.submission_recipients_per_day,
@@ -99,7 +111,7 @@ impl Reloader {
             .readers
             .write()
             .clone_from(&config.web.metrics_from);
-        *self.exchanged.live.write() = live_settings(&config);
+        *self.exchanged.live.write() = live_settings(&config, &self.exchanged.settings);
         super::log::set_filter(&config.log_filter);
         let before = std::mem::replace(&mut *self.now.lock(), values.clone());
         for change in before.changes(&values) {

@@ -19,7 +19,7 @@ use crate::config::{self, Config};
 use crate::directory::embedded::{self, Database, Embedded};
 use crate::directory::{Accounts, Backend};
 use crate::discovery::{Endpoint, Protocol, Security};
-use crate::disk::BLOCK_BYTES;
+use crate::disk::{BLOCK_BYTES, small};
 use crate::net;
 use crate::node::Settings;
 use crate::runtime::{self, Control};
@@ -55,7 +55,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
     let system = |what| move |cause: String| BootError::System { what, cause };
     let keeper = Arc::new(Keeper::start(&config)?);
     let certificates = keeper.certificates().clone();
-    let tls = offers(&config, &keeper)?;
+    let tls = offers(&config, &certificates)?;
     let (issuer, token_refusal) = issuer::of(&config)?.unzip();
     let (stop, reloads) = signal::listen().map_err(|e| system("signal handlers")(e.to_string()))?;
     let control = Control::start().map_err(|e| system("control thread")(e.to_string()))?;
@@ -74,7 +74,11 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
         mta_sts: RwLock::new(mta_sts(&config)),
         known: Mutex::default(),
     });
-    let live = Arc::new(RwLock::new(live_settings(&config)));
+    let started = Settings {
+        token_refusal,
+        ..settings(&config)
+    };
+    let live = Arc::new(RwLock::new(live_settings(&config, &started)));
     let readers: admin::Readers = Arc::new(RwLock::new(config.web.metrics_from.clone()));
     let reloader = Arc::new(Reloader::new(
         path,
@@ -84,6 +88,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
             found: found.clone(),
             readers: readers.clone(),
             live: live.clone(),
+            settings: started.clone(),
         },
     ));
     let notifier = Notifier::of_environment();
@@ -123,11 +128,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
         directory: Backend::Source(source),
         main_domain: config.server.domain.clone(),
         tls,
-        settings: Settings {
-            token_refusal,
-            live,
-            ..settings(&config)
-        },
+        settings: Settings { live, ..started },
         readers,
         failures,
         store: store_options(&config),
@@ -173,14 +174,14 @@ fn ask_for_certificates(
     control.spawn(acme::Client::new(settings, files, challenges, installed).run());
 }
 
-fn offers(config: &Config, keeper: &Keeper) -> Result<Offers, BootError> {
+pub(super) fn offers(config: &Config, certificates: &Certificates) -> Result<Offers, BootError> {
     let Some((path, _)) = &config.tls.clients else {
-        return Offers::new(keeper.certificates()).map_err(|error| BootError::Admin(error.to_string()));
+        return Offers::new(certificates).map_err(|error| BootError::Admin(error.to_string()));
     };
     let wrong = |cause: String| BootError::Admin(format!("tls.client_ca {}: {cause}", path.display()));
-    let authorities = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let authorities = small::read(path).map_err(|why| BootError::Admin(format!("tls.client_ca: {why}")))?;
     let clients = clients::verifier(&authorities).map_err(|error| wrong(error.to_string()))?;
-    Offers::with_clients(keeper.certificates(), &clients).map_err(|error| wrong(error.to_string()))
+    Offers::with_clients(certificates, &clients).map_err(|error| wrong(error.to_string()))
 }
 
 /// Those for users and admins.
@@ -233,10 +234,9 @@ fn open_data(config: &Config) -> Result<DataDirectory, BootError> {
     DataDirectory::open(Some(data))
 }
 
-fn settings(config: &Config) -> Settings {
+pub(super) fn settings(config: &Config) -> Settings {
     Settings {
         hostname: config.server.hostname.as_str().to_owned(),
-        allow_plaintext_on_loopback: config.security.plaintext_login_on_loopback,
         message_bytes_max: config.limits.message_bytes,
         offers_scram: config.security.scram,
         certificate_field: config.tls.clients.as_ref().map(|(_, field)| *field),

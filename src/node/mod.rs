@@ -78,13 +78,12 @@ pub static CLOCK: SystemClock = SystemClock;
 /// The store that sessions see.
 pub type NodeStore = Store<NodeEnvironment>;
 
-/// What of the configuration sessions need.
+/// What of the configuration sessions need. What the protocols are made of (`boot` makes them: [`LiveSettings::protocols`]) is
+/// here as it was at the start.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Our name in greetings and trace fields.
     pub hostname: String,
-    /// Log in without TLS: only ever for peers on loopback.
-    pub allow_plaintext_on_loopback: bool,
     /// Largest message taken, octets.
     pub message_bytes_max: u64,
     /// Every account's passwords have verifiers for SCRAM beside their hashes.
@@ -109,9 +108,13 @@ pub struct Settings {
     pub discard: Option<DiscardPermit>,
 }
 
-/// What a running server takes of a changed configuration.
+/// What a running server takes of a changed configuration. Connections under way keep the protocols they began with.
 #[derive(Clone, Debug, Default)]
 pub struct LiveSettings {
+    /// For new connections.
+    pub protocols: Protocols,
+    /// Log in without TLS: only ever for peers on loopback.
+    pub allow_plaintext_on_loopback: bool,
     /// What one account may submit.
     pub submission: SubmissionLimits,
     /// Whoever connects from here is a proxy: its connections begin with a PROXY header, and those without one are closed.
@@ -119,6 +122,30 @@ pub struct LiveSettings {
     pub trusted_proxies: Vec<Network>,
     /// Whoever speaks SMTP or LMTP from here may say by XCLIENT for whom.
     pub xclient_from: Vec<Network>,
+}
+
+/// What the operator's settings mean for each protocol, shared by all sessions.
+#[derive(Clone, Debug)]
+pub struct Protocols {
+    pub smtp: Arc<crate::proto::smtp::Config>,
+    pub lmtp: Arc<crate::proto::smtp::Config>,
+    pub submission: Arc<crate::proto::smtp::Config>,
+    pub pop3: Arc<crate::proto::pop3::Config>,
+    pub imap: Arc<crate::proto::imap::Config>,
+}
+
+impl Default for Protocols {
+    /// With the limits of each, and without a name: for what is filled in before anybody connects.
+    fn default() -> Self {
+        let smtp = Arc::new(crate::proto::smtp::Config::new("localhost"));
+        Self {
+            smtp: smtp.clone(),
+            lmtp: smtp.clone(),
+            submission: smtp,
+            pop3: Arc::default(),
+            imap: Arc::default(),
+        }
+    }
 }
 
 impl Settings {
@@ -208,20 +235,10 @@ pub struct Node {
     pub tls: Offers,
     /// See [`Settings`].
     pub settings: Settings,
-    /// The same as the SMTP protocol needs it, shared by all sessions.
-    pub smtp: Arc<crate::proto::smtp::Config>,
-    /// The same for LMTP.
-    pub lmtp: Arc<crate::proto::smtp::Config>,
-    /// The same for POP3.
-    pub pop3: Arc<crate::proto::pop3::Config>,
     /// When accounts of this core logged in by POP3, for LOGIN-DELAY.
     pub pop3_logins: Logins,
     /// What SCRAM is told of accounts that there are not.
     pub decoys: Decoys,
-    /// The same as the IMAP protocol needs it.
-    pub imap: Arc<crate::proto::imap::Config>,
-    /// The same for submission.
-    pub submission: Arc<crate::proto::smtp::Config>,
     /// How much accounts of this core have submitted.
     pub submitters: Submitters,
     /// Numbers sessions, see [`SessionId`].
@@ -246,7 +263,13 @@ impl Node {
     /// May a peer at `address` log in without TLS?
     #[must_use]
     pub fn allows_plaintext(&self, address: IpAddr) -> bool {
-        self.settings.allow_plaintext_on_loopback && address.to_canonical().is_loopback()
+        address.to_canonical().is_loopback() && self.settings.live.read().allow_plaintext_on_loopback
+    }
+
+    /// By one of the protocols that a connection accepted now speaks.
+    #[must_use]
+    pub fn protocol<T>(&self, which: impl FnOnce(&Protocols) -> &Arc<T>) -> Arc<T> {
+        which(&self.settings.live.read().protocols).clone()
     }
 
     /// Whether the limits on one peer are meant for this one: on loopback they make no sense unless asked for.

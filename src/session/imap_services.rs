@@ -75,7 +75,7 @@ impl Services for Node {
     }
 
     fn config(&self) -> Arc<Config> {
-        self.imap.clone()
+        self.protocol(|all| &all.imap)
     }
 
     fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {

@@ -112,9 +112,11 @@ fn serve(
 ) -> Stage<()> {
     let serving = InGauge::of(&node, service, |meters| &meters.serving);
     let config = match service {
-        Service::Smtp => node.smtp.clone(),
-        Service::Lmtp => node.lmtp.clone(),
-        Service::Submission | Service::Submission2525 | Service::Submissions => node.submission.clone(),
+        Service::Smtp => node.protocol(|all| &all.smtp),
+        Service::Lmtp => node.protocol(|all| &all.lmtp),
+        Service::Submission | Service::Submission2525 | Service::Submissions => {
+            node.protocol(|all| &all.submission)
+        }
         Service::Pop3 | Service::Pop3s => {
             return stay(
                 pop3::serve(conn, node),
@@ -271,7 +273,7 @@ mod tests {
             size_of::<F>()
         }
         let smtp = |conn, node: Rc<Node>, (id, admission): (SessionId, &'static Admission)| {
-            smtp::serve(conn, id, node.smtp.clone(), node, admission)
+            smtp::serve(conn, id, node.protocol(|all| &all.smtp), node, admission)
         };
         assert!(size(smtp) <= 1152);
         assert!(size(|conn, node, ()| pop3::serve(conn, node)) <= 768);

@@ -98,7 +98,8 @@ enum End {
 
 /// Runs a session from its greeting until it ends or wants to move.
 pub fn serve(conn: Conn, node: Rc<Node>) -> impl Future<Output = Option<Box<Moved>>> {
-    let core = Pop3::new(node.pop3.clone()).with_plaintext(node.allows_plaintext(conn.peer().ip()));
+    let core =
+        Pop3::new(node.protocol(|all| &all.pop3)).with_plaintext(node.allows_plaintext(conn.peer().ip()));
     let dialogue = Dialogue::open(conn, core, node.tls.pop3.clone(), node.drain.shutdown());
     let session = Box::new(Session {
         node,
@@ -223,7 +224,8 @@ impl Session {
 
     async fn open_maildrop(&mut self, account: &Account) -> Answer<CommitReceipt> {
         let node = self.node.clone();
-        let delay = Duration::from_secs(node.settings.pop3_login_delay_seconds.into());
+        let seconds = node.protocol(|all| &all.pop3).login_delay_seconds;
+        let delay = Duration::from_secs(seconds.into());
         if !node.pop3_logins.note(account.id, delay, Instant::now()) {
             return Answer::LoginRefused(LoginRefusal::TooSoon);
         }
