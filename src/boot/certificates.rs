@@ -30,6 +30,9 @@ struct FileStamp {
     bytes: u64,
 }
 
+/// What is wrong with each chain that cannot be used.
+pub type Unusable = Vec<(PathBuf, String)>;
+
 /// The pairs of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
@@ -87,7 +90,7 @@ impl Files {
     ///
     /// # Errors
     /// All that is wrong with them.
-    pub fn read_each(&self) -> Result<(Certificate, Vec<Certificate>), Vec<(PathBuf, String)>> {
+    pub fn read_each(&self) -> Result<(Certificate, Vec<Certificate>), Unusable> {
         let mut problems = Vec::new();
         let mut read = |files: &CertificateFiles| match pair(files) {
             Ok(certificate) => Some(certificate),

@@ -25,8 +25,8 @@ impl Named<'_> {
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         match self.become_user() {
-            Ok(()) => problems.extend(self.of_the_file()),
-            Err(problem) => problems.push(problem),
+            None => problems.extend(self.of_the_file()),
+            Some(problem) => problems.push(problem),
         }
         problems.extend(self.of_certificates());
         problems.extend(self.of_files());
@@ -58,12 +58,11 @@ impl Named<'_> {
         value.map_or_else(|| "nothing".to_owned(), |value| value.to_string())
     }
 
-    fn become_user(&self) -> Result<(), Problem> {
+    fn become_user(&self) -> Option<Problem> {
         let user = &self.config.server.user;
-        privileges::become_user(user).map_err(|error| {
-            let hint = format!("`useradd --system --no-create-home {user}` makes it; {error}");
-            self.problem("server.user", user, "a user of this machine", &hint)
-        })
+        let error = privileges::become_user(user).err()?;
+        let hint = format!("`useradd --system --no-create-home {user}` makes it; {error}");
+        Some(self.problem("server.user", user, "a user of this machine", &hint))
     }
 
     /// The running server reads it at a reload.
