@@ -130,9 +130,21 @@ pub fn merged(mut spans: Vec<Span>) -> Vec<Span> {
 
 /// Stretches read lately, the oldest forgotten first.
 pub struct Windows<B> {
-    by_start: BTreeMap<(SegmentId, u32), Rc<B>>,
+    by_start: BTreeMap<(SegmentId, u32), Window<B>>,
     order: VecDeque<(SegmentId, u32)>,
     bytes: usize,
+}
+
+struct Window<B> {
+    /// Behind its last byte, as an offset in the segment. Kept beside the bytes: a search looks at many windows and takes one.
+    end: u64,
+    bytes: Rc<B>,
+}
+
+impl<B: AsRef<[u8]>> Window<B> {
+    fn length(&self) -> usize {
+        (*self.bytes).as_ref().len()
+    }
 }
 
 impl<B> Default for Windows<B> {
@@ -149,15 +161,20 @@ impl<B: AsRef<[u8]>> Windows<B> {
     /// Keeps what was read from `start` on; the oldest go.
     pub fn keep(&mut self, segment: SegmentId, start: u32, bytes: B) {
         let key = (segment, start);
-        self.bytes += bytes.as_ref().len();
-        match self.by_start.insert(key, Rc::new(bytes)) {
-            Some(before) => self.bytes -= (*before).as_ref().len(),
+        let length = bytes.as_ref().len();
+        self.bytes += length;
+        let window = Window {
+            end: u64::from(start) + length as u64,
+            bytes: Rc::new(bytes),
+        };
+        match self.by_start.insert(key, window) {
+            Some(before) => self.bytes -= before.length(),
             None => self.order.push_back(key),
         }
         while self.bytes > WINDOWS_BYTES_MAX && self.order.len() > 1 {
             let oldest = self.order.pop_front().expect("there are some");
             let gone = self.by_start.remove(&oldest);
-            self.bytes -= gone.map_or(0, |gone| (*gone).as_ref().len());
+            self.bytes -= gone.map_or(0, |gone| gone.length());
         }
     }
 
@@ -167,11 +184,9 @@ impl<B: AsRef<[u8]>> Windows<B> {
         let LogPosition { segment, offset } = position;
         let first = offset.saturating_sub(WINDOW_BYTES_MAX);
         let near = self.by_start.range((segment, first)..=(segment, offset));
-        let rests =
-            near.filter_map(|((_, start), window)| (**window).as_ref().get((offset - start) as usize..));
-        rests
-            .max_by_key(|rest| rest.len())
-            .filter(|rest| !rest.is_empty())
+        let ((_, start), window) = near.max_by_key(|(_, window)| window.end)?;
+        let rest = (*window.bytes).as_ref().get((offset - start) as usize..)?;
+        (!rest.is_empty()).then_some(rest)
     }
 
     /// Is all of it there?
