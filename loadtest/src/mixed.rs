@@ -85,7 +85,7 @@ pub fn main(options: &Options) -> io::Result<bool> {
         let loads = [
             scope.spawn(|| smtp::report(&sending, &options.sending)),
             scope.spawn(|| imap::report(&imap_common, &reading, "FLAGS")),
-            scope.spawn(|| pop3::report(&pop3_common, &reading, 1)),
+            scope.spawn(|| pop3::report(&pop3_common, &reading, 1, false)),
         ];
         loads
             .into_iter()

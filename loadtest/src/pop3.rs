@@ -1,6 +1,7 @@
 //! The POP3 load: whole sessions one after another on each connection's place: USER, PASS, STAT, UIDL, some RETR, QUIT.
 //!
 //! A unit is a session; its latency counts from connect (open loop: from the intended moment) to the answer to QUIT.
+//! With pipelining (RFC 2449 §6.6) the commands up to STAT go out in one piece, and those after its answer in another.
 //! Nothing is deleted, so every session finds the same maildrop.
 
 use crate::driver::{Next, Pace, Wire, Workload};
@@ -11,6 +12,7 @@ use crate::tls::Dialect;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io;
+use std::iter;
 use std::time::Instant;
 
 #[derive(Args, Debug)]
@@ -22,24 +24,32 @@ pub struct Options {
     /// Messages fetched in each session, or as many as there are
     #[arg(long, default_value_t = 1)]
     retr: u64,
+    /// Send USER, PASS and STAT in one piece, then UIDL, all RETR and QUIT in another
+    #[arg(long)]
+    pipelining: bool,
 }
 
 /// The `pop3` command.
 pub fn main(options: &Options) -> io::Result<bool> {
-    let report = report(&options.common, &options.reading, options.retr)?;
+    let report = report(&options.common, &options.reading, options.retr, options.pipelining)?;
     report.publish(&options.common)?;
     Ok(true)
 }
 
 /// Runs the load and tells how it went.
-pub fn report(common: &Common, reading: &Reading, retr: u64) -> io::Result<Report> {
-    let parameters = BTreeMap::from([("logins", reading.logins.to_string()), ("retr", retr.to_string())]);
+pub fn report(common: &Common, reading: &Reading, retr: u64, pipelining: bool) -> io::Result<Report> {
+    let parameters = BTreeMap::from([
+        ("logins", reading.logins.to_string()),
+        ("pipelining", pipelining.to_string()),
+        ("retr", retr.to_string()),
+    ]);
     let build = |share: Share| {
         Ok(Pop3Load {
             login_pattern: reading.login_pattern.clone(),
             logins: reading.logins.max(1),
             password: reading.password.clone(),
             retr,
+            pipelining,
             turn: share.thread,
             turn_step: share.threads,
             is_open_loop: common.rate.is_some(),
@@ -57,6 +67,7 @@ struct Pop3Load {
     logins: u64,
     password: String,
     retr: u64,
+    pipelining: bool,
     turn: u64,
     turn_step: u64,
     is_open_loop: bool,
@@ -115,13 +126,26 @@ impl Pop3Load {
             session.connected_at
         });
         self.in_flight += 1;
-        self.send(session, Step::User, wire);
+        self.ask(session, Step::User, wire);
         Next::Read
     }
 
-    fn send(&mut self, session: &mut Pop3Session, step: Step, wire: &mut Wire) {
+    /// `step` is what the session waits for next. Its command is sent now, unless it went out with an earlier one.
+    fn ask(&mut self, session: &mut Pop3Session, step: Step, wire: &mut Wire) {
         session.step = step;
-        let command = match step {
+        let retrieved = (1..=self.retr.min(session.messages)).map(Step::Retr);
+        let together: Vec<Step> = match step {
+            _ if !self.pipelining => vec![step],
+            Step::User => vec![Step::User, Step::Pass, Step::Stat],
+            Step::Uidl => iter::once(step).chain(retrieved).chain([Step::Quit]).collect(),
+            _ => return,
+        };
+        let commands: String = together.into_iter().map(|step| self.command(step)).collect();
+        wire.send(commands.as_bytes());
+    }
+
+    fn command(&mut self, step: Step) -> String {
+        match step {
             Step::User => {
                 let login = self
                     .login_pattern
@@ -132,8 +156,7 @@ impl Pop3Load {
             Step::Pass => format!("PASS {}\r\n", self.password),
             Step::Retr(number) => format!("RETR {number}\r\n"),
             other => format!("{}\r\n", other.name()),
-        };
-        wire.send(command.as_bytes());
+        }
     }
 
     fn line(&mut self, session: &mut Pop3Session, line: &[u8], wire: &mut Wire) -> Next {
@@ -184,7 +207,7 @@ impl Pop3Load {
                 return Next::Reconnect;
             }
         };
-        self.send(session, next, wire);
+        self.ask(session, next, wire);
         Next::Read
     }
 }
