@@ -31,7 +31,12 @@ pub struct Options {
 
 /// The `pop3` command.
 pub fn main(options: &Options) -> io::Result<bool> {
-    let report = report(&options.common, &options.reading, options.retr, options.pipelining)?;
+    let report = report(
+        &options.common,
+        &options.reading,
+        options.retr,
+        options.pipelining,
+    )?;
     report.publish(&options.common)?;
     Ok(true)
 }

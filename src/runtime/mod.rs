@@ -1,4 +1,4 @@
-//! Executors, timers, requests between cores, the bridge to the control thread, the probe of the kernel.
+//! Executors, timers, requests between cores, wakes from other threads, the bridge to the control thread, the probe of the kernel.
 //!
 //! Invariants: one thread and one executor per core; what lives on a core never leaves it except through [`mesh()`],
 //! [`Control`] or a detached connection. glommio is named only in `runtime`, `net` and `disk::file`.
