@@ -162,6 +162,8 @@ impl Trouble {
 pub(super) struct Target {
     index: usize,
     pub(super) row: MessageRow,
+    /// What was answered lately, or is known from its summary.
+    pub(super) digest: Option<Bytes>,
     /// The flags are shown though they were not asked for: `\Seen` is new.
     is_newly_seen: bool,
 }
@@ -247,7 +249,7 @@ impl<S: Services> Session<S> {
             if plan.sets_seen {
                 self.mark_seen(&mut targets).await?;
             }
-            self.recall(plan, &targets).await;
+            self.recall(plan, &mut targets).await;
             let mut rest = &targets[..];
             while !rest.is_empty() {
                 let (group, later) = rest.split_at(ahead(rest));
@@ -275,8 +277,8 @@ impl<S: Services> Session<S> {
         later: &[Target],
         behind: Range<usize>,
     ) -> Result<Vec<MessageRow>, Stop> {
-        let mut rows: Vec<MessageRow> = if later.is_empty() {
-            let rows: Vec<MessageRow> = self.with_selected(|state, selected| {
+        let rows: Vec<MessageRow> = if later.is_empty() {
+            let mut rows: Vec<MessageRow> = self.with_selected(|state, selected| {
                 let indexes = slices(behind, 1, plan.is_descending).flatten();
                 let uids = indexes.map(|index| selected.view.uids()[index]);
                 let rows = uids
@@ -284,17 +286,13 @@ impl<S: Services> Session<S> {
                     .filter_map(|uid| row_of(&state.rows, uid));
                 rows.filter(|row| is_wanted(plan, row)).copied().collect()
             })?;
-            rows.into_iter()
-                .filter(|row| !self.has_summary(plan, row))
-                .collect()
+            rows.truncate(reader::ahead(rows.iter().map(|row| row.size)));
+            self.unknown(plan, rows)
         } else {
-            later[..ahead(later)].iter().map(|target| target.row).collect()
+            let later = later[..ahead(later)].iter();
+            let unknown = later.filter(|target| target.digest.is_none());
+            unknown.map(|target| target.row).collect()
         };
-        rows.truncate(reader::ahead(rows.iter().map(|row| row.size)));
-        let mut digests = self.services.digests().borrow_mut();
-        if let Some(shape) = plan.digest_shape(&mut digests) {
-            rows.retain(|row| digests.find(shape, row).is_none());
-        }
         Ok(rows)
     }
 
@@ -311,6 +309,7 @@ impl<S: Services> Session<S> {
                     targets.push(Target {
                         index,
                         row: *row,
+                        digest: None,
                         is_newly_seen: false,
                     });
                 }
@@ -359,8 +358,6 @@ impl<S: Services> Session<S> {
     ) -> Result<(), Stop> {
         let known = self.selected()?.structure.clone();
         let shape = plan.digest_shape(&mut self.services.digests().borrow_mut());
-        let digest = |target: &Target| self.services.digests().borrow().find(shape?, &target.row);
-        let digests: Vec<Option<Bytes>> = group.iter().map(digest).collect();
         if let [item] = &plan.of_content[..]
             && fetch_content::is_whole_message(item)
             && group.iter().all(|target| fetch_content::is_short(&target.row))
@@ -370,14 +367,14 @@ impl<S: Services> Session<S> {
             }
             return Ok(());
         }
-        let unread = group.iter().zip(&digests).filter(|(_, digest)| digest.is_none());
-        let opening = unread.map(|(target, _)| {
+        let unread = group.iter().filter(|target| target.digest.is_none());
+        let opening = unread.map(|target| {
             let known = known.as_ref().filter(|(uid, _)| *uid == target.row.uid);
             self.open(plan, &target.row, known.map(|(_, structure)| structure.clone()))
         });
         let mut opened = join_all(opening).await.into_iter();
-        for (target, digest) in group.iter().zip(&digests) {
-            if let Some(digest) = digest {
+        for target in group {
+            if let Some(digest) = &target.digest {
                 self.write_head(link.out(), plan, target)?;
                 link.out().extend_from_slice(digest);
                 message::push_fetch_end(link.out());

@@ -17,6 +17,7 @@ use crate::model::AccountId;
 use crate::proto::imap::encode::message;
 use crate::proto::imap::types::{FetchItem, Section, SectionText};
 use crate::store::{Environment, MessageRow, Part, PartSet, Store, Summary};
+use bytes::Bytes;
 use std::ops::Range;
 
 /// What a summary must have to answer these items. `None`: none has.
@@ -105,36 +106,45 @@ impl Plan {
 }
 
 impl<S: Services> Session<S> {
-    /// Puts what summaries say of the targets where FETCH looks for what it answered lately.
-    pub(super) async fn recall(&self, plan: &Plan, targets: &[Target]) {
-        let Some(wanted) = plan.summary else { return };
+    /// Finds what was answered lately of the targets, and, of the others, what their summaries say.
+    pub(super) async fn recall(&self, plan: &Plan, targets: &mut [Target]) {
         let digests = self.services.digests();
         let Some(shape) = plan.digest_shape(&mut digests.borrow_mut()) else {
             return;
         };
-        let rows = targets.iter().map(|target| target.row);
-        let rows: Vec<MessageRow> = {
-            let digests = digests.borrow();
-            rows.filter(|row| digests.find(shape, row).is_none()).collect()
-        };
-        if rows.is_empty() {
+        for target in &mut *targets {
+            target.digest = digests.borrow().find(shape, &target.row);
+        }
+        let Some(wanted) = plan.summary else { return };
+        let mut unknown: Vec<&mut Target> = targets.iter_mut().filter(|t| t.digest.is_none()).collect();
+        if unknown.is_empty() {
             return;
         }
+        let rows: Vec<MessageRow> = unknown.iter().map(|target| target.row).collect();
         let mut text = Vec::new();
         let tell = |number: usize, summary: &Summary<'_>| {
             text.clear();
             if write(&plan.of_content, summary, &mut text) {
                 digests.borrow_mut().keep(shape, &rows[number], &text);
+                unknown[number].digest = Some(Bytes::copy_from_slice(&text));
             }
         };
         let store = self.services.store();
         store.recall(self.account.id, &rows, wanted, tell).await;
     }
 
-    /// Will [`Self::recall`] find it, as far as is known?
-    pub(super) fn has_summary(&self, plan: &Plan, row: &MessageRow) -> bool {
-        let has = |wanted| self.services.store().has_summary(self.account.id, row, wanted);
-        plan.summary.is_some_and(has)
+    /// Those of the rows of which [`Self::recall`] will find nothing, as far as that is known.
+    pub(super) fn unknown(&self, plan: &Plan, mut rows: Vec<MessageRow>) -> Vec<MessageRow> {
+        let (store, account) = (self.services.store(), self.account.id);
+        let has_summary = |row: &MessageRow| {
+            let has = |wanted| store.has_summary(account, row, wanted);
+            plan.summary.is_some_and(has)
+        };
+        let mut digests = self.services.digests().borrow_mut();
+        if let Some(shape) = plan.digest_shape(&mut digests) {
+            rows.retain(|row| digests.find(shape, row).is_none() && !has_summary(row));
+        }
+        rows
     }
 }
 
