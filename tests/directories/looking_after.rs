@@ -166,7 +166,7 @@ fn passwords_for_programs(site: &Site, person: &Person<'_>) {
     site.assert_login(person.login, &sender, "-ERR");
     site.assert_login(person.login, "secret", "+OK");
     let shown = heard(&site.ask(&["account", "show", person.address]));
-    assert!(shown.contains("phone (pop3), last used 1"), "{shown}");
+    assert!(shown.contains("phone (pop3), last used 20"), "{shown}");
     let removed = site.ask(&["account", "app-password-delete", person.address, "phone"]);
     assert!(removed.status.success(), "{}", heard(&removed));
     site.assert_login(person.login, &phone, "-ERR");
