@@ -270,9 +270,16 @@ fn accounts_change_in_a_running_server_at_once() {
 
     host.order(&["account", "set", bob, "--protocols", "pop3"]);
     assert!(!host.read(bob, "another password").status.success());
-    host.order(&["account", "delete", bob]);
+    let errors = host.refused(&["account", "delete", bob], 1);
+    assert!(errors.contains("the alias team@example.org"), "{errors}");
+    host.order(&["alias", "add", "bob.b@example.org", bob]);
+    host.order(&["account", "delete", bob, "--force"]);
     assert!(text(&host.send(bob, "too late")).contains("550 5.1.1"));
+    assert!(text(&host.send("bob.b@example.org", "too late")).contains("550 5.1.1"));
+    assert_done(&host.send("team@example.org", "for who is left"));
 
+    let listed = host.order(&["account", "list"]);
+    assert_eq!(listed.lines().count(), 1, "{listed}");
     let shown: serde_json::Value =
         serde_json::from_str(&host.order(&["account", "list", "--json"])).expect("JSON");
     assert_eq!(shown.as_array().map(Vec::len), Some(1));
@@ -547,6 +554,24 @@ fn commands_work_on_a_stopped_server_and_say_what_is_wrong() {
         (
             vec!["alias", "add", "a@example.org", "x@elsewhere.example"],
             "nothing relays",
+        ),
+        (
+            vec!["alias", "add", "a@example.org", "nobody@example.org"],
+            "ringpost account add nobody@example.org",
+        ),
+        (
+            vec![
+                "domain",
+                "set",
+                "example.org",
+                "--catch-all",
+                "nobody@example.org",
+            ],
+            "ringpost account add nobody@example.org",
+        ),
+        (
+            vec!["account", "delete", "admin@example.org"],
+            "still gets the mail",
         ),
         (vec!["account", "show", "nobody@example.org"], "no account"),
         (vec!["domain", "delete", "example.org"], "still has 2 accounts"),

@@ -328,6 +328,9 @@ impl Setup {
                 ));
             }
         }
+        if let Some(missing) = missing_addresses(&self.hostname, records, private) {
+            text.push_str(&missing);
+        }
         text.push_str(&format!(
             "\nReverse DNS of the address has to name {}.\n\nNext:\n  {next}",
             self.hostname
@@ -407,9 +410,43 @@ fn unreachable(addresses: &[IpAddr]) -> Vec<String> {
     private.map(ToString::to_string).collect()
 }
 
+/// What to publish when `records` have no address that the world reaches.
+fn missing_addresses(hostname: &Domain, records: &[Record], private: &[String]) -> Option<String> {
+    let is_address = |record: &&Record| matches!(record.kind, "A" | "AAAA");
+    let is_public = |record: &Record| !private.contains(&record.value);
+    if records.iter().filter(is_address).any(is_public) {
+        return None;
+    }
+    Some(format!(
+        "; no public address of this machine was found (no route, or behind NAT). Without one nobody reaches {hostname}: publish\n\
+         ;   {hostname}. IN A     the IPv4 address by which the world reaches it\n\
+         ;   {hostname}. IN AAAA  the IPv6 address, if it has one\n"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_without_a_public_address_is_told_what_to_publish() {
+        let hostname = Domain::new("mail.example.org").expect("a name");
+        let of = |addresses: &[&str]| {
+            let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().expect("one")).collect();
+            let domain = Domain::new("example.org").expect("a name");
+            let records = records(&domain, &hostname, &addresses, &[], &[]);
+            missing_addresses(&hostname, &records, &unreachable(&addresses))
+        };
+        for addresses in [&[][..], &["10.0.0.1"], &["192.168.7.1", "fd00::1"]] {
+            let told = of(addresses).expect("it is told");
+            assert!(
+                told.contains("; ") && told.contains("mail.example.org. IN A "),
+                "{told}"
+            );
+        }
+        assert_eq!(of(&["8.8.8.8"]), None);
+        assert_eq!(of(&["10.0.0.1", "2600::1"]), None);
+    }
     use std::os::unix::fs::{MetadataExt as _, symlink};
 
     #[test]

@@ -71,8 +71,11 @@ pub fn account(arguments: AccountArguments) -> Result<ExitCode, BootError> {
             address,
         },
         AccountCommand::List { domain } => Order::AccountList { domain, limit: None },
-        AccountCommand::Show { address } => Order::AccountShow { address },
-        AccountCommand::Delete { address } => Order::AccountDelete { address },
+        AccountCommand::Show { address } => return show_one(&place, address),
+        AccountCommand::Delete { address, force } => Order::AccountDelete {
+            address,
+            is_forced: force,
+        },
         AccountCommand::Import { file, format, domain } => Order::AccountImport {
             accounts: import::read(&file, format, domain.as_deref())?,
         },
@@ -97,7 +100,10 @@ pub fn alias(arguments: AliasArguments) -> Result<ExitCode, BootError> {
         AliasCommand::Set { address, targets } => Order::AliasSet { address, targets },
         AliasCommand::Show { address } => Order::AliasShow { address },
         AliasCommand::List { domain } => Order::AliasList { domain, limit: None },
-        AliasCommand::Delete { address } => Order::AliasDelete { address },
+        AliasCommand::Delete { address, force } => Order::AliasDelete {
+            address,
+            is_forced: force,
+        },
     };
     carry_out(&arguments.place, order)
 }
@@ -209,6 +215,21 @@ fn perform_elsewhere(config: &Config, order: Order) -> Result<Result<Outcome, Or
     Ok(futures_executor::block_on(accounts.perform(order)))
 }
 
+/// `account show`: everything about one.
+fn show_one(place: &Place, address: String) -> Result<ExitCode, BootError> {
+    match perform(place, Order::AccountShow { address })? {
+        Ok(Outcome::Accounts(views)) if !place.json => {
+            views.iter().for_each(show_account);
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(outcome) => {
+            show(place, &outcome);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => Ok(complain(place, &error)),
+    }
+}
+
 fn carry_out(place: &Place, order: Order) -> Result<ExitCode, BootError> {
     match perform(place, order)? {
         Ok(outcome) => {
@@ -263,7 +284,6 @@ fn show(place: &Place, outcome: &Outcome) {
                 print_line(&format!("{}  {}", view.address, view.targets.join(" ")));
             }
         }
-        Outcome::Accounts(views) if views.len() == 1 => show_account(&views[0]),
         Outcome::Accounts(views) => {
             for view in views {
                 let state = if view.is_enabled { "" } else { "  disabled" };

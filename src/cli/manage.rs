@@ -67,8 +67,14 @@ pub enum AccountCommand {
     Enable { address: String },
     /// Refuse its mail (550 5.2.1) and its logins; keep everything.
     Disable { address: String },
-    /// Remove it. Its id is never used again.
-    Delete { address: String },
+    /// Remove it. Its id is never used again. Refused while aliases, forwarding or a catch-all lead there, and for the last
+    /// admin.
+    Delete {
+        address: String,
+        /// All the same: what leads only there is refused (550 5.1.1) from then on.
+        #[arg(long)]
+        force: bool,
+    },
     /// Make many, all or none: lines of a passwd-file (`address:{SCHEME}hash:…`, as Dovecot has them), or CSV with a head
     /// (address, and any of password, hash, name, quota, protocols, forward, enabled).
     Import {
@@ -185,8 +191,13 @@ pub enum AliasCommand {
         #[arg(long)]
         domain: Option<String>,
     },
-    /// Remove it.
-    Delete { address: String },
+    /// Remove it. Refused while others lead there.
+    Delete {
+        address: String,
+        /// All the same: what leads only there is refused (550 5.1.1) from then on.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// `ringpost domain …`

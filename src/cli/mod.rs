@@ -71,7 +71,7 @@ pub enum Command {
     Alias(manage::AliasArguments),
     /// Domains whose mail is taken.
     Domain(manage::DomainArguments),
-    /// Look at a store, verify it, get the mail out of it. No server may run on it.
+    /// Look at a store, verify it, get the mail out of it. Only `check` works beside a running server, and `undelete` through it.
     #[command(subcommand)]
     Store(store::StoreCommand),
     /// Look at this machine (kernel, io_uring, limits, disk, clock) and with --config at its domain and certificates; say what is

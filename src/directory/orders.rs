@@ -53,8 +53,11 @@ pub enum Order {
         #[serde(default)]
         limit: Option<u32>,
     },
+    /// Not while others lead there, and not the last admin, unless `is_forced`.
     AccountDelete {
         address: String,
+        #[serde(default)]
+        is_forced: bool,
     },
     /// All of them or none.
     AccountImport {
@@ -89,8 +92,11 @@ pub enum Order {
         #[serde(default)]
         limit: Option<u32>,
     },
+    /// Not while others lead there, unless `is_forced`.
     AliasDelete {
         address: String,
+        #[serde(default)]
+        is_forced: bool,
     },
 }
 

@@ -5,7 +5,8 @@
 //! itself, then without its detail, then `postmaster` of the main domain, then the domain's catch-all.
 //! Limits: [`DEPTH_MAX`], [`TARGETS_MAX`].
 //! Failure: what the admin has set up wrongly (a circle without accounts, too deep, a target elsewhere while nothing relays)
-//! is said in the log and is a 451 to the peer: the mail waits at its sender until it is mended.
+//! is said in the log and is a 451 to the peer: the mail waits at its sender until it is mended. What leads to nobody but
+//! names that nobody has is a 550, as those names themselves are: waiting brings nobody back, and the sender hears it at once.
 //! Standards: RFC 5321 §3.9 (aliases and lists), §4.5.1 (postmaster), RFC 5233 (details).
 
 use super::cache::Look;
@@ -120,7 +121,7 @@ fn fetch(known: &impl Known, address: &AddrSpec) -> Result<Option<Arc<Entry>>, N
     }
 }
 
-fn takes_details(entry: &Entry) -> bool {
+pub(super) fn takes_details(entry: &Entry) -> bool {
     match entry {
         Entry::Account(to) => to.takes_details,
         Entry::Alias(_) => true,
@@ -131,7 +132,7 @@ fn is_postmaster(address: &AddrSpec) -> bool {
     address.local_part.as_str().eq_ignore_ascii_case("postmaster")
 }
 
-fn without_detail(address: &AddrSpec, separator: Option<char>) -> Option<AddrSpec> {
+pub(super) fn without_detail(address: &AddrSpec, separator: Option<char>) -> Option<AddrSpec> {
     let (plain, _) = address.local_part.as_str().split_once(separator?)?;
     Some(AddrSpec {
         local_part: LocalPart::new(plain).ok()?,
@@ -146,6 +147,7 @@ struct Expansion {
     seen: HashSet<SmallVec<[u8; 96]>>,
     targets: Targets,
     is_any_disabled: bool,
+    is_any_nobody: bool,
 }
 
 impl Expansion {
@@ -156,6 +158,7 @@ impl Expansion {
             seen: HashSet::from([key(origin)]),
             targets: Targets::new(),
             is_any_disabled: false,
+            is_any_nobody: false,
         }
     }
 
@@ -165,7 +168,10 @@ impl Expansion {
             for address in std::mem::take(&mut self.level) {
                 match find(known, main, &address) {
                     Ok(Place::Here(entry)) => self.take(&address, &entry, &mut next),
-                    Ok(Place::Nobody) => self.complain(&address, "there is nobody of this name"),
+                    Ok(Place::Nobody) => {
+                        self.is_any_nobody = true;
+                        self.complain(&address, "there is nobody of this name");
+                    }
                     Ok(Place::Elsewhere) => {
                         return Ok(self.give_up(&address, "it is not here, and nothing relays"));
                     }
@@ -231,6 +237,9 @@ impl Expansion {
         }
         if self.is_any_disabled {
             return Verdict::Disabled;
+        }
+        if self.is_any_nobody {
+            return Verdict::UnknownUser;
         }
         self.give_up(&self.origin, "it leads to no account")
     }

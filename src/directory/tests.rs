@@ -99,7 +99,6 @@ fn a_mistake_in_aliases_keeps_the_mail_at_its_sender() {
         m.add_alias(&address("a@example.org"), vec![address("b@example.org")]);
         m.add_alias(&address("b@example.org"), vec![address("a@example.org")]);
         m.add_alias(&address("out@example.org"), vec![address("x@elsewhere.example")]);
-        m.add_alias(&address("gone@example.org"), vec![address("nobody@example.org")]);
         for n in 0..30 {
             let next = address(&format!("deep{}@example.org", n + 1));
             m.add_alias(&address(&format!("deep{n}@example.org")), vec![next]);
@@ -110,11 +109,34 @@ fn a_mistake_in_aliases_keeps_the_mail_at_its_sender() {
             .collect();
         m.add_alias(&address("many@example.org"), many);
     });
-    for text in ["a", "out", "gone", "deep0", "many"] {
+    for text in ["a", "out", "deep0", "many"] {
         let text = format!("{text}@example.org");
         assert_eq!(verdict(&memory, &text), Verdict::Temporary, "{text}");
     }
     assert_eq!(ids(verdict(&memory, "deep11@example.org")), [1]);
+}
+
+#[test]
+fn what_leads_to_nobody_is_refused_for_good() {
+    let second = Domain::new("second.example").expect("a domain");
+    let memory = memory(|m| {
+        m.add_alias(&address("gone@example.org"), vec![address("nobody@example.org")]);
+        m.add_alias(
+            &address("team@example.org"),
+            vec![address("gone@example.org"), address("team@example.org")],
+        );
+        let both = vec![address("nobody@example.org"), address("bob@example.org")];
+        m.add_alias(&address("half@example.org"), both);
+        let facts = DomainFacts {
+            catch_all: Some(address("gone@example.org")),
+            ..DomainFacts::default()
+        };
+        m.add_domain(&second, facts);
+    });
+    for text in ["gone@example.org", "team@example.org", "any@second.example"] {
+        assert_eq!(verdict(&memory, text), Verdict::UnknownUser, "{text}");
+    }
+    assert_eq!(ids(verdict(&memory, "half@example.org")), [2]);
 }
 
 #[test]
@@ -415,7 +437,8 @@ proptest! {
         expected.extend(reached.contains(&12).then_some(1));
         expected.extend(reached.contains(&13).then_some(2));
         match verdict(&memory, "t0@example.org") {
-            Verdict::Temporary => prop_assert!(expected.is_empty()),
+            Verdict::UnknownUser => prop_assert!(expected.is_empty() && reached.contains(&14)),
+            Verdict::Temporary => prop_assert!(expected.is_empty() && !reached.contains(&14)),
             local => prop_assert_eq!(ids(local), expected),
         }
     }

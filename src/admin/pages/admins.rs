@@ -340,6 +340,7 @@ pub async fn delete_alias(
     may(&admin, &address)?;
     let order = Order::AliasDelete {
         address: address.clone(),
+        is_forced: false,
     };
     pages.order_of_admin(&admin, &address, order).await
 }

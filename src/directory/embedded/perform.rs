@@ -1,7 +1,9 @@
 //! Orders carried out on the tables, each in one transaction.
 //!
 //! Invariants: an address is an account or an alias, not both; whoever is in a domain keeps it from being deleted; a target
-//! that nothing can be delivered to is refused when it is written down, not when mail comes for it.
+//! that nothing can be delivered to is refused when it is written down, not when mail comes for it, and what aliases, forwarding
+//! and catch-alls lead to stays, unless whoever deletes it insists.
+//! LIMITATION: who gets forwarded mail need not be there yet: an import has accounts in any order.
 //! LIMITATION: nothing relays yet, so targets of aliases and forwarding have to be in our own domains.
 //! LIMITATION: the mail of a deleted account stays in the log, where nobody reaches it any more.
 
@@ -9,6 +11,7 @@ use super::{credentials, lookup};
 use crate::directory::orders::{
     AccountSettings, DomainSettings, Hash, NewAccount, Order, OrderError, Outcome,
 };
+use crate::directory::resolve::{takes_details, without_detail};
 use crate::directory::{key, key_text};
 use crate::model::{AddrSpec, Domain, Pop3Deletion, Protocols};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -21,6 +24,9 @@ pub const IMPORT_MAX: usize = 200_000;
 /// Of an account, for lists: longer than any person's (ISO/IEC 7813 has 26, passports 39, X.520 64 characters), and what a
 /// terminal would take for an order is none.
 const NAME_BYTES_MAX: usize = 256;
+
+/// Of those that lead to an address, named when it shall be deleted: what a person reads.
+const NAMED_MAX: usize = 10;
 
 impl From<rusqlite::Error> for OrderError {
     fn from(error: rusqlite::Error) -> Self {
@@ -82,8 +88,12 @@ impl Work<'_> {
                 let id = self.account_id(address)?;
                 return perform_for(self.to, id, &order, self.now);
             }
-            Order::AccountDelete { address } => {
+            Order::AccountDelete { address, is_forced } => {
                 let id = self.account_id(&address)?;
+                if !is_forced {
+                    self.check_unneeded(&own_key(&parse_address(&address)?))?;
+                    self.check_not_last_admin(id)?;
+                }
                 credentials::forget(self.to, id)?;
                 self.to.execute("DELETE FROM account WHERE id = ?1", [id])?;
             }
@@ -93,8 +103,11 @@ impl Work<'_> {
                 let alias = self.alias(&address)?;
                 self.set_targets(&alias, &targets)?;
             }
-            Order::AliasDelete { address } => {
+            Order::AliasDelete { address, is_forced } => {
                 let alias = self.alias(&address)?;
+                if !is_forced {
+                    self.check_unneeded(&alias)?;
+                }
                 self.to.execute("DELETE FROM alias WHERE address = ?1", [alias])?;
             }
             Order::DomainShow { domain } => return self.show_domain(&self.own_domain(&domain)?),
@@ -166,6 +179,74 @@ impl Work<'_> {
         Ok(own_key(&address))
     }
 
+    /// An address that mail is delivered to: somebody's, also through a detail or a catch-all.
+    fn present_target(&self, text: &str) -> Result<String> {
+        let target = self.target(text)?;
+        let address = parse_address(text)?;
+        if self.is_present(&target)? || self.has_stand_in(&address)? {
+            return Ok(target);
+        }
+        refuse_absent(&target)
+    }
+
+    fn is_present(&self, address: &str) -> Result<bool> {
+        Ok(lookup::address(self.to, address)?.is_some())
+    }
+
+    /// As `resolve` finds them.
+    fn has_stand_in(&self, address: &AddrSpec) -> Result<bool> {
+        let Some(facts) = lookup::domain(self.to, address.domain.as_str())? else {
+            return Ok(false);
+        };
+        if let Some(plain) = without_detail(address, facts.detail_separator)
+            && let Some(entry) = lookup::address(self.to, &own_key(&plain))?
+            && takes_details(&entry)
+        {
+            return Ok(true);
+        }
+        match facts.catch_all {
+            Some(catch_all) => self.is_present(&own_key(&catch_all)),
+            None => Ok(false),
+        }
+    }
+
+    /// Nothing leads to `address`.
+    fn check_unneeded(&self, address: &str) -> Result<()> {
+        let sql = "SELECT 'the alias ' || alias FROM alias_target WHERE target = ?1 \
+             UNION ALL SELECT 'the forwarding of ' || a.address FROM forward f JOIN account a ON a.id = f.account \
+                WHERE f.target = ?1 AND a.address <> ?1 \
+             UNION ALL SELECT 'the catch-all of ' || name FROM domain WHERE catch_all = ?1 LIMIT ?2";
+        let mut statement = self.to.prepare_cached(sql)?;
+        let limit = i64::try_from(NAMED_MAX + 1).unwrap_or(i64::MAX);
+        let mut names: Vec<String> = statement
+            .query_map(params![address, limit], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        if names.len() > NAMED_MAX {
+            names[NAMED_MAX] = "others".to_owned();
+        }
+        refuse(format!(
+            "{address} still gets the mail of {}: let them lead elsewhere first (`ringpost alias set`, `account set --forward`, \
+             `domain set --catch-all`), or insist with --force",
+            names.join(", ")
+        ))
+    }
+
+    /// Somebody else who can log in looks after the site, or this account never did.
+    fn check_not_last_admin(&self, id: i64) -> Result<()> {
+        let sql = "SELECT is_admin AND NOT EXISTS (SELECT 1 FROM account WHERE is_admin AND is_enabled AND id <> ?1) \
+             FROM account WHERE id = ?1";
+        if self.to.query_row(sql, [id], |row| row.get(0))? {
+            return refuse(
+                "this is the last admin, and nobody else could use the pages for admins: make another \
+                 (`ringpost account set ADDRESS --admin true`), or insist with --force",
+            );
+        }
+        Ok(())
+    }
+
     /// An address that nobody has yet, in a domain of ours, and that domain.
     fn free_address(&self, text: &str) -> Result<(String, String)> {
         let address = parse_address(text)?;
@@ -190,11 +271,20 @@ impl Work<'_> {
         self.set_domain(domain.as_str(), set)
     }
 
+    /// Somebody's address as it stands: `resolve` looks for nothing in its place.
+    fn catch_all(&self, text: &str) -> Result<String> {
+        let target = self.target(text)?;
+        if self.is_present(&target)? {
+            return Ok(target);
+        }
+        refuse_absent(&target)
+    }
+
     fn set_domain(&self, domain: &str, set: &DomainSettings) -> Result<()> {
         if let Some(catch_all) = &set.catch_all {
             let target = match catch_all.as_str() {
                 "" => None,
-                text => Some(self.target(text)?),
+                text => Some(self.catch_all(text)?),
             };
             let sql = "UPDATE domain SET catch_all = ?2 WHERE name = ?1";
             self.to.execute(sql, params![domain, target])?;
@@ -398,7 +488,7 @@ impl Work<'_> {
         self.to
             .execute("DELETE FROM alias_target WHERE alias = ?1", [alias])?;
         for target in targets {
-            let target = self.target(target)?;
+            let target = self.present_target(target)?;
             if target == alias {
                 return refuse("an alias does not lead to itself");
             }
@@ -407,6 +497,12 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+fn refuse_absent<T>(target: &str) -> Result<T> {
+    refuse(format!(
+        "there is nobody at {target}: make it first (`ringpost account add {target}`, or an alias), or look for a mistyped name"
+    ))
 }
 
 fn parse_address(text: &str) -> Result<AddrSpec> {

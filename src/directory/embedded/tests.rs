@@ -44,6 +44,23 @@ fn add_alias(address: &str, targets: &[&str]) -> Order {
     }
 }
 
+fn delete(address: &str, is_forced: bool) -> Order {
+    Order::AccountDelete {
+        address: address.to_owned(),
+        is_forced,
+    }
+}
+
+fn set_catch_all(domain: &str, address: &str) -> Order {
+    Order::DomainSet {
+        domain: domain.to_owned(),
+        set: DomainSettings {
+            catch_all: Some(address.to_owned()),
+            ..DomainSettings::default()
+        },
+    }
+}
+
 fn done(database: &mut Database, order: Order) {
     let outcome = database.perform(order.clone());
     assert_eq!(outcome, Ok(Outcome::Done), "{order:?}");
@@ -72,10 +89,7 @@ fn an_id_is_never_given_again() {
     done(&mut database, add_account("a@example.org"));
     done(&mut database, add_account("b@example.org"));
     let last = show(&mut database, "b@example.org").id;
-    let delete = Order::AccountDelete {
-        address: "B@example.org".to_owned(),
-    };
-    done(&mut database, delete);
+    done(&mut database, delete("B@example.org", false));
     done(&mut database, add_account("b@example.org"));
     assert_eq!(show(&mut database, "b@example.org").id, last + 1);
     let mut kept = new_account("c@example.org", AccountSettings::default());
@@ -213,6 +227,104 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
         assert!(why.contains(reason), "{why}");
     }
     assert_eq!(show(&mut database, "a@example.org").name, None);
+}
+
+#[test]
+fn an_alias_or_a_catch_all_leads_to_somebody() {
+    let (_keep, mut database) = database();
+    done(&mut database, add_account("a@example.org"));
+    let absent = "nobody at nobody@example.org: make it first";
+    for targets in [
+        &["a@example.org", "Nobody@example.org"][..],
+        &["nobody@example.org"],
+    ] {
+        let why = refused(&mut database, add_alias("team@example.org", targets));
+        assert!(why.contains(absent), "{why}");
+    }
+    done(
+        &mut database,
+        add_alias("team@example.org", &["A+lists@example.org"]),
+    );
+    done(
+        &mut database,
+        add_alias("all@example.org", &["team@example.org", "team+x@example.org"]),
+    );
+    let why = refused(
+        &mut database,
+        Order::AliasSet {
+            address: "all@example.org".to_owned(),
+            targets: vec!["nobody@example.org".to_owned()],
+        },
+    );
+    assert!(why.contains(absent), "{why}");
+    for target in ["nobody@example.org", "a+x@example.org"] {
+        let why = refused(&mut database, set_catch_all("example.org", target));
+        assert!(why.contains(&format!("nobody at {target}")), "{why}");
+    }
+    done(&mut database, set_catch_all("example.org", "all@example.org"));
+    // Who is nobody by name gets mail by the catch-all now.
+    done(&mut database, add_alias("x@example.org", &["nobody@example.org"]));
+}
+
+#[test]
+fn what_others_lead_to_is_deleted_only_by_who_insists() {
+    let (_keep, mut database) = database();
+    done(&mut database, add_domain("second.example"));
+    for address in ["a@example.org", "b@example.org", "c@example.org"] {
+        done(&mut database, add_account(address));
+    }
+    done(&mut database, add_alias("team@example.org", &["a@example.org"]));
+    done(&mut database, set_catch_all("second.example", "team@example.org"));
+    let forward = |address: &str, target: &str| Order::AccountSet {
+        address: address.to_owned(),
+        set: AccountSettings {
+            forward: Some(vec![target.to_owned()]),
+            ..AccountSettings::default()
+        },
+    };
+    done(&mut database, forward("b@example.org", "a@example.org"));
+    // To themselves: nobody misses it.
+    done(&mut database, forward("c@example.org", "c@example.org"));
+    let why = refused(&mut database, delete("A@example.org", false));
+    assert!(
+        why.contains("the alias team@example.org, the forwarding of b@example.org: ")
+            && why.contains("--force"),
+        "{why}"
+    );
+    let remove = |is_forced| Order::AliasDelete {
+        address: "team@example.org".to_owned(),
+        is_forced,
+    };
+    let why = refused(&mut database, remove(false));
+    assert!(why.contains("the catch-all of second.example: "), "{why}");
+    done(&mut database, delete("c@example.org", false));
+    done(&mut database, delete("a@example.org", true));
+    done(&mut database, remove(true));
+}
+
+#[test]
+fn the_last_admin_goes_only_if_somebody_insists() {
+    let (_keep, mut database) = database();
+    let admin = |is_enabled| AccountSettings {
+        is_admin: Some(true),
+        is_enabled: Some(is_enabled),
+        ..AccountSettings::default()
+    };
+    for (address, is_enabled) in [("a@example.org", true), ("off@example.org", false)] {
+        let account = new_account(address, admin(is_enabled));
+        done(&mut database, Order::AccountAdd { account });
+    }
+    done(&mut database, add_account("b@example.org"));
+    let why = refused(&mut database, delete("a@example.org", false));
+    assert!(why.contains("the last admin") && why.contains("--force"), "{why}");
+    done(&mut database, delete("off@example.org", false));
+    let promote = Order::AccountSet {
+        address: "b@example.org".to_owned(),
+        set: admin(true),
+    };
+    done(&mut database, promote);
+    done(&mut database, delete("a@example.org", false));
+    done(&mut database, delete("b@example.org", true));
 }
 
 #[test]
