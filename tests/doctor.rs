@@ -157,6 +157,88 @@ fn examined(site: &Site, zone: Zone) -> Vec<serde_json::Value> {
     findings.as_array().expect("a list").clone()
 }
 
+/// A name server that fails on every question, as one without a route.
+fn fail() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("it is bound");
+    thread::spawn(move || {
+        let mut buffer = [0; 4_096];
+        while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+            buffer[2..4].copy_from_slice(&[0x81, 0x82]);
+            let _ = socket.send_to(&buffer[..length], peer);
+        }
+    });
+    address
+}
+
+#[test]
+fn name_servers_that_do_not_answer_are_told_of_once() {
+    let site = Site::new("");
+    let output = site.ask(&["doctor", "--json", "--resolver", &fail().to_string()]);
+    let findings: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let told = worst_of_dns(findings.as_array().expect("a list"));
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].contains("none could be looked at"), "{told:#?}");
+}
+
+#[test]
+fn each_listener_of_a_running_server_tells_its_tls() {
+    let mut site = Site::new("");
+    site.start();
+    // The file names the ports that the system chose.
+    let text = std::fs::read_to_string(site.config()).expect("init wrote it");
+    let named: Vec<String> = text
+        .lines()
+        .map(|line| match line.split_once(" = ") {
+            Some((service, addresses)) if addresses.starts_with("[\"127.0.0.1:0\"") => {
+                format!("{service} = [\"127.0.0.1:{}\"]", site.server().port(service))
+            }
+            _ => line.to_owned(),
+        })
+        .collect();
+    std::fs::write(site.config(), named.join("\n")).expect("it is ours");
+    let findings = examined(&site, Zone::new());
+    let listeners: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding["what"] == "listener")
+        .collect();
+    for (service, parts) in [
+        (
+            "smtp ",
+            &[
+                "(STARTTLS, TLS 1.3)",
+                "220 mail.example.org",
+                "certificate mail.example.org",
+            ][..],
+        ),
+        ("submission ", &["(STARTTLS, TLS 1.3)", " days, signed by itself"]),
+        (
+            "submissions ",
+            &["(TLS at once, TLS 1.3)", "220 mail.example.org"],
+        ),
+        ("pop3 ", &["(STARTTLS, TLS 1.3)", "+OK"]),
+        ("pop3s ", &["(TLS at once, TLS 1.3)", "+OK"]),
+        ("imap ", &["(STARTTLS, TLS 1.3)", "* OK"]),
+        ("imaps ", &["(TLS at once, TLS 1.3)", "* OK"]),
+        ("http ", &["(no TLS)", "HTTP/1"]),
+        ("https ", &["(TLS at once, TLS 1.3)", "autoconfig.example.org"]),
+    ] {
+        let told = listeners
+            .iter()
+            .find(|finding| {
+                finding["found"]
+                    .as_str()
+                    .is_some_and(|found| found.starts_with(service))
+            })
+            .unwrap_or_else(|| panic!("{service}: {listeners:#?}"));
+        let found = told["found"].as_str().expect("a text");
+        for part in parts {
+            assert!(found.contains(part), "{part}: {found}");
+        }
+        assert_eq!(told["verdict"], "good", "{told:#?}");
+    }
+}
+
 fn worst_of_dns(findings: &[serde_json::Value]) -> Vec<String> {
     let is_dns = |finding: &&serde_json::Value| {
         finding["what"]

@@ -1,4 +1,4 @@
-//! `ringpost doctor`: this machine, and with a configuration its domain and certificates.
+//! `ringpost doctor`: this machine, and with a configuration its listeners, certificates and domain.
 
 use super::certificates::Files;
 use super::init::own_addresses;
@@ -8,6 +8,7 @@ use crate::acme;
 use crate::cli::DoctorArguments;
 use crate::config::Config;
 use crate::discovery::records::{DkimKey, records};
+use crate::doctor::listeners::{self, Listening};
 use crate::doctor::{self, Finding, certificates, domain};
 use crate::runtime::Control;
 use crate::tls::Certificates;
@@ -18,6 +19,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -33,6 +35,7 @@ pub fn run(arguments: &DoctorArguments) -> Result<ExitCode, BootError> {
     let (config, _) = Config::load(path)?;
     let data = arguments.data.as_deref().unwrap_or(&config.server.data);
     let mut findings = doctor::examine(data);
+    findings.extend(of_listeners(&config));
     findings.extend(of_certificates(&config));
     findings.push(doctor::directory(
         config.directory.backend.name(),
@@ -40,6 +43,24 @@ pub fn run(arguments: &DoctorArguments) -> Result<ExitCode, BootError> {
     ));
     findings.extend(of_domain(&config, arguments)?);
     Ok(doctor::report(&findings, arguments.json))
+}
+
+fn of_listeners(config: &Config) -> Vec<Finding> {
+    let mail = config.listen.iter().flat_map(|(service, addresses)| {
+        addresses
+            .iter()
+            .map(|address| Listening::of_service(*service, *address))
+    });
+    let web = |addresses: &[SocketAddr], is_https| -> Vec<Listening> {
+        let one = |address: &SocketAddr| Listening::of_web(*address, is_https);
+        addresses.iter().map(one).collect()
+    };
+    let all: Vec<Listening> = mail
+        .chain(web(&config.http, false))
+        .chain(web(&config.https, true))
+        .collect();
+    let now = jiff::Timestamp::now().as_second();
+    listeners::examine(&all, config.server.hostname.as_str(), now)
 }
 
 fn of_certificates(config: &Config) -> Vec<Finding> {

@@ -74,7 +74,7 @@ pub enum Command {
     /// Look at a store, verify it, get the mail out of it. Only `check` works beside a running server, and `undelete` through it.
     #[command(subcommand)]
     Store(store::StoreCommand),
-    /// Look at this machine (kernel, io_uring, limits, disk, clock) and with --config at its domain and certificates; say what is
+    /// Look at this machine (kernel, io_uring, limits, disk, clock) and with --config at its listeners, certificates and domain; say what is
     /// advised and why. Changes nothing.
     Doctor(DoctorArguments),
 }

@@ -1,6 +1,7 @@
 //! The domain's DNS: what is there, against what `discovery::records` says should be.
 //!
-//! Invariants: a name server that does not answer makes a finding unknown, never missing.
+//! Invariants: a name server that does not answer makes a finding unknown, never missing; when nobody answers at all, that is
+//! said once.
 //! Limits: [`LOOKUP_TIMEOUT`] for each question.
 //! Standards: RFC 7208 §3.2 (one SPF record), RFC 1912 §2.1 (addresses lead back to names).
 
@@ -43,6 +44,9 @@ pub async fn examine(expected: &Expected, server: Option<SocketAddr>) -> Vec<Fin
     let dns = Dns(resolver);
     let hostname = expected.hostname.to_string();
     let addresses = dns.addresses(&hostname).await;
+    if let Some(silence) = dns.silence(&addresses, &expected.records).await {
+        return vec![silence];
+    }
     let mut findings = vec![of_hostname(&hostname, &addresses, &expected.addresses)];
     for address in addresses.iter().flatten() {
         if let Ok(address) = address.parse() {
@@ -122,6 +126,19 @@ impl Dns {
             (Ok(some), Err(_)) | (Err(_), Ok(some)) if !some.is_empty() => Ok(some),
             (Err(error), _) | (_, Err(error)) => Err(error),
         }
+    }
+
+    /// Nobody can tell the host's addresses and where mail goes: nothing more is asked, and it is said once.
+    async fn silence(&self, addresses: &Answer, records: &[Record]) -> Option<Finding> {
+        let cause = addresses.as_ref().err()?;
+        let mx = records.iter().find(|record| record.kind == "MX")?;
+        self.values(&mx.name, mx.kind).await.err()?;
+        let found = format!(
+            "no name server answers ({cause}): of {} records none could be looked at",
+            records.len()
+        );
+        let advised = "a route to a name server (/etc/resolv.conf), or --resolver ADDRESS:PORT";
+        Some(Finding::unknown("DNS", found, WHY_ADDRESS).but(Verdict::Unknown, advised))
     }
 
     async fn names(&self, address: IpAddr) -> Answer {

@@ -8,8 +8,10 @@
 pub mod certificates;
 pub mod domain;
 mod kernel;
+pub mod listeners;
 mod machine;
 mod storage;
+mod talk;
 
 use serde::Serialize;
 use std::path::Path;

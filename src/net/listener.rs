@@ -115,6 +115,12 @@ pub fn bind_for_control(address: SocketAddr) -> io::Result<std::net::TcpListener
     bind().map_err(|error: io::Error| explain(address, &error))
 }
 
+/// Whether a server could listen on `address`, as [`BoundListener::bind_all`] finds out: bound, and let go at once.
+pub fn try_bind(address: SocketAddr) -> io::Result<()> {
+    let bind = || new_socket(address)?.bind(&address.into());
+    bind().map_err(|error| explain(address, &error))
+}
+
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;

@@ -13,7 +13,7 @@ mod ring;
 mod stream;
 
 pub use conn::{CLOSE_TIMEOUT, Conn, Detached, HANDSHAKE_BYTES_MAX, HANDSHAKE_TIMEOUT, TlsInfo};
-pub use listener::{ACCEPT_BACKLOG, BoundListener, Listener, bind_for_control};
+pub use listener::{ACCEPT_BACKLOG, BoundListener, Listener, bind_for_control, try_bind};
 pub use stream::Backend;
 
 #[cfg(test)]

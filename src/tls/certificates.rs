@@ -173,7 +173,11 @@ fn certified(certificate: Certificate) -> Result<(Arc<Certified>, Described), Tl
     Ok((Arc::new(Certified { key, end_point }), description))
 }
 
-pub(super) fn describe(der: &[u8]) -> Result<Described, TlsError> {
+/// What a certificate (DER) says.
+///
+/// # Errors
+/// [`TlsError::Chain`]: it cannot be read.
+pub fn describe(der: &[u8]) -> Result<Described, TlsError> {
     let (_, certificate) = parse_x509_certificate(der).map_err(|error| TlsError::Chain(error.to_string()))?;
     let alternative = certificate
         .subject_alternative_name()

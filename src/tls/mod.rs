@@ -9,6 +9,7 @@ mod certificate;
 mod certificates;
 mod client;
 pub mod clients;
+mod looking;
 mod names;
 mod record_buffer;
 mod session;
@@ -16,8 +17,9 @@ mod session;
 pub use certificate::{
     Certificate, SELF_SIGNED_DAYS, TlsError, self_signed, self_signed_with, server_config, server_config_with,
 };
-pub use certificates::{Certificates, Described, Offers};
+pub use certificates::{Certificates, Described, Offers, describe};
 pub use client::client_config;
+pub use looking::looking_config;
 pub use names::Names;
 pub use record_buffer::trim;
 pub use session::{Progress, RECORD_PLAINTEXT_BYTES_MAX, TlsSession};
