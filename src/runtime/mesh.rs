@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, TryAcquireError};
 
 /// Requests that wait in one core's inbox before callers wait outside. Enough for every connection of a busy core to have
 /// one under way while that core sleeps 1 ms in a sync; each holds only its own message.
@@ -154,10 +154,7 @@ impl<Req, Rep> Inbox<Req, Rep> {
     }
 
     async fn push(&self, envelope: Envelope<Req, Rep>) -> Result<(), CoreGone> {
-        from_outside(self.room.acquire())
-            .await
-            .map_err(|_| CoreGone)?
-            .forget();
+        self.take_room().await?;
         if self.waiting.push(envelope).is_err() {
             debug_assert!(false, "a permit without room");
             return Err(CoreGone);
@@ -167,6 +164,18 @@ impl<Req, Rep> Inbox<Req, Rep> {
         if self.has_ended.load(Ordering::SeqCst) {
             while self.waiting.pop().is_some() {}
         }
+        Ok(())
+    }
+
+    /// Takes a place in `waiting`. There mostly is one, which needs no waker that finds this core.
+    async fn take_room(&self) -> Result<(), CoreGone> {
+        let room = match self.room.try_acquire() {
+            Err(TryAcquireError::NoPermits) => {
+                from_outside(self.room.acquire()).await.map_err(|_| CoreGone)?
+            }
+            room => room.map_err(|_| CoreGone)?,
+        };
+        room.forget();
         Ok(())
     }
 

@@ -6,7 +6,8 @@
 //! Invariants: it never sleeps while something is to be submitted, run, reaped or armed again; it never naps while a task of
 //! its core is runnable or waits for glommio's reactor (`runtime::is_reactor_awaited`), and a call from another thread ends
 //! the nap; it never keeps the reactor waiting for longer than a slice and the tasks it woke, or a nap if nobody is known to
-//! wait for it; a turn that completed nothing is never followed by another without a visit to the reactor.
+//! wait for it; a turn that completed nothing is followed by another only when another task has run meanwhile, a nap or a
+//! caller has brought something, or the reactor was visited.
 //! Failure: a panic here would leave every connection of the core waiting for ever, so it ends the process.
 
 use super::Ring;
@@ -75,19 +76,21 @@ async fn turn_until_idle(ring: &Ring, null: &BufferedFile) {
     let mut visited = Instant::now();
     loop {
         let woken = ring.doorbell.answer();
-        match ring.turn(0) {
-            Ok(0) if woken == 0 && !finds_work(ring).await => return,
-            Ok(_) if visited.elapsed() < slice() => yield_once().await,
-            Ok(_) => {
-                visit_reactor(null).await;
-                visited = Instant::now();
-            }
+        let Ok(completed) = ring.turn(0) else {
             // The kernel wants its completions reaped, or has no memory for now.
-            Err(_) => {
-                runtime::breathe().await;
-                visited = Instant::now();
-            }
+            runtime::breathe().await;
+            visited = Instant::now();
+            continue;
+        };
+        if woken + completed == 0 && !finds_work(ring).await {
+            return;
         }
+        if visited.elapsed() < slice() {
+            yield_once().await;
+            continue;
+        }
+        visit_reactor(null).await;
+        visited = Instant::now();
     }
 }
 
