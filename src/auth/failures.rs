@@ -7,6 +7,7 @@
 //! Not here: waiting (`Authenticator`), limits on connections (`node::peers`).
 
 use crate::base::network::Network;
+use crate::model::login_key;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -97,8 +98,13 @@ impl Failures {
         let bits = if peer.is_ipv4() { 24 } else { 48 };
         let network = Network::around(peer, bits).map_or((0, 0), |network| network.key());
         let network = xxh3_64_with_seed(&[&network.0.to_le_bytes()[..], &[network.1]].concat(), self.seed);
+        // Of one account are all spellings of its login.
+        let account = match std::str::from_utf8(login) {
+            Ok(text) if !text.is_ascii() => login_key(text).into_bytes(),
+            _ => login.to_ascii_lowercase(),
+        };
         Keys {
-            account: xxh3_64_with_seed(&login.to_ascii_lowercase(), network),
+            account: xxh3_64_with_seed(&account, network),
             network,
         }
     }

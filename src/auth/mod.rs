@@ -16,7 +16,7 @@ pub mod scram;
 
 use crate::base::clock::{Clock, SystemClock};
 use crate::directory::{Directory, LoginRecord, PasswordHash, Unavailable};
-use crate::model::{Account, ClientProtocol};
+use crate::model::{Account, ClientProtocol, login_key};
 use crate::proto::sasl::Token;
 use crate::runtime::{self, Control};
 use aws_lc_rs::hmac;
@@ -147,7 +147,7 @@ impl Authenticator {
         };
         let asking = async move { issuer.owner(&text, SystemClock.now().seconds()).await };
         match self.control.run(asking).await {
-            Ok(Ok(Some(owner))) if wanted.is_none_or(|wanted| owner.eq_ignore_ascii_case(wanted)) => {
+            Ok(Ok(Some(owner))) if wanted.is_none_or(|wanted| owner == login_key(wanted)) => {
                 self.certified(&owner, caller).await
             }
             Ok(Ok(_)) => self.refuse_caller(refused, caller).await,

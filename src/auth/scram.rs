@@ -8,6 +8,7 @@
 
 use super::{Authenticator, Caller, Login, authenticated};
 use crate::directory::{LoginRecord, PasswordHash, Unavailable};
+use crate::model::login_key;
 use crate::proto::sasl::ScramOutcome;
 use crate::proto::sasl::scram::{Hash, ITERATIONS, Verifier};
 use crate::runtime;
@@ -41,7 +42,7 @@ impl Decoys {
 
     fn verifier(&self, hash: Hash, login: &str) -> Verifier {
         // Real verifiers of one account have a salt for each hash.
-        let name = format!("{}{}", prefix(hash), login.to_ascii_lowercase());
+        let name = format!("{}{}", prefix(hash), login_key(login));
         let digest = hmac::sign(&self.0, name.as_bytes());
         let mut seed = [0; 32];
         seed.copy_from_slice(digest.as_ref());

@@ -12,7 +12,7 @@ use crate::directory::embedded::{Database, FILE_NAME};
 use crate::exchange::export::export;
 use crate::exchange::import::{ImportError, UidlForm, import};
 use crate::exchange::{Sink, Source, maildir, mbox, names};
-use crate::model::AccountId;
+use crate::model::{AccountId, login_key};
 use crate::store::Restorer;
 use crate::store::tools::Survey;
 use futures_executor::block_on;
@@ -127,9 +127,9 @@ pub(super) fn account(data: &Path, text: &str) -> Result<AccountId, BootError> {
     if let Ok(number) = text.parse() {
         return Ok(AccountId(number));
     }
-    let address = text.to_ascii_lowercase();
+    let address = login_key(text);
     if data.join(FILE_NAME).exists() {
-        let found = Database::id_at_rest(data, &address).map_err(|cause| refuse(data, &cause))?;
+        let found = Database::id_at_rest(data, text).map_err(|cause| refuse(data, &cause))?;
         return found.ok_or_else(|| BootError::Account(text.to_owned()));
     }
     let numbered = address

@@ -19,7 +19,7 @@ use crate::directory::orders::{AccountSettings, DomainSettings, NewAccount, Orde
 use crate::discovery;
 use crate::discovery::records::{DkimKey, Record, records};
 use crate::disk::lock::DirectoryLock;
-use crate::model::{AddrSpec, Domain};
+use crate::model::{AddrSpec, AddressError, Domain};
 use crate::session::Service;
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -77,10 +77,19 @@ struct Setup {
 impl Setup {
     fn of(arguments: &InitArguments) -> Result<Self, BootError> {
         let name = |text: &str| {
-            let domain = Domain::new(text)
-                .ok()
-                .filter(|domain| !domain.as_str().starts_with('['));
-            domain.ok_or_else(|| BootError::Admin(format!("{text:?} is not a domain (example.com is one)")))
+            let domain = Domain::new(text).and_then(|domain| {
+                domain.check_international()?;
+                Ok(domain)
+            });
+            match domain {
+                Ok(domain) if !domain.as_str().starts_with('[') => Ok(domain),
+                Err(why @ AddressError::International) => {
+                    Err(BootError::Admin(format!("{text:?} is not a domain: {why}")))
+                }
+                _ => Err(BootError::Admin(format!(
+                    "{text:?} is not a domain (example.com is one)"
+                ))),
+            }
         };
         let domain = name(&arguments.domain)?;
         let hostname = match &arguments.hostname {
@@ -291,7 +300,7 @@ impl Setup {
 
     /// `private`: addresses in `records` that the world cannot reach.
     fn tell(&self, is_json: bool, password: &str, records: &[Record], private: &[String]) {
-        let admin = &self.admin;
+        let admin = self.admin.to_unicode();
         let next = format!("ringpost serve --config {}", self.config.display());
         if is_json {
             let records: Vec<_> = records
@@ -299,7 +308,7 @@ impl Setup {
                 .map(|record| serde_json::json!({ "name": record.name, "type": record.kind, "value": record.value }))
                 .collect();
             let told = serde_json::json!({
-                "config": self.config, "data": self.data, "admin": admin.to_string(), "password": password,
+                "config": self.config, "data": self.data, "admin": self.admin.to_string(), "password": password,
                 "hostname": self.hostname.to_string(), "records": records,
                 "private_addresses": private, "next": next,
             });
@@ -309,7 +318,7 @@ impl Setup {
             "{} is set up on {}.\n\n  configuration  {}\n  data           {}\n  first admin    {admin}, password {password}\n                 \
              (postmaster@, abuse@ and hostmaster@ lead there)\n  certificate    self-signed, until [acme] or [tls.certificate.default] names \
              a better one\n\nDNS records to publish:\n",
-            self.domain,
+            self.domain.to_unicode(),
             self.hostname,
             self.config.display(),
             self.data.display(),

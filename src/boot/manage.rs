@@ -15,6 +15,7 @@ use crate::directory::orders::{
     Outcome,
 };
 use crate::disk::lock::DirectoryLock;
+use crate::model::shown;
 use crate::runtime::Control;
 use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -271,17 +272,23 @@ fn show(place: &Place, outcome: &Outcome) {
         Outcome::Imported(count) => print_line(&format!("{count} accounts were made")),
         Outcome::Domains(views) => {
             for view in views {
-                let catch_all = view.catch_all.as_deref().unwrap_or("-");
-                let admins = view.admins.join(" ");
+                let catch_all = view.catch_all.as_deref().map_or("-".into(), shown);
+                let admins = all_shown(&view.admins);
+                let name = shown(&view.domain);
+                let other = if *name == *view.domain {
+                    String::new()
+                } else {
+                    format!(" ({})", view.domain)
+                };
                 print_line(&format!(
-                    "{}  {} accounts, {} aliases, catch-all {catch_all}, admins: {admins}",
-                    view.domain, view.accounts, view.aliases
+                    "{name}{other}  {} accounts, {} aliases, catch-all {catch_all}, admins: {admins}",
+                    view.accounts, view.aliases
                 ));
             }
         }
         Outcome::Aliases(views) => {
             for view in views {
-                print_line(&format!("{}  {}", view.address, view.targets.join(" ")));
+                print_line(&format!("{}  {}", shown(&view.address), all_shown(&view.targets)));
             }
         }
         Outcome::Accounts(views) => {
@@ -290,28 +297,36 @@ fn show(place: &Place, outcome: &Outcome) {
                 let admin = if view.is_admin { "  admin" } else { "" };
                 print_line(&format!(
                     "{:>8}  {}  {}{admin}{state}",
-                    view.id, view.address, view.protocols
+                    view.id,
+                    shown(&view.address),
+                    view.protocols
                 ));
             }
         }
     }
 }
 
+/// Addresses or domains as people read them; programs get them as they are compared (`--json`).
+fn all_shown(texts: &[String]) -> String {
+    let texts: Vec<_> = texts.iter().map(|text| shown(text)).collect();
+    texts.join(" ")
+}
+
 fn show_account(view: &AccountView) {
     let limit = |value: Option<u64>| value.map_or_else(|| "no limit".to_owned(), |value| value.to_string());
     let rows = [
-        ("address", view.address.clone()),
+        ("address", shown(&view.address).into_owned()),
         ("id", view.id.to_string()),
         ("name", view.name.clone().unwrap_or_default()),
         ("enabled", view.is_enabled.to_string()),
         ("admin", view.is_admin.to_string()),
-        ("administers", view.administers.join(" ")),
+        ("administers", all_shown(&view.administers)),
         ("protocols", view.protocols.clone()),
         ("quota bytes", limit(view.quota_bytes)),
         ("quota messages", limit(view.quota_messages)),
         ("POP3 deletion", view.pop3_deletion.clone()),
         ("retention days", limit(view.retention_days.map(u64::from))),
-        ("forward", view.forward.join(" ")),
+        ("forward", all_shown(&view.forward)),
         ("keeps a copy", view.keeps_copy.to_string()),
         ("details", view.takes_details.to_string()),
         (

@@ -10,7 +10,7 @@ use crate::cli::store::UndeleteArguments;
 use crate::delivery::undelete::{self, Order};
 use crate::directory::orders::{self, OrderError, Outcome};
 use crate::directory::{Backend, Source, embedded};
-use crate::model::{AccountId, MailboxName};
+use crate::model::{AccountId, MailboxName, login_key};
 use crate::store::Wanted;
 use std::path::Path;
 use std::process::ExitCode;
@@ -59,7 +59,7 @@ async fn find(directory: &Backend, text: &str) -> Result<AccountId, OrderError> 
     if let Ok(number) = text.parse() {
         return Ok(AccountId(number));
     }
-    let address = text.to_ascii_lowercase();
+    let address = login_key(text);
     let asked = match directory {
         Backend::Memory(memory) => memory.login(&address),
         Backend::Source(source) => source.login(&address),

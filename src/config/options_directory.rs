@@ -108,7 +108,8 @@ pub(super) const DIRECTORY: &[Opt] = &[
         Default::Text(""),
         Restart,
         "A row: the domain is ours. Its columns may be catch_all (an address) and detail_separator (one character; null: no \
-         details). `SELECT 1 FROM domains WHERE name = :domain` is enough. All that is asked for is in lower case.",
+         details). `SELECT 1 FROM domains WHERE name = :domain` is enough. All that is asked for is in lower case, \
+         international domains with A-labels (`xn--bcher-kva.example`), so that is how they are kept there; answers may have either form.",
     )
     .like(r#""SELECT 1 FROM domains WHERE name = :domain""#),
     opt(

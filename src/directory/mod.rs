@@ -2,7 +2,7 @@
 //!
 //! One [`Directory`] a core, over a back end that all cores share ([`Source`]) or over [`Memory`]. Sessions ask it; it
 //! remembers what it heard (`cache`) and puts together what follows (`resolve`).
-//! Invariants: local parts compare without regard to ASCII case; an alias leads to accounts, whichever way.
+//! Invariants: local parts compare without regard to ASCII case, international domains are asked for and kept with A-labels; an alias leads to accounts, whichever way.
 //! Failure: a directory that cannot tell says so ([`Verdict::Temporary`], [`Unavailable`]) and the peer hears 451; it never
 //! guesses.
 //! Standards: RFC 5321 §4.5.1 (postmaster is always accepted), RFC 5233 (`+detail`).
@@ -28,7 +28,7 @@ pub use source::{
     Unavailable,
 };
 
-use crate::model::{Account, AddrSpec, Domain, ForwardPath, LocalPart};
+use crate::model::{Account, AddrSpec, Domain, ForwardPath, LocalPart, login_key};
 use cache::{Ages, Cache, Look, Turn};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use resolve::{Known, Missing, NotYet};
@@ -180,12 +180,12 @@ impl Directory {
         }
     }
 
-    /// Who logs in as `login`, which compares without regard to ASCII case.
+    /// Who logs in as `login`, which compares without regard to ASCII case and in either form of an international domain.
     ///
     /// # Errors
     /// [`Unavailable`] when the back end cannot say and nothing is remembered.
     pub async fn login(&self, login: &str) -> Found<LoginRecord> {
-        let login = login.to_ascii_lowercase();
+        let login = login_key(login);
         match &self.0.backend {
             Backend::Memory(memory) => Ok(memory.login(&login)),
             Backend::Source(source) => {
@@ -274,7 +274,7 @@ async fn fetch<T>(
     }
 }
 
-/// `local-part@domain`, unquoted, in ASCII lower case; on the stack, because every RCPT looks one up.
+/// `local-part@domain`, unquoted, in ASCII lower case and with A-labels; on the stack, because every RCPT looks one up.
 pub(crate) fn key(address: &AddrSpec) -> SmallVec<[u8; 96]> {
     let mut key = SmallVec::from_slice(address.local_part.as_str().as_bytes());
     key.push(b'@');

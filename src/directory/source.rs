@@ -1,6 +1,6 @@
 //! What a back end of the directory knows, and how it is asked.
 //!
-//! Three questions, each about one key in ASCII lower case: is this domain ours, what stands at this address, who logs in
+//! Three questions, each about one key in ASCII lower case, its domain with A-labels: is this domain ours, what stands at this address, who logs in
 //! by this name. What follows from the answers (details, catch-alls, aliases of aliases) is `resolve`'s, the same for all.
 //! Failure: [`Unavailable`]; a source answers or fails within its own time-out and never hangs.
 //! Not here: remembering answers (`cache`).

@@ -26,8 +26,8 @@ pub fn answer(offer: &Offer, request: Request<'_>) -> Document {
     xml.element("clientConfig", "version=\"1.1\"", |xml| {
         xml.element("emailProvider", &attribute("id", &domain), |xml| {
             xml.value("domain", &domain);
-            xml.value("displayName", &domain);
-            xml.value("displayShortName", &domain);
+            xml.value("displayName", domain.to_unicode());
+            xml.value("displayShortName", domain.to_unicode());
             for protocol in [Protocol::Imap, Protocol::Pop3, Protocol::Submission] {
                 for endpoint in offer.endpoints_of(protocol) {
                     put_server(xml, offer, endpoint);

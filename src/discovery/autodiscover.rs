@@ -40,7 +40,7 @@ pub fn pox(offer: &Offer, request: Request<'_>) -> Document {
 fn settings(offer: &Offer, address: &AddrSpec) -> Document {
     in_envelope(|xml| {
         xml.element("Response", &attribute("xmlns", OUTLOOK_RESPONSE), |xml| {
-            xml.element("User", "", |xml| xml.value("DisplayName", address));
+            xml.element("User", "", |xml| xml.value("DisplayName", address.to_unicode()));
             xml.element("Account", "", |xml| {
                 xml.value("AccountType", "email");
                 xml.value("Action", "settings");

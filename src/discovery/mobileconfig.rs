@@ -60,7 +60,7 @@ fn put_account(xml: &mut Xml, offer: &Offer, address: &AddrSpec, incoming: &Endp
         Protocol::Imap | Protocol::Submission => "EmailTypeIMAP",
     };
     put_text(xml, "EmailAccountType", kind);
-    put_text(xml, "EmailAccountDescription", &address_text);
+    put_text(xml, "EmailAccountDescription", &address.to_unicode());
     put_text(xml, "EmailAddress", &address_text);
     for (direction, endpoint) in [("Incoming", incoming), ("Outgoing", outgoing)] {
         let key = |name: &str| format!("{direction}MailServer{name}");
@@ -87,7 +87,7 @@ fn put_head(xml: &mut Xml, kind: &str, address: &AddrSpec, role: &str) {
     put_text(xml, "PayloadType", kind);
     xml.value("key", "PayloadVersion");
     xml.value("integer", 1);
-    put_text(xml, "PayloadDisplayName", &address.to_string());
+    put_text(xml, "PayloadDisplayName", &address.to_unicode());
     put_text(xml, "PayloadUUID", &uuid_of(&identifier));
     put_text(xml, "PayloadIdentifier", &identifier);
 }

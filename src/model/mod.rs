@@ -15,7 +15,7 @@ pub use account::{
     Account, AccountId, ClientProtocol, PARTITIONS, Partition, Pop3Deletion, Protocols, Quota,
     SPOOL_PARTITIONS, Usage,
 };
-pub use address::{AddrSpec, AddressError, Domain, LocalPart};
+pub use address::{AddrSpec, AddressError, Domain, LocalPart, login_key, shown};
 pub use dsn::{DsnReturn, EnvelopeId, Notify, OriginalRecipient, RecipientDsn};
 pub use envelope::{BodyType, Envelope, ForwardPath, ReversePath};
 pub use flags::{Flag, Flags, Keyword, KeywordError};

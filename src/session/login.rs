@@ -5,7 +5,7 @@
 //! Not here: which mechanisms a connection is offered (`proto::sasl`), passwords (`auth`).
 
 use crate::auth::{self, Caller, Login};
-use crate::model::Account;
+use crate::model::{Account, login_key};
 use crate::node::{Node, Settings};
 use crate::proto::sasl::scram::Verifier;
 use crate::proto::sasl::{Mechanisms, Request};
@@ -92,7 +92,7 @@ pub async fn judge(
 /// Whom a certificate that names these accounts logs in: the one that was asked for, or the only one.
 fn chosen(named: Vec<String>, wanted: Option<&str>) -> Option<String> {
     match (wanted, &named[..]) {
-        (Some(wanted), _) => named.into_iter().find(|name| name.eq_ignore_ascii_case(wanted)),
+        (Some(wanted), _) => named.into_iter().find(|name| *name == login_key(wanted)),
         (None, [only]) => Some(only.clone()),
         (None, _) => None,
     }

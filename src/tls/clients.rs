@@ -7,6 +7,7 @@
 //! Not here: whether a named account may log in (`auth`).
 
 use super::certificate::TlsError;
+use crate::model::login_key;
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
@@ -43,7 +44,7 @@ pub fn verifier(authorities: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, TlsEr
         .map_err(|error| TlsError::Chain(error.to_string()))
 }
 
-/// The accounts that a certificate (DER) names, in lower case.
+/// The accounts that a certificate (DER) names, as logins compare (`model::login_key`).
 #[must_use]
 pub fn accounts(der: &[u8], field: AccountField) -> Vec<String> {
     let Ok((_, certificate)) = parse_x509_certificate(der) else {
@@ -54,7 +55,7 @@ pub fn accounts(der: &[u8], field: AccountField) -> Vec<String> {
             let names = certificate.subject_alternative_name().ok().flatten();
             let names = names.map_or(&[][..], |names| &names.value.general_names);
             let address = |name: &GeneralName<'_>| match name {
-                GeneralName::RFC822Name(address) => Some(address.to_ascii_lowercase()),
+                GeneralName::RFC822Name(address) => Some(login_key(address)),
                 _ => None,
             };
             return names.iter().filter_map(address).collect();
@@ -65,7 +66,7 @@ pub fn accounts(der: &[u8], field: AccountField) -> Vec<String> {
             .filter_map(|name| name.as_str().ok())
             .collect(),
     };
-    found.into_iter().map(str::to_ascii_lowercase).collect()
+    found.into_iter().map(login_key).collect()
 }
 
 #[cfg(test)]

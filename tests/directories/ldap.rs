@@ -36,6 +36,7 @@ uid: bob
 cn: Bob
 sn: B
 mail: bob@example.org
+mail: bob@xn--bcher-kva.example
 employeeNumber: 2
 userPassword: secret
 
@@ -159,7 +160,7 @@ impl Slapd {
         format!(
             "[directory]\nbackend = \"ldap\"\ntimeout = 30\n{ages}\n\n[ldap]\nurl = \"ldap://localhost:{}\"\n{}\n\
              bind_dn = \"{READER}\"\npassword_file = \"{}\"\nbase = \"dc=example,dc=org\"\n\
-             domains = [\"example.org\"]\ndomain = \"(associatedDomain={{domain}})\"\n\
+             domains = [\"example.org\", \"bücher.example\"]\ndomain = \"(associatedDomain={{domain}})\"\n\
              account = \"(&(objectClass=inetOrgPerson)(mail={{address}}))\"\n\
              login = \"(&(objectClass=inetOrgPerson)(|(mail={{login}})(uid={{login}})))\"\n\
              alias = \"(&(sn=team)(description={{address}}))\"\n\n\
@@ -182,6 +183,8 @@ fn assert_accounts(site: &Site) {
         ("alice@example.org", "250"),
         ("ALICE+lists@example.org", "250"),
         ("team@example.org", "250"),
+        ("bob@xn--bcher-kva.example", "250"),
+        ("bob@Bücher.example", "250"),
         ("whoever@second.example", "250"),
         ("erin@example.org", "550 5.2.1"),
         ("eve@example.org", "550 5.1.1"),
@@ -198,6 +201,7 @@ fn assert_accounts(site: &Site) {
         ("alice@example.org", "secret", "+OK"),
         ("alice", "secret", "+OK"),
         ("bob", "secret", "+OK"),
+        ("bob@bücher.example", "secret", "+OK"),
         ("alice", "Secret", "-ERR"),
         ("alice", "", "-ERR"),
         ("dave", "secret", "-ERR"),

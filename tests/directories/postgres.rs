@@ -15,7 +15,8 @@ const USER: &str = "postgres";
 /// Passwords are all `secret`; made by openssl passwd, Python's hashlib and libcrypt.
 const TABLES: &str = r"
 CREATE TABLE domains (name text PRIMARY KEY, catch_all text, separator text);
-INSERT INTO domains VALUES ('example.org', NULL, '+'), ('caught.example', 'bob@example.org', NULL);
+INSERT INTO domains VALUES ('example.org', NULL, '+'), ('caught.example', 'bob@example.org', NULL),
+    ('xn--bcher-kva.example', NULL, NULL);
 CREATE TABLE people (
     number serial PRIMARY KEY, mail text UNIQUE, secret text, active boolean DEFAULT true,
     quota bigint, forward text[], may text);
@@ -24,6 +25,7 @@ INSERT INTO people (mail, secret) VALUES
     ('bob@example.org', '$5$saltsalt$0IyaXrmV7.sGNS6tirgqHLqX/G.FBvgkYA.lpPdS5sA'),
     ('carol@example.org', '{SSHA256}+E+iFJ27Yu1ODPH1UNKUmzOmUT06dwfghQJRHHnMsO5zYWx0'),
     ('dave@example.org', '{BLF-CRYPT}$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW'),
+    ('jens@xn--bcher-kva.example', '{PLAIN}secret'),
     ('nobody@example.org', NULL),
     ('o''brien@example.org', '{PLAIN}secret');
 UPDATE people SET active = false WHERE mail = 'dave@example.org';
@@ -31,7 +33,7 @@ UPDATE people SET may = 'imap' WHERE mail = 'carol@example.org';
 CREATE TABLE aliases (source text, target text);
 INSERT INTO aliases VALUES
     ('team@example.org', 'alice@example.org'), ('team@example.org', 'bob@example.org'),
-    ('postmaster@example.org', 'alice@example.org');
+    ('postmaster@example.org', 'alice@example.org'), ('books@example.org', 'jens@bücher.example');
 ";
 
 struct Postgres {
@@ -200,6 +202,10 @@ fn accounts_aliases_domains_and_passwords_are_the_databases() {
         ("postmaster", "250"),
         ("nobody@example.org", "250"),
         ("whoever@caught.example", "250"),
+        ("jens@xn--bcher-kva.example", "250"),
+        ("Jens@BÜCHER.example", "250"),
+        ("books@example.org", "250"),
+        ("eve@bücher.example", "550 5.1.1"),
         ("dave@example.org", "550 5.2.1"),
         ("eve@example.org", "550 5.1.1"),
         ("alice@elsewhere.example", "554 5.7.1"),
@@ -207,6 +213,8 @@ fn accounts_aliases_domains_and_passwords_are_the_databases() {
         site.assert_rcpt(address, reply);
     }
     site.assert_login("alice@example.org", "secret", "+OK");
+    site.assert_login("jens@bücher.example", "secret", "+OK");
+    site.assert_login("jens@xn--bcher-kva.example", "secret", "+OK");
     site.assert_login("Bob@example.org", "secret", "+OK");
     site.assert_login("alice@example.org", "Secret", "-ERR");
     site.assert_login("dave@example.org", "secret", "-ERR");

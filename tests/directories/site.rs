@@ -93,7 +93,9 @@ impl Site {
     /// What a sender hears about a recipient.
     pub fn rcpt(&self, address: &str) -> String {
         let mut smtp = Smtp::hello(self.server());
-        assert!(smtp.command("MAIL FROM:<me@example.net>").starts_with("250"));
+        let parameter = if address.is_ascii() { "" } else { " SMTPUTF8" };
+        let mail = format!("MAIL FROM:<me@example.net>{parameter}");
+        assert!(smtp.command(&mail).starts_with("250"));
         smtp.command(&format!("RCPT TO:<{address}>"))
     }
 
@@ -110,6 +112,9 @@ impl Site {
     /// What a login by POP3 is answered.
     pub fn login(&self, user: &str, password: &str) -> String {
         let mut pop3 = Pop3::greeted(self.server());
+        if !user.is_ascii() {
+            assert!(pop3.command("UTF8").starts_with("+OK"));
+        }
         let heard = pop3.command(&format!("USER {user}"));
         assert!(heard.starts_with("+OK"), "{heard}");
         pop3.command(&format!("PASS {password}"))

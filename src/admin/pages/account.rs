@@ -9,7 +9,7 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::config::options::show_bytes;
 use crate::directory::orders::{AccountView, Hash, NewAppPassword, Order, Outcome};
 use crate::discovery::{Protocol, Security};
-use crate::model::{ClientProtocol, Protocols};
+use crate::model::{ClientProtocol, Protocols, shown};
 use axum::Extension;
 use axum::extract::{Form, State};
 use axum::http::HeaderMap;
@@ -71,7 +71,7 @@ pub async fn show(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Answer
         app_passwords(&view, &known.token),
         second_factor(&view, &known.token),
     ];
-    Ok(Html(page(&view.address, &body.concat())).into_response())
+    Ok(Html(page(&shown(&view.address), &body.concat())).into_response())
 }
 
 /// The way to the other pages, and out.
@@ -112,7 +112,7 @@ fn settings(pages: &Pages, view: &AccountView) -> String {
     let text = format!(
         "{}<p>Your login is <code>{}</code>. You may keep: {quota}.</p>",
         table(&["For", "Server", "Port", "Encryption"], &rows),
-        escaped(&view.address)
+        escaped(&shown(&view.address))
     );
     group("Settings for mail programs", &text)
 }

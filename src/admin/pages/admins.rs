@@ -9,6 +9,7 @@ use super::html::{escaped, field, form, group, hidden, page, table};
 use super::{Answer, Fields, Pages, Refusal, take};
 use crate::config::options::{parse_bytes, show_bytes};
 use crate::directory::orders::{AccountSettings, AccountView, AliasView, NewAccount, Order, Outcome};
+use crate::model::{Domain, shown};
 use axum::extract::{Form, Query, State};
 use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse, Redirect};
@@ -17,11 +18,10 @@ use std::sync::Arc;
 /// Rows of a page; the command line lists more.
 const ROWS_MAX: u32 = 1_000;
 
+/// In the form that the directory has; of what is no address nothing is a domain of ours.
 fn domain_of(address: &str) -> String {
-    address
-        .rsplit_once('@')
-        .map_or("", |(_, domain)| domain)
-        .to_ascii_lowercase()
+    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+    Domain::new(domain).map_or_else(|_| domain.to_ascii_lowercase(), |domain| domain.to_string())
 }
 
 fn may(admin: &AccountView, address: &str) -> Result<(), Refusal> {
@@ -56,9 +56,10 @@ pub async fn show(
     let (known, view) = pages.known(&headers).await?;
     is_any_admin(&view)?;
     let domains = pages.domains(&view).await?;
-    let wanted = take(&fields, "domain").to_ascii_lowercase();
+    let wanted = Domain::new(take(&fields, "domain")).ok();
     let own = domain_of(&view.address);
-    let preferred = domains.iter().find(|domain| **domain == wanted);
+    let is_wanted = |domain: &&String| wanted.as_ref().is_some_and(|wanted| wanted.as_str() == **domain);
+    let preferred = domains.iter().find(is_wanted);
     let preferred = preferred.or_else(|| domains.iter().find(|domain| **domain == own));
     let Some(domain) = preferred.or(domains.first()) else {
         return Err(Refusal::Forbidden);
@@ -69,22 +70,26 @@ pub async fn show(
         pages.accounts(domain, &known.token).await?,
         pages.aliases(domain, &known.token).await?,
     ];
-    Ok(Html(page(&format!("Accounts and aliases of {domain}"), &body.concat())).into_response())
+    Ok(Html(page(
+        &format!("Accounts and aliases of {}", shown(domain)),
+        &body.concat(),
+    ))
+    .into_response())
 }
 
 /// The domains to look at, if there is a choice.
-fn choice(domains: &[String], shown: &str) -> String {
+fn choice(domains: &[String], current: &str) -> String {
     if domains.len() < 2 {
         return String::new();
     }
     let link = |domain: &String| {
-        let current = if domain == shown {
+        let mark = if domain == current {
             " aria-current=\"page\""
         } else {
             ""
         };
-        let name = escaped(domain);
-        format!("<a href=\"/admin?domain={name}\"{current}>{name}</a>")
+        let (key, name) = (escaped(domain), escaped(&shown(domain)));
+        format!("<a href=\"/admin?domain={key}\"{mark}>{name}</a>")
     };
     let links: Vec<String> = domains.iter().take(ROWS_MAX as usize).map(link).collect();
     format!("<nav aria-label=\"Domains\">{}</nav>", links.concat())
@@ -116,7 +121,7 @@ impl Pages {
                 ("disabled", "on", "Enable")
             };
             let cells = vec![
-                view.address.clone(),
+                shown(&view.address).into_owned(),
                 view.name.clone().unwrap_or_default(),
                 view.quota_bytes.map_or_else(|| "no limit".to_owned(), show_bytes),
                 state.to_owned(),
@@ -170,7 +175,8 @@ impl Pages {
             return Err(Refusal::Unavailable);
         };
         let row = |view: &AliasView| {
-            let cells = vec![view.address.clone(), view.targets.join(", ")];
+            let targets: Vec<_> = view.targets.iter().map(|target| shown(target)).collect();
+            let cells = vec![shown(&view.address).into_owned(), targets.join(", ")];
             (
                 cells,
                 form(

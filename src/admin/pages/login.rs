@@ -11,6 +11,7 @@ use crate::admin::http::Peer;
 use crate::auth::scheme;
 use crate::base::clock::{Clock, SystemClock};
 use crate::directory::{LoginRecord, PasswordHash};
+use crate::model::login_key;
 use axum::Extension;
 use axum::extract::{Form, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -152,7 +153,7 @@ pub(super) async fn log_in(
     Extension(Peer(peer)): Extension<Peer>,
     Form(fields): Form<Fields>,
 ) -> Answer {
-    let login = take(&fields, "login").trim().to_ascii_lowercase();
+    let login = login_key(take(&fields, "login").trim());
     let proof = Proof {
         password: Some(take(&fields, "password")),
         code: Some(take(&fields, "code")),

@@ -17,6 +17,7 @@ mod jwt;
 pub use http::{AskError, Client, Url};
 
 use crate::directory::Unavailable;
+use crate::model::login_key;
 use jsonwebtoken::jwk::JwkSet;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -265,7 +266,7 @@ fn named_by(claims: &Value, config: &IssuerConfig, now: i64, evidence: Evidence)
     let is_verified = config.login_claim != "email" || claims["email_verified"] != false;
     let holds = is_issuer && is_audience && is_before_end && has_begun && has_scope && is_verified;
     let login = claims[config.login_claim.as_str()].as_str()?;
-    (holds && !login.is_empty()).then(|| login.to_ascii_lowercase())
+    (holds && !login.is_empty()).then(|| login_key(login))
 }
 
 /// What a client is told with a refused token (RFC 7628 §3.2.2): where to get a good one.

@@ -20,7 +20,7 @@ pub fn find(connection: &Connection, backend: &str, key: &str) -> Result<Option<
     Ok(found.map(|id| AccountId(id.cast_unsigned())))
 }
 
-/// The id that `key` of `backend` has from now on. `address`: the account's, in lower case.
+/// The id that `key` of `backend` has from now on. `address`: the account's, as `directory::key` has it.
 pub fn find_or_give(
     connection: &mut Connection,
     backend: &str,

@@ -8,6 +8,7 @@
 //! Failure: a file that cannot be read or is damaged answers [`Unavailable`], and the log says why, once a minute at most.
 //! Not here: other back ends.
 
+mod canonical;
 mod credentials;
 mod foreign;
 mod lookup;
@@ -15,6 +16,8 @@ mod perform;
 mod schema;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upgrades;
 mod views;
 
 pub use credentials::{CredentialView, Credentials};
@@ -23,7 +26,7 @@ pub use schema::SchemaError;
 use super::orders::{Order, OrderError, Outcome};
 use super::source::{Asked, DomainFacts, Entry, Found, LoginRecord, PasswordHash, Source, Unavailable};
 use crate::base::clock::{Clock, SystemClock};
-use crate::model::AccountId;
+use crate::model::{AccountId, login_key};
 use crate::runtime::Control;
 use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
@@ -76,7 +79,9 @@ impl Database {
             private(&path);
             let mut connection = Connection::open(&path)?;
             connection.busy_timeout(LOOKUP_TIMEOUT)?;
-            schema::prepare(&mut connection)?;
+            schema::prepare(&mut connection)?
+                .iter()
+                .for_each(|what| tell(what));
             Ok(Self { connection })
         };
         let opened = open();
@@ -109,8 +114,8 @@ impl Database {
         Ok(transaction.commit()?)
     }
 
-    /// The id of the account of this address (in lower case), here or in another directory when it was first seen, by a file
-    /// that nobody has open: nothing is written beside it, whoever asks.
+    /// The id of the account of this address, here or in another directory when it was first seen, by a file that nobody has
+    /// open: nothing is written beside it, whoever asks. It may be of an older version, with domains as they were typed.
     ///
     /// # Errors
     /// SQLite's.
@@ -119,10 +124,14 @@ impl Database {
         let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
         let connection = Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)?;
+        let spellings = [login_key(address), address.to_lowercase()];
         for table in ["account", "foreign_account"] {
-            let sql = format!("SELECT id FROM {table} WHERE address = ?1");
+            let sql = format!("SELECT id FROM {table} WHERE address IN (?1, ?2) ORDER BY address <> ?1");
             let id = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
-            if let Some(id) = connection.query_row(&sql, [address], id).optional()? {
+            if let Some(id) = connection
+                .query_row(&sql, [&spellings[0], &spellings[1]], id)
+                .optional()?
+            {
                 return Ok(Some(AccountId(id.cast_unsigned())));
             }
         }
@@ -149,6 +158,15 @@ impl Database {
             path: path.clone(),
             cause: cause.into(),
         })
+    }
+}
+
+/// What came of an upgrade is said once: in the log, or to whoever gave the command that made it.
+fn tell(what: &str) {
+    if tracing::dispatcher::has_been_set() {
+        tracing::warn!(what, "the directory's file is of this version now");
+    } else {
+        eprintln!("ringpost: the directory's file is of this version now: {what}");
     }
 }
 
@@ -412,7 +430,7 @@ impl Source for Embedded {
     }
 
     fn rehash(&self, login: &str, old: PasswordHash, hash: PasswordHash) {
-        let login = login.to_ascii_lowercase();
+        let login = login_key(login);
         self.write_soon(move |connection| {
             let sql = "UPDATE account SET hash = ?3 WHERE address = ?1 AND hash = ?2";
             let parameters = [login.as_str(), old.expose(), hash.expose()];

@@ -13,7 +13,7 @@ use crate::directory::orders::{
 };
 use crate::directory::resolve::{takes_details, without_detail};
 use crate::directory::{key, key_text};
-use crate::model::{AddrSpec, Domain, Pop3Deletion, Protocols};
+use crate::model::{AddrSpec, Domain, Pop3Deletion, Protocols, shown};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 pub(super) type Result<T> = std::result::Result<T, OrderError>;
@@ -142,7 +142,8 @@ impl Work<'_> {
         let domain = parse_domain(text)?;
         if lookup::domain(self.to, domain.as_str())?.is_none() {
             return refuse(format!(
-                "{domain} is not a domain of this server (`ringpost domain add {domain}` makes it one)"
+                "{name} is not a domain of this server (`ringpost domain add {name}` makes it one)",
+                name = domain.to_unicode()
             ));
         }
         Ok(domain.as_str().to_owned())
@@ -156,14 +157,14 @@ impl Work<'_> {
                 row.get(0)
             })
             .optional()?;
-        found.map_or_else(|| refuse(format!("there is no account {address}")), Ok)
+        found.map_or_else(|| refuse(format!("there is no account {}", shown(&address))), Ok)
     }
 
     fn alias(&self, text: &str) -> Result<String> {
         let address = own_key(&parse_address(text)?);
         let sql = "SELECT 1 FROM alias WHERE address = ?1";
         if !self.to.prepare_cached(sql)?.exists([&address])? {
-            return refuse(format!("there is no alias {address}"));
+            return refuse(format!("there is no alias {}", shown(&address)));
         }
         Ok(address)
     }
@@ -173,7 +174,8 @@ impl Work<'_> {
         let address = parse_address(text)?;
         if lookup::domain(self.to, address.domain.as_str())?.is_none() {
             return refuse(format!(
-                "{address} is not in a domain of this server, and nothing relays mail to others yet"
+                "{} is not in a domain of this server, and nothing relays mail to others yet",
+                address.to_unicode()
             ));
         }
         Ok(own_key(&address))
@@ -219,7 +221,9 @@ impl Work<'_> {
         let mut statement = self.to.prepare_cached(sql)?;
         let limit = i64::try_from(NAMED_MAX + 1).unwrap_or(i64::MAX);
         let mut names: Vec<String> = statement
-            .query_map(params![address, limit], |row| row.get(0))?
+            .query_map(params![address, limit], |row| {
+                Ok(shown(row.get_ref(0)?.as_str()?).into_owned())
+            })?
             .collect::<rusqlite::Result<_>>()?;
         if names.is_empty() {
             return Ok(());
@@ -228,8 +232,9 @@ impl Work<'_> {
             names[NAMED_MAX] = "others".to_owned();
         }
         refuse(format!(
-            "{address} still gets the mail of {}: let them lead elsewhere first (`ringpost alias set`, `account set --forward`, \
+            "{} still gets the mail of {}: let them lead elsewhere first (`ringpost alias set`, `account set --forward`, \
              `domain set --catch-all`), or insist with --force",
+            shown(address),
             names.join(", ")
         ))
     }
@@ -253,7 +258,7 @@ impl Work<'_> {
         let domain = self.own_domain(address.domain.as_str())?;
         let address = own_key(&address);
         if lookup::address(self.to, &address)?.is_some() {
-            return refuse(format!("{address} is there already"));
+            return refuse(format!("{} is there already", shown(&address)));
         }
         Ok((address, domain))
     }
@@ -263,8 +268,11 @@ impl Work<'_> {
         if domain.as_str().starts_with('[') {
             return refuse("an address literal is no domain that people have accounts in");
         }
+        domain
+            .check_international()
+            .or_else(|e| refuse(format!("{text:?}: {e}")))?;
         if lookup::domain(self.to, domain.as_str())?.is_some() {
-            return refuse(format!("{domain} is there already"));
+            return refuse(format!("{} is there already", domain.to_unicode()));
         }
         let sql = "INSERT INTO domain (name, detail_separator, created_at) VALUES (?1, '+', ?2)";
         self.to.execute(sql, params![domain.as_str(), self.now])?;
@@ -316,7 +324,10 @@ impl Work<'_> {
             let sql = format!("SELECT count(*) FROM {table} WHERE domain = ?1");
             let count: i64 = self.to.query_row(&sql, [domain], |row| row.get(0))?;
             if count > 0 {
-                return refuse(format!("{domain} still has {count} {what}: delete them first"));
+                return refuse(format!(
+                    "{} still has {count} {what}: delete them first",
+                    shown(domain)
+                ));
             }
         }
         self.to.execute("DELETE FROM domain WHERE name = ?1", [domain])?;
@@ -500,6 +511,7 @@ impl Work<'_> {
 }
 
 fn refuse_absent<T>(target: &str) -> Result<T> {
+    let target = shown(target);
     refuse(format!(
         "there is nobody at {target}: make it first (`ringpost account add {target}`, or an alias), or look for a mistyped name"
     ))
@@ -510,7 +522,12 @@ fn parse_address(text: &str) -> Result<AddrSpec> {
 }
 
 fn parse_domain(text: &str) -> Result<Domain> {
-    Domain::new(text).or_else(|e| refuse(format!("{text:?}: {e} (a domain is wanted)")))
+    let dot = if text.ends_with('.') {
+        ", without the dot at its end"
+    } else {
+        ""
+    };
+    Domain::new(text).or_else(|e| refuse(format!("{text:?}: {e} (a domain is wanted{dot})")))
 }
 
 pub(super) fn parse_protocols(text: &str) -> Result<Protocols> {

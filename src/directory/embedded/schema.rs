@@ -1,12 +1,13 @@
 //! The tables of the embedded directory, and how an older file becomes a newer one.
 //!
 //! Invariants: `PRAGMA user_version` is the schema's version; a file of a newer version is refused, never touched.
-//! Addresses and domains are stored in ASCII lower case, which is also how they are asked for.
+//! Addresses and domains are stored in ASCII lower case, domains with A-labels, which is also how they are asked for.
 
+use super::canonical;
 use rusqlite::Connection;
 
 /// The version this program writes.
-pub const VERSION: i64 = 4;
+pub const VERSION: i64 = 5;
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -145,8 +146,8 @@ CREATE TABLE left_to (
 ) STRICT;
 ";
 
-/// Sets a connection up and brings its file to [`VERSION`].
-pub fn prepare(connection: &mut Connection) -> Result<(), SchemaError> {
+/// Sets a connection up and brings its file to [`VERSION`]. What somebody has to know of it, in words.
+pub fn prepare(connection: &mut Connection) -> Result<Vec<String>, SchemaError> {
     // FULL: a change that was reported as made survives a power loss (WAL's default would lose the last ones).
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -168,7 +169,12 @@ pub fn prepare(connection: &mut Connection) -> Result<(), SchemaError> {
     if found < 4 {
         transaction.execute_batch(V4)?;
     }
+    let told = if found < 5 {
+        canonical::run(&transaction)?
+    } else {
+        Vec::new()
+    };
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
-    Ok(())
+    Ok(told)
 }

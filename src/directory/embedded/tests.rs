@@ -8,27 +8,27 @@ use crate::directory::{Backend, Directory, Verdict};
 use crate::model::{AddrSpec, ClientProtocol, Domain, ForwardPath};
 use futures_executor::block_on;
 
-fn database() -> (tempfile::TempDir, Database) {
+pub(super) fn database() -> (tempfile::TempDir, Database) {
     let directory = tempfile::tempdir().expect("a directory");
     let mut database = Database::open(directory.path()).expect("a new file");
     done(&mut database, add_domain("example.org"));
     (directory, database)
 }
 
-fn add_domain(domain: &str) -> Order {
+pub(super) fn add_domain(domain: &str) -> Order {
     Order::DomainAdd {
         domain: domain.to_owned(),
         set: DomainSettings::default(),
     }
 }
 
-fn add_account(address: &str) -> Order {
+pub(super) fn add_account(address: &str) -> Order {
     Order::AccountAdd {
         account: new_account(address, AccountSettings::default()),
     }
 }
 
-fn new_account(address: &str, set: AccountSettings) -> NewAccount {
+pub(super) fn new_account(address: &str, set: AccountSettings) -> NewAccount {
     NewAccount {
         address: address.to_owned(),
         hashes: vec![Hash("{PLAIN}x".to_owned())],
@@ -37,7 +37,7 @@ fn new_account(address: &str, set: AccountSettings) -> NewAccount {
     }
 }
 
-fn add_alias(address: &str, targets: &[&str]) -> Order {
+pub(super) fn add_alias(address: &str, targets: &[&str]) -> Order {
     Order::AliasAdd {
         address: address.to_owned(),
         targets: targets.iter().map(|&text| text.to_owned()).collect(),
@@ -61,19 +61,19 @@ fn set_catch_all(domain: &str, address: &str) -> Order {
     }
 }
 
-fn done(database: &mut Database, order: Order) {
+pub(super) fn done(database: &mut Database, order: Order) {
     let outcome = database.perform(order.clone());
     assert_eq!(outcome, Ok(Outcome::Done), "{order:?}");
 }
 
-fn refused(database: &mut Database, order: Order) -> String {
+pub(super) fn refused(database: &mut Database, order: Order) -> String {
     match database.perform(order.clone()) {
         Err(OrderError::Refused(why)) => why,
         other => panic!("{order:?}: {other:?}"),
     }
 }
 
-fn show(database: &mut Database, address: &str) -> AccountView {
+pub(super) fn show(database: &mut Database, address: &str) -> AccountView {
     let order = Order::AccountShow {
         address: address.to_owned(),
     };
@@ -369,85 +369,6 @@ fn an_import_is_all_or_nothing_and_tells_everything() {
     assert_eq!(outcome, Ok(Outcome::Imported(2)));
 }
 
-/// Files as each older version wrote them, with something in every table: nothing of it is lost or means something else.
-#[test]
-fn a_file_of_every_older_version_is_brought_up_with_all_that_is_in_it() {
-    let versions = [
-        include_str!("../../../tests/fixtures/directory-v1.sql"),
-        include_str!("../../../tests/fixtures/directory-v2.sql"),
-        include_str!("../../../tests/fixtures/directory-v3.sql"),
-    ];
-    assert_eq!(
-        i64::try_from(versions.len()),
-        Ok(schema::VERSION - 1),
-        "a fixture for the last version"
-    );
-    for (version, sql) in versions.into_iter().enumerate().map(|(at, sql)| (at + 1, sql)) {
-        let directory = tempfile::tempdir().expect("a directory");
-        let old = Connection::open(directory.path().join(FILE_NAME)).expect("a new file");
-        old.execute_batch(sql).expect("an old one");
-        drop(old);
-        let mut database = Database::open(directory.path()).expect("it is brought up");
-        let admin = show(&mut database, "admin@example.org");
-        assert_eq!(admin.name.as_deref(), Some("An Admin"));
-        assert!(
-            admin.is_admin && admin.is_enabled && admin.has_totp,
-            "version {version}"
-        );
-        let password = &admin.app_passwords[0];
-        assert_eq!(
-            (password.name.as_str(), password.last_used_at),
-            ("phone", Some(1_700_000_009))
-        );
-        let bob = show(&mut database, "bob@example.org");
-        assert!(!bob.is_enabled && !bob.has_totp && !bob.keeps_copy && !bob.takes_details);
-        assert_eq!(
-            (bob.quota_bytes, bob.retention_days),
-            (Some(5_368_709_120), Some(30))
-        );
-        assert_eq!(
-            (bob.forward.as_slice(), bob.administers.as_slice()),
-            (
-                &["admin@example.org".to_owned()][..],
-                &["example.net".to_owned()][..],
-            )
-        );
-        let Ok(Outcome::Domains(domains)) = database.perform(Order::DomainList) else {
-            panic!("domains")
-        };
-        assert_eq!(domains.len(), 2);
-        assert_eq!(domains[1].catch_all.as_deref(), Some("bob@example.org"));
-        assert_eq!((domains[1].accounts, domains[1].keeps_scram), (2, true));
-        let Ok(Outcome::Aliases(aliases)) = database.perform(Order::AliasList {
-            domain: None,
-            limit: None,
-        }) else {
-            panic!("aliases")
-        };
-        assert_eq!(aliases[0].targets, ["admin@example.org", "bob@example.org"]);
-        // The highest account that ever was had id 7.
-        done(&mut database, add_account("new@example.org"));
-        assert_eq!(show(&mut database, "new@example.org").id, 8);
-        drop(database);
-        let carol = Database::id_at_rest(directory.path(), "carol@example.org").expect("it is at rest");
-        assert_eq!(carol, (version >= 3).then_some(AccountId(5)));
-        let control = Control::start().expect("threads");
-        let embedded = Embedded::start(directory.path(), control).expect("the file is good");
-        let record = block_on(embedded.login("admin@example.org"));
-        let record = record.expect("it answers").expect("the admin");
-        let hashes: Vec<&str> = record.hashes.iter().map(PasswordHash::expose).collect();
-        assert_eq!(hashes[0], "{PLAIN}first");
-        assert!(hashes[1].starts_with("{SCRAM-SHA-256}"), "{hashes:?}");
-        let secret = record.totp_secret.as_ref().map(PasswordHash::expose);
-        assert_eq!(secret, Some("JBSWY3DPEHPK3PXP"));
-        let app = &record.app_passwords[0];
-        assert_eq!((app.id, app.hash.expose()), (3, "{PLAIN}app-one"));
-        assert!(
-            app.protocols.allows(ClientProtocol::Submission) && !app.protocols.allows(ClientProtocol::Pop3)
-        );
-    }
-}
-
 #[test]
 fn a_name_is_short_and_shows_nothing_but_itself() {
     let (_keep, mut database) = database();
@@ -464,18 +385,6 @@ fn a_name_is_short_and_shows_nothing_but_itself() {
         let why = refused(&mut database, Order::AccountAdd { account });
         assert!(why.contains("256 octets"), "{why}");
     }
-}
-
-#[test]
-fn a_file_of_a_newer_version_is_not_touched() {
-    let (directory, database) = database();
-    database
-        .connection
-        .pragma_update(None, "user_version", schema::VERSION + 1)
-        .expect("SQLite takes it");
-    drop(database);
-    let error = Database::open(directory.path()).expect_err("it is newer");
-    assert!(error.to_string().contains("newer ringpost"), "{error}");
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub enum Failure {
 /// A row under way, on the control thread.
 pub type Fetching<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
-/// What fetches rows. All keys are in ASCII lower case and come from peers: they are parameters, never text of a query.
+/// What fetches rows. All keys are in ASCII lower case, domains with A-labels, and come from peers: they are parameters, never text of a query.
 pub trait Tables: Send + Sync + 'static {
     /// Names the back end in the log and its keys in the table of ids.
     fn name(&self) -> &'static str;

@@ -18,7 +18,7 @@
 
 use super::Failure;
 use crate::directory::{DomainFacts, LoginRecord, PasswordHash, Recipient};
-use crate::model::{Account, AccountId, AddrSpec, Pop3Deletion, Protocols};
+use crate::model::{Account, AccountId, AddrSpec, Pop3Deletion, Protocols, login_key};
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -121,7 +121,7 @@ impl Row {
             // Of several the one that is meant, or always the same.
             Err(_) => self
                 .values("address")
-                .find(|value| value.eq_ignore_ascii_case(asked))
+                .find(|value| login_key(value) == asked)
                 .or_else(|| self.values("address").min())
                 .unwrap_or(asked),
         };

@@ -36,7 +36,7 @@ impl<R: Receipt> Smtp<R> {
             parameters::parse_mail(rest, self.is_tls, self.is_submission()).map_err(parameter_reply)?;
         let reverse_path = path.reverse(parameters.is_utf8).map_err(|error| match error {
             AddressError::NeedsUtf8 => reply::NEEDS_SMTPUTF8,
-            AddressError::Syntax | AddressError::TooLong => reply::BAD_SENDER,
+            AddressError::Syntax | AddressError::TooLong | AddressError::International => reply::BAD_SENDER,
         })?;
         if parameters
             .size
@@ -95,7 +95,9 @@ impl<R: Receipt> Smtp<R> {
         let dsn = parameters::parse_rcpt(rest, envelope.is_utf8).map_err(parameter_reply)?;
         let forward = path.forward(envelope.is_utf8).map_err(|error| match error {
             AddressError::NeedsUtf8 => reply::NEEDS_SMTPUTF8,
-            AddressError::Syntax | AddressError::TooLong => reply::BAD_RECIPIENT,
+            AddressError::Syntax | AddressError::TooLong | AddressError::International => {
+                reply::BAD_RECIPIENT
+            }
         })?;
         if envelope.forward_paths.len() >= self.config.recipients_max {
             return Err(reply::TOO_MANY_RECIPIENTS);
