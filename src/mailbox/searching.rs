@@ -214,15 +214,15 @@ struct Judged {
 fn judge_rows(state: &AccountState, view: &View, query: &Query, slice: Range<usize>) -> Option<Judged> {
     let rows = &state.mailboxes.get(&view.mailbox())?.rows;
     let mut judged = Judged::default();
-    let uids: &[Uid] = &view.uids()[slice.clone()];
-    let first = uids.first().copied().unwrap_or(Uid::FIRST);
+    let mut uids = view.uids().range(slice.clone()).peekable();
+    let first = uids.peek().copied().unwrap_or(Uid::FIRST);
     // View and rows both ascend, so one walk through the rows serves the slice.
     let mut rows = rows[rows.partition_point(|row| row.uid < first)..]
         .iter()
         .peekable();
     for (index, uid) in slice.zip(uids) {
-        while rows.next_if(|row| row.uid < *uid).is_some() {}
-        let Some(row) = rows.next_if(|row| row.uid == *uid) else {
+        while rows.next_if(|row| row.uid < uid).is_some() {}
+        let Some(row) = rows.next_if(|row| row.uid == uid) else {
             judged.has_gone = true;
             continue;
         };

@@ -104,7 +104,7 @@ pub(super) fn rows_of<E: Environment>(
 ) -> Option<Vec<(usize, MessageRow)>> {
     let rows = store.account(account, |state| {
         let rows = &state.mailboxes.get(&view.mailbox())?.rows;
-        let row = |index: &usize| Some((*index, *row_of(rows, view.uids()[*index])?));
+        let row = |index: &usize| Some((*index, *row_of(rows, view.uids().at(*index))?));
         Some(indexes.iter().filter_map(row).collect())
     });
     rows.flatten()

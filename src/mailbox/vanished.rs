@@ -4,7 +4,7 @@
 //! ranges asked about, whatever they span; time is linear in both but for one sort.
 //! Not here: what the store remembers of expunges (`store`), the wire (`session::imap`).
 
-use crate::model::Uid;
+use crate::model::{Uid, Uids};
 use crate::proto::imap::types::{SequenceNumber, SequenceRange, UidSample};
 use std::ops::RangeInclusive;
 
@@ -32,27 +32,22 @@ pub fn normalised(
     ranges
 }
 
-/// The UIDs in `known` (normalised) that are not among `present` (ascending).
+/// The UIDs in `known` (normalised) that are not among `present`.
 #[must_use]
-pub fn missing(known: &[RangeInclusive<u32>], present: &[Uid]) -> Vec<RangeInclusive<u32>> {
+pub fn missing(known: &[RangeInclusive<u32>], present: &Uids) -> Vec<RangeInclusive<u32>> {
     let mut missing = Vec::new();
     for range in known {
-        let from = present.partition_point(|uid| uid.value() < *range.start());
-        let to = present.partition_point(|uid| uid.value() <= *range.end());
-        let mut next = *range.start();
-        for uid in &present[from..to] {
-            if next < uid.value() {
-                missing.push(next..=uid.value() - 1);
-            }
-            next = uid.value().saturating_add(1);
+        let Some((first, last)) = Uid::new(*range.start()).zip(Uid::new(*range.end())) else {
+            continue;
+        };
+        let mut next = Some(first.value());
+        for run in present.runs_in(present.below(first)..present.up_to(last)) {
+            let before = next.filter(|next| next < run.start());
+            missing.extend(before.map(|next| next..=run.start() - 1));
+            next = run.end().checked_add(1);
         }
-        if next <= *range.end()
-            && present[from..to]
-                .last()
-                .is_none_or(|last| last.value() < *range.end())
-        {
-            missing.push(next..=*range.end());
-        }
+        let behind = next.filter(|next| next <= range.end());
+        missing.extend(behind.map(|next| next..=*range.end()));
     }
     missing
 }
@@ -96,15 +91,12 @@ pub fn uid_ranges(set: &[SequenceRange], largest: u32) -> Vec<RangeInclusive<u32
 /// The largest UID of the sample that still has the number it had: the client has been told of every expunge up to it.
 /// 0: there is none. No number beyond `present` is looked at, whatever the sample spans.
 #[must_use]
-pub fn agreed_up_to(sample: &UidSample, present: &[Uid]) -> u32 {
+pub fn agreed_up_to(sample: &UidSample, present: &Uids) -> u32 {
     let numbers = sample.numbers.iter().cloned().flatten();
     let uids = sample.uids.iter().cloned().flatten();
     let shown = |number: u32| {
-        Some(
-            present
-                .get(usize::try_from(number).ok()?.checked_sub(1)?)?
-                .value(),
-        )
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        (index < present.len()).then(|| present.at(index).value())
     };
     numbers
         .zip(uids)
@@ -121,7 +113,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    fn uids(numbers: &[u32]) -> Vec<Uid> {
+    fn uids(numbers: &[u32]) -> Uids {
         numbers.iter().map(|n| Uid::new(*n).unwrap()).collect()
     }
 
@@ -141,13 +133,13 @@ mod tests {
             uids: vec![1..=u32::MAX],
         };
         assert_eq!(agreed_up_to(&sample, &uids(&[1, 2, 4])), 2);
-        assert_eq!(agreed_up_to(&sample, &[]), 0);
+        assert_eq!(agreed_up_to(&sample, &uids(&[])), 0);
     }
 
     #[test]
     fn the_examples_of_rfc_7162_section_3_2_5_2() {
         // Only UIDs divisible by three are present; the client's last pairs agree.
-        let present: Vec<Uid> = (1..=10_003).map(|n| Uid::new(n * 3).unwrap()).collect();
+        let present: Uids = (1..=10_003).map(|n| Uid::new(n * 3).unwrap()).collect();
         assert_eq!(missing(&[1..=8], &present), [1..=2, 4..=5, 7..=8]);
         let sample = UidSample {
             numbers: vec![5_000..=5_000, 7_500..=7_500, 9_000..=9_000],

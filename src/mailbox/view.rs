@@ -7,10 +7,10 @@
 //! `\Recent` (RFC 3501 §2.3.2): a message is recent in the first session that has the mailbox selected read-write when
 //! it is told of it, and in no later one; a session that looks only (EXAMINE) sees it and leaves it to others. What is
 //! recent is not durable, see [`MailboxState::recent_from`].
-//! Limits: 4 octets a message, and 8 for each run of recent ones; the log of changes is bounded by the store, whole mailboxes are compared beyond it.
+//! Limits: 8 octets for each run of messages without a gap, and for each run of recent ones; the log of changes is bounded by the store, whole mailboxes are compared beyond it.
 //! Not here: the wire (`session::imap`), the durable state itself (`store`).
 
-use crate::model::{MailboxId, ModSeq, SeqNum, Uid};
+use crate::model::{MailboxId, ModSeq, SeqNum, Uid, Uids};
 use crate::store::{MailboxChange, MailboxState, MessageRow};
 use smallvec::SmallVec;
 use std::cell::Cell;
@@ -20,8 +20,8 @@ use std::ops::Range;
 #[derive(Debug, Clone)]
 pub struct View {
     mailbox: MailboxId,
-    /// Index `i` is sequence number `i + 1`.
-    uids: Vec<Uid>,
+    /// Place `i` is sequence number `i + 1`.
+    uids: Uids,
     /// Ascending: in `uids`, no longer in the mailbox, not told yet.
     gone: Vec<Uid>,
     /// Every row with a smaller UID has been shown or is gone.
@@ -88,7 +88,7 @@ impl View {
     pub fn new(state: &MailboxState) -> Self {
         Self {
             mailbox: state.id,
-            uids: state.rows.iter().map(|row| row.uid).collect(),
+            uids: Uids::of_ascending(state.rows.len(), |index| state.rows[index].uid),
             gone: Vec::new(),
             uid_next: state.uid_next,
             cursor: state.changes.end(),
@@ -124,7 +124,7 @@ impl View {
     /// The `\Recent` messages of the view, as index ranges.
     #[must_use]
     pub fn recent(&self) -> SmallVec<[Range<usize>; 4]> {
-        let index = |uid: u32| self.uids.partition_point(|shown| shown.value() < uid);
+        let index = |uid: u32| Uid::new(uid).map_or(0, |uid| self.uids.below(uid));
         let ranges = self.recent.iter().map(|run| index(run.start)..index(run.end));
         ranges.filter(|range| !range.is_empty()).collect()
     }
@@ -181,14 +181,14 @@ impl View {
 
     /// UIDs in the order of their sequence numbers.
     #[must_use]
-    pub fn uids(&self) -> &[Uid] {
+    pub fn uids(&self) -> &Uids {
         &self.uids
     }
 
     /// The message with this UID, by index.
     #[must_use]
     pub fn index_of(&self, uid: Uid) -> Option<usize> {
-        self.uids.binary_search(&uid).ok()
+        self.uids.index_of(uid)
     }
 
     /// True while a message is expunged but the client has not been told.
@@ -202,7 +202,7 @@ impl View {
     pub fn uids_in(&self, ranges: &[Range<usize>]) -> Vec<Uid> {
         ranges
             .iter()
-            .flat_map(|range| self.uids[range.clone()].iter().copied())
+            .flat_map(|range| self.uids.range(range.clone()))
             .collect()
     }
 
@@ -268,7 +268,8 @@ impl View {
             Default::default()
         };
         let first_new = rows.partition_point(|row| row.uid.value() < self.uid_next);
-        self.uids.extend(rows[first_new..].iter().map(|row| row.uid));
+        let new = &rows[first_new..];
+        self.uids.append_ascending(new.len(), |index| new[index].uid);
         let exists = (first_new < rows.len()).then_some(self.uids.len());
 
         self.cursor = seen.end;
@@ -326,14 +327,14 @@ impl View {
         let mut gone = Vec::new();
         let mut flags = Vec::new();
         let mut rows = rows.iter().peekable();
-        for uid in &self.uids {
-            while rows.next_if(|row| row.uid < *uid).is_some() {}
-            match rows.next_if(|row| row.uid == *uid) {
-                None => gone.push(*uid),
+        for uid in self.uids.iter() {
+            while rows.next_if(|row| row.uid < uid).is_some() {}
+            match rows.next_if(|row| row.uid == uid) {
+                None => gone.push(uid),
                 Some(row) => {
                     let was_told = own.were_told && own.mod_seqs.contains(&row.mod_seq);
                     if row.mod_seq > self.mod_seq && !was_told {
-                        flags.push(*uid);
+                        flags.push(uid);
                     }
                 }
             }
@@ -344,19 +345,9 @@ impl View {
     /// Takes the gone messages out of the view; their UIDs, ascending, and their sequence numbers, descending.
     fn forget_gone(&mut self) -> (Vec<Uid>, Vec<SeqNum>) {
         let gone = std::mem::take(&mut self.gone);
-        let mut numbers = Vec::with_capacity(gone.len());
-        let mut remaining = gone.iter().peekable();
-        let mut index = 0;
-        self.uids.retain(|uid| {
-            let is_gone = remaining.next_if(|next| *next == uid).is_some();
-            if is_gone {
-                numbers.push(SeqNum::from_index(index));
-            }
-            index += 1;
-            !is_gone
-        });
-        numbers.reverse();
-        (gone, numbers)
+        let places = self.uids.remove_all(&gone);
+        let numbers = places.into_iter().rev().map(SeqNum::from_index);
+        (gone, numbers.collect())
     }
 }
 

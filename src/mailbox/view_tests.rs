@@ -117,9 +117,9 @@ impl Session {
         if let Some(exists) = changes.exists {
             assert!(exists > self.client.len(), "EXISTS may not shrink the mailbox");
             // The client fetches what is new to it.
-            for uid in &self.view.uids()[self.client.len()..] {
-                let row = row_of(&server.rows, *uid).expect("a new message is there when it is announced");
-                self.client.push((*uid, row.flags.0));
+            for uid in self.view.uids().range(self.client.len()..self.view.len()) {
+                let row = row_of(&server.rows, uid).expect("a new message is there when it is announced");
+                self.client.push((uid, row.flags.0));
             }
         }
         for uid in &changes.flags {
@@ -237,7 +237,7 @@ fn an_expunged_message_keeps_its_number_until_it_may_be_told() {
     };
     (0..3).for_each(|_| server.append(0));
     let mut session = Session::select(&server);
-    let second = session.view.uids()[1];
+    let second = session.view.uids().at(1);
     server.expunge(&[second]);
     server.append(0);
     session.sync(&server, false, OwnChanges::default());
@@ -261,5 +261,5 @@ fn a_message_that_came_and_went_between_two_syncs_is_never_shown() {
     assert!(session.view.is_empty());
     server.append(0);
     session.sync(&server, true, OwnChanges::default());
-    assert_eq!(session.view.uids(), [Uid::new(2).unwrap()]);
+    assert!(session.view.uids().iter().eq([Uid::new(2).unwrap()]));
 }

@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod flags;
 pub mod ids;
 pub mod mailbox_name;
+pub mod uids;
 
 pub use account::{
     Account, AccountId, ClientProtocol, PARTITIONS, Partition, Pop3Deletion, Protocols, Quota,
@@ -21,3 +22,4 @@ pub use envelope::{BodyType, Envelope, ForwardPath, ReversePath};
 pub use flags::{Flag, Flags, Keyword, KeywordError};
 pub use ids::{LogPosition, MailboxId, ModSeq, SegmentId, SeqNum, Uid, UidValidity};
 pub use mailbox_name::{MailboxName, MailboxNameError, SpecialUse};
+pub use uids::Uids;

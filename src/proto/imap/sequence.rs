@@ -5,7 +5,7 @@
 //! Standards: RFC 9051 §9 `sequence-set`, §6.4.9 (missing UIDs are passed over), RFC 5182 §2.1 (`$`).
 
 use super::types::{SequenceNumber, SequenceRange, SequenceSet};
-use crate::model::Uid;
+use crate::model::{Uid, Uids};
 use smallvec::SmallVec;
 use std::ops::Range;
 
@@ -42,17 +42,12 @@ impl SequenceSet {
     /// Finds the messages meant among `view`, the UIDs the session has been shown, ascending. `saved`: what `$` means,
     /// ascending UIDs. `*` is the last message; in an empty view it is none among UIDs, and invalid as a number.
     #[must_use]
-    pub fn resolve(&self, view: &[Uid], saved: &[Uid], by_uid: bool) -> Resolved {
+    pub fn resolve(&self, view: &Uids, saved: &[Uid], by_uid: bool) -> Resolved {
         let mut resolved = Resolved::default();
         match self {
             Self::Saved => {
-                let mut from = 0;
-                for uid in saved {
-                    from += view[from..].partition_point(|shown| shown < uid);
-                    if view.get(from) == Some(uid) {
-                        resolved.ranges.push(from..from + 1);
-                    }
-                }
+                let places = saved.iter().filter_map(|uid| view.index_of(*uid));
+                resolved.ranges.extend(places.map(|place| place..place + 1));
             }
             Self::Ranges(ranges) if by_uid => {
                 resolved
@@ -73,14 +68,14 @@ impl SequenceSet {
     }
 }
 
-fn uid_range(range: SequenceRange, view: &[Uid]) -> Range<usize> {
+fn uid_range(range: SequenceRange, view: &Uids) -> Range<usize> {
     let Some(largest) = view.last() else { return 0..0 };
     let uid = |number| match number {
         SequenceNumber::Number(number) => Uid(number),
-        SequenceNumber::Largest => *largest,
+        SequenceNumber::Largest => largest,
     };
     let (first, last) = in_order(uid(range.first), uid(range.last));
-    view.partition_point(|shown| *shown < first)..view.partition_point(|shown| *shown <= last)
+    view.below(first)..view.up_to(last)
 }
 
 fn number_range(range: SequenceRange, count: usize) -> Result<Range<usize>, SequenceNumber> {

@@ -128,7 +128,7 @@ impl<S: Services> Session<S> {
         }]);
         let found = self.with_selected(|state, selected| {
             let index = selected.resolve(&set, replaced.by_uid).ok()?.first()?.start;
-            let row = row_of(&state.rows, selected.view.uids()[index])?;
+            let row = row_of(&state.rows, selected.view.uids().at(index))?;
             Some((row.uid, u64::from(row.size)))
         });
         let gone = || Refusal::new(Code::NonExistent, "There is no such message to replace");

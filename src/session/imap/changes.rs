@@ -147,7 +147,7 @@ impl<S: Services> Session<S> {
         let Some(selected) = self.selected.as_ref().filter(|_| is_asked) else {
             return Vec::new();
         };
-        let new = selected.view.uids()[from..].iter().copied();
+        let new = selected.view.uids().range(from..selected.view.len());
         new.filter(|uid| !own.contains(uid)).collect()
     }
 

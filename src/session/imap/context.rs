@@ -18,7 +18,7 @@ use super::state::{Answered, Session, Stop};
 use crate::mailbox::fuzzy::{self, Reading, Scores};
 use crate::mailbox::searching::{Found, Run};
 use crate::mailbox::view::ViewChanges;
-use crate::model::{MailboxName, SeqNum, Uid, UidValidity};
+use crate::model::{MailboxName, SeqNum, Uid, UidValidity, Uids};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::encode::mailbox::{ContextUpdate, push_context_line};
 use crate::proto::imap::types::{NameForm, Search, SearchKey, SequenceSet, SortKey, Tag};
@@ -158,7 +158,7 @@ impl<S: Services> Session<S> {
         let names = self.names;
         let selected = self.selected_mut()?;
         let uids = selected.view.uids();
-        let members = found.indexes.iter().map(|index| uids[*index]).collect();
+        let members = found.indexes.iter().map(|index| uids.at(*index)).collect();
         let keys = search.keys.iter().map(|key| fixed(key, uids, &selected.saved));
         let context = SearchContext {
             tag: tag.clone(),
@@ -276,7 +276,7 @@ impl<S: Services> Session<S> {
         let mut members = context.members.clone();
         members.sort_unstable();
         let has = |set: &[Uid], uid: Uid| set.binary_search(&uid).is_ok();
-        let looked_at = || indexes.iter().map(|index| uids[*index]);
+        let looked_at = || indexes.iter().map(|index| uids.at(*index));
         let left = looked_at().filter(|uid| has(&members, *uid) && !has(&matching, *uid));
         let new = matching.iter().copied().filter(|uid| !has(&members, *uid));
         Ok((left.collect(), new.collect()))
@@ -322,7 +322,7 @@ impl<S: Services> Session<S> {
         let mut run = run.among(indexes);
         while run.step().await.map_err(stop_of)? {}
         let found = run.into_found();
-        Ok(found.indexes.iter().map(|index| view.uids()[*index]).collect())
+        Ok(found.indexes.iter().map(|index| view.uids().at(*index)).collect())
     }
 
     /// The result with more members, in its order.
@@ -339,15 +339,15 @@ impl<S: Services> Session<S> {
         };
         self.sort(&mut found, &context.search.sort, &Scores::default())
             .await?;
-        Ok(found.indexes.iter().map(|index| view.uids()[*index]).collect())
+        Ok(found.indexes.iter().map(|index| view.uids().at(*index)).collect())
     }
 }
 
 /// The same key with the messages instead of their numbers, and of `$`.
-fn fixed(key: &SearchKey, uids: &[Uid], saved: &[Uid]) -> SearchKey {
+fn fixed(key: &SearchKey, uids: &Uids, saved: &[Uid]) -> SearchKey {
     let resolved = |set: &SequenceSet, by_uid| {
         let indexes = set.resolve(uids, saved, by_uid);
-        SearchKey::Uid(SequenceSet::of(indexes.indices().map(|index| uids[index])))
+        SearchKey::Uid(SequenceSet::of(indexes.indices().map(|index| uids.at(index))))
     };
     match key {
         SearchKey::Sequence(set) => resolved(set, false),

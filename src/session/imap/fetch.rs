@@ -211,7 +211,7 @@ impl<S: Services> Session<S> {
             self.with_selected(|state, selected| {
                 announce_keywords(state, selected, link.out());
                 for index in slices(slice, 1, plan.is_descending).flatten() {
-                    let Some(row) = row_of(&state.rows, selected.view.uids()[index]) else {
+                    let Some(row) = row_of(&state.rows, selected.view.uids().at(index)) else {
                         trouble.has_gone = true;
                         continue;
                     };
@@ -280,7 +280,7 @@ impl<S: Services> Session<S> {
         let rows: Vec<MessageRow> = if later.is_empty() {
             let mut rows: Vec<MessageRow> = self.with_selected(|state, selected| {
                 let indexes = slices(behind, 1, plan.is_descending).flatten();
-                let uids = indexes.map(|index| selected.view.uids()[index]);
+                let uids = indexes.map(|index| selected.view.uids().at(index));
                 let rows = uids
                     .take(reader::AHEAD_MESSAGES)
                     .filter_map(|uid| row_of(&state.rows, uid));
@@ -300,7 +300,7 @@ impl<S: Services> Session<S> {
         self.with_selected(|state, selected| {
             let mut targets = Vec::with_capacity(slice.len());
             for index in slices(slice, 1, plan.is_descending).flatten() {
-                let Some(row) = row_of(&state.rows, selected.view.uids()[index]) else {
+                let Some(row) = row_of(&state.rows, selected.view.uids().at(index)) else {
                     trouble.has_gone = true;
                     continue;
                 };

@@ -112,7 +112,7 @@ impl<S: Services> Session<S> {
         self.with_selected(|state, selected| {
             let mut targets = Targets::default();
             for index in ranges.into_iter().flatten() {
-                let uid = selected.view.uids()[index];
+                let uid = selected.view.uids().at(index);
                 match row_of(&state.rows, uid) {
                     Some(_) => targets.uids.push(uid),
                     None => targets.has_gone = true,

@@ -10,7 +10,7 @@
 
 use super::Services;
 use super::state::{Session, no};
-use crate::model::Uid;
+use crate::model::{Uid, Uids};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::{Code, Completion, Status};
 use smallvec::SmallVec;
@@ -85,14 +85,14 @@ impl<S: Services> Session<S> {
     }
 
     /// As [`Self::cut_to_limit`], of places in the view `uids`.
-    pub fn cut_places(&self, places: &mut Vec<usize>, uids: &[Uid]) -> Option<Reached> {
+    pub fn cut_places(&self, places: &mut Vec<usize>, uids: &Uids) -> Option<Reached> {
         let limit = self.message_limit()?;
         let beyond = places
             .len()
             .checked_sub(size(limit))
             .filter(|beyond| *beyond > 0)?;
         places.drain(..beyond);
-        let lowest = uids[*places.first()?];
+        let lowest = uids.at(*places.first()?);
         Some(Reached { limit, lowest })
     }
 

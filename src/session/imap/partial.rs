@@ -39,7 +39,7 @@ impl<S: Services> Session<S> {
             self.with_selected(|state, selected| {
                 let uids = selected.view.uids();
                 counted.extend(slice.filter(|index| {
-                    let row = row_of(&state.rows, uids[*index]);
+                    let row = row_of(&state.rows, uids.at(*index));
                     trouble.note(row);
                     row.is_some_and(|row| partial.is_some() || is_wanted(plan, row))
                 }));

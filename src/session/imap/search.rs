@@ -15,7 +15,7 @@ use crate::mailbox::search::{CompileError, Context, Query};
 use crate::mailbox::searching::{Found, Run, SearchError};
 use crate::mailbox::sorting;
 use crate::mailbox::view::row_of;
-use crate::model::{MailboxName, ModSeq, SeqNum, Uid, UidValidity};
+use crate::model::{MailboxName, ModSeq, SeqNum, Uid, UidValidity, Uids};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::encode::mailbox::{ExtendedSearch, push_extended_search_line};
 use crate::proto::imap::encode::push_number;
@@ -185,7 +185,7 @@ impl<S: Services> Session<S> {
         found: &Found,
     ) -> Result<Scores, Stop> {
         let uids = self.selected()?.view.uids();
-        let found_uids = found.indexes.iter().map(|index| uids[*index]);
+        let found_uids = found.indexes.iter().map(|index| uids.at(*index));
         let mut scores = Scores::new(&found.indexes);
         let mut narrowed = search.clone();
         narrowed
@@ -234,7 +234,7 @@ impl<S: Services> Session<S> {
         let ends = [found.indexes.first(), found.indexes.last()];
         let [first, last] = self.with_selected(|state, selected| {
             ends.map(|index| {
-                let row = row_of(&state.rows, selected.view.uids()[*index?])?;
+                let row = row_of(&state.rows, selected.view.uids().at(*index?))?;
                 Some(row.mod_seq)
             })
         })?;
@@ -321,7 +321,7 @@ impl<S: Services> Session<S> {
             let uids = selected.view.uids();
             let rows = indexes
                 .iter()
-                .filter_map(|index| row_of(&state.rows, uids[*index]));
+                .filter_map(|index| row_of(&state.rows, uids.at(*index)));
             rows.map(|row| row.mod_seq).max()
         })
     }
@@ -403,7 +403,7 @@ fn has_ends_only(options: ReturnOptions) -> bool {
 
 /// RFC 5182 §2.4: with MIN or MAX and neither ALL nor COUNT only these are saved; of PARTIAL what it shows (`shown`), and
 /// these with it, but everything beside COUNT (RFC 9394 §3.2).
-fn saved(uids: &[Uid], indexes: &[usize], shown: &[usize], options: ReturnOptions) -> Vec<Uid> {
+fn saved(uids: &Uids, indexes: &[usize], shown: &[usize], options: ReturnOptions) -> Vec<Uid> {
     let (mut first, mut last) = (None, None);
     if has_ends_only(options) {
         first = indexes.first().filter(|_| options.min);
@@ -415,16 +415,16 @@ fn saved(uids: &[Uid], indexes: &[usize], shown: &[usize], options: ReturnOption
         false => shown,
     };
     let kept = shown.iter().chain(first).chain(last);
-    let mut saved: Vec<Uid> = kept.map(|index| uids[*index]).collect();
+    let mut saved: Vec<Uid> = kept.map(|index| uids.at(*index)).collect();
     // Of a SORT they are in another order.
     saved.sort_unstable();
     saved.dedup();
     saved
 }
 
-pub(super) fn number(uids: &[Uid], index: usize, by_uid: bool) -> u32 {
+pub(super) fn number(uids: &Uids, index: usize, by_uid: bool) -> u32 {
     if by_uid {
-        uids[index].value()
+        uids.at(index).value()
     } else {
         SeqNum::from_index(index).value()
     }

@@ -165,7 +165,9 @@ fn star_and_missing_messages() {
         let CommandBody::Fetch(fetch) = command.expect("valid").body else {
             unreachable!("FETCH was written")
         };
-        let resolved = fetch.set.resolve(view, &uids(&[4, 5]), by_uid);
+        let resolved = fetch
+            .set
+            .resolve(&view.iter().copied().collect(), &uids(&[4, 5]), by_uid);
         (resolved.indices().collect::<Vec<_>>(), resolved.first_invalid)
     };
     assert_eq!(resolve("2:*", false, &view), (vec![1, 2], None));
@@ -221,7 +223,7 @@ proptest! {
             }
         }
         let set = SequenceSet::Ranges(ranges.iter().map(|(first, last)| SequenceRange { first: *first, last: *last }).collect());
-        let resolved = set.resolve(&uids(&numbers), &[], by_uid);
+        let resolved = set.resolve(&numbers.iter().map(|n| Uid::new(*n).expect("not zero")).collect(), &[], by_uid);
         prop_assert_eq!(resolved.indices().collect::<Vec<_>>(), expected.into_iter().collect::<Vec<_>>());
         prop_assert_eq!(resolved.first_invalid.is_some(), is_invalid);
         prop_assert!(resolved.ranges.windows(2).all(|pair| pair[0].end < pair[1].start));
