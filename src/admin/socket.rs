@@ -163,13 +163,13 @@ async fn converse(mut stream: UnixStream, doors: &Doors) -> io::Result<()> {
     let mut request = Vec::new();
     let mut limited = (&mut stream).take(REQUEST_BYTES_MAX + 1);
     tokio::time::timeout(REQUEST_TIMEOUT, limited.read_to_end(&mut request)).await??;
-    let answer = answer(&request, doors).await;
+    let answer = answer(&request, &peer_of(&stream), doors).await;
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
     stream.write_all(&line).await
 }
 
-async fn answer(request: &[u8], doors: &Doors) -> Answer {
+async fn answer(request: &[u8], by: &str, doors: &Doors) -> Answer {
     let refused = |what: String| Answer::Error(OrderError::Refused(what));
     let not_here = || refused("this server has nothing of that kind (is it the demo?)".to_owned());
     if request.len() as u64 > REQUEST_BYTES_MAX {
@@ -177,17 +177,25 @@ async fn answer(request: &[u8], doors: &Doors) -> Answer {
     }
     match serde_json::from_slice(request) {
         Ok(Request::Order(order)) => match &doors.directory {
-            Some(directory) => perform(directory, order).await,
+            Some(directory) => perform(directory, by, order).await,
             None => not_here(),
         },
         Ok(Request::Reload) => match &doors.reload {
-            Some(reload) => Answer::Reloaded(reload().await),
+            Some(reload) => {
+                tracing::info!(by, "a reload was asked for");
+                Answer::Reloaded(reload().await)
+            }
             None => not_here(),
         },
         Ok(Request::Undelete(undelete)) => match &doors.restore {
-            Some(restore) => restore(undelete)
-                .await
-                .map_or_else(Answer::Error, Answer::Undeleted),
+            Some(restore) => {
+                let account = undelete.account.escape_debug().to_string();
+                let answer = restore(undelete)
+                    .await
+                    .map_or_else(Answer::Error, Answer::Undeleted);
+                tracing::info!(by, account, ?answer, "expunged mail was asked back");
+                answer
+            }
             None => not_here(),
         },
         Ok(Request::LogEnds) => match &doors.view {
@@ -203,24 +211,22 @@ async fn answer(request: &[u8], doors: &Doors) -> Answer {
     }
 }
 
-async fn perform(directory: &Accounts, order: Order) -> Answer {
-    if order.changes() {
-        tracing::info!(order = order_name(&order), "order");
-    }
-    match directory.perform(order).await {
+async fn perform(directory: &Accounts, by: &str, order: Order) -> Answer {
+    match directory.perform_for(by, order).await {
         Ok(outcome) => Answer::Done(outcome),
         Err(error) => Answer::Error(error),
     }
 }
 
-/// The order without what it says: names and hashes do not belong into the log.
-fn order_name(order: &Order) -> String {
-    let debug = format!("{order:?}");
-    debug
-        .split(|c: char| !c.is_alphanumeric())
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+/// Whose process asks, as the system knows it.
+fn peer_of(stream: &UnixStream) -> String {
+    match stream.peer_cred() {
+        Ok(peer) => match peer.pid() {
+            Some(pid) => format!("uid {} by process {pid}", peer.uid()),
+            None => format!("uid {}", peer.uid()),
+        },
+        Err(_) => "somebody on this machine".to_owned(),
+    }
 }
 
 /// Asks the server that runs on `data`; `None` when none does.
@@ -334,7 +340,7 @@ mod tests {
             // Nobody is there who could.
             "{\"undelete\":{\"account\":\"1\"}}",
         ] {
-            let answer = futures_executor::block_on(answer(text.as_bytes(), &doors));
+            let answer = futures_executor::block_on(answer(text.as_bytes(), "a test", &doors));
             assert!(matches!(answer, Answer::Error(_)), "{text}: {answer:?}");
         }
     }

@@ -30,7 +30,11 @@ const DAY: i64 = 86_400;
 /// See [`BootError`].
 pub fn account(arguments: AccountArguments) -> Result<ExitCode, BootError> {
     let place = arguments.place;
-    let set = |address, set| Order::AccountSet { address, set };
+    let set = |address, set, is_forced| Order::AccountSet {
+        address,
+        set,
+        is_forced,
+    };
     let order = match arguments.command {
         AccountCommand::Add {
             address,
@@ -55,15 +59,17 @@ pub fn account(arguments: AccountArguments) -> Result<ExitCode, BootError> {
             address,
             settings,
             admin,
+            force,
         } => set(
             address,
             AccountSettings {
                 is_admin: admin,
                 ..account_settings(settings)
             },
+            force,
         ),
-        AccountCommand::Enable { address } => set(address, enabled(true)),
-        AccountCommand::Disable { address } => set(address, enabled(false)),
+        AccountCommand::Enable { address } => set(address, enabled(true), false),
+        AccountCommand::Disable { address, force } => set(address, enabled(false), force),
         AccountCommand::Password { address, password } => Order::AccountPassword {
             hashes: match hashes(&place, &address, &password)? {
                 Ok(hashes) => hashes,

@@ -56,6 +56,9 @@ pub enum AccountCommand {
         /// It may look after the whole site, or not any more.
         #[arg(long, value_name = "true|false")]
         admin: Option<bool>,
+        /// Also if it is the last admin.
+        #[arg(long)]
+        force: bool,
     },
     /// Change the password, which is asked for. Sessions under way go on.
     Password {
@@ -65,8 +68,13 @@ pub enum AccountCommand {
     },
     /// Let it take mail and log in again.
     Enable { address: String },
-    /// Refuse its mail (550 5.2.1) and its logins; keep everything.
-    Disable { address: String },
+    /// Refuse its mail (550 5.2.1) and its logins; keep everything. Refused for the last admin.
+    Disable {
+        address: String,
+        /// All the same: nobody may use the pages for admins then.
+        #[arg(long)]
+        force: bool,
+    },
     /// Remove it. Its id is never used again. Refused while aliases, forwarding or a catch-all lead there, and for the last
     /// admin.
     Delete {

@@ -5,8 +5,11 @@
 use super::Source;
 use super::embedded::Embedded;
 use super::foreign::Foreign;
-use super::orders::{Order, OrderError, Outcome};
+use super::orders::{Order, OrderError, Outcome, line_of};
 use std::sync::Arc;
+
+/// Octets of a reason in the log: an import may have thousands of them.
+const REASON_BYTES_MAX: usize = 300;
 
 /// The directory that a configuration names. Clones are the same.
 #[derive(Clone, Debug)]
@@ -34,6 +37,26 @@ impl Accounts {
             Self::Embedded(_) => None,
             Self::Foreign(foreign) => Some(foreign.backend()),
         }
+    }
+
+    /// Carries one order of somebody out, and writes into the log who has changed what, or was refused. `by` names whoever asks.
+    /// May be awaited on any executor.
+    ///
+    /// # Errors
+    /// [`OrderError`]; nothing has changed then.
+    pub async fn perform_for(&self, by: &str, order: Order) -> Result<Outcome, OrderError> {
+        let order_told = order.changes().then(|| order.summary());
+        let outcome = self.perform(order).await;
+        if let Some(order) = order_told {
+            match &outcome {
+                Ok(_) => tracing::info!(by, order, "an order was carried out"),
+                Err(error) => {
+                    let why = line_of(&error.to_string(), REASON_BYTES_MAX);
+                    tracing::info!(by, order, why, "an order was refused");
+                }
+            }
+        }
+        outcome
     }
 
     /// Carries one order out. May be awaited on any executor.

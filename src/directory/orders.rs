@@ -35,9 +35,12 @@ pub enum Order {
     AccountAdd {
         account: NewAccount,
     },
+    /// Not the last admin disabled or made a user, unless `is_forced`.
     AccountSet {
         address: String,
         set: AccountSettings,
+        #[serde(default)]
+        is_forced: bool,
     },
     /// `hashes`: the password's, and SCRAM verifiers beside it. Empty: nobody logs in by a password.
     AccountPassword {
@@ -141,6 +144,59 @@ pub struct AccountSettings {
     pub forward: Option<Vec<String>>,
 }
 
+impl DomainSettings {
+    /// The names of what is said.
+    fn named(&self) -> String {
+        named(&[
+            ("catch-all", self.catch_all.is_some()),
+            ("detail-separator", self.detail_separator.is_some()),
+            ("scram", self.keeps_scram.is_some()),
+        ])
+    }
+}
+
+impl AccountSettings {
+    /// The names of what is said, and which way where that is what matters.
+    fn named(&self) -> String {
+        let is = |what: Option<bool>, wanted| what == Some(wanted);
+        named(&[
+            ("enabled", is(self.is_enabled, true)),
+            ("disabled", is(self.is_enabled, false)),
+            ("admin", is(self.is_admin, true)),
+            ("no admin", is(self.is_admin, false)),
+            ("name", self.name.is_some()),
+            ("protocols", self.protocols.is_some()),
+            (
+                "quota",
+                self.quota_bytes.is_some() || self.quota_messages.is_some(),
+            ),
+            ("POP3 deletion", self.pop3_deletion.is_some()),
+            ("retention", self.retention_days.is_some()),
+            ("keep-copy", self.keeps_copy.is_some()),
+            ("details", self.takes_details.is_some()),
+            ("forward", self.forward.is_some()),
+        ])
+    }
+}
+
+fn named(all: &[(&str, bool)]) -> String {
+    let said: Vec<&str> = all.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+    said.join(", ")
+}
+
+/// `text` without what would make it more than one line, cut behind so many octets.
+pub(super) fn line_of(text: &str, bytes_max: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(bytes_max));
+    for c in text.chars() {
+        if line.len() + c.len_utf8() > bytes_max {
+            line.push('…');
+            break;
+        }
+        line.push(if c.is_control() { '\u{fffd}' } else { c });
+    }
+    line
+}
+
 /// An account to make.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -242,7 +298,53 @@ pub enum OrderError {
     Failed(String),
 }
 
+/// Octets of an order in the log: an address has up to 320.
+const SUMMARY_BYTES_MAX: usize = 1_000;
+
 impl Order {
+    /// What it does and to whom, for the log: no secrets, nothing that a person is called, and no more than a line, whatever the
+    /// one who asks has written into it.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let switched = |is_on: &bool| if *is_on { "" } else { " (not any more)" };
+        let text = match self {
+            Self::DomainAdd { domain, .. } => format!("domain add {domain}"),
+            Self::DomainSet { domain, set } => format!("domain set {domain}: {}", set.named()),
+            Self::DomainShow { domain } => format!("domain show {domain}"),
+            Self::DomainList => "domain list".to_owned(),
+            Self::DomainDelete { domain } => format!("domain delete {domain}"),
+            Self::DomainAdmin {
+                domain,
+                address,
+                is_admin,
+            } => format!("domain admin {domain} {address}{}", switched(is_admin)),
+            Self::AccountAdd { account } => {
+                format!("account add {}: {}", account.address, account.set.named())
+            }
+            Self::AccountSet { address, set, .. } => format!("account set {address}: {}", set.named()),
+            Self::AccountPassword { address, .. } => format!("account password {address}"),
+            Self::AccountShow { address } => format!("account show {address}"),
+            Self::AccountList { .. } => "account list".to_owned(),
+            Self::AccountDelete { address, .. } => format!("account delete {address}"),
+            Self::AccountImport { accounts } => format!("account import of {}", accounts.len()),
+            Self::AccountTotp { address, secret } => {
+                format!("account second-factor {address}{}", switched(&secret.is_some()))
+            }
+            Self::AppPasswordAdd { address, password } => {
+                format!("account app-password-add {address} {}", password.name)
+            }
+            Self::AppPasswordDelete { address, name } => {
+                format!("account app-password-delete {address} {name}")
+            }
+            Self::AliasAdd { address, targets } => format!("alias add {address} {}", targets.join(" ")),
+            Self::AliasSet { address, targets } => format!("alias set {address} {}", targets.join(" ")),
+            Self::AliasShow { address } => format!("alias show {address}"),
+            Self::AliasList { .. } => "alias list".to_owned(),
+            Self::AliasDelete { address, .. } => format!("alias delete {address}"),
+        };
+        line_of(text.trim_end_matches([':', ' ']), SUMMARY_BYTES_MAX)
+    }
+
     /// Whether anything is different afterwards.
     #[must_use]
     pub fn changes(&self) -> bool {
@@ -255,5 +357,84 @@ impl Order {
                 | Self::AliasShow { .. }
                 | Self::AliasList { .. }
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_says_what_and_on_whom_and_no_secret() {
+        let hash = || Hash("{PLAIN}swordfish".to_owned());
+        let address = || "bob@example.org".to_owned();
+        let password = NewAppPassword {
+            name: "phone\nroot logged in".to_owned(),
+            hash: hash(),
+            protocols: "imap".to_owned(),
+            expires_at: None,
+        };
+        let set = AccountSettings {
+            name: Some("Bob".to_owned()),
+            is_enabled: Some(false),
+            ..AccountSettings::default()
+        };
+        let account = NewAccount {
+            address: address(),
+            hashes: vec![hash()],
+            set: AccountSettings::default(),
+            id: None,
+        };
+        for (order, told) in [
+            (
+                Order::AccountPassword {
+                    address: address(),
+                    hashes: vec![hash()],
+                },
+                "account password bob@example.org",
+            ),
+            (
+                Order::AccountTotp {
+                    address: address(),
+                    secret: Some(hash()),
+                },
+                "account second-factor bob@example.org",
+            ),
+            (
+                Order::AppPasswordAdd {
+                    address: address(),
+                    password,
+                },
+                "account app-password-add bob@example.org phone\u{fffd}root logged in",
+            ),
+            (
+                Order::AccountSet {
+                    address: address(),
+                    set,
+                    is_forced: true,
+                },
+                "account set bob@example.org: disabled, name",
+            ),
+            (
+                Order::AccountAdd {
+                    account: account.clone(),
+                },
+                "account add bob@example.org",
+            ),
+            (
+                Order::AccountImport {
+                    accounts: vec![account],
+                },
+                "account import of 1",
+            ),
+        ] {
+            let summary = order.summary();
+            assert_eq!(summary, told);
+            assert!(!summary.contains("swordfish"));
+        }
+        let long = Order::DomainDelete {
+            domain: "ü".repeat(10_000),
+        };
+        assert!(long.summary().len() < SUMMARY_BYTES_MAX + 4);
     }
 }

@@ -74,6 +74,11 @@ impl Site {
         assert!(server.terminate().success());
     }
 
+    /// What it wrote into its log.
+    pub fn stop_for_log(&mut self) -> String {
+        self.server.take().expect("it runs").terminate_for_log()
+    }
+
     pub fn server(&self) -> &Server {
         self.server.as_ref().expect("it runs")
     }

@@ -284,6 +284,7 @@ pub async fn set_account(
             quota_bytes,
             ..AccountSettings::default()
         },
+        is_forced: false,
     };
     pages.order_of_admin(&admin, &target.address, order).await
 }
@@ -312,6 +313,7 @@ pub async fn set_state(
             is_enabled: Some(is_enabled),
             ..AccountSettings::default()
         },
+        is_forced: false,
     };
     pages.order_of_admin(&admin, &target.address, order).await
 }

@@ -25,6 +25,9 @@ pub const IMPORT_MAX: usize = 200_000;
 /// terminal would take for an order is none.
 const NAME_BYTES_MAX: usize = 256;
 
+const LAST_ADMIN: &str = "this is the last admin, and nobody else could use the pages for admins: make another \
+    (`ringpost account set ADDRESS --admin true`), or insist with --force";
+
 /// Of those that lead to an address, named when it shall be deleted: what a person reads.
 const NAMED_MAX: usize = 10;
 
@@ -78,7 +81,17 @@ impl Work<'_> {
                 is_admin,
             } => self.set_domain_admin(&self.own_domain(&domain)?, &address, is_admin)?,
             Order::AccountAdd { account } => self.add_account(&account)?,
-            Order::AccountSet { address, set } => self.set_account(self.account_id(&address)?, &set)?,
+            Order::AccountSet {
+                address,
+                set,
+                is_forced,
+            } => {
+                let had_admin = self.has_admin()?;
+                self.set_account(self.account_id(&address)?, &set)?;
+                if had_admin && !is_forced && !self.has_admin()? {
+                    return refuse(LAST_ADMIN);
+                }
+            }
             Order::AccountPassword { address, hashes } => {
                 self.set_password(self.account_id(&address)?, &hashes)?;
             }
@@ -244,12 +257,15 @@ impl Work<'_> {
         let sql = "SELECT is_admin AND NOT EXISTS (SELECT 1 FROM account WHERE is_admin AND is_enabled AND id <> ?1) \
              FROM account WHERE id = ?1";
         if self.to.query_row(sql, [id], |row| row.get(0))? {
-            return refuse(
-                "this is the last admin, and nobody else could use the pages for admins: make another \
-                 (`ringpost account set ADDRESS --admin true`), or insist with --force",
-            );
+            return refuse(LAST_ADMIN);
         }
         Ok(())
+    }
+
+    /// Somebody who can log in looks after the site.
+    fn has_admin(&self) -> Result<bool> {
+        let sql = "SELECT 1 FROM account WHERE is_admin AND is_enabled";
+        Ok(self.to.prepare_cached(sql)?.exists([])?)
     }
 
     /// An address that nobody has yet, in a domain of ours, and that domain.

@@ -128,6 +128,7 @@ fn settings_are_kept_and_0_is_no_limit() {
     let order = Order::AccountSet {
         address: "alice@example.org".to_owned(),
         set,
+        is_forced: false,
     };
     done(&mut database, order);
     let view = show(&mut database, "ALICE@example.org");
@@ -147,6 +148,7 @@ fn settings_are_kept_and_0_is_no_limit() {
     let order = Order::AccountSet {
         address: "alice@example.org".to_owned(),
         set: unlimited,
+        is_forced: false,
     };
     done(&mut database, order);
     let view = show(&mut database, "alice@example.org");
@@ -163,6 +165,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     let order = |address: &str, set| Order::AccountSet {
         address: address.to_owned(),
         set,
+        is_forced: false,
     };
     let bad = |change: fn(&mut AccountSettings)| {
         let mut set = AccountSettings {
@@ -281,6 +284,7 @@ fn what_others_lead_to_is_deleted_only_by_who_insists() {
             forward: Some(vec![target.to_owned()]),
             ..AccountSettings::default()
         },
+        is_forced: false,
     };
     done(&mut database, forward("b@example.org", "a@example.org"));
     // To themselves: nobody misses it.
@@ -318,11 +322,29 @@ fn the_last_admin_goes_only_if_somebody_insists() {
     let why = refused(&mut database, delete("a@example.org", false));
     assert!(why.contains("the last admin") && why.contains("--force"), "{why}");
     done(&mut database, delete("off@example.org", false));
-    let promote = Order::AccountSet {
-        address: "b@example.org".to_owned(),
-        set: admin(true),
+    let set = |address: &str, set, is_forced| Order::AccountSet {
+        address: address.to_owned(),
+        set,
+        is_forced,
     };
-    done(&mut database, promote);
+    let no_admin = AccountSettings {
+        is_admin: Some(false),
+        ..AccountSettings::default()
+    };
+    for lesser in [no_admin.clone(), admin(false)] {
+        let why = refused(&mut database, set("a@example.org", lesser.clone(), false));
+        assert!(why.contains("the last admin") && why.contains("--force"), "{why}");
+        assert!(
+            show(&mut database, "a@example.org").is_admin && show(&mut database, "a@example.org").is_enabled
+        );
+        done(&mut database, set("a@example.org", lesser, true));
+        // Who is none cannot be the last one.
+        done(&mut database, set("a@example.org", no_admin.clone(), false));
+        done(&mut database, set("a@example.org", admin(true), false));
+    }
+    done(&mut database, set("b@example.org", admin(true), false));
+    done(&mut database, set("a@example.org", no_admin, false));
+    done(&mut database, set("a@example.org", admin(true), false));
     done(&mut database, delete("a@example.org", false));
     done(&mut database, delete("b@example.org", true));
 }
@@ -430,6 +452,7 @@ fn a_running_server_sees_a_change_when_the_order_is_answered() {
             is_enabled: Some(false),
             ..AccountSettings::default()
         },
+        is_forced: false,
     });
     assert_eq!(resolve("bob@example.org"), Verdict::Disabled);
     assert!(matches!(resolve("both@example.org"), Verdict::Local(both) if both.len() == 1));
@@ -480,6 +503,7 @@ fn a_login_has_its_passwords_and_their_scopes() {
     let order = Order::AccountSet {
         address: "alice@example.org".to_owned(),
         set: nothing,
+        is_forced: false,
     };
     assert_eq!(block_on(embedded.perform(order)), Ok(Outcome::Done));
     let shown = block_on(embedded.perform(Order::AccountShow {
