@@ -75,8 +75,12 @@ impl<B: WriteBuffer> RecentGroups<B> {
 
     /// The bytes from `position` to the end of its group.
     pub fn find(&self, position: LogPosition) -> Option<&[u8]> {
-        // Groups are kept in the order of their positions.
+        // Groups are kept in the order of their positions; most of what is asked for is older than all of them.
         let key = (position.segment, position.offset);
+        let (segment, start, _) = self.groups.front()?;
+        if key < (*segment, *start) {
+            return None;
+        }
         let after = self
             .groups
             .partition_point(|(segment, start, _)| (*segment, *start) <= key);
