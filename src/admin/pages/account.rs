@@ -1,19 +1,18 @@
 //! What everybody with an account finds here.
 
+use super::acting::Acting;
 use super::html::{escaped, field, form, group, hidden, page, table};
 use super::login::Proof;
-use super::{Answer, Fields, Pages, Refusal, cookie, take, totp};
-use crate::admin::http::Peer;
+use super::{Answer, Pages, Refusal, totp};
 use crate::auth::{scheme, scram};
 use crate::base::clock::{Clock, SystemClock};
 use crate::config::options::show_bytes;
 use crate::directory::orders::{AccountView, Hash, NewAppPassword, Order, Outcome};
 use crate::discovery::{Protocol, Security};
 use crate::model::{ClientProtocol, Protocols, shown};
-use axum::Extension;
-use axum::extract::{Form, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::{Html, IntoResponse, Redirect};
+use axum::response::{Html, IntoResponse};
 use std::sync::Arc;
 
 /// Asked again for whatever outlasts the session: a browser that was left open must not become a way in that stays.
@@ -24,13 +23,6 @@ fn password_field() -> String {
         "password",
         "required autocomplete=\"current-password\"",
     )
-}
-
-fn proof(fields: &Fields) -> Proof<'_> {
-    Proof {
-        password: Some(take(fields, "old")),
-        code: None,
-    }
 }
 
 /// For those who are not known yet.
@@ -213,25 +205,18 @@ fn second_factor(view: &AccountView, token: &str) -> String {
 }
 
 /// `POST /account/password`
-pub async fn change_password(
-    State(pages): State<Arc<Pages>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    headers: HeaderMap,
-    Form(fields): Form<Fields>,
-) -> Answer {
-    let (known, _) = pages.acting(&headers, &fields).await?;
-    let new = take(&fields, "new");
-    if new != take(&fields, "again") {
+pub async fn change_password(acting: Acting) -> Answer {
+    let new = acting.take("new");
+    if new != acting.take("again") {
         return Err(Refusal::Fault("The two new passwords differ.".to_owned()));
     }
-    pages.confirm(&known, &proof(&fields), peer).await?;
+    acting.confirm(&acting.password()).await?;
     let order = Order::AccountPassword {
-        address: known.address.clone(),
-        hashes: pages.hashes(&known.address, new).await?,
+        address: acting.known.address.clone(),
+        hashes: acting.pages.hashes(&acting.known.address, new).await?,
     };
-    pages.directory.perform(order).await?;
-    pages.sessions.end_all_of(&known.address);
-    tracing::info!(account = known.address, %peer, "password changed");
+    acting.order(order).await?;
+    acting.pages.sessions.end_all_of(&acting.known.address);
     let body = "<p class=\"notice\" role=\"status\">Your password is another one now.</p>".to_owned()
         + &login_form();
     Ok(Html(page("Log in", &body)).into_response())
@@ -264,28 +249,22 @@ impl Pages {
 }
 
 /// `POST /account/app-password`
-pub async fn add_app_password(
-    State(pages): State<Arc<Pages>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    headers: HeaderMap,
-    Form(fields): Form<Fields>,
-) -> Answer {
-    let (known, _) = pages.acting(&headers, &fields).await?;
+pub async fn add_app_password(acting: Acting) -> Answer {
     let chosen = ClientProtocol::ALL
         .into_iter()
-        .filter(|protocol| fields.contains_key(protocol.name()));
+        .filter(|protocol| acting.has(protocol.name()));
     let protocols = chosen.fold(Protocols::NONE, Protocols::with);
-    let days = match take(&fields, "days") {
+    let days = match acting.take("days") {
         "" => None,
         text => Some(
             text.parse::<u16>()
                 .map_err(|_| Refusal::Fault("Days are a number.".to_owned()))?,
         ),
     };
-    pages.confirm(&known, &proof(&fields), peer).await?;
+    acting.confirm(&acting.password()).await?;
     let password = scheme::random_password().map_err(|_| Refusal::Unavailable)?;
     let hash = scheme::fast_hash(password.as_bytes()).map_err(|_| Refusal::Unavailable)?;
-    let name = take(&fields, "name").trim().to_owned();
+    let name = acting.take("name").trim().to_owned();
     let new = NewAppPassword {
         name: name.clone(),
         hash: Hash(hash.expose().to_owned()),
@@ -293,11 +272,10 @@ pub async fn add_app_password(
         expires_at: days.map(|days| SystemClock.now().seconds() + i64::from(days) * 86_400),
     };
     let order = Order::AppPasswordAdd {
-        address: known.address.clone(),
+        address: acting.known.address.clone(),
         password: new,
     };
-    pages.directory.perform(order).await?;
-    tracing::info!(account = known.address, name, %peer, "app password made");
+    acting.order(order).await?;
     let body = format!(
         "<p class=\"notice\" role=\"status\">The password for {} is <code id=\"password\">{password}</code>. It is shown this \
          once.</p><p><a href=\"/account\">Back</a></p>",
@@ -307,88 +285,76 @@ pub async fn add_app_password(
 }
 
 /// `POST /account/app-password/delete`
-pub async fn delete_app_password(
-    State(pages): State<Arc<Pages>>,
-    headers: HeaderMap,
-    Form(fields): Form<Fields>,
-) -> Answer {
-    let (known, _) = pages.acting(&headers, &fields).await?;
+pub async fn delete_app_password(acting: Acting) -> Answer {
     let order = Order::AppPasswordDelete {
-        address: known.address,
-        name: take(&fields, "name").to_owned(),
+        address: acting.known.address.clone(),
+        name: acting.take("name").to_owned(),
     };
-    pages.directory.perform(order).await?;
-    Ok(Redirect::to("/account").into_response())
+    acting.order_and_show(order, "/account").await
 }
 
 /// `POST /account/totp/begin`
-pub async fn begin_totp(
-    State(pages): State<Arc<Pages>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    headers: HeaderMap,
-    Form(fields): Form<Fields>,
-) -> Answer {
-    let (known, _) = pages.acting(&headers, &fields).await?;
-    pages.confirm(&known, &proof(&fields), peer).await?;
+pub async fn begin_totp(acting: Acting) -> Answer {
+    acting.confirm(&acting.password()).await?;
     let secret = totp::new_secret().map_err(|_| Refusal::Unavailable)?;
-    if let Some(cookie) = cookie(&headers) {
-        pages.sessions.offer(cookie, &secret);
-    }
+    acting.pages.sessions.offer(&acting.cookie, &secret);
     let attributes = "required autofocus inputmode=\"numeric\" autocomplete=\"one-time-code\"";
     let inside = field("Code that it shows", "code", "text", attributes);
     let body = format!(
         "<p>Type this into your authenticator program: <code id=\"secret\">{secret}</code></p>{}",
-        form("/account/totp", &known.token, &inside, "Switch it on")
+        form("/account/totp", &acting.known.token, &inside, "Switch it on")
     );
     Ok(Html(page("Second factor", &body)).into_response())
 }
 
 /// `POST /account/totp`
-pub async fn set_totp(
-    State(pages): State<Arc<Pages>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    headers: HeaderMap,
-    Form(fields): Form<Fields>,
-) -> Answer {
-    let (known, view) = pages.acting(&headers, &fields).await?;
-    let offered = cookie(&headers).and_then(|cookie| pages.sessions.offered(cookie));
+pub async fn set_totp(acting: Acting) -> Answer {
+    let offered = acting.pages.sessions.offered(&acting.cookie);
     // One that is on is switched off by its own code before there is another.
-    let Some(secret) = offered.filter(|_| !view.has_totp) else {
+    let Some(secret) = offered.filter(|_| !acting.view.has_totp) else {
         return Err(Refusal::Fault("Please begin again.".to_owned()));
     };
-    if !pages.use_code(view.id, &secret, take(&fields, "code")).await? {
+    if !acting
+        .pages
+        .use_code(acting.view.id, &secret, acting.take("code"))
+        .await?
+    {
         return Err(Refusal::Fault(
             "That code is not right. Please try the next one.".to_owned(),
         ));
     }
-    tracing::info!(account = known.address, %peer, "second factor switched on");
-    pages.set_secret(&known.address, Some(Hash(secret))).await
+    acting.set_secret(Some(Hash(secret))).await
 }
 
 /// `POST /account/totp/off`
-pub async fn end_totp(
-    State(pages): State<Arc<Pages>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    headers: HeaderMap,
-    Form(fields): Form<Fields>,
-) -> Answer {
-    let (known, _) = pages.acting(&headers, &fields).await?;
+pub async fn end_totp(acting: Acting) -> Answer {
     let proof = Proof {
         password: None,
-        code: Some(take(&fields, "code")),
+        code: Some(acting.take("code")),
     };
-    pages.confirm(&known, &proof, peer).await?;
-    tracing::info!(account = known.address, %peer, "second factor switched off");
-    pages.set_secret(&known.address, None).await
+    acting.confirm(&proof).await?;
+    acting.set_secret(None).await
 }
 
-impl Pages {
-    async fn set_secret(&self, address: &str, secret: Option<Hash>) -> Answer {
+impl Acting {
+    /// Whoever is logged in proves it again.
+    async fn confirm(&self, proof: &Proof<'_>) -> Result<(), Refusal> {
+        self.pages.confirm(&self.known, proof, self.peer).await
+    }
+
+    /// By the password, which is asked for again for whatever outlasts the session.
+    fn password(&self) -> Proof<'_> {
+        Proof {
+            password: Some(self.take("old")),
+            code: None,
+        }
+    }
+
+    async fn set_secret(&self, secret: Option<Hash>) -> Answer {
         let order = Order::AccountTotp {
-            address: address.to_owned(),
+            address: self.known.address.clone(),
             secret,
         };
-        self.directory.perform(order).await?;
-        Ok(Redirect::to("/account").into_response())
+        self.order_and_show(order, "/account").await
     }
 }

@@ -1,50 +1,32 @@
 //! Accounts and aliases, for site admins and, in their domains, for domain admins.
 //!
-//! Invariants: a domain admin changes nothing outside of their domains, and nothing of the account of somebody who may do
-//! more: whoever sets a password can become its owner.
+//! Invariants: a domain admin sees nothing of other domains.
 //! Limits: `ROWS_MAX` of each list, asked of the directory one domain at a time.
+//! Not here: what the forms do (`admin_forms`).
 
 use super::account::navigation;
 use super::html::{escaped, field, form, group, hidden, page, table};
 use super::{Answer, Fields, Pages, Refusal, take};
-use crate::config::options::{parse_bytes, show_bytes};
-use crate::directory::orders::{AccountSettings, AccountView, AliasView, NewAccount, Order, Outcome};
+use crate::config::options::show_bytes;
+use crate::directory::orders::{AccountView, AliasView, Order, Outcome};
 use crate::model::{Domain, shown};
-use axum::extract::{Form, Query, State};
+use axum::extract::{Query, State};
 use axum::http::HeaderMap;
-use axum::response::{Html, IntoResponse, Redirect};
+use axum::response::{Html, IntoResponse};
 use std::sync::Arc;
 
 /// Rows of a page; the command line lists more.
 const ROWS_MAX: u32 = 1_000;
 
 /// In the form that the directory has; of what is no address nothing is a domain of ours.
-fn domain_of(address: &str) -> String {
+pub(super) fn domain_of(address: &str) -> String {
     let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
     Domain::new(domain).map_or_else(|_| domain.to_ascii_lowercase(), |domain| domain.to_string())
-}
-
-fn may(admin: &AccountView, address: &str) -> Result<(), Refusal> {
-    let is_own = admin.is_admin || admin.administers.contains(&domain_of(address));
-    is_own.then_some(()).ok_or(Refusal::Forbidden)
 }
 
 fn is_any_admin(view: &AccountView) -> Result<(), Refusal> {
     let is_any = view.is_admin || !view.administers.is_empty();
     is_any.then_some(()).ok_or(Refusal::Forbidden)
-}
-
-/// Who may take over `target`: nobody who may not do already all that it may.
-fn may_take_over(admin: &AccountView, target: &AccountView) -> Result<(), Refusal> {
-    may(admin, &target.address)?;
-    let is_above = target.is_admin
-        || target
-            .administers
-            .iter()
-            .any(|domain| !admin.administers.contains(domain));
-    (admin.is_admin || !is_above)
-        .then_some(())
-        .ok_or(Refusal::Forbidden)
 }
 
 /// `GET /admin`
@@ -204,14 +186,6 @@ impl Pages {
                 &form("/admin/alias", token, &fields.concat(), "Make it"),
             ))
     }
-
-    async fn order_of_admin(&self, admin: &AccountView, address: &str, order: Order) -> Answer {
-        self.directory.perform(order).await?;
-        tracing::info!(admin = admin.address, address, "changed by the pages");
-        let domain = domain_of(address);
-        // What is not a domain's name was refused by the directory.
-        Ok(Redirect::to(&format!("/admin?domain={domain}")).into_response())
-    }
 }
 
 fn cut(rows: usize) -> String {
@@ -219,136 +193,4 @@ fn cut(rows: usize) -> String {
         return String::new();
     }
     format!("<p>These are the first {ROWS_MAX}; the command line lists them all.</p>")
-}
-
-fn quota(text: &str) -> Result<Option<u64>, Refusal> {
-    match text.trim() {
-        "" => Ok(None),
-        text => match parse_bytes(text) {
-            Some(bytes) => Ok(Some(bytes)),
-            None => Err(Refusal::Fault(
-                "A quota is a size such as 500 MiB or 5 GiB.".to_owned(),
-            )),
-        },
-    }
-}
-
-/// `POST /admin/account`
-pub async fn add_account(
-    State(pages): State<Arc<Pages>>,
-    headers: HeaderMap,
-    Form(fields): Form<Fields>,
-) -> Answer {
-    let (_, admin) = pages.acting(&headers, &fields).await?;
-    let address = take(&fields, "address").trim();
-    may(&admin, address)?;
-    let account = NewAccount {
-        address: address.to_owned(),
-        hashes: pages.hashes(address, take(&fields, "password")).await?,
-        set: AccountSettings {
-            name: Some(take(&fields, "name").to_owned()),
-            quota_bytes: quota(take(&fields, "quota"))?,
-            ..AccountSettings::default()
-        },
-        id: None,
-    };
-    pages
-        .order_of_admin(&admin, address, Order::AccountAdd { account })
-        .await
-}
-
-/// `POST /admin/account/set`
-pub async fn set_account(
-    State(pages): State<Arc<Pages>>,
-    headers: HeaderMap,
-    Form(fields): Form<Fields>,
-) -> Answer {
-    let (_, admin) = pages.acting(&headers, &fields).await?;
-    let address = take(&fields, "address").trim();
-    may(&admin, address)?;
-    let target = pages.account(address).await?;
-    may_take_over(&admin, &target)?;
-    let quota_bytes = quota(take(&fields, "quota"))?;
-    let password = take(&fields, "password");
-    if !password.is_empty() {
-        let order = Order::AccountPassword {
-            address: target.address.clone(),
-            hashes: pages.hashes(&target.address, password).await?,
-        };
-        pages.directory.perform(order).await?;
-        pages.sessions.end_all_of(&target.address);
-    }
-    let order = Order::AccountSet {
-        address: target.address.clone(),
-        set: AccountSettings {
-            quota_bytes,
-            ..AccountSettings::default()
-        },
-        is_forced: false,
-    };
-    pages.order_of_admin(&admin, &target.address, order).await
-}
-
-/// `POST /admin/account/state`
-pub async fn set_state(
-    State(pages): State<Arc<Pages>>,
-    headers: HeaderMap,
-    Form(fields): Form<Fields>,
-) -> Answer {
-    let (_, admin) = pages.acting(&headers, &fields).await?;
-    let address = take(&fields, "address");
-    may(&admin, address)?;
-    let target = pages.account(address).await?;
-    may_take_over(&admin, &target)?;
-    if target.id == admin.id {
-        return Err(Refusal::Fault("Nobody disables themselves here.".to_owned()));
-    }
-    let is_enabled = take(&fields, "state") == "on";
-    if !is_enabled {
-        pages.sessions.end_all_of(&target.address);
-    }
-    let order = Order::AccountSet {
-        address: target.address.clone(),
-        set: AccountSettings {
-            is_enabled: Some(is_enabled),
-            ..AccountSettings::default()
-        },
-        is_forced: false,
-    };
-    pages.order_of_admin(&admin, &target.address, order).await
-}
-
-/// `POST /admin/alias`
-pub async fn add_alias(
-    State(pages): State<Arc<Pages>>,
-    headers: HeaderMap,
-    Form(fields): Form<Fields>,
-) -> Answer {
-    let (_, admin) = pages.acting(&headers, &fields).await?;
-    let address = take(&fields, "address").trim().to_owned();
-    may(&admin, &address)?;
-    let targets = take(&fields, "targets")
-        .split([' ', ','])
-        .filter(|text| !text.is_empty());
-    let order = Order::AliasAdd {
-        address: address.clone(),
-        targets: targets.map(str::to_owned).collect(),
-    };
-    pages.order_of_admin(&admin, &address, order).await
-}
-
-/// `POST /admin/alias/delete`
-pub async fn delete_alias(
-    State(pages): State<Arc<Pages>>,
-    headers: HeaderMap,
-    Form(fields): Form<Fields>,
-) -> Answer {
-    let (_, admin) = pages.acting(&headers, &fields).await?;
-    let address = take(&fields, "address").to_owned();
-    may(&admin, &address)?;
-    let order = Order::AliasDelete {
-        address: address.clone(),
-        is_forced: false,
-    };
-    pages.order_of_admin(&admin, &address, order).await
 }

@@ -5,8 +5,9 @@
 //! with those of mail programs.
 //! Failure: a directory or a helper thread that does not answer is a 503, never a yes.
 
+use super::acting::Acting;
 use super::sessions::{self, COOKIE, Known, stamp};
-use super::{Answer, Fields, Pages, Refusal, account, cookie, html, take, totp};
+use super::{Answer, Fields, Pages, Refusal, account, html, take, totp};
 use crate::admin::http::Peer;
 use crate::auth::scheme;
 use crate::base::clock::{Clock, SystemClock};
@@ -14,7 +15,7 @@ use crate::directory::{LoginRecord, PasswordHash};
 use crate::model::login_key;
 use axum::Extension;
 use axum::extract::{Form, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -175,15 +176,8 @@ pub(super) async fn log_in(
 }
 
 /// `POST /logout`
-pub(super) async fn log_out(
-    State(pages): State<Arc<Pages>>,
-    headers: HeaderMap,
-    Form(fields): Form<Fields>,
-) -> Answer {
-    let _ = pages.acting(&headers, &fields).await?;
-    if let Some(cookie) = cookie(&headers) {
-        pages.sessions.end(cookie);
-    }
+pub(super) async fn log_out(acting: Acting) -> Answer {
+    acting.pages.sessions.end(&acting.cookie);
     let gone = format!("{COOKIE}=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Strict");
     Ok(([(header::SET_COOKIE, gone)], Redirect::to("/account")).into_response())
 }

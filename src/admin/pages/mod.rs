@@ -12,6 +12,8 @@
 //! Not here: automatic set-up (`discovery`), metrics.
 
 mod account;
+mod acting;
+mod admin_forms;
 mod admins;
 mod html;
 mod login;
@@ -121,11 +123,11 @@ pub fn router(pages: Arc<Pages>) -> Router {
         .route("/account/totp", post(account::set_totp))
         .route("/account/totp/off", post(account::end_totp))
         .route("/admin", get(admins::show))
-        .route("/admin/account", post(admins::add_account))
-        .route("/admin/account/set", post(admins::set_account))
-        .route("/admin/account/state", post(admins::set_state))
-        .route("/admin/alias", post(admins::add_alias))
-        .route("/admin/alias/delete", post(admins::delete_alias))
+        .route("/admin/account", post(admin_forms::add_account))
+        .route("/admin/account/set", post(admin_forms::set_account))
+        .route("/admin/account/state", post(admin_forms::set_state))
+        .route("/admin/alias", post(admin_forms::add_alias))
+        .route("/admin/alias/delete", post(admin_forms::delete_alias))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(from_fn(own_forms_only))
         .layer(map_response(with_headers))
@@ -221,15 +223,6 @@ impl Pages {
             return Err(Refusal::NotLoggedIn);
         }
         let view = self.account(&known.address).await?;
-        Ok((known, view))
-    }
-
-    /// The same for a form, whose token has to be its session's.
-    async fn acting(&self, headers: &HeaderMap, fields: &Fields) -> Result<(Known, AccountView), Refusal> {
-        let (known, view) = self.known(headers).await?;
-        if !known.is_own(take(fields, "token")) {
-            return Err(Refusal::Forged);
-        }
         Ok((known, view))
     }
 
