@@ -62,8 +62,14 @@ impl Web {
     }
 
     fn order(&self, arguments: &[&str]) {
+        self.told(arguments);
+    }
+
+    /// What a command prints.
+    fn told(&self, arguments: &[&str]) -> String {
         let data = self.directory.path().join("data");
-        succeed(Command::new(binary()).args(arguments).arg("--data").arg(data));
+        let printed = succeed(Command::new(binary()).args(arguments).arg("--data").arg(data));
+        String::from_utf8(printed).expect("UTF-8")
     }
 
     fn jar(&self, browser: &str) -> PathBuf {
@@ -416,6 +422,91 @@ fn admins_manage_what_is_theirs_and_nothing_else() {
     web.send("b", "/admin/alias", &alias).has("team@second.example");
     let removed = web.send("b", "/admin/alias/delete", &[("address", "team@second.example")]);
     assert!(!removed.text.contains("team@second.example"));
+}
+
+#[test]
+fn an_account_of_another_domain_looks_after_this_one_and_no_further() {
+    if !has_client("curl") {
+        return;
+    }
+    let web = Web::start();
+    for domain in ["first.example", "second.example"] {
+        web.order(&["domain", "add", domain]);
+    }
+    web.log_in("a", ADMIN, &web.password, "");
+    let add = |browser: &str, address: &str| {
+        let fields = [("address", address), ("name", ""), ("password", PASSWORD)];
+        web.send(browser, "/admin/account", &fields)
+    };
+    for address in ["ann@first.example", "amy@first.example", "ben@second.example"] {
+        add("a", address).has(address);
+    }
+    let appoint = |browser: &str, address: &str, domain: &str, state: &str| {
+        let fields = [("address", address), ("domain", domain), ("state", state)];
+        web.send(browser, "/admin/domain-admin", &fields)
+    };
+    let (ann, amy, ben) = ("ann@first.example", "amy@first.example", "ben@second.example");
+    appoint("a", "nobody@first.example", "second.example", "on").has("no account");
+    appoint("a", ann, "third.example", "on").has("not a domain");
+    appoint("a", ann, "second.example", "off").has("does not look after");
+    appoint("a", ann, "second.example", "on").has("Not any more");
+
+    web.log_in("ann", ann, PASSWORD, "").has("Accounts and aliases");
+    let page = web.ask("ann", "/admin", &[]);
+    page.has(ben);
+    assert!(!page.text.contains(amy) && !page.text.contains("Who looks after this domain"));
+    add("ann", "carl@second.example").has("carl@second.example");
+    let quota = [("address", ben), ("quota", "3 GiB"), ("password", "")];
+    web.send("ann", "/admin/account/set", &quota).has("3 GiB");
+    // Their own domain is not theirs to look after, nor is anybody's right.
+    let other = [("address", amy), ("quota", "3 GiB"), ("password", "another one")];
+    assert_eq!(add("ann", "eve@first.example").status, "403");
+    assert_eq!(web.send("ann", "/admin/account/set", &other).status, "403");
+    for target in [amy, ADMIN, ann] {
+        let off = [("address", target), ("state", "off")];
+        assert_eq!(
+            web.send("ann", "/admin/account/state", &off).status,
+            "403",
+            "{target}"
+        );
+    }
+    for (address, domain) in [
+        (ann, "first.example"),
+        (ben, "second.example"),
+        (amy, "example.org"),
+    ] {
+        assert_eq!(appoint("ann", address, domain, "on").status, "403", "{domain}");
+    }
+    let alias = [("address", "sales@first.example"), ("targets", ben)];
+    assert_eq!(web.send("ann", "/admin/alias", &alias).status, "403");
+    web.ask("ann", "/admin?domain=first.example", &[])
+        .has("of second.example");
+
+    // Whoever looks after their domain does not get at what they look after elsewhere.
+    appoint("a", amy, "first.example", "on");
+    web.log_in("amy", amy, PASSWORD, "");
+    let take_over = [("address", ann), ("quota", ""), ("password", "another one")];
+    assert_eq!(web.send("amy", "/admin/account/set", &take_over).status, "403");
+    let off = [("address", ann), ("state", "off")];
+    assert_eq!(web.send("amy", "/admin/account/state", &off).status, "403");
+
+    // Taken back, at once; and the command says and does the same.
+    appoint("a", ann, "second.example", "off");
+    assert_eq!(web.ask("ann", "/admin", &[]).status, "403");
+    assert_eq!(add("ann", "dora@second.example").status, "403");
+    web.order(&["domain", "admin", "second.example", ann]);
+    assert!(
+        web.told(&["domain", "show", "second.example"])
+            .contains("admins: ann@first.example")
+    );
+    assert!(
+        web.told(&["account", "show", ann])
+            .contains("administers      second.example")
+    );
+    web.ask("ann", "/admin", &[]).has("carl@second.example");
+    // With the account goes what it may.
+    web.order(&["account", "delete", ann]);
+    assert!(!web.told(&["domain", "show", "second.example"]).contains(ann));
 }
 
 #[test]

@@ -238,7 +238,8 @@ pub enum DomainCommand {
     List,
     /// Remove one that nobody is in any more.
     Delete { domain: String },
-    /// Let an account look after this domain's accounts and aliases.
+    /// Let an account, of this domain or another one here, look after this domain's accounts, aliases and quotas by the pages,
+    /// and after nothing else.
     Admin {
         domain: String,
         address: String,

@@ -144,3 +144,17 @@ pub async fn delete_alias(acting: Acting) -> Answer {
     };
     acting.order_about(address, order).await
 }
+
+/// `POST /admin/domain-admin`: whether an account, of this domain or of another one, looks after a domain.
+pub async fn set_domain_admin(acting: Acting) -> Answer {
+    if !acting.view.is_admin {
+        return Err(Refusal::Forbidden);
+    }
+    let (domain, address) = (acting.trimmed("domain"), acting.trimmed("address"));
+    let order = Order::DomainAdmin {
+        domain: domain.to_owned(),
+        address: address.to_owned(),
+        is_admin: acting.take("state") == "on",
+    };
+    acting.order_about(&format!("@{domain}"), order).await
+}

@@ -51,6 +51,11 @@ pub async fn show(
         choice(&domains, domain),
         pages.accounts(domain, &known.token).await?,
         pages.aliases(domain, &known.token).await?,
+        if view.is_admin {
+            pages.administrators(domain, &known.token).await?
+        } else {
+            String::new()
+        },
     ];
     Ok(Html(page(
         &format!("Accounts and aliases of {}", shown(domain)),
@@ -146,6 +151,41 @@ impl Pages {
             ),
         ]
         .concat())
+    }
+
+    /// Who looks after the domain beside site admins, who alone see and change it.
+    async fn administrators(&self, domain: &str, token: &str) -> Result<String, Refusal> {
+        let order = Order::DomainShow {
+            domain: domain.to_owned(),
+        };
+        let Outcome::Domains(views) = self.directory.perform(order).await? else {
+            return Err(Refusal::Unavailable);
+        };
+        let of_domain = hidden("domain", domain);
+        let row = |address: &String| {
+            let inside = [
+                of_domain.clone(),
+                hidden("address", address),
+                hidden("state", "off"),
+            ];
+            let remove = form("/admin/domain-admin", token, &inside.concat(), "Not any more");
+            (vec![shown(address).into_owned()], remove)
+        };
+        let rows: Vec<_> = views.iter().flat_map(|view| &view.admins).map(row).collect();
+        let list = if rows.is_empty() {
+            "<p>Nobody beside the admins of the whole site.</p>".to_owned()
+        } else {
+            table(&["Address", ""], &rows)
+        };
+        let address = field(
+            "Address, of this domain or another one here",
+            "address",
+            "email",
+            "required",
+        );
+        let fields = of_domain + &hidden("state", "on") + &address;
+        let new = form("/admin/domain-admin", token, &fields, "Let them");
+        Ok(group("Who looks after this domain", &(list + &new)))
     }
 
     async fn aliases(&self, domain: &str, token: &str) -> Result<String, Refusal> {

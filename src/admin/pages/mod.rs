@@ -31,16 +31,24 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
+use futures_util::StreamExt as _;
 pub use sessions::Sessions;
 
 use login::own_stamp;
 use sessions::{COOKIE, Known};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Of a form, bytes.
 const FORM_BYTES_MAX: usize = 16 * 1024;
+
+/// Of a form that is refused for its length, read and thrown away, so that the answer arrives: what nobody reads resets the
+/// connection, and the answer with it. Beyond it nobody waits for one.
+const THROWN_AWAY_BYTES_MAX: usize = 1024 * 1024;
+
+/// For that.
+const THROWING_AWAY: Duration = Duration::from_secs(5);
 
 /// What the pages need.
 pub struct Pages {
@@ -126,10 +134,12 @@ pub fn router(pages: Arc<Pages>) -> Router {
         .route("/admin/account", post(admin_forms::add_account))
         .route("/admin/account/set", post(admin_forms::set_account))
         .route("/admin/account/state", post(admin_forms::set_state))
+        .route("/admin/domain-admin", post(admin_forms::set_domain_admin))
         .route("/admin/alias", post(admin_forms::add_alias))
         .route("/admin/alias/delete", post(admin_forms::delete_alias))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(from_fn(own_forms_only))
+        .layer(from_fn(small_forms_only))
         .layer(map_response(with_headers))
         .with_state(pages)
 }
@@ -141,6 +151,27 @@ async fn own_forms_only(request: Request, next: Next) -> Response {
         return Refusal::Forged.into_response();
     }
     next.run(request).await
+}
+
+/// A form that says itself that it is too long.
+async fn small_forms_only(request: Request, next: Next) -> Response {
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_none_or(|length| length <= FORM_BYTES_MAX) {
+        return next.run(request).await;
+    }
+    let mut pieces = request.into_body().into_data_stream();
+    let throwing_away = async {
+        let mut left = THROWN_AWAY_BYTES_MAX;
+        while let Some(Ok(piece)) = pieces.next().await {
+            match left.checked_sub(piece.len()) {
+                Some(less) => left = less,
+                None => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(THROWING_AWAY, throwing_away).await;
+    (StatusCode::PAYLOAD_TOO_LARGE, "The form is too long.\n").into_response()
 }
 
 fn is_own_form(headers: &HeaderMap) -> bool {

@@ -357,7 +357,14 @@ impl Work<'_> {
         } else {
             "DELETE FROM domain_admin WHERE domain = ?1 AND account = ?2"
         };
-        self.to.execute(sql, params![domain, account])?;
+        let changed = self.to.execute(sql, params![domain, account])?;
+        if changed == 0 && !is_admin {
+            return refuse(format!(
+                "{} does not look after {}",
+                shown(address),
+                shown(domain)
+            ));
+        }
         Ok(())
     }
 
