@@ -20,6 +20,16 @@ use crate::model::LogPosition;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 
+/// A group may always become this long before another is begun: what a shorter one costs the core and the disk hardly depends
+/// on its length.
+const EVEN_BYTES_MIN: usize = 128 * 1024;
+
+/// A group may become longer than the last ones by one part of so many, or what they left over would for ever make a third.
+const EVEN_SLACK: usize = 8;
+
+/// The chunks of each body of a batch.
+pub type BodyChunks = SmallVec<[Chunks; 1]>;
+
 /// Can a batch be encoded now?
 pub enum Room {
     /// Yes, at once.
@@ -72,6 +82,9 @@ pub struct Log<F: DiskFile> {
     filled: VecDeque<Group<F>>,
     filled_bytes: usize,
     last_group_bytes: usize,
+    last_group_batches: usize,
+    /// Of the last two that were taken to be written.
+    taken_bytes: [usize; 2],
     group_sequence: u64,
     commits: u64,
     /// The newest commit that is applied.
@@ -123,6 +136,8 @@ impl<F: DiskFile> Log<F> {
             filled: VecDeque::new(),
             filled_bytes: 0,
             last_group_bytes: 0,
+            last_group_batches: 0,
+            taken_bytes: [0; 2],
             group_sequence: 0,
             commits: 0,
             settled: 0,
@@ -147,7 +162,7 @@ impl<F: DiskFile> Log<F> {
             return Err(StoreError::Limit("octets of one change"));
         }
         if let Some(open) = &self.open {
-            let is_small = open.used() + bytes <= self.options.group_bytes_max || open.batches.is_empty();
+            let is_small = open.used() + bytes <= self.open_bytes_max() || open.batches.is_empty();
             if open.has_capacity(bytes) && is_small {
                 return Ok(Room::Ready);
             }
@@ -157,6 +172,19 @@ impl<F: DiskFile> Log<F> {
             self.close_open();
         }
         self.open_group(bytes)
+    }
+
+    /// Where the open group ends, if nothing waits behind the one being written. Callers who wait for one group come back
+    /// together, so without this a long group stays long and a short one short: while the long one is written the few of the
+    /// short one leave the core idle, and while the core fills the long one the disk has nothing to do. Half of what the
+    /// last two had makes them nearly equal. As many groups carry the same changes: nobody pays with a sync.
+    fn open_bytes_max(&self) -> usize {
+        let max = self.options.group_bytes_max;
+        if !self.filled.is_empty() {
+            return max;
+        }
+        let half = self.taken_bytes.iter().sum::<usize>() / 2;
+        (half + half / EVEN_SLACK).max(EVEN_BYTES_MIN).min(max)
     }
 
     fn open_group(&mut self, bytes: usize) -> Result<Room, StoreError> {
@@ -179,13 +207,15 @@ impl<F: DiskFile> Log<F> {
         let capacity = end - self.next_offset as usize;
         self.group_sequence += 1;
         let likely = bytes.max(self.last_group_bytes.min(self.options.group_bytes_max));
-        self.open = Some(Group::new(
+        let mut group = Group::new(
             self.current.clone(),
             self.next_offset,
             self.group_sequence,
             capacity,
             likely,
-        ));
+        );
+        group.batches.reserve(self.last_group_batches);
+        self.open = Some(group);
         Ok(Room::Ready)
     }
 
@@ -193,6 +223,7 @@ impl<F: DiskFile> Log<F> {
         if let Some(open) = self.open.take() {
             self.next_offset = open.end().offset;
             self.last_group_bytes = open.bytes();
+            self.last_group_batches = open.batches.len();
             self.filled_bytes += open.bytes();
             self.filled.push_back(open);
         }
@@ -205,6 +236,7 @@ impl<F: DiskFile> Log<F> {
         }
         let group = self.filled.pop_front()?;
         self.filled_bytes -= group.bytes();
+        self.taken_bytes = [self.taken_bytes[1], group.bytes()];
         Some(group)
     }
 
@@ -280,7 +312,7 @@ impl<F: DiskFile> Log<F> {
     }
 
     /// Where [`Self::put_bodies`] will put these, if it is called next.
-    pub fn place_bodies(&self, bodies: &[Body]) -> Vec<Chunks> {
+    pub fn place_bodies(&self, bodies: &[Body]) -> BodyChunks {
         let mut position = self.open.as_ref().expect("room was made").position();
         let mut place = |bytes: usize| {
             let bytes = u32::try_from(bytes).expect("a chunk is small");
@@ -296,7 +328,7 @@ impl<F: DiskFile> Log<F> {
     }
 
     /// Encodes the bodies of a batch that are in memory, each in chunks, and says where all of them are.
-    pub fn put_bodies(&mut self, bodies: &[Body]) -> Vec<Chunks> {
+    pub fn put_bodies(&mut self, bodies: &[Body]) -> BodyChunks {
         bodies.iter().map(|body| self.put_body(body)).collect()
     }
 

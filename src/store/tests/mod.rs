@@ -11,6 +11,7 @@ mod damage;
 mod fixture_v1;
 mod fixture_v2;
 mod graves;
+mod groups;
 pub mod model;
 mod paging;
 mod paging_room;
