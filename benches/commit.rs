@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench commit [-- DIRECTORY]` (default: the build's temporary directory; it must not be a tmpfs).
 //! `RINGPOST_BENCH_MS` sets the length of one round of one row (default 1000), `RINGPOST_BENCH_ROUNDS` how many (3),
-//! `RINGPOST_BENCH_PRODUCERS` picks the rows with one number of producers, `RINGPOST_BENCH_GROUP_KIB` the limit of a group.
+//! `RINGPOST_BENCH_PRODUCERS` picks the rows with one number of producers, `RINGPOST_BENCH_KIB` those with one length of message,
+//! `RINGPOST_BENCH_GROUP_KIB` the limit of a group.
 //!
 //! *store*: N producers, each delivering one message to an account of its own and waiting for its receipt before the
 //! next. *plain*: one thread that appends a batch of N records to a growing file with one `pwrite` and one `fdatasync`,
@@ -12,6 +13,7 @@
 //! (`--iodepth=1 --fdatasync=1`: a write, its fdatasync, then the next write). Once into a file that is only allocated
 //! (*fallocated*, what the store's segments are) and once into one that was written before (*written*). Its rate is that of the
 //! octets it wrote, so the ratio has the store's headers and padding against it; fio neither copies nor checks what it writes.
+//! *core*: what a commit takes of the core's own time, producers included; a disk that is shared moves it less than the rates.
 //! For one producer the time of a commit is put beside that of a bare write and fdatasync of 4 KiB, too (`--bs=4k`).
 
 use bytes::Bytes;
@@ -59,6 +61,8 @@ impl Environment for RealEnvironment {
 struct Figures {
     commits: u64,
     seconds: f64,
+    /// Of the core's thread.
+    core_seconds: f64,
     latency_us: Histogram<u64>,
     /// Written to the disk by groups, and in how many syncs.
     written_bytes: u64,
@@ -71,6 +75,7 @@ impl Figures {
         Self {
             commits: 0,
             seconds: 0.0,
+            core_seconds: 0.0,
             latency_us,
             written_bytes: 0,
             syncs: 0,
@@ -153,7 +158,7 @@ async fn store_round(path: PathBuf, producers: usize, octets: usize, length: Dur
     let body = Bytes::from(vec![b'x'; octets]);
     let meters = DiskMeters::of_this_core();
     let before = (meters.written_bytes.value(), meters.sync_time.count());
-    let began = Instant::now();
+    let (began, core_began) = (Instant::now(), core_seconds());
     let tasks: Vec<_> = (0..producers as u64)
         .map(|account| {
             let produce = produce(
@@ -172,12 +177,20 @@ async fn store_round(path: PathBuf, producers: usize, octets: usize, length: Dur
     {
         let mut figures = figures.borrow_mut();
         figures.seconds = began.elapsed().as_secs_f64();
+        figures.core_seconds = core_seconds() - core_began;
         figures.written_bytes = meters.written_bytes.value() - before.0;
         figures.syncs = meters.sync_time.count() - before.1;
     }
     store.shutdown().await;
     writer.await;
     figures.replace(Figures::new())
+}
+
+/// What this thread has used of its CPU.
+fn core_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = stat.split(' ').next().and_then(|first| first.parse::<f64>().ok());
+    nanoseconds.unwrap_or_default() / 1e9
 }
 
 fn run_store(path: &Path, producers: usize, octets: usize, length: Duration) -> Figures {
@@ -219,6 +232,7 @@ fn run_plain(path: &Path, producers: usize, octets: usize, length: Duration) -> 
 fn add(sum: &mut Figures, round: &Figures) {
     sum.commits += round.commits;
     sum.seconds += round.seconds;
+    sum.core_seconds += round.core_seconds;
     sum.written_bytes += round.written_bytes;
     sum.syncs += round.syncs;
     sum.latency_us.add(&round.latency_us).expect("the same bounds");
@@ -336,7 +350,11 @@ fn main() {
         "one core, one log, {rounds} alternating rounds of {length:?}, in {}",
         root.display()
     );
-    for octets in OCTETS {
+    let only_kib = from_environment("RINGPOST_BENCH_KIB", 0) as usize;
+    for octets in OCTETS
+        .into_iter()
+        .filter(|octets| only_kib == 0 || *octets == only_kib * 1024)
+    {
         let only = from_environment("RINGPOST_BENCH_PRODUCERS", 0) as usize;
         for producers in PRODUCERS.into_iter().filter(|count| only == 0 || *count == only) {
             let (mut store, mut plain) = (Figures::new(), Figures::new());
@@ -352,9 +370,10 @@ fn main() {
                 );
             }
             println!(
-                "{producers:>4} x {:>2} KiB  store {}",
+                "{producers:>4} x {:>2} KiB  store {}  core {:.2} us a commit",
                 octets / 1024,
-                store.print(octets)
+                store.print(octets),
+                store.core_seconds * 1e6 / store.commits as f64
             );
             println!("{:>14} plain {}", "", plain.print(octets));
             println!("{:>14} ratio {:>6.2}", "", store.rate() / plain.rate());

@@ -6,6 +6,7 @@
 pub mod buffer;
 pub mod clock;
 pub mod guard;
+pub mod id_map;
 pub mod meter;
 pub mod network;
 pub mod oneshot;

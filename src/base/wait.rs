@@ -5,8 +5,8 @@
 //! thousands of sessions may wait for one condition.
 //! Not here: waking across threads (`runtime::mesh`).
 
+use super::id_map::IdMap;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 #[derive(Debug, Default)]
 struct Inner {
     generation: Cell<u64>,
-    wakers: RefCell<HashMap<u64, Waker>>,
+    wakers: RefCell<IdMap<u64, Waker>>,
     next_waiter: Cell<u64>,
 }
 
@@ -33,6 +33,9 @@ impl Notify {
     /// Wakes everyone waiting and everyone whose `Waiter` has not seen this signal yet.
     pub fn notify_all(&self) {
         self.0.generation.set(self.0.generation.get() + 1);
+        if self.0.wakers.borrow().is_empty() {
+            return;
+        }
         let wakers = self.0.wakers.take();
         for waker in wakers.into_values() {
             waker.wake();
@@ -73,7 +76,10 @@ impl Waiter {
     }
 
     fn deregister(&self) {
-        self.notify.0.wakers.borrow_mut().remove(&self.id);
+        let mut wakers = self.notify.0.wakers.borrow_mut();
+        if !wakers.is_empty() {
+            wakers.remove(&self.id);
+        }
     }
 }
 

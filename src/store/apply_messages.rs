@@ -49,10 +49,9 @@ pub fn add_message(
         is_body_scattered,
         line_end_octets: message.line_end_octets,
     };
-    let uids = vec![message.uid];
     if goes_to_delta && let Some(cold) = state.cold.get_mut(&message.account) {
-        let uid_validity = cold.deliver(row)?;
-        return Ok(Outcome::Appended { uid_validity, uids });
+        cold.deliver(row)?;
+        return Ok(Outcome::Done);
     }
     if goes_to_delta {
         state.note_appended(message.account);
@@ -67,8 +66,7 @@ pub fn add_message(
         .keyword_bits(&message.keywords)
         .ok_or(Malformed("too many keywords"))?;
     append_row(mailbox, row)?;
-    let uid_validity = mailbox.uid_validity;
-    Ok(Outcome::Appended { uid_validity, uids })
+    Ok(Outcome::Done)
 }
 
 /// A message comes into a mailbox.

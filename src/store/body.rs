@@ -308,24 +308,16 @@ impl ChunkWriter {
     }
 }
 
-/// Writes those of `bodies` that are in memory as durable chunks, so that what refers to them stays small.
-pub(super) async fn store_bodies<E: Environment>(
-    inner: &Inner<E>,
-    bodies: Vec<Body>,
-) -> Result<Vec<Body>, StoreError> {
-    let mut stored = Vec::with_capacity(bodies.len());
-    for body in bodies {
-        if body.stored_chunks().is_some() || body.len() == 0 {
-            stored.push(body);
-            continue;
-        }
-        let line_end_octets = body.line_end_octets();
-        let mut chunks = ChunkWriter::default();
-        let bytes = usize::try_from(body.len()).expect("it is in memory");
-        chunks.write(inner, body.pieces(), bytes).await?;
-        stored.push(chunks.finish().await?.with_line_end_octets(line_end_octets));
+/// Writes a body that is in memory as durable chunks, so that what refers to it stays small.
+pub(super) async fn store_body<E: Environment>(inner: &Inner<E>, body: Body) -> Result<Body, StoreError> {
+    if body.stored_chunks().is_some() || body.len() == 0 {
+        return Ok(body);
     }
-    Ok(stored)
+    let line_end_octets = body.line_end_octets();
+    let mut chunks = ChunkWriter::default();
+    let bytes = usize::try_from(body.len()).expect("it is in memory");
+    chunks.write(inner, body.pieces(), bytes).await?;
+    Ok(chunks.finish().await?.with_line_end_octets(line_end_octets))
 }
 
 #[cfg(test)]

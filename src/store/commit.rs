@@ -6,7 +6,7 @@
 //! Failure: a step that panics ends the process (`AbortOnUnwind`): half a plan may not live on.
 //! Not here: whether it may be, and under which numbers (`plan`); what waits, is written and answered (`log`, `writer`).
 
-use super::body::store_bodies;
+use super::body::store_body;
 use super::group::Reply;
 use super::handle::{Inner, Store};
 use super::log::{Next, Room, bodies_bytes};
@@ -24,6 +24,7 @@ use crate::base::oneshot;
 use crate::model::AccountId;
 use crate::proto::imap::types::InternalDate;
 use std::collections::BTreeSet;
+use std::slice::from_ref;
 
 /// Room for a recipient's records beside its prefix and mailbox name, the creation of its account included.
 const RECIPIENT_BYTES_MAX: usize = 384;
@@ -31,17 +32,17 @@ const RECIPIENT_BYTES_MAX: usize = 384;
 impl<E: Environment> Inner<E> {
     /// Waits until a batch of `bytes` can be encoded. Only the holder of the turn may call this.
     pub async fn wait_for_room(&self, bytes: usize) -> Result<(), StoreError> {
-        let mut room = self.room.waiter();
         let refused_before = self.log.borrow().refused_segments.0;
         loop {
             let made = self.log.borrow_mut().make_room(bytes)?;
-            self.work.notify_all();
             match made {
                 Room::Ready => return Ok(()),
                 Room::Wait => {}
                 Room::NeedsSegment => self.want_segment(refused_before)?,
             }
-            room.changed().await;
+            self.work.notify_all();
+            // Nothing else runs between the look and the wait.
+            self.room.waiter().changed().await;
         }
     }
 
@@ -119,10 +120,22 @@ impl<E: Environment> Inner<E> {
         Ok(receiver)
     }
 
+    /// A body that does not fit a batch is written ahead.
+    async fn ready_body(&self, body: Body) -> Result<Body, StoreError> {
+        if bodies_bytes(from_ref(&body), &self.options) > self.options.inline_bytes_max() {
+            return store_body(self, body).await;
+        }
+        Ok(body)
+    }
+
     /// Bodies that do not fit a batch together are written ahead.
     async fn ready_bodies(&self, bodies: Vec<Body>) -> Result<Vec<Body>, StoreError> {
         if bodies_bytes(&bodies, &self.options) > self.options.inline_bytes_max() {
-            return store_bodies(self, bodies).await;
+            let mut stored = Vec::with_capacity(bodies.len());
+            for body in bodies {
+                stored.push(store_body(self, body).await?);
+            }
+            return Ok(stored);
         }
         Ok(bodies)
     }
@@ -158,8 +171,8 @@ impl<E: Environment> Store<E> {
             self.inner().check_space(body.len()).await?;
         }
         let line_end_octets = body.line_end_octets();
-        let bodies = self.inner().ready_bodies(vec![body]).await?;
-        let bytes = recipients_bytes(&recipients, bodies.first());
+        let body = self.inner().ready_body(body).await?;
+        let bytes = recipients_bytes(&recipients, &body);
         let _pins = self.inner().load_for(&recipients).await?;
         let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], _: &[u64]| {
             let body = PlannedBody {
@@ -170,7 +183,7 @@ impl<E: Environment> Store<E> {
             planner.delivery(recipients, &body, key.as_ref())
         };
         self.inner()
-            .commit(bytes, &bodies, plan)
+            .commit(bytes, from_ref(&body), plan)
             .await
             .map(|(receipt, _)| receipt)
     }
@@ -187,8 +200,8 @@ impl<E: Environment> Store<E> {
     ) -> Result<(CommitReceipt, SpoolEntry), StoreError> {
         self.inner().check_space(body.len()).await?;
         let line_end_octets = body.line_end_octets();
-        let bodies = self.inner().ready_bodies(vec![body]).await?;
-        let bytes = recipients_bytes(&recipients, bodies.first());
+        let body = self.inner().ready_body(body).await?;
+        let bytes = recipients_bytes(&recipients, &body);
         let partition = self.inner().spool_partition;
         let mut entry = None;
         let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], sequences: &[u64]| {
@@ -209,7 +222,7 @@ impl<E: Environment> Store<E> {
             });
             Ok(planned)
         };
-        let (receipt, _) = self.inner().commit(bytes, &bodies, plan).await?;
+        let (receipt, _) = self.inner().commit(bytes, from_ref(&body), plan).await?;
         Ok((receipt, entry.expect("a commit was planned")))
     }
 
@@ -324,8 +337,8 @@ fn refs_bytes(body: &Body) -> usize {
     12 * usize::try_from(chunks).unwrap_or(usize::MAX / 16)
 }
 
-fn recipients_bytes(recipients: &[LocalRecipient], body: Option<&Body>) -> usize {
-    let refs = body.map_or(0, refs_bytes);
+fn recipients_bytes(recipients: &[LocalRecipient], body: &Body) -> usize {
+    let refs = refs_bytes(body);
     let recipient = |r: &LocalRecipient| {
         RECIPIENT_BYTES_MAX + r.prefix.len() + r.asked.len() + r.mailbox.as_str().len() + refs
     };

@@ -6,7 +6,7 @@
 //! Limits: a record's payload is below 2^32 bytes; in practice a batch's limit is far lower.
 //! Not here: payloads (`record`), when groups are written (`writer`) and trusted (`recovery`). FORMAT.md has the fields.
 
-use super::codec::{Malformed, Reader, put_u8, put_u16, put_u32, put_u64};
+use super::codec::{Malformed, Reader, put_u16, put_u32, put_u64};
 use crate::base::{crc32c, crc32c_append};
 use crate::model::{LogPosition, SegmentId};
 
@@ -118,15 +118,13 @@ impl RecordHeader {
     /// The header's bytes, its checksum still zero.
     #[must_use]
     pub fn encode(&self) -> [u8; RECORD_HEADER_BYTES] {
-        let mut bytes = Vec::with_capacity(RECORD_HEADER_BYTES);
-        put_u32(&mut bytes, self.payload_bytes);
-        put_u8(&mut bytes, self.kind);
-        put_u8(&mut bytes, self.flags);
-        put_u16(&mut bytes, self.partition);
-        put_u32(&mut bytes, self.epoch);
-        put_u64(&mut bytes, self.sequence);
         let mut out = [0; RECORD_HEADER_BYTES];
-        out[..RECORD_CRC_AT].copy_from_slice(&bytes);
+        out[..4].copy_from_slice(&self.payload_bytes.to_le_bytes());
+        out[4] = self.kind;
+        out[5] = self.flags;
+        out[6..8].copy_from_slice(&self.partition.to_le_bytes());
+        out[8..12].copy_from_slice(&self.epoch.to_le_bytes());
+        out[12..RECORD_CRC_AT].copy_from_slice(&self.sequence.to_le_bytes());
         out
     }
 

@@ -51,7 +51,7 @@ pub struct Entry {
 /// All records of one call.
 pub struct Batch {
     /// In order.
-    pub entries: SmallVec<[Entry; 2]>,
+    pub entries: SmallVec<[Entry; 1]>,
     /// What to tell the caller.
     pub answer: Answer,
     /// The caller, unless it does not wait.

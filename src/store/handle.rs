@@ -21,11 +21,11 @@ use super::turn::Line;
 use super::writer::create_segment;
 use super::{BodyWriter, Environment, OpenError, SpoolEntry, StoreError, StoreOptions, StoreSeed};
 use crate::base::clock::Clock;
+use crate::base::id_map::IdMap;
 use crate::base::wait::Notify;
 use crate::disk::{Disk, DiskError};
 use crate::model::{AccountId, PARTITIONS, Partition, SPOOL_PARTITIONS};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -66,7 +66,7 @@ pub(super) struct Inner<E: Environment> {
     pub ended: Notify,
     pub has_ended: Cell<bool>,
     has_started: Cell<bool>,
-    pub watchers: RefCell<HashMap<AccountId, Notify>>,
+    pub watchers: RefCell<IdMap<AccountId, Notify>>,
     pub crossings: Crossings,
     pub unfinished: RefCell<Vec<SpoolEntry>>,
     pub spool_partition: u16,

@@ -13,7 +13,6 @@ use crate::disk::DiskError;
 use crate::model::{AccountId, SegmentId};
 use bytes::Bytes;
 use smallvec::smallvec;
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 impl<E: Environment> Inner<E> {
@@ -50,13 +49,14 @@ impl<E: Environment> Inner<E> {
         Ok(Some(message))
     }
 
-    pub fn notify_watchers(&self, accounts: &BTreeSet<AccountId>) {
+    /// An account may be named more than once.
+    pub fn notify_watchers(&self, accounts: impl Iterator<Item = AccountId>) {
         let mut watchers = self.watchers.borrow_mut();
         for account in accounts {
-            if let Some(watcher) = watchers.get(account) {
+            if let Some(watcher) = watchers.get(&account) {
                 watcher.notify_all();
                 if !watcher.is_shared() {
-                    watchers.remove(account);
+                    watchers.remove(&account);
                 }
             }
         }

@@ -8,14 +8,15 @@
 use super::cold::{Cold, Durable};
 use super::state::{AccountState, INBOX_ID, KEYWORDS_MAX, MailboxState};
 use super::{SpoolKey, StoreError};
+use crate::base::id_map::IdMap;
 use crate::model::{AccountId, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidValidity, Usage};
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 /// Accounts with changes in flight.
 #[derive(Debug, Default)]
 pub struct Pending {
-    accounts: HashMap<AccountId, PendingAccount>,
+    accounts: IdMap<AccountId, PendingAccount>,
     /// Recipients of spool entries whose copies are in flight.
     pub serving: HashSet<(SpoolKey, u16)>,
 }

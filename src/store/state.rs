@@ -8,6 +8,7 @@
 use super::cold::{Cold, Kept};
 use super::{AccountChange, MailboxChange, SpoolEntry, SpoolKey};
 use crate::base::clock::UnixMillis;
+use crate::base::id_map::IdMap;
 use crate::model::{
     AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SegmentId, SpecialUse, Uid,
     UidValidity,
@@ -40,7 +41,7 @@ pub struct AccountState {
     /// Every mailbox by its name.
     pub names: BTreeMap<MailboxName, MailboxId>,
     /// Every mailbox by its id.
-    pub mailboxes: HashMap<MailboxId, MailboxState>,
+    pub mailboxes: IdMap<MailboxId, MailboxState>,
     /// Names subscribed to, whether there is such a mailbox or not.
     pub subscriptions: BTreeSet<MailboxName>,
     /// Of the newest change of the account.
@@ -79,7 +80,7 @@ impl AccountState {
         Self {
             id,
             names: BTreeMap::new(),
-            mailboxes: HashMap::new(),
+            mailboxes: IdMap::default(),
             subscriptions: BTreeSet::new(),
             highest_mod_seq: ModSeq(0),
             bytes_used: 0,
@@ -392,11 +393,11 @@ impl<C> ChangeLog<C> {
 #[derive(Debug, Default)]
 pub struct CoreState {
     /// Accounts in memory.
-    pub accounts: HashMap<AccountId, AccountState>,
+    pub accounts: IdMap<AccountId, AccountState>,
     /// All others that were ever touched.
-    pub cold: HashMap<AccountId, Cold>,
+    pub cold: IdMap<AccountId, Cold>,
     /// What is known of the snapshots of those in memory. One that is not here has none.
-    pub kept: HashMap<AccountId, Kept>,
+    pub kept: IdMap<AccountId, Kept>,
     /// About as many bytes are those in memory.
     pub loaded_bytes: usize,
     /// How often one was asked for: what [`Kept::last_used`] counts in.

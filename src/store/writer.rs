@@ -21,7 +21,6 @@ use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile, WriteBuffer};
 use crate::model::SegmentId;
 use crate::proto::ReceiptId;
 use futures_util::future::poll_immediate;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -155,21 +154,23 @@ impl<E: Environment> Inner<E> {
         if batches.is_empty() {
             return;
         }
-        let mut touched = BTreeSet::new();
-        let mut answers = Vec::with_capacity(batches.len());
-        for batch in batches {
-            let outcome = self.apply_batch(&batch);
-            self.log.borrow_mut().note_settled(batch.commit);
-            self.checkpoints.note_applied(&batch);
-            touched.extend(batch.touched.iter().map(|(account, _)| *account));
-            answers.push((batch.waiter, self.receipt(batch.commit), outcome));
-        }
-        self.meters.commits.add(answers.len() as u64);
+        let outcomes: Vec<Outcome> = batches
+            .iter()
+            .map(|batch| {
+                self.checkpoints.note_applied(batch);
+                self.apply_batch(batch)
+            })
+            .collect();
+        let newest = batches.last().expect("there are some").commit;
+        self.log.borrow_mut().note_settled(newest);
+        self.meters.commits.add(batches.len() as u64);
         self.meter_accounts();
-        self.notify_watchers(&touched);
+        let touched = batches.iter().flat_map(|batch| &batch.touched);
+        self.notify_watchers(touched.map(|(account, _)| *account));
         self.settled.notify_all();
-        for (waiter, receipt, outcome) in answers {
-            waiter.send(Ok((receipt, outcome)));
+        for (batch, outcome) in batches.into_iter().zip(outcomes) {
+            let receipt = self.receipt(batch.commit);
+            batch.waiter.send(Ok((receipt, outcome)));
         }
     }
 
