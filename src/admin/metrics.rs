@@ -368,8 +368,13 @@ impl Page<'_> {
         );
         self.core_counters(
             "ringpost_disk_read_bytes_total",
-            "Bytes read, with O_DIRECT or through the page cache.",
+            "Bytes read with O_DIRECT: records and snapshots, from the device itself.",
             |core| &core.disk.read_bytes,
+        );
+        self.core_counters(
+            "ringpost_page_cache_read_bytes_total",
+            "Bytes of mail read through the page cache, from memory where the system has them and from the device where not.",
+            |core| &core.disk.cached_read_bytes,
         );
         self.core_histograms(
             "ringpost_disk_write_seconds",
@@ -390,9 +395,15 @@ impl Page<'_> {
         );
         self.core_histograms(
             "ringpost_disk_read_seconds",
-            "How long reads took.",
+            "How long reads with O_DIRECT took.",
             MICROSECOND,
             |core| &core.disk.read_time,
+        );
+        self.core_histograms(
+            "ringpost_page_cache_read_seconds",
+            "How long reads through the page cache took: microseconds from memory, as a read with O_DIRECT from the device.",
+            MICROSECOND,
+            |core| &core.disk.cached_read_time,
         );
     }
 

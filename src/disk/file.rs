@@ -429,8 +429,8 @@ impl DiskFile for FileOnDisk {
         let file = self.cached().await?;
         let began = Instant::now();
         let read = at_reactor(file.read_at(position, len)).await;
-        self.meters.read_time.record_since(began);
-        self.meters.read_bytes.add(len as u64);
+        self.meters.cached_read_time.record_since(began);
+        self.meters.cached_read_bytes.add(len as u64);
         let read = read.map_err(|error| disk_error("read", &self.name, &error.into()))?;
         if read.len() < len {
             return self.read_at(position, len).await;

@@ -14,10 +14,14 @@ pub struct DiskMeters {
     pub sync_time: Micros,
     /// Syncs of new files and of directories.
     pub other_syncs: Counter,
-    /// Bytes read, with O_DIRECT or through the page cache.
+    /// Bytes read with O_DIRECT: all of them came from the device.
     pub read_bytes: Counter,
-    /// How long reads took.
+    /// How long those reads took.
     pub read_time: Micros,
+    /// Bytes read through the page cache, from wherever they came.
+    pub cached_read_bytes: Counter,
+    /// How long those reads took.
+    pub cached_read_time: Micros,
 }
 
 thread_local! {

@@ -19,8 +19,8 @@ const MEMLOCK_MIN_BYTES: u64 = 512 * 1024;
 /// serve anybody.
 const NOFILE_MIN: u64 = 256;
 
-/// Descriptors of one core without connections: up to 256 segments open for reading, its log, rings and listeners.
-const NOFILE_PER_CORE: u64 = 352;
+/// Descriptors of one core without connections and without what its store keeps open: its log, rings and listeners.
+const NOFILE_PER_CORE: u64 = 96;
 
 /// Entries of the ring that is set up to see whether one can be.
 const PROBE_RING_ENTRIES: u32 = 8;
@@ -81,23 +81,23 @@ pub fn raise_descriptors() {
     raise_to_hard(libc::RLIMIT_NOFILE);
 }
 
-/// Connections that each of `cores` may have with the descriptors this process is allowed, once [`probe`] has raised them:
-/// the listeners turn more away with a word, instead of running into the end.
+/// Connections that each of `cores` may have with the descriptors this process is allowed, once [`probe`] has raised them, and
+/// with `files` that it keeps open at most: the listeners turn more away with a word, instead of running into the end.
 #[must_use]
-pub fn connections_max(cores: usize) -> usize {
+pub fn connections_max(cores: usize, files: u64) -> usize {
     let mut limit = libc::rlimit {
         rlim_cur: u64::MAX,
         rlim_max: u64::MAX,
     };
     // SAFETY: the call writes exactly the structure given; if it fails, no limit is known.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    connections_within(limit.rlim_cur, cores)
+    connections_within(limit.rlim_cur, cores, files)
 }
 
-fn connections_within(descriptors: u64, cores: usize) -> usize {
+fn connections_within(descriptors: u64, cores: usize, files: u64) -> usize {
     let each = descriptors / cores.max(1) as u64;
     // Half of very few is still somebody served.
-    usize::try_from(each.saturating_sub(NOFILE_PER_CORE).max(each / 2)).unwrap_or(usize::MAX)
+    usize::try_from(each.saturating_sub(NOFILE_PER_CORE + files).max(each / 2)).unwrap_or(usize::MAX)
 }
 
 /// `setup_error` of `io_uring_setup`, and `kernel.io_uring_disabled` if this kernel has it, as advice.
@@ -224,9 +224,9 @@ mod tests {
 
     #[test]
     fn connections_leave_descriptors_for_the_rest() {
-        assert_eq!(connections_within(20_000, 2), 10_000 - 352);
-        assert_eq!(connections_within(256, 2), 64);
-        assert!(connections_within(u64::MAX, 1) > 1 << 40);
+        assert_eq!(connections_within(20_000, 2, 1_000), 10_000 - 96 - 1_000);
+        assert_eq!(connections_within(256, 2, 1_000), 64);
+        assert!(connections_within(u64::MAX, 1, 1_000) > 1 << 40);
     }
 
     #[test]

@@ -105,3 +105,7 @@ pub use types::{
     NewMessage, Outcome, SpoolEntry, SpoolKey, StoreError, StoredMessage,
 };
 pub use undelete::{RESTORED, Wanted};
+
+/// Descriptors that one core's store has open at most, but for some while checkpoints and compaction work: each file that it
+/// reads once with O_DIRECT and once through the page cache.
+pub const DESCRIPTORS_PER_CORE_MAX: u64 = 2 * (reader::OPEN_SEGMENTS_MAX + summaries::OPEN_FILES_MAX) as u64;

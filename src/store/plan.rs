@@ -38,8 +38,8 @@ pub enum Answer {
 /// A change, checked and numbered.
 #[derive(Debug)]
 pub struct Plan {
-    /// In the order to be applied.
-    pub records: SmallVec<[Record; 2]>,
+    /// In the order to be applied. One, nearly always: room for more would be copied with every commit.
+    pub records: SmallVec<[Record; 1]>,
     /// For the caller.
     pub answer: Answer,
     /// Accounts and the mail they gain at most, as given to [`Pending::begin`].
@@ -127,12 +127,23 @@ impl Planner<'_> {
         uids: UidSet,
         bodies: &[Chunks],
     ) -> Result<Plan, StoreError> {
+        self.plan_for(id, |planner, plan| {
+            planner.change_into(id, change, uids, bodies, plan)
+        })
+    }
+
+    /// A plan for one account. `fill` appends the records and says how much mail they add, which is in flight from then on; or
+    /// why not, and has left none.
+    pub fn plan_for(
+        &mut self,
+        id: AccountId,
+        fill: impl FnOnce(&mut Self, &mut Plan) -> Result<Usage, StoreError>,
+    ) -> Result<Plan, StoreError> {
         let (_, _, created) = self.account(id);
         let is_new = created.is_some();
         let mut plan = Plan::barrier();
         plan.records.extend(created);
-        let planned = self.change_into(id, change, uids, bodies, &mut plan);
-        match planned {
+        match fill(self, &mut plan) {
             Ok(added) => {
                 self.pending.begin(id, added);
                 plan.touched.push((id, added));

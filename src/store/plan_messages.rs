@@ -41,16 +41,18 @@ impl Planner<'_> {
             self.check_quotas(&recipients, body_bytes(body.chunks))?;
         }
         self.check_uids(&recipients)?;
-        let accounts: SmallVec<[AccountId; 2]> = recipients.iter().map(|r| r.account).collect();
+        let mut served: SmallVec<[AccountId; 1]> = SmallVec::new();
         let mut plan = Plan::barrier();
         for (index, recipient) in recipients.into_iter().enumerate() {
             let key = key.and_then(|(key, indexes)| Some((*key, *indexes.get(index)?)));
-            if !key.is_some_and(|key| self.is_served(recipient.account, key)) {
+            if key.is_some_and(|key| self.is_served(recipient.account, key)) {
+                served.push(recipient.account);
+            } else {
                 self.deliver_to(recipient, body, key, &mut plan);
             }
         }
-        // Those that were served before were only looked at.
-        for id in accounts {
+        // They were only looked at.
+        for id in served {
             self.pending.release_unused(id);
         }
         Ok(plan)
@@ -266,19 +268,8 @@ impl Planner<'_> {
 
     /// Messages brought back, all of one account.
     pub fn undelete(&mut self, id: AccountId, opened: Vec<Opened>) -> Result<Plan, StoreError> {
-        let mut plan = Plan::barrier();
-        let planned = self.undelete_into(id, opened, &mut plan);
-        match planned {
-            Ok(added) => {
-                self.pending.begin(id, added);
-                plan.touched.push((id, added));
-                Ok(plan)
-            }
-            Err(refused) => {
-                self.pending.release_unused(id);
-                Err(refused)
-            }
-        }
+        assert!(self.durable.durable(id).is_some(), "who has graves exists");
+        self.plan_for(id, |planner, plan| planner.undelete_into(id, opened, plan))
     }
 
     fn undelete_into(
@@ -287,8 +278,7 @@ impl Planner<'_> {
         opened: Vec<Opened>,
         plan: &mut Plan,
     ) -> Result<Usage, StoreError> {
-        let (account, durable, created) = self.account(id);
-        assert!(created.is_none(), "who has graves exists");
+        let (account, durable, _) = self.account(id);
         let count = opened.len() as u64;
         for opened in &opened {
             let message = &opened.message;

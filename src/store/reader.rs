@@ -22,7 +22,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
 
-/// Open segment files a core keeps: 16 GiB of mail without reopening, and few descriptors of the process's limit.
+/// Open segment files a core keeps: 16 GiB of mail without reopening, and few descriptors of the process's limit. Each may have a
+/// second one, through the page cache.
 pub const OPEN_SEGMENTS_MAX: usize = 256;
 
 type BufferOf<D> = <<D as Disk>::File as DiskFile>::Buffer;

@@ -280,40 +280,34 @@ pub enum Record {
     },
 }
 
+/// Whose a record is.
+enum Owner {
+    Account(AccountId),
+    Partition(u16),
+    Nobody,
+}
+
 impl Record {
     /// The account whose state it changes; `None` for those about the spool, and seals.
     #[must_use]
     pub fn account(&self) -> Option<AccountId> {
-        match self {
-            Self::AccountCreated { account, .. }
-            | Self::MailboxCreated { account, .. }
-            | Self::MailboxDeleted { account, .. }
-            | Self::MailboxRenamed { account, .. }
-            | Self::InboxRenamed { account, .. }
-            | Self::Subscription { account, .. }
-            | Self::Metadata { account, .. }
-            | Self::StoreFlags { account, .. }
-            | Self::Expunge { account, .. }
-            | Self::GravesForgotten { account, .. }
-            | Self::AccountRestated { account, .. }
-            | Self::Transfer { account, .. } => Some(*account),
-            Self::Message(message) => Some(message.account),
-            Self::MessageMoved(moved) => Some(moved.message.account),
-            Self::Undeleted { message, .. } => Some(message.account),
-            Self::Spool { .. }
-            | Self::SpoolForget { .. }
-            | Self::SpoolDone { .. }
-            | Self::PartitionBegins { .. }
-            | Self::ServedRestated { .. }
-            | Self::SpoolRestated { .. }
-            | Self::PartitionEnds { .. }
-            | Self::Seal { .. } => None,
+        match self.owner() {
+            Owner::Account(account) => Some(account),
+            Owner::Partition(_) | Owner::Nobody => None,
         }
     }
 
     /// The partition in its header.
     #[must_use]
     pub fn partition(&self) -> u16 {
+        match self.owner() {
+            Owner::Account(account) => account.partition().0,
+            Owner::Partition(partition) => partition,
+            Owner::Nobody => super::frame::NO_PARTITION,
+        }
+    }
+
+    fn owner(&self) -> Owner {
         match self {
             Self::AccountCreated { account, .. }
             | Self::MailboxCreated { account, .. }
@@ -326,17 +320,17 @@ impl Record {
             | Self::Expunge { account, .. }
             | Self::GravesForgotten { account, .. }
             | Self::AccountRestated { account, .. }
-            | Self::Transfer { account, .. } => account.partition().0,
-            Self::Message(message) => message.account.partition().0,
-            Self::MessageMoved(moved) => moved.message.account.partition().0,
-            Self::Undeleted { message, .. } => message.account.partition().0,
+            | Self::Transfer { account, .. } => Owner::Account(*account),
+            Self::Message(message) => Owner::Account(message.account),
+            Self::MessageMoved(moved) => Owner::Account(moved.message.account),
+            Self::Undeleted { message, .. } => Owner::Account(message.account),
             Self::Spool { partition, .. }
             | Self::PartitionBegins { partition }
             | Self::ServedRestated { partition, .. }
             | Self::PartitionEnds { partition, .. }
-            | Self::SpoolForget { partition, .. } => *partition,
-            Self::SpoolDone { key } | Self::SpoolRestated { key, .. } => key.partition,
-            Self::Seal { .. } => super::frame::NO_PARTITION,
+            | Self::SpoolForget { partition, .. } => Owner::Partition(*partition),
+            Self::SpoolDone { key } | Self::SpoolRestated { key, .. } => Owner::Partition(key.partition),
+            Self::Seal { .. } => Owner::Nobody,
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Invariants: places ascend by record, each record once; of two files that know a record the newer counts. What is read into
 //! memory here can be forgotten at any moment and read again.
-//! Limits: sixteen bytes a summary and an open file for each of [`FILES_MAX`]; [`INDEXES_MAX`] accounts, and of bytes an eighth
-//! of what loaded accounts may take, which is counted there.
+//! Limits: sixteen bytes a summary and an open file for each of [`FILES_MAX`]; [`INDEXES_MAX`] accounts with [`OPEN_FILES_MAX`]
+//! files in all, and of bytes an eighth of what loaded accounts may take, which is counted there.
 //! Failure: a file that is not as it was written is forgotten, and removed.
 //! Not here: the bytes of files (`file`), reading summaries (`recall`).
 
@@ -19,8 +19,11 @@ use std::rc::Rc;
 /// Files of one account. More are joined; a crash may leave some that were joined already.
 pub const FILES_MAX: usize = 8;
 
-/// Accounts whose indexes are in memory: it bounds open files.
+/// Accounts whose indexes are in memory.
 pub const INDEXES_MAX: usize = 128;
+
+/// Their open files. Two for each account: one, nearly always, and another until they are joined.
+pub const OPEN_FILES_MAX: usize = 2 * INDEXES_MAX;
 
 /// What an index costs beside its places.
 const INDEX_BYTES: usize = 512;
@@ -129,6 +132,10 @@ impl<F> Index<F> {
         });
     }
 
+    fn files(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
     fn memory_bytes(&self) -> usize {
         INDEX_BYTES * (1 + self.slots.len()) + self.places.capacity() * size_of::<Place>()
     }
@@ -159,6 +166,7 @@ pub async fn open<D: Disk>(
 pub struct Indexes<F> {
     by_account: HashMap<AccountId, Cached<F>>,
     uses: u64,
+    files: usize,
     bytes: usize,
     bytes_max: usize,
 }
@@ -166,6 +174,7 @@ pub struct Indexes<F> {
 #[derive(Debug)]
 struct Cached<F> {
     index: Rc<RefCell<Index<F>>>,
+    files: usize,
     bytes: usize,
     last_used: u64,
 }
@@ -176,6 +185,7 @@ impl<F> Indexes<F> {
         Self {
             by_account: HashMap::new(),
             uses: 0,
+            files: 0,
             bytes: 0,
             bytes_max,
         }
@@ -204,14 +214,20 @@ impl<F> Indexes<F> {
         self.forget(account);
         self.uses += 1;
         let bytes = index.borrow().memory_bytes();
+        let files = index.borrow().files();
         self.bytes += bytes;
+        self.files += files;
         let cached = Cached {
             index,
+            files,
             bytes,
             last_used: self.uses,
         };
         self.by_account.insert(account, cached);
-        while self.bytes > self.bytes_max || self.by_account.len() > INDEXES_MAX {
+        while self.bytes > self.bytes_max
+            || self.by_account.len() > INDEXES_MAX
+            || self.files > OPEN_FILES_MAX
+        {
             let oldest = self.by_account.iter().min_by_key(|(_, cached)| cached.last_used);
             let oldest = *oldest.expect("there is one").0;
             self.forget(oldest);
@@ -222,6 +238,7 @@ impl<F> Indexes<F> {
     pub fn forget(&mut self, account: AccountId) {
         if let Some(cached) = self.by_account.remove(&account) {
             self.bytes -= cached.bytes;
+            self.files -= cached.files;
         }
     }
 }
@@ -290,6 +307,13 @@ mod tests {
         }
         assert!(indexes.find(AccountId(0)).is_none(), "it was not used since");
         assert_eq!(indexes.bytes(), INDEXES_MAX * INDEX_BYTES);
+        let mut of_files: Indexes<()> = Indexes::new(usize::MAX);
+        for number in 0..INDEXES_MAX as u64 {
+            let many = index(&[&[], &[], &[]]);
+            of_files.keep(AccountId(number), Rc::new(RefCell::new(many)));
+        }
+        let kept = (0..INDEXES_MAX as u64).filter(|number| of_files.peek(AccountId(*number)).is_some());
+        assert_eq!(kept.count(), OPEN_FILES_MAX / 3);
         let mut none: Indexes<()> = Indexes::new(0);
         none.keep(AccountId(1), Rc::default());
         assert!(none.find(AccountId(1)).is_none() && none.bytes() == 0);

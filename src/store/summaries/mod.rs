@@ -32,6 +32,7 @@ pub use entry::{PART_BYTES_MAX, Part, PartSet, Summary};
 pub(super) use file::SummariesName;
 #[cfg(fuzzing)]
 pub(super) use file::{decode_header, decode_index};
+pub(super) use index::OPEN_FILES_MAX;
 
 use super::handle::{Inner, Store};
 use super::recovery::StoreSeed;
