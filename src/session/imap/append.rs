@@ -277,7 +277,8 @@ impl<E: Environment> Upload<E> {
             return Err(Refusal::new(code, "Too many messages in one APPEND"));
         }
         if count == APPEND_MESSAGES_MAX {
-            return Err(Refusal::new(Code::Limit, "Too many messages in one APPEND"));
+            let text = format!("An APPEND takes at most {APPEND_MESSAGES_MAX} messages");
+            return Err(Refusal::new(Code::Limit, text));
         }
         if self.message.size == 0 {
             return Err(empty());

@@ -41,6 +41,21 @@ fn a_failed_append_leaves_nothing_to_be_seen() {
 }
 
 #[test]
+fn an_append_of_too_many_messages_says_how_many_it_takes() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    let append = |count: usize| format!("APPEND INBOX{}", " {3+}\r\nabc".repeat(count));
+    assert!(
+        a.tagged(&mut world, &append(32))
+            .starts_with("OK [APPENDUID ")
+    );
+    let refused = a.tagged(&mut world, &append(33));
+    assert_eq!(refused, "NO [LIMIT] An APPEND takes at most 32 messages");
+    let status = a.ok(&mut world, "STATUS INBOX (MESSAGES)");
+    assert!(status.has("* STATUS INBOX (MESSAGES 32)"), "{status:?}");
+}
+
+#[test]
 fn a_damaged_message_is_left_out_and_the_others_come() {
     let mut world = World::new();
     let mut a = world.selected(1);
