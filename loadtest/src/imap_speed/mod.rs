@@ -111,7 +111,9 @@ fn print_table(servers: &[Server], medians: &[Vec<measure::Figure>]) {
         print!("{:44}", format!("{} ({})", first.name, first.unit));
         for figures in medians {
             let figure = &figures[row];
-            print!("{:>15.1} {:>7.2}x", figure.value, figure.ratio_to(first));
+            // A SELECT takes some microseconds, a listing many milliseconds.
+            let decimals = if figure.value < 10.0 { 3 } else { 1 };
+            print!("{:>15.decimals$} {:>7.2}x", figure.value, figure.ratio_to(first));
         }
         println!();
     }

@@ -45,10 +45,7 @@ fn an_append_of_too_many_messages_says_how_many_it_takes() {
     let mut world = World::new();
     let mut a = world.selected(1);
     let append = |count: usize| format!("APPEND INBOX{}", " {3+}\r\nabc".repeat(count));
-    assert!(
-        a.tagged(&mut world, &append(32))
-            .starts_with("OK [APPENDUID ")
-    );
+    assert!(a.tagged(&mut world, &append(32)).starts_with("OK [APPENDUID "));
     let refused = a.tagged(&mut world, &append(33));
     assert_eq!(refused, "NO [LIMIT] An APPEND takes at most 32 messages");
     let status = a.ok(&mut world, "STATUS INBOX (MESSAGES)");
