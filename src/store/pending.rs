@@ -33,7 +33,7 @@ pub struct PendingAccount {
     /// Copied from the durable names when the first of them changes.
     names: Option<BTreeMap<MailboxName, MailboxId>>,
     deleted: Vec<MailboxId>,
-    mailboxes: SmallVec<[PendingMailbox; 2]>,
+    mailboxes: SmallVec<[PendingMailbox; 1]>,
 }
 
 /// One mailbox as it will be.

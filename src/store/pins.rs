@@ -4,14 +4,14 @@
 //! Limits: one entry per pinned account.
 //! Not here: loading and evicting (`paging`).
 
+use crate::base::id_map::IdMap;
 use crate::model::AccountId;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// The pins of one core.
 #[derive(Clone, Debug, Default)]
-pub struct Pins(Rc<RefCell<HashMap<AccountId, u32>>>);
+pub struct Pins(Rc<RefCell<IdMap<AccountId, u32>>>);
 
 impl Pins {
     /// From now on the account stays as loaded as it is.
