@@ -246,12 +246,21 @@ pub const PASSWORD_BYTES_MAX: usize = 1_024;
 /// # Errors
 /// What is wrong with it, in words; or that the system gives no entropy.
 pub fn new_hash(password: &str) -> Result<PasswordHash, String> {
+    check_new(password)?;
+    hash(password.as_bytes())
+}
+
+/// Whether a new password is one.
+///
+/// # Errors
+/// In words.
+pub fn check_new(password: &str) -> Result<(), String> {
     if password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX {
         return Err(format!(
             "a password has {PASSWORD_CHARS_MIN} characters or more, up to {PASSWORD_BYTES_MAX} octets"
         ));
     }
-    hash(password.as_bytes())
+    Ok(())
 }
 
 /// Hashes a password by the scheme new passwords get.

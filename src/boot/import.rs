@@ -2,15 +2,18 @@
 //!
 //! Passwd-file, as Dovecot has it: `user:hash:uid:gid:name:home:shell:extra fields`. The hash without `{SCHEME}` is crypt's.
 //! Of the extra fields the quota is taken (`userdb_quota_rule=*:storage=5G`), the others are for a file system that is not
-//! here. CSV: a head with `address` and any of the columns below.
+//! here. CSV: a head with `address` and any of the columns below; passwords in plain text are hashed on all cores, when
+//! nothing is wrong with the file.
 
 use super::BootError;
-use super::manage::hash_password;
+use super::passwords::{Password, hash_all};
+use super::store::ProgressLine;
 use crate::auth::scheme;
 use crate::cli::manage::ImportFormat;
 use crate::config::options::parse_bytes;
 use crate::directory::orders::{AccountSettings, Hash, NewAccount};
 use crate::disk::small;
+use crate::model::{AddrSpec, Domain};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -32,11 +35,19 @@ const COLUMNS: [&str; 8] = [
     "enabled",
 ];
 
-/// Reads `file`; names without a domain get `domain`.
+/// An account, and its password where that is not hashed yet.
+type Entry = (NewAccount, Option<String>);
+
+/// Reads `file`; names without a domain get `domain`. `keeps_scram`: whether a domain wants verifiers beside hashes.
 ///
 /// # Errors
 /// [`BootError::Admin`] with all that is wrong with it.
-pub fn read(file: &Path, format: ImportFormat, domain: Option<&str>) -> Result<Vec<NewAccount>, BootError> {
+pub fn read(
+    file: &Path,
+    format: ImportFormat,
+    domain: Option<&str>,
+    keeps_scram: impl Fn(&Domain) -> bool,
+) -> Result<Vec<NewAccount>, BootError> {
     let unreadable = |why: String| BootError::Admin(format!("{}: {why}", file.display()));
     let text = small::read_stream(file, BYTES_MAX).map_err(|error| unreadable(error.to_string()))?;
     let text = String::from_utf8(text).map_err(|error| {
@@ -44,12 +55,12 @@ pub fn read(file: &Path, format: ImportFormat, domain: Option<&str>) -> Result<V
         let line = before.iter().filter(|octet| **octet == b'\n').count() + 1;
         unreadable(format!("line {line} is not UTF-8"))
     })?;
-    let (accounts, mut problems) = match format {
+    let (entries, mut problems) = match format {
         ImportFormat::Passwd => passwd(&text, domain),
         ImportFormat::Csv => csv(&text, domain),
     };
     if problems.is_empty() {
-        return Ok(accounts);
+        return with_hashes(entries, keeps_scram);
     }
     let count = problems.len();
     problems.truncate(PROBLEMS_MAX);
@@ -64,24 +75,59 @@ pub fn read(file: &Path, format: ImportFormat, domain: Option<&str>) -> Result<V
     )))
 }
 
-type Read = (Vec<NewAccount>, Vec<(u64, String)>);
+/// Hashes what is in plain text.
+fn with_hashes(
+    entries: Vec<Entry>,
+    keeps_scram: impl Fn(&Domain) -> bool,
+) -> Result<Vec<NewAccount>, BootError> {
+    let (mut accounts, mut places, mut passwords) =
+        (Vec::with_capacity(entries.len()), Vec::new(), Vec::new());
+    for (account, password) in entries {
+        if let Some(text) = password {
+            // What is no address is refused with everything else, by the directory.
+            let address = AddrSpec::parse(&account.address);
+            places.push(accounts.len());
+            passwords.push(Password {
+                text,
+                keeps_scram: address.is_ok_and(|address| keeps_scram(&address.domain)),
+            });
+        }
+        accounts.push(account);
+    }
+    let mut line = ProgressLine::new("hashing");
+    let total = passwords.len();
+    let hashed = hash_all(&passwords, |done| {
+        line.tell_count(done, &format!("of {total} passwords"))
+    })?;
+    for (at, hashes) in places.into_iter().zip(hashed) {
+        accounts[at].hashes = hashes;
+    }
+    Ok(accounts)
+}
 
-fn collect(entries: impl Iterator<Item = (u64, Result<NewAccount, String>)>) -> Read {
-    let (mut accounts, mut problems) = Read::default();
+type Read = (Vec<Entry>, Vec<(u64, String)>);
+
+fn collect(entries: impl Iterator<Item = (u64, Result<Entry, String>)>) -> Read {
+    let (mut good, mut problems) = Read::default();
     for (line, entry) in entries {
         match entry {
-            Ok(account) => accounts.push(account),
+            Ok(entry) => good.push(entry),
             Err(why) => problems.push((line, why)),
         }
     }
-    (accounts, problems)
+    (good, problems)
 }
 
 fn passwd(text: &str, domain: Option<&str>) -> Read {
     let lines = text.lines().enumerate();
     let entries = lines
         .filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'))
-        .map(|(at, line)| (at as u64 + 1, passwd_line(line, domain)));
+        .map(|(at, line)| {
+            (
+                at as u64 + 1,
+                passwd_line(line, domain).map(|account| (account, None)),
+            )
+        });
     collect(entries)
 }
 
@@ -173,11 +219,14 @@ fn csv(text: &str, domain: Option<&str>) -> Read {
     collect(entries)
 }
 
-fn csv_line(fields: &HashMap<&str, &str>, domain: Option<&str>) -> Result<NewAccount, String> {
+fn csv_line(fields: &HashMap<&str, &str>, domain: Option<&str>) -> Result<Entry, String> {
     let text = |name: &str| fields.get(name).map(|&value| value.to_owned());
     let hashes = match (fields.get("password"), fields.get("hash")) {
         (Some(_), Some(_)) => return Err("a password or a hash, not both".to_owned()),
-        (Some(password), None) => vec![hash_password(password).map_err(|error| error.to_string())?],
+        (Some(password), None) => {
+            scheme::check_new(password)?;
+            Vec::new()
+        }
         (None, hash) => known_hash(hash.copied().unwrap_or_default())?,
     };
     let flag = |name: &str| match fields.get(name).copied() {
@@ -190,7 +239,7 @@ fn csv_line(fields: &HashMap<&str, &str>, domain: Option<&str>) -> Result<NewAcc
         None => None,
         Some(size) => Some(parse_bytes(size).ok_or_else(|| format!("{size} is no size"))?),
     };
-    Ok(NewAccount {
+    let account = NewAccount {
         address: with_domain(fields.get("address").copied().unwrap_or_default(), domain)?,
         hashes,
         set: AccountSettings {
@@ -204,7 +253,8 @@ fn csv_line(fields: &HashMap<&str, &str>, domain: Option<&str>) -> Result<NewAcc
             ..AccountSettings::default()
         },
         id: None,
-    })
+    };
+    Ok((account, text("password")))
 }
 
 #[cfg(test)]
@@ -217,8 +267,9 @@ mod tests {
             alice@example.org:{SHA.HEX}e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4:5000:5000:Alice A.:/home/a::userdb_quota_rule=*:storage=5G userdb_mail=x\n\
             bob:$5$saltsalt$0IyaXrmV7.sGNS6tirgqHLqX/G.FBvgkYA.lpPdS5sA:::::\n\n\
             locked@example.org:!:::::\n";
-        let (accounts, problems) = passwd(text, Some("example.org"));
+        let (entries, problems) = passwd(text, Some("example.org"));
         assert_eq!(problems, []);
+        let accounts: Vec<NewAccount> = entries.into_iter().map(|(account, _)| account).collect();
         assert_eq!(accounts[0].set.name.as_deref(), Some("Alice A."));
         assert_eq!(accounts[0].set.quota_bytes, Some(5 << 30));
         assert_eq!(
@@ -249,11 +300,21 @@ mod tests {
     fn csv_has_a_head_and_its_columns() {
         let text = "address,password,quota,forward,enabled\n\
             a@example.org,\"correct, horse\",1G,\"b@example.org c@example.org\",no\nb@example.org,,,,\n";
-        let (accounts, problems) = csv(text, None);
+        let (entries, problems) = csv(text, None);
         assert_eq!(problems, []);
+        let accounts = with_hashes(entries, |domain| domain.as_str() == "example.org").expect("good ones");
         assert_eq!(accounts[0].set.forward.as_ref().map(Vec::len), Some(2));
         assert_eq!(accounts[0].set.is_enabled, Some(false));
         assert!(accounts[0].hashes[0].0.starts_with("{ARGON2ID}"));
+        assert!(
+            accounts[0].hashes[1].0.starts_with("{SCRAM-"),
+            "its domain keeps them"
+        );
+        let short = csv(
+            "address,password\na@b.c,short\nd@e.f,\"long enough\"\ng@h.i,x\n",
+            None,
+        );
+        assert_eq!(short.1.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 4]);
         assert!(accounts[1].hashes.is_empty());
         assert_eq!(csv("user,password\n", None).1.len(), 1);
         assert_eq!(csv("address,quota\na@b.c,x\nd@e.f,1,2\n", None).1.len(), 2);

@@ -15,7 +15,7 @@ use crate::directory::orders::{
     Outcome,
 };
 use crate::disk::lock::DirectoryLock;
-use crate::model::shown;
+use crate::model::{Domain, shown};
 use crate::runtime::Control;
 use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -83,9 +83,20 @@ pub fn account(arguments: AccountArguments) -> Result<ExitCode, BootError> {
             address,
             is_forced: force,
         },
-        AccountCommand::Import { file, format, domain } => Order::AccountImport {
-            accounts: import::read(&file, format, domain.as_deref())?,
-        },
+        AccountCommand::Import { file, format, domain } => {
+            let domains = match perform(&place, Order::DomainList)? {
+                Ok(Outcome::Domains(domains)) => domains,
+                Ok(_) => Vec::new(),
+                Err(error) => return Ok(complain(&place, &error)),
+            };
+            let keeps_scram = |domain: &Domain| {
+                let mut all = domains.iter().filter(|view| view.keeps_scram);
+                all.any(|view| view.domain == domain.as_str())
+            };
+            Order::AccountImport {
+                accounts: import::read(&file, format, domain.as_deref(), keeps_scram)?,
+            }
+        }
         AccountCommand::AppPasswordAdd {
             address,
             name,
