@@ -332,3 +332,64 @@ fn what_init_says_to_publish_is_what_is_looked_for() {
         );
     }
 }
+
+/// A host's certificate by way of an intermediate of an authority that only this test trusts.
+#[test]
+fn a_chain_that_breaks_is_told_and_so_is_where_issuers_look() {
+    let place = std::net::TcpListener::bind("127.61.6.9:0").expect("a port");
+    let acme = place.local_addr().expect("it is bound");
+    drop(place);
+    let site = Site::new(&format!("[acme]\nlisten = [\"{acme}\"]\n"));
+    let authority = |name: &str| {
+        let mut made = rcgen::CertificateParams::new(Vec::new()).expect("no names");
+        made.distinguished_name.push(rcgen::DnType::CommonName, name);
+        made.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        (made, rcgen::KeyPair::generate().expect("entropy"))
+    };
+    let (made, key) = authority("Test root");
+    let root = rcgen::CertifiedIssuer::self_signed(made, key).expect("a root");
+    let (made, key) = authority("Test issuer");
+    let issuer = rcgen::CertifiedIssuer::signed_by(made, key, &root).expect("an intermediate");
+    let data = site.directory.path().join("data");
+    std::fs::write(data.join("root.pem"), root.pem()).expect("room");
+    let key = rcgen::KeyPair::generate().expect("entropy");
+    std::fs::write(data.join("tls/default.key"), key.serialize_pem()).expect("room");
+    let own = |name: &str| {
+        let made = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
+        made.signed_by(&key, &issuer).expect("a certificate").pem()
+    };
+    let resolver = serve(Zone::new()).to_string();
+    let told = |chain: String, what: &str| {
+        std::fs::write(data.join("tls/default.crt"), chain).expect("room");
+        let mut command = std::process::Command::new(common::binary());
+        command.env("SSL_CERT_FILE", data.join("root.pem"));
+        command.args(["doctor", "--json", "--resolver", &resolver, "--config"]);
+        let output = common::run(command.arg(site.config()));
+        let findings: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let all = findings.as_array().expect("a list").iter();
+        let meant = all
+            .filter(|finding| finding["what"] == what)
+            .map(ToString::to_string);
+        meant.collect::<Vec<_>>().join("\n")
+    };
+    let good = own("mail.example.org");
+    for (chain, verdict, words) in [
+        (good.clone() + &issuer.pem(), "good", "mail.example.org"),
+        (good.clone(), "problem", "an intermediate certificate is missing"),
+        (issuer.pem() + &good, "problem", "wrong order"),
+        (
+            own("other.example.net") + &issuer.pem(),
+            "problem",
+            "none is for mail.example.org",
+        ),
+        (root.pem(), "problem", "belongs to another certificate"),
+    ] {
+        let told = told(chain, "certificate");
+        let line = told.lines().find(|line| line.contains(words));
+        let line = line.unwrap_or_else(|| panic!("{words} is not in {told}"));
+        assert!(line.contains(&format!("\"verdict\":\"{verdict}\"")), "{told}");
+    }
+    let listeners = told(good, "listener");
+    let line = format!("acme {acme} (no TLS): free: the server is stopped");
+    assert!(listeners.contains(&line), "{listeners}");
+}

@@ -229,6 +229,18 @@ fn peer_of(stream: &UnixStream) -> String {
     }
 }
 
+/// Whether a server runs on `data`; `None`: who asks may not know.
+#[must_use]
+pub fn is_served(data: &Path) -> Option<bool> {
+    let connected =
+        ShortPath::of(data).and_then(|short| std::os::unix::net::UnixStream::connect(&short.path));
+    match connected.map_err(|error| error.kind()) {
+        Ok(_) => Some(true),
+        Err(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Some(false),
+        Err(_) => None,
+    }
+}
+
 /// Asks the server that runs on `data`; `None` when none does.
 ///
 /// # Errors

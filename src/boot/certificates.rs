@@ -9,6 +9,7 @@ use crate::config::{CertificateFiles, Config};
 use crate::disk::small;
 use crate::tls::{Certificate, Certificates, TlsError};
 use parking_lot::Mutex;
+use rustls::pki_types::CertificateDer;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -140,6 +141,18 @@ impl Files {
     }
 }
 
+/// Where in the chain the certificate of the key stands, counted from 1.
+fn place_of_key(certificate: &Certificate) -> Option<usize> {
+    let fits = |der: &CertificateDer<'static>| {
+        let alone = Certificate {
+            chain: vec![der.clone()],
+            key: certificate.key.clone_key(),
+        };
+        Certificates::new(alone, Vec::new()).is_ok()
+    };
+    Some(certificate.chain.iter().position(fits)? + 1)
+}
+
 fn pair(files: &CertificateFiles) -> Result<Certificate, String> {
     let certificate = Certificate::from_pem(&small::read(&files.chain)?, &small::read(&files.key)?)
         .map_err(|error| error.to_string())?;
@@ -150,10 +163,16 @@ fn pair(files: &CertificateFiles) -> Result<Certificate, String> {
     };
     match Certificates::new(trial, Vec::new()) {
         Ok(_) => Ok(certificate),
-        Err(TlsError::Unusable(rustls::Error::InconsistentKeys(_))) => Err(format!(
-            "the key in {} belongs to another certificate",
-            files.key.display()
-        )),
+        Err(TlsError::Unusable(rustls::Error::InconsistentKeys(_))) => {
+            let (chain, key) = (files.chain.display(), files.key.display());
+            Err(match place_of_key(&certificate) {
+                Some(at) => format!(
+                    "wrong order in {chain}: the key in {key} belongs to the certificate at place {at}; the host's own comes first, \
+                     behind each one its issuer's"
+                ),
+                None => format!("the key in {key} belongs to another certificate"),
+            })
+        }
         Err(error) => Err(error.to_string()),
     }
 }

@@ -5,10 +5,12 @@ use super::init::own_addresses;
 use super::serve::endpoints;
 use super::{BootError, backend};
 use crate::acme;
+use crate::admin::socket;
 use crate::cli::DoctorArguments;
 use crate::config::Config;
 use crate::discovery::records::{DkimKey, records};
-use crate::doctor::listeners::{self, Listening};
+use crate::doctor::chain::{self, Roots};
+use crate::doctor::listeners::{self, Listening, Looking};
 use crate::doctor::{self, Finding, certificates, domain};
 use crate::runtime::Control;
 use crate::tls::Certificates;
@@ -35,8 +37,9 @@ pub fn run(arguments: &DoctorArguments) -> Result<ExitCode, BootError> {
     let (config, _) = Config::load(path)?;
     let data = arguments.data.as_deref().unwrap_or(&config.server.data);
     let mut findings = doctor::examine(data);
-    findings.extend(of_listeners(&config));
-    findings.extend(of_certificates(&config));
+    let roots = Roots::new(&rustls_native_certs::load_native_certs().certs);
+    findings.extend(of_listeners(&config, &roots));
+    findings.extend(of_certificates(&config, &roots));
     findings.push(doctor::directory(
         config.directory.backend.name(),
         backend::check(&config),
@@ -45,7 +48,7 @@ pub fn run(arguments: &DoctorArguments) -> Result<ExitCode, BootError> {
     Ok(doctor::report(&findings, arguments.json))
 }
 
-fn of_listeners(config: &Config) -> Vec<Finding> {
+fn of_listeners(config: &Config, roots: &Roots) -> Vec<Finding> {
     let mail = config.listen.iter().flat_map(|(service, addresses)| {
         addresses
             .iter()
@@ -58,22 +61,33 @@ fn of_listeners(config: &Config) -> Vec<Finding> {
     let all: Vec<Listening> = mail
         .chain(web(&config.http, false))
         .chain(web(&config.https, true))
+        .chain(config.acme_listen.iter().copied().map(Listening::of_acme))
         .collect();
-    let now = jiff::Timestamp::now().as_second();
-    listeners::examine(&all, config.server.hostname.as_str(), now)
+    let looking = Looking {
+        hostname: config.server.hostname.as_str(),
+        now: jiff::Timestamp::now().as_second(),
+        roots,
+        is_running: socket::is_served(&config.server.data),
+    };
+    listeners::examine(&all, &looking)
 }
 
-fn of_certificates(config: &Config) -> Vec<Finding> {
+fn of_certificates(config: &Config, roots: &Roots) -> Vec<Finding> {
     let now = jiff::Timestamp::now().as_second();
-    let made = Files::of(config)
-        .read()
-        .and_then(|(default, others)| Certificates::new(default, others).map_err(|error| error.to_string()));
+    let made = Files::of(config).read().and_then(|(default, others)| {
+        let all = std::iter::once(&default).chain(&others);
+        let faults: Vec<_> = all.map(|one| chain::judge(&one.chain, roots, now)).collect();
+        let made = Certificates::new(default, others).map_err(|error| error.to_string())?;
+        Ok((made.described(), faults))
+    });
     let mut findings = match made {
-        Ok(made) => made
-            .described()
-            .iter()
-            .map(|one| certificates::of_described(one, now))
-            .collect(),
+        Ok((described, faults)) => {
+            let finding =
+                |(one, fault)| certificates::with_fault(certificates::of_described(one, now), fault);
+            let mut findings: Vec<Finding> = described.iter().zip(faults).map(finding).collect();
+            findings.extend(certificates::of_name(&described, config.server.hostname.as_str()));
+            findings
+        }
         Err(cause) => vec![certificates::of_unusable(&cause)],
     };
     let kept = acme::files::Files::of(&config.server.data);

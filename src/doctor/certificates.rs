@@ -1,10 +1,8 @@
 //! The certificates of a configuration: how long they last, who vouches for them, and what ACME does about it.
 
+use super::chain::{Fault, SOON_SECONDS};
 use super::{Finding, Verdict};
 use crate::tls::Described;
-
-/// Seconds before its end at which a certificate should have been renewed.
-const SOON_SECONDS: i64 = 14 * 86_400;
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
@@ -39,6 +37,38 @@ pub fn of_described(described: &Described, now: i64) -> Finding {
         );
     }
     finding
+}
+
+/// The same of one whose chain has a fault. The worse of both is advised.
+#[must_use]
+pub fn with_fault(finding: Finding, fault: Option<Fault>) -> Finding {
+    let Some(fault) = fault else { return finding };
+    let found = format!("{}; {}", finding.found, fault.found);
+    if fault.verdict <= finding.verdict {
+        return Finding { found, ..finding };
+    }
+    Finding { found, ..finding }.but(fault.verdict, fault.advised)
+}
+
+/// None of them is for the name that everybody looks for.
+#[must_use]
+pub fn of_name(all: &[Described], hostname: &str) -> Option<Finding> {
+    let mut names = all.iter().flat_map(|one| &one.names);
+    if names.any(|name| is_for(name, hostname)) {
+        return None;
+    }
+    let found = format!("none is for {hostname} (server.hostname)");
+    let advised = format!("a certificate with {hostname} in it, or the name that it has as server.hostname");
+    Some(Finding::good(WHAT, found, WHY).but(Verdict::Problem, advised))
+}
+
+/// RFC 9525 §6.3: a `*` stands for one label, the first.
+pub(super) fn is_for(name: &str, hostname: &str) -> bool {
+    let parent = hostname.split_once('.').map(|(_, parent)| parent);
+    name.eq_ignore_ascii_case(hostname)
+        || name
+            .strip_prefix("*.")
+            .is_some_and(|rest| parent.is_some_and(|parent| rest.eq_ignore_ascii_case(parent)))
 }
 
 /// Files that cannot be used.

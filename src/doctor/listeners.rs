@@ -5,7 +5,9 @@
 //! Limits: those of `talk`, for all listeners at the same time.
 //! Not here: what the certificate files hold (`certificates`).
 
-use super::talk::{self, Protocol, Seen};
+use super::certificates::{is_for, with_fault};
+use super::chain::{self, Roots, SOON_SECONDS};
+use super::talk::{self, Protocol, Seen, Shown};
 use super::{Finding, Verdict};
 use crate::net::try_bind;
 use crate::session::Service;
@@ -18,9 +20,6 @@ const WHAT: &str = "listener";
 const WHY: &str = "mail comes in, and mail programs reach their mail, only where this server answers, with a certificate of \
      the name that they look for";
 
-/// Seconds before its end at which a certificate should have been renewed.
-const SOON_SECONDS: i64 = 14 * 86_400;
-
 /// Seconds of a day.
 const DAY: i64 = 86_400;
 
@@ -31,6 +30,17 @@ pub struct Listening {
     address: SocketAddr,
     protocol: Protocol,
     tls: Tls,
+}
+
+/// For whom and in which circumstances they are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Looking<'a> {
+    pub hostname: &'a str,
+    /// Unix time.
+    pub now: i64,
+    pub roots: &'a Roots,
+    /// Whether the server of this configuration runs; `None`: who asks may not know.
+    pub is_running: Option<bool>,
 }
 
 /// How TLS should begin.
@@ -78,6 +88,32 @@ impl Listening {
         }
     }
 
+    /// Where issuers of certificates look for the answer to an `http-01` challenge (RFC 8555 §8.3).
+    #[must_use]
+    pub fn of_acme(address: SocketAddr) -> Self {
+        Self {
+            name: "acme",
+            ..Self::of_web(address, false)
+        }
+    }
+
+    /// Nobody has the address.
+    fn free(&self, is_running: Option<bool>) -> Finding {
+        match is_running {
+            Some(false) => self.finding("free: the server is stopped"),
+            Some(true) => self.finding("free, but the server runs").but(
+                Verdict::Problem,
+                "a restart, if the address is new in the file; otherwise the log tells why it is not there",
+            ),
+            None => Finding {
+                verdict: Verdict::Unknown,
+                ..self.finding(
+                    "free: the server is stopped, or runs with other addresses; only its user and root can tell which",
+                )
+            },
+        }
+    }
+
     fn finding(&self, found: &str) -> Finding {
         let tls = match self.tls {
             Tls::Implicit => "TLS at once",
@@ -105,12 +141,12 @@ impl Listening {
         SocketAddr::new(ip, self.address.port())
     }
 
-    fn examine(&self, hostname: &str, now: i64) -> Finding {
+    fn examine(&self, looking: &Looking<'_>) -> Finding {
         if self.address.port() == 0 {
             return self.finding("the system chooses its port when the server starts");
         }
         let refused = match try_bind(self.address) {
-            Ok(()) => return self.finding("free, no server runs there"),
+            Ok(()) => return self.free(looking.is_running),
             Err(error) => error,
         };
         if !matches!(refused.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) {
@@ -122,12 +158,14 @@ impl Listening {
             self.reached_at(),
             self.protocol,
             self.tls == Tls::Implicit,
-            hostname,
+            looking.hostname,
         ) {
-            Ok(seen) => self.of_seen(&seen, hostname, now),
+            Ok(seen) => self.of_seen(&seen, looking),
             Err(_) if refused.kind() == ErrorKind::PermissionDenied => Finding {
                 verdict: Verdict::Unknown,
-                ..self.finding("nobody answers there; whether it can be had only root can tell")
+                ..self.finding(
+                    "nobody answers there: the server is stopped, or cannot have the address; only root can tell which",
+                )
             },
             Err(cause) => self.finding(&format!("taken, but {cause}")).but(
                 Verdict::Problem,
@@ -136,14 +174,19 @@ impl Listening {
         }
     }
 
-    fn of_seen(&self, seen: &Seen, hostname: &str, now: i64) -> Finding {
+    fn of_seen(&self, seen: &Seen, looking: &Looking<'_>) -> Finding {
         let greeting: String = seen
             .greeting
             .chars()
             .filter(|c| !c.is_control())
             .take(60)
             .collect();
-        let Some((version, described)) = &seen.tls else {
+        let Some(Shown {
+            version,
+            described,
+            chain,
+        }) = &seen.tls
+        else {
             let finding = self.finding_with("no TLS", &format!("answers {greeting:?}"));
             if self.tls == Tls::Free {
                 return finding;
@@ -158,7 +201,7 @@ impl Listening {
         } else {
             "STARTTLS"
         };
-        let days = (described.expires_at - now).div_euclid(DAY);
+        let days = (described.expires_at - looking.now).div_euclid(DAY);
         let by = if described.is_self_signed {
             ", signed by itself"
         } else {
@@ -169,7 +212,9 @@ impl Listening {
             &format!("{kind}, {version}"),
             &format!("answers {greeting:?}, certificate {names}: {days} days{by}"),
         );
-        judged(finding, described, hostname, now)
+        let fault = chain::judge(chain, looking.roots, looking.now);
+        let finding = judged(finding, described, looking.hostname, looking.now);
+        with_fault(finding, fault)
     }
 }
 
@@ -192,22 +237,13 @@ fn judged(finding: Finding, shown: &Described, hostname: &str, now: i64) -> Find
     finding
 }
 
-/// RFC 9525 §6.3: a `*` stands for one label, the first.
-fn is_for(name: &str, hostname: &str) -> bool {
-    let parent = hostname.split_once('.').map(|(_, parent)| parent);
-    name.eq_ignore_ascii_case(hostname)
-        || name
-            .strip_prefix("*.")
-            .is_some_and(|rest| parent.is_some_and(|parent| rest.eq_ignore_ascii_case(parent)))
-}
-
-/// Looks at all of them at the same time, at `now` (Unix time).
+/// Looks at all of them at the same time.
 #[must_use]
-pub fn examine(listeners: &[Listening], hostname: &str, now: i64) -> Vec<Finding> {
+pub fn examine(listeners: &[Listening], looking: &Looking<'_>) -> Vec<Finding> {
     std::thread::scope(|scope| {
         let asked: Vec<_> = listeners
             .iter()
-            .map(|one| (one, scope.spawn(move || one.examine(hostname, now))))
+            .map(|one| (one, scope.spawn(move || one.examine(looking))))
             .collect();
         let answer = |(one, thread): (&Listening, std::thread::ScopedJoinHandle<'_, Finding>)| {
             thread
@@ -229,6 +265,16 @@ mod tests {
     const OURS: Ipv4Addr = Ipv4Addr::new(127, 61, 6, 1);
 
     const HOSTNAME: &str = "mail.example.org";
+
+    fn examined(service: Service, address: SocketAddr, now: i64, is_running: Option<bool>) -> Finding {
+        let looking = Looking {
+            hostname: HOSTNAME,
+            now,
+            roots: &Roots::new(&[]),
+            is_running,
+        };
+        Listening::of_service(service, address).examine(&looking)
+    }
 
     /// Somebody who answers one connection.
     fn answering(answer: impl FnOnce(std::net::TcpStream) + Send + 'static) -> SocketAddr {
@@ -253,7 +299,7 @@ mod tests {
 
     #[test]
     fn what_a_listener_shows_is_told() {
-        let of = |service, address| Listening::of_service(service, address).examine(HOSTNAME, 1_800_000_000);
+        let of = |service, address| examined(service, address, 1_800_000_000, None);
         let good = of(Service::Imaps, secured("*.example.org", "* OK hello\r\n"));
         assert_eq!(good.verdict, Verdict::Good, "{good:?}");
         for part in [
@@ -275,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_stranger_on_a_port_is_a_problem_and_a_free_port_is_none() {
-        let of = |service, address| Listening::of_service(service, address).examine(HOSTNAME, 0);
+        let of = |service, address| examined(service, address, 0, None);
         let stranger = answering(|mut stream| {
             let _ = stream.write_all(b"SSH-2.0-x\r\n");
         });
@@ -296,11 +342,17 @@ mod tests {
         let holder = TcpListener::bind((OURS, 0)).expect("a port");
         let free = holder.local_addr().expect("it is bound");
         drop(holder);
-        let finding = of(Service::Imap, free);
-        assert!(
-            finding.found.contains("free") && finding.verdict == Verdict::Good,
-            "{finding:?}"
-        );
+        for (is_running, verdict) in [
+            (None, Verdict::Unknown),
+            (Some(false), Verdict::Good),
+            (Some(true), Verdict::Problem),
+        ] {
+            let finding = examined(Service::Imap, free, 0, is_running);
+            assert!(
+                finding.found.contains("free") && finding.verdict == verdict,
+                "{finding:?}"
+            );
+        }
         let elsewhere = of(Service::Imap, SocketAddr::from(([192, 0, 2, 1], 143)));
         assert_eq!(elsewhere.verdict, Verdict::Problem, "{elsewhere:?}");
         let chosen = of(Service::Imap, SocketAddr::from((OURS, 0)));

@@ -6,6 +6,7 @@
 //! Not here: what a configuration says (`boot`); `tuning/` has the settings themselves, each with its way back.
 
 pub mod certificates;
+pub mod chain;
 pub mod domain;
 mod kernel;
 pub mod listeners;

@@ -6,7 +6,7 @@
 //! Standards: RFC 3207 and RFC 2033 (STARTTLS of SMTP and LMTP), RFC 2595 §4 (STLS), RFC 9051 §6.2.1, RFC 8314 §3.
 
 use crate::tls::{Described, describe, looking_config};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConnection, StreamOwned};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -41,7 +41,18 @@ pub struct Seen {
     /// The first line of the greeting; HTTP has none.
     pub greeting: String,
     /// The version of TLS and the certificate; `None`: none is to be had.
-    pub tls: Option<(String, Described)>,
+    pub tls: Option<Shown>,
+}
+
+/// What a handshake showed.
+#[derive(Debug)]
+pub struct Shown {
+    /// The version of TLS.
+    pub version: &'static str,
+    /// The certificate.
+    pub described: Described,
+    /// With it and those behind it, as they came.
+    pub chain: Vec<CertificateDer<'static>>,
 }
 
 /// Talks with whoever is at `address` in the name of one who looks for `hostname`.
@@ -145,7 +156,7 @@ fn is_tagged(line: &str) -> bool {
 
 type Secured = StreamOwned<ClientConnection, Talk>;
 
-fn secure(mut plain: Talk, hostname: &str) -> Result<(Secured, (String, Described)), String> {
+fn secure(mut plain: Talk, hostname: &str) -> Result<(Secured, Shown), String> {
     let failed = |error: &dyn std::fmt::Display| format!("no TLS handshake: {error}");
     let config = looking_config().map_err(|error| failed(&error))?;
     let name = ServerName::try_from(hostname.to_owned()).map_err(|error| failed(&error))?;
@@ -155,14 +166,19 @@ fn secure(mut plain: Talk, hostname: &str) -> Result<(Secured, (String, Describe
             .complete_io(&mut plain)
             .map_err(|error| failed(&explained(&error)))?;
     }
-    let first = client.peer_certificates().and_then(|chain| chain.first());
-    let first = first.ok_or_else(|| failed(&"it shows no certificate"))?;
+    let chain: Vec<_> = client.peer_certificates().unwrap_or_default().to_vec();
+    let first = chain.first().ok_or_else(|| failed(&"it shows no certificate"))?;
     let described = describe(first).map_err(|error| failed(&error))?;
     let version = match client.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
         _ => "TLS 1.3",
     };
-    Ok((StreamOwned::new(client, plain), (version.to_owned(), described)))
+    let shown = Shown {
+        version,
+        described,
+        chain,
+    };
+    Ok((StreamOwned::new(client, plain), shown))
 }
 
 /// A connection whose every wait ends with the dialogue's time.
