@@ -19,9 +19,10 @@ use crate::store::tools::{CheckReport, Frontier, Frontiers, check_up_to, hold_st
 use futures_executor::block_on;
 use std::path::Path;
 
-/// MiB read a second beside a server, unless the admin says otherwise: a twentieth of what disks give that mail is served from,
-/// and CRC-32C of that much is a hundredth of a core.
-const RATE_MIB: u64 = 64;
+/// MiB read a second beside a server, unless the admin says otherwise: as much as compaction writes on one core, and CRC-32C of
+/// that much is a hundredth of a core. Twice as much, of a store that was not in memory, now and then put off the syncs of a busy
+/// server on a shared disk by a second; the disk's whole speed (`--rate 0`) halved what it took.
+const RATE_MIB: u64 = 32;
 
 /// Niceness beside a server: mail comes first.
 const NICENESS: i32 = 10;

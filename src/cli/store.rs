@@ -107,7 +107,7 @@ pub struct CheckArguments {
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
-    /// Read no more than so many MiB a second; 0: as fast as the disk gives it. Default: 64 beside a running server, otherwise 0.
+    /// Read no more than so many MiB a second; 0: as fast as the disk gives it. Default: 32 beside a running server, otherwise 0.
     #[arg(long, value_name = "MIB")]
     pub rate: Option<u64>,
 }
