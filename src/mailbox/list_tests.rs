@@ -1,6 +1,9 @@
 use super::*;
+use crate::model::mailbox_name::{MAILBOX_DEPTH_MAX, MAILBOX_NAME_BYTES_MAX};
 use crate::model::{AccountId, ModSeq, UidValidity};
 use crate::store::MailboxState;
+use proptest::collection::btree_set;
+use proptest::prelude::*;
 
 fn name(text: &str) -> MailboxName {
     MailboxName::new(text).unwrap()
@@ -39,8 +42,13 @@ fn account(mailboxes: &[&str], subscriptions: &[&str]) -> AccountState {
 
 fn run(account: &AccountState, mut query: ListQuery) -> Vec<ListEntry> {
     let mut entries = Vec::new();
-    while query.next_slice(account, &mut entries) {}
-    entries
+    loop {
+        match query.next_slice(account, &mut entries) {
+            Progress::More => {}
+            Progress::Done => return entries,
+            Progress::Spent => panic!("too much work"),
+        }
+    }
 }
 
 fn names(entries: &[ListEntry]) -> Vec<&str> {
@@ -110,4 +118,142 @@ fn a_list_longer_than_a_slice_is_whole() {
     let refs: Vec<&str> = many.iter().map(String::as_str).collect();
     let account = account(&refs, &[]);
     assert_eq!(names(&run(&account, ListQuery::list(&list(&["*"])))), refs);
+}
+
+/// Names of the greatest length, all below one that is no mailbox, as are the 98 levels between.
+fn deep_names(count: usize) -> Vec<String> {
+    let levels = "a/".repeat(MAILBOX_DEPTH_MAX - 1);
+    (0..count)
+        .map(|n| {
+            format!(
+                "{levels}{n:x>width$}",
+                width = MAILBOX_NAME_BYTES_MAX - levels.len()
+            )
+        })
+        .collect()
+}
+
+/// As many as are allowed, as long as a command may be; only the last one matches.
+fn hard_patterns() -> Vec<String> {
+    let mut patterns = vec![format!("*{}y", "x*".repeat(490)); 63];
+    patterns.push("*".to_owned());
+    patterns
+}
+
+#[test]
+fn hard_patterns_and_many_levels_are_work_for_each_name_once_and_in_slices() {
+    let names = deep_names(24);
+    let refs: Vec<&str> = names.iter().map(String::as_str).collect();
+    let account = account(&refs, &refs);
+    let list = List {
+        patterns: hard_patterns().into_iter().collect(),
+        ..List::default()
+    };
+    let recursive = List {
+        select_subscribed: true,
+        recursive_match: true,
+        ..list.clone()
+    };
+    for list in [list, recursive] {
+        let mut query = ListQuery::list(&list);
+        let for_a_name: u64 = query
+            .patterns
+            .iter()
+            .map(|pattern| pattern.steps(&name(&names[0])))
+            .sum();
+        let mut entries = Vec::new();
+        let mut before = 0;
+        while query.next_slice(&account, &mut entries) == Progress::More {
+            assert!(query.steps - before < LIST_SLICE_STEPS + for_a_name);
+            before = query.steps;
+        }
+        assert_eq!(entries.len(), names.len());
+        let looked_at = 2 * names.len() + MAILBOX_DEPTH_MAX;
+        assert!(query.steps <= looked_at as u64 * for_a_name, "{}", query.steps);
+    }
+}
+
+#[test]
+fn a_list_that_takes_too_long_ends() {
+    let names = deep_names(10);
+    let refs: Vec<&str> = names.iter().map(String::as_str).collect();
+    let account = account(&refs, &[]);
+    let mut query = ListQuery::list(&List {
+        patterns: hard_patterns().into_iter().collect(),
+        ..List::default()
+    });
+    query.steps = LIST_STEPS_MAX;
+    let mut entries = Vec::new();
+    assert_eq!(query.next_slice(&account, &mut entries), Progress::Spent);
+    assert!(entries.is_empty());
+}
+
+#[test]
+fn levels_that_are_no_mailboxes_are_bounded() {
+    let levels = "/a".repeat(MAILBOX_DEPTH_MAX - 1);
+    let names: Vec<String> = (0..1_000).map(|n| format!("{n}{levels}")).collect();
+    let refs: Vec<&str> = names.iter().map(String::as_str).collect();
+    let account = account(&refs, &[]);
+    let found = candidates(&account, Selection::Existing);
+    assert_eq!(found.len(), LEVELS_MAX + names.len());
+    assert!(found.is_sorted());
+}
+
+/// RFC 5258 as it reads: every name against every other.
+fn naive(account: &AccountState, list: &List) -> Vec<(String, bool)> {
+    let patterns: Vec<Pattern> = list.patterns.iter().map(|p| Pattern::new("", p)).collect();
+    let is_match = |name: &MailboxName| patterns.iter().any(|pattern| pattern.matches(name));
+    let chosen: Vec<&MailboxName> = if list.select_subscribed {
+        account.subscriptions.iter().collect()
+    } else {
+        account.names.keys().collect()
+    };
+    let mut all: BTreeSet<MailboxName> = chosen.iter().map(|name| (*name).clone()).collect();
+    for name in chosen {
+        all.extend(std::iter::successors(name.parent(), MailboxName::parent));
+    }
+    let mut shown = Vec::new();
+    for name in all.iter().filter(|name| is_match(name)) {
+        let has_other = account
+            .subscriptions
+            .iter()
+            .any(|child| child.is_below(name) && !is_match(child));
+        let is_selected = if list.select_subscribed {
+            account.subscriptions.contains(name)
+        } else {
+            account.names.contains_key(name)
+                || !all.iter().any(|child| child.is_below(name) && is_match(child))
+        };
+        let has_other = list.recursive_match && has_other;
+        if is_selected || has_other {
+            shown.push((name.as_str().to_owned(), has_other));
+        }
+    }
+    shown
+}
+
+proptest! {
+    #[test]
+    fn a_list_is_what_the_rfc_says(
+        mailboxes in btree_set("[a!]{1,2}(/[ab]{1}){0,3}", 0..12),
+        subscriptions in btree_set("[a!]{1,2}(/[ab]{1}){0,3}", 0..12),
+        patterns in prop::collection::vec("[ab%*/]{1,4}", 1..4),
+        select_subscribed: bool,
+        recursive_match: bool,
+    ) {
+        let mailboxes: Vec<&str> = mailboxes.iter().map(String::as_str).collect();
+        let subscriptions: Vec<&str> = subscriptions.iter().map(String::as_str).collect();
+        let account = account(&mailboxes, &subscriptions);
+        let list = List {
+            patterns: patterns.into_iter().collect(),
+            select_subscribed,
+            recursive_match: recursive_match && select_subscribed,
+            ..List::default()
+        };
+        let found: Vec<(String, bool)> = run(&account, ListQuery::list(&list))
+            .into_iter()
+            .map(|entry| (entry.name.as_str().to_owned(), entry.child_is_subscribed))
+            .collect();
+        prop_assert_eq!(found, naive(&account, &list));
+    }
 }

@@ -7,14 +7,14 @@ use super::Services;
 use super::link::Link;
 use super::mailboxes::push_status_of;
 use super::metadata;
-use super::state::{Answered, Session, Stop};
-use crate::mailbox::list::{ListEntry, ListQuery};
+use super::state::{Answered, Session, Stop, no};
+use crate::mailbox::list::{ListEntry, ListQuery, Progress};
 use crate::model::MailboxName;
-use crate::proto::imap::Completion;
 use crate::proto::imap::encode::mailbox::{
     push_child_info_subscribed, push_list, push_list_delimiter_line, push_old_name,
 };
 use crate::proto::imap::types::{List, MetadataQuery, NameForm, StatusItem};
+use crate::proto::imap::{Code, Completion};
 use crate::session::pipe::Pipe;
 use smallvec::SmallVec;
 
@@ -79,8 +79,8 @@ impl<S: Services> Session<S> {
         let mut entries = Vec::new();
         let mut longest = None;
         loop {
-            let is_more = self.with_account(|account| {
-                let is_more = query.next_slice(account, &mut entries);
+            let progress = self.with_account(|account| {
+                let progress = query.next_slice(account, &mut entries);
                 for entry in entries.drain(..) {
                     push_entry(&entry, style, link.out());
                     let state = entry.mailbox.and_then(|id| account.mailboxes.get(&id));
@@ -94,11 +94,15 @@ impl<S: Services> Session<S> {
                         longest = longest.max(left_out);
                     }
                 }
-                is_more
+                progress
             })?;
             link.part_done(&*self.services).await?;
-            if !is_more {
-                return Ok(longest);
+            match progress {
+                Progress::More => {}
+                Progress::Done => return Ok(longest),
+                Progress::Spent => {
+                    return Err(no(Code::Limit, "The patterns are too many for so many names").into());
+                }
             }
         }
     }
