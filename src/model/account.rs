@@ -33,12 +33,6 @@ impl Partition {
     pub fn core(self, cores: usize) -> usize {
         usize::from(self.0) % cores
     }
-
-    /// True for the partitions that hold spool records.
-    #[must_use]
-    pub fn is_spool(self) -> bool {
-        (PARTITIONS..PARTITIONS + SPOOL_PARTITIONS).contains(&self.0)
-    }
 }
 
 impl fmt::Display for AccountId {

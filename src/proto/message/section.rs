@@ -33,20 +33,6 @@ impl SectionBytes {
     }
 }
 
-/// True if [`find`] needs the structure; sections without part numbers are answered by [`find_whole`] from the octets
-/// alone, those of the header from the header alone.
-#[must_use]
-pub fn needs_structure(section: &Section) -> bool {
-    !section.part.is_empty()
-}
-
-/// Finds a section without part numbers. `None` if it has some, or is MIME.
-#[must_use]
-pub fn find_whole(message: &[u8], text: Option<&SectionText>) -> Option<SectionBytes> {
-    let body = header::length(message);
-    of_message(message, 0..body, body..message.len(), text)
-}
-
 /// Finds `section` in `message`, which `structure` was made from.
 #[must_use]
 pub fn find(structure: &Structure, message: &[u8], section: &Section) -> Option<SectionBytes> {

@@ -45,15 +45,6 @@ impl Mechanism {
             .map_or("", |(_, name)| name)
     }
 
-    /// Whether it sends a password or a token as it is, so that only TLS protects it.
-    #[must_use]
-    pub fn is_plaintext(self) -> bool {
-        matches!(
-            self,
-            Self::Plain | Self::Login | Self::OauthBearer | Self::Xoauth2
-        )
-    }
-
     /// Whether it is SCRAM, in whatever form.
     #[must_use]
     pub fn is_scram(self) -> bool {

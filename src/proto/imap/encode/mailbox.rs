@@ -96,21 +96,6 @@ pub fn status_item_name(item: StatusItem) -> &'static str {
     }
 }
 
-/// Appends `* SEARCH n …` CRLF, with RFC 7162's `(MODSEQ n)` if there is one.
-pub fn push_search_line(numbers: impl IntoIterator<Item = u32>, mod_seq: Option<ModSeq>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"* SEARCH");
-    for number in numbers {
-        out.push(b' ');
-        push_number(u64::from(number), out);
-    }
-    if let Some(mod_seq) = mod_seq {
-        out.extend_from_slice(b" (MODSEQ ");
-        push_number(mod_seq.0, out);
-        out.push(b')');
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
 /// What an ESEARCH response says; `None` and empty parts are left out (RFC 4731 §3.1).
 #[derive(Clone, Debug, Default)]
 pub struct ExtendedSearch<'a> {

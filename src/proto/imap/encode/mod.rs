@@ -9,7 +9,7 @@ pub mod mailbox;
 pub mod message;
 
 use super::parse::{is_astring_char, is_atom_char};
-use super::types::{NameForm, SequenceSet};
+use super::types::NameForm;
 use super::utf7;
 use crate::model::MailboxName;
 use std::ops::RangeInclusive;
@@ -163,29 +163,6 @@ fn push_run((first, last): (u32, u32), out: &mut Vec<u8>) {
     if last != first {
         out.push(b':');
         push_number(u64::from(last), out);
-    }
-}
-
-/// Appends a set as the client wrote it.
-pub fn push_sequence_set(set: &SequenceSet, out: &mut Vec<u8>) {
-    use super::types::SequenceNumber;
-    let SequenceSet::Ranges(ranges) = set else {
-        out.push(b'$');
-        return;
-    };
-    let push = |number, out: &mut Vec<u8>| match number {
-        SequenceNumber::Number(number) => push_number(u64::from(number.get()), out),
-        SequenceNumber::Largest => out.push(b'*'),
-    };
-    for (place, range) in ranges.iter().enumerate() {
-        if place > 0 {
-            out.push(b',');
-        }
-        push(range.first, out);
-        if range.last != range.first {
-            out.push(b':');
-            push(range.last, out);
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::model::{Flag, MailboxName};
 use crate::proto::imap::encode::mailbox::status_item_name;
 use crate::proto::imap::encode::message::{push_binary_head, push_binary_size, push_body_section_head};
-use crate::proto::imap::encode::{push_astring, push_mailbox, push_ranges, push_sequence_set, push_string};
+use crate::proto::imap::encode::{push_astring, push_mailbox, push_number, push_ranges, push_string};
 use crate::proto::imap::types::*;
 use crate::proto::imap::{dates, utf7};
 
@@ -332,5 +332,26 @@ fn search_key(key: &SearchKey, out: &mut Vec<u8>) {
             out.push(b')');
         }
         other => panic!("no generator makes {other:?}"),
+    }
+}
+
+fn push_sequence_set(set: &SequenceSet, out: &mut Vec<u8>) {
+    let SequenceSet::Ranges(ranges) = set else {
+        out.push(b'$');
+        return;
+    };
+    let push = |number, out: &mut Vec<u8>| match number {
+        SequenceNumber::Number(number) => push_number(u64::from(number.get()), out),
+        SequenceNumber::Largest => out.push(b'*'),
+    };
+    for (place, range) in ranges.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        push(range.first, out);
+        if range.last != range.first {
+            out.push(b':');
+            push(range.last, out);
+        }
     }
 }

@@ -112,10 +112,6 @@ fn untagged_responses_are_whole_lines() {
         written(|out| push_status_data_line(&name, &items, NameForm::default(), out)),
         "* STATUS Sent (MESSAGES 3 MAILBOXID (M1))\r\n"
     );
-    assert_eq!(
-        written(|out| push_search_line([2, 5], Some(ModSeq(9)), out)),
-        "* SEARCH 2 5 (MODSEQ 9)\r\n"
-    );
     let result = ExtendedSearch {
         tag: b"A282",
         by_uid: true,
