@@ -12,8 +12,8 @@
 //! | [`sim`] | a simulated disk that loses power |
 //! | [`tls`], [`net`] | rustls over our own buffers; connections and listeners |
 //! | [`store`] | the log: segments, records, group commit, durable state, recovery |
-//! | [`exchange`] | one account's mail as Maildir or mbox, out of a store and into one |
 //! | [`mailbox`] | IMAP's meaning on the store: views, searching, listing |
+//! | [`exchange`] | one account's mail as Maildir or mbox, out of a store and into one |
 //! | [`directory`], [`auth`] | who is here; who they say they are |
 //! | [`discovery`] | what mail programs and senders ask a domain: autoconfiguration, MTA-STS |
 //! | [`acme`] | certificates from an issuer |
@@ -25,7 +25,7 @@
 //! | [`doctor`] | what this machine is like, and what is advised |
 //! | [`cli`], [`boot`] | the command line; start and ordered stop |
 //!
-//! glommio is named in `runtime`, `net` and `disk::file` only.
+//! glommio is named in `runtime`, `net`, `disk::file` and its `disk::scribe` only.
 
 pub mod acme;
 pub mod admin;

@@ -3,7 +3,7 @@
 //! Invariants: a connection belongs to one core and moves only as [`Detached`]; every wait of a connection ends with its
 //! deadline; no wait holds a receive buffer, except the part of a TLS record that has come so far.
 //! Two back ends under the same interface and tests ([`Backend`]): glommio's streams, and a ring of our own (`ring`).
-//! Not here: TLS itself (`tls`), protocols (`proto`), who may connect (`server`).
+//! Not here: TLS itself (`tls`), protocols (`proto`), who may connect (`node::connections`).
 
 mod conn;
 mod deadline;
