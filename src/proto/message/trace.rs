@@ -81,7 +81,11 @@ pub fn write_received(received: &Received<'_>, out: &mut Vec<u8>) {
     received.transport.write_name(out);
     put(out, format_args!(" id {}", received.id));
     match received.sole_recipient {
-        Some(ForwardPath::Address(address)) => put(out, format_args!("\r\n\tfor <{address}>")),
+        Some(ForwardPath::Address(address)) => {
+            out.extend_from_slice(b"\r\n\tfor <");
+            write_address(address, out);
+            out.push(b'>');
+        }
         Some(ForwardPath::Postmaster) => out.extend_from_slice(b"\r\n\tfor <postmaster>"),
         None => (),
     }
@@ -93,8 +97,22 @@ pub fn write_received(received: &Received<'_>, out: &mut Vec<u8>) {
 /// Appends a Return-Path field; added at final delivery only (RFC 5321 §4.4).
 pub fn write_return_path(path: &ReversePath, out: &mut Vec<u8>) {
     match &path.0 {
-        Some(address) => put(out, format_args!("Return-Path: <{address}>\r\n")),
+        Some(address) => {
+            out.extend_from_slice(b"Return-Path: <");
+            write_address(address, out);
+            out.extend_from_slice(b">\r\n");
+        }
         None => out.extend_from_slice(b"Return-Path: <>\r\n"),
+    }
+}
+
+/// With a local part beyond ASCII the field is an internationalized one already (RFC 6532 §3.2): the domain is then shown as
+/// people write it. Any other address stays in ASCII, which every program can read.
+fn write_address(address: &AddrSpec, out: &mut Vec<u8>) {
+    if address.local_part.as_str().is_ascii() {
+        put(out, format_args!("{address}"));
+    } else {
+        out.extend_from_slice(address.to_unicode().as_bytes());
     }
 }
 
@@ -186,6 +204,27 @@ mod tests {
         };
         write_received(&received, &mut out);
         String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn a_domain_is_written_in_letters_where_the_local_part_is() {
+        let written = |text: &str| {
+            let mut out = Vec::new();
+            write_return_path(&ReversePath(Some(address(text))), &mut out);
+            String::from_utf8(out).expect("an address is UTF-8")
+        };
+        assert_eq!(
+            written("jürgen@exämple.net"),
+            "Return-Path: <jürgen@exämple.net>\r\n"
+        );
+        assert_eq!(
+            written("jürgen@xn--exmple-cua.net"),
+            "Return-Path: <jürgen@exämple.net>\r\n"
+        );
+        assert_eq!(
+            written("juergen@exämple.net"),
+            "Return-Path: <juergen@xn--exmple-cua.net>\r\n"
+        );
     }
 
     #[test]
