@@ -302,6 +302,11 @@ impl Page<'_> {
             |core| &core.store.summaries_recalled,
         );
         self.core_counters(
+            "ringpost_store_summaries_ahead_total",
+            "Summaries made of new mail before anybody asked for them.",
+            |core| &core.store.summaries_ahead,
+        );
+        self.core_counters(
             "ringpost_store_summaries_written_total",
             "Summaries written to files, again when files are joined.",
             |core| &core.store.summaries_written,

@@ -430,6 +430,11 @@ impl RunningCore {
         runtime::spawn_detached("quota warnings", async move {
             select(pin!(warnings), pin!(stopping.changed())).await;
         });
+        let making = delivery::summaries::keep_making(self.node.store().clone());
+        let mut stopping = self.node.drain.shutdown().waiter();
+        runtime::spawn_detached("summaries of new mail", async move {
+            select(pin!(making), pin!(stopping.changed())).await;
+        });
         runtime::spawn_detached("spare memory", trim_spare_memory());
         let router = self.node.router.clone();
         runtime::spawn_detached("delivery requests", async move { router.serve().await });

@@ -13,6 +13,7 @@
 pub mod compaction;
 pub mod fan_out;
 pub mod router;
+pub mod summaries;
 #[cfg(test)]
 mod tests;
 pub mod undelete;

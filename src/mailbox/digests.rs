@@ -9,6 +9,7 @@
 
 use crate::store::MessageRow;
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use std::collections::{HashMap, VecDeque};
 
 /// Bytes of texts a core keeps, 192 for each counted: the envelopes of some twenty thousand messages.
@@ -55,7 +56,7 @@ impl Key {
 #[derive(Debug, Default)]
 pub struct Digests {
     shapes: HashMap<String, Shape>,
-    texts: HashMap<Key, Bytes>,
+    texts: HashMap<Key, Bytes, RandomState>,
     order: VecDeque<Key>,
     bytes: usize,
 }

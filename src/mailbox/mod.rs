@@ -15,6 +15,9 @@ pub mod search;
 pub mod searching;
 pub mod sorting;
 pub mod status;
+pub mod summarize;
+#[cfg(test)]
+mod summarize_golden;
 pub mod summary;
 pub mod threading;
 pub mod uidl;

@@ -272,8 +272,33 @@ impl<E: Environment> MessageReader<E> {
         Ok(())
     }
 
+    /// Reads the header alone, if nothing of the message was read and its header ends among the octets of one read. Most
+    /// headers are a small part of that: lists are made of thousands of them.
+    async fn read_header(&mut self) -> Result<Option<u64>, StoreError> {
+        if !self.start.is_empty() {
+            return Ok(None);
+        }
+        let mut scan = HeaderScan::default();
+        let mut has_ended = false;
+        let take = |piece: &[u8]| {
+            let end = scan.feed(piece);
+            has_ended = end.is_some();
+            // No piece is longer than a read.
+            end.map_or(piece.len(), index)
+        };
+        let first = 0..self.size().min(FIRST_READ_BYTES);
+        let (store, start) = (&self.store, &mut self.start);
+        store
+            .append_message_while(&self.stored, first, take, start)
+            .await?;
+        Ok(has_ended.then_some(self.start.len() as u64))
+    }
+
     /// Scans line by line; beyond [`HEADER_BYTES_MAX`] without keeping what it reads.
     async fn find_header_end(&mut self) -> Result<u64, StoreError> {
+        if let Some(end) = self.read_header().await? {
+            return Ok(end);
+        }
         let mut scan = HeaderScan::default();
         let mut at = 0;
         while at < self.size() {

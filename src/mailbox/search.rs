@@ -55,6 +55,12 @@ impl TextKey {
         }
     }
 
+    /// May a summary decide it?
+    #[must_use]
+    pub fn is_in_summaries(&self) -> bool {
+        !matches!(self, Self::Body(_) | Self::Text(_))
+    }
+
     /// Decides a key of the header.
     #[must_use]
     pub fn is_in_header(&self, header: &[u8]) -> bool {

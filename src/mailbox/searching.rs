@@ -1,8 +1,9 @@
 //! A SEARCH over a whole view, in slices.
 //!
-//! Owns: the order of work (rows, then headers, then bodies, message by message) and the budget.
-//! Invariants: nothing of the store is held over a wait; the result ascends; a message expunged meanwhile is not found.
-//! Limits: [`SEARCH_SLICE_ROWS`] rows between breaths; [`reader::ahead`] of messages read at the same time, and as many of the
+//! Owns: the order of work (rows, then summaries, then messages one by one, headers before bodies) and the budget.
+//! Invariants: nothing of the store is held over a wait; the result ascends; a message expunged meanwhile is not found; a summary
+//! decides as the message itself would.
+//! Limits: [`SEARCH_SLICE_ROWS`] rows between breaths, [`RECALLED_ROWS`] of which summaries are read together; [`reader::ahead`] of messages read at the same time, and as many of the
 //! next ones while those are searched; those of `budget`.
 //! Failure: a damaged message is not found. A message too long to be taken apart ([`super::reader::PARSE_BYTES_MAX`]) has no body to be found.
 //! Not here: what keys mean (`search`), the response (`session::imap`).
@@ -11,10 +12,11 @@ pub use super::budget::Pace;
 use super::budget::{Budget, Spent};
 use super::reader::{self, MessageReader, ReadError};
 use super::search::{Query, TextKey, Verdict, thread_id_text};
+use super::summary;
 use super::view::View;
 use crate::model::{AccountId, ModSeq, Uid};
 use crate::proto::message::search::{MessageSearch, Progress, Scope};
-use crate::store::{AccountState, Environment, MessageRow, Store, StoreError};
+use crate::store::{AccountState, Environment, MessageRow, Part, PartSet, Store, StoreError, Summary};
 use futures_util::future::join;
 use smallvec::{SmallVec, smallvec};
 use std::collections::VecDeque;
@@ -22,6 +24,9 @@ use std::ops::Range;
 
 /// Rows looked at before others may get a turn; some hundred microseconds with a handful of keys.
 pub const SEARCH_SLICE_ROWS: usize = 4_096;
+
+/// Messages whose summaries are read together.
+const RECALLED_ROWS: usize = 512;
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -64,6 +69,8 @@ pub struct Run<'a, E: Environment, P> {
     budget: Budget<'a, P>,
     found: Found,
     slices: VecDeque<Range<usize>>,
+    /// Of the slice in work: what summaries may decide.
+    unrecalled: VecDeque<(usize, MessageRow)>,
     /// Of the slice in work: what must be read yet.
     undecided: VecDeque<(usize, MessageRow)>,
     /// How many of these were read ahead.
@@ -88,6 +95,7 @@ impl<'a, E: Environment, P: Pace> Run<'a, E, P> {
             budget: Budget::new(pace),
             found: Found::default(),
             slices: slices(0..view.len()).collect(),
+            unrecalled: VecDeque::new(),
             undecided: VecDeque::new(),
             are_ahead: 0,
             matched: Vec::new(),
@@ -107,7 +115,7 @@ impl<'a, E: Environment, P: Pace> Run<'a, E, P> {
     #[must_use]
     pub fn done(&self) -> usize {
         let rest = self.slices.front().map_or(self.view.len(), |slice| slice.start);
-        rest - self.undecided.len()
+        rest - self.unrecalled.len() - self.undecided.len()
     }
 
     /// What was found, after the last step.
@@ -121,20 +129,57 @@ impl<'a, E: Environment, P: Pace> Run<'a, E, P> {
     /// # Errors
     /// See [`SearchError`].
     pub async fn step(&mut self) -> Result<bool, SearchError> {
-        if self.undecided.is_empty() {
+        if self.unrecalled.is_empty() && self.undecided.is_empty() {
             let Some(slice) = self.slices.pop_front() else {
+                self.store.settle_summaries(self.account);
                 return Ok(false);
             };
             self.judge(slice)?;
         }
         self.budget.breathe_if_due().await?;
-        if !self.undecided.is_empty() {
+        if !self.unrecalled.is_empty() {
+            self.recall_group().await?;
+        } else if !self.undecided.is_empty() {
             self.search_group().await?;
         }
-        if self.undecided.is_empty() {
+        if self.unrecalled.is_empty() && self.undecided.is_empty() {
             self.slice_done();
         }
         Ok(true)
+    }
+
+    /// Looks into summaries of the next messages.
+    async fn recall_group(&mut self) -> Result<(), SearchError> {
+        let count = self.unrecalled.len().min(RECALLED_ROWS);
+        let group: Vec<(usize, MessageRow)> = self.unrecalled.drain(..count).collect();
+        let rows: Vec<MessageRow> = group.iter().map(|(_, row)| *row).collect();
+        let mut fields: Vec<u8> = Vec::new();
+        let mut known: Vec<Option<(u64, Range<usize>)>> = vec![None; count];
+        // Only copied here: a read brings hundreds, and nobody else gets a turn while they are shown.
+        let tell = |number: usize, told: &Summary<'_>| {
+            if let Some(part) = told.part(Part::Fields) {
+                let start = fields.len();
+                fields.extend_from_slice(part);
+                known[number] = Some((told.email_id, start..fields.len()));
+            }
+        };
+        let wanted = PartSet::NONE.with(Part::Fields);
+        self.store.recall(self.account, &rows, wanted, tell).await;
+        for ((index, row), known) in group.into_iter().zip(known) {
+            let verdict = known.map(|(email_id, range)| {
+                let part = &fields[range];
+                let query = self.query;
+                self.budget
+                    .timed(|| decided_by(query, index, &row, (part, email_id)))
+            });
+            match verdict.flatten() {
+                Some(true) => self.matched.push((index, row.mod_seq)),
+                Some(false) => {}
+                None => self.undecided.push_back((index, row)),
+            }
+            self.budget.breathe_if_due().await?;
+        }
+        Ok(())
     }
 
     /// Looks into the next messages that are read together, while the disk reads those behind them.
@@ -179,7 +224,11 @@ impl<'a, E: Environment, P: Pace> Run<'a, E, P> {
         let judged = judged.flatten().ok_or(SearchError::MailboxGone)?;
         self.found.has_gone |= judged.has_gone;
         self.matched = judged.found;
-        self.undecided = judged.undecided.into();
+        if self.query.texts().iter().any(TextKey::is_in_summaries) {
+            self.unrecalled = judged.undecided.into();
+        } else {
+            self.undecided = judged.undecided.into();
+        }
         Ok(())
     }
 
@@ -235,6 +284,20 @@ fn judge_rows(state: &AccountState, view: &View, query: &Query, slice: Range<usi
     Some(judged)
 }
 
+/// What is known of a message without opening it: the fields in its summary and its email id.
+fn decided_by(query: &Query, index: usize, row: &MessageRow, known: (&[u8], u64)) -> Option<bool> {
+    let (part, email_id) = known;
+    let mut answers: SmallVec<[Option<bool>; 8]> = smallvec![None; query.texts().len()];
+    loop {
+        match query.judge(index, row, &answers) {
+            Verdict::Decided(decided) => return Some(decided),
+            Verdict::Wants(wanted) => {
+                answers[wanted] = Some(summary::decide(&query.texts()[wanted], part, email_id)?);
+            }
+        }
+    }
+}
+
 /// Decides one message by reading as little of it as will do.
 async fn is_match<E: Environment, P: Pace>(
     store: &Store<E>,
@@ -251,7 +314,13 @@ async fn is_match<E: Environment, P: Pace>(
             Verdict::Decided(decided) => return Ok(decided),
             Verdict::Wants(wanted) => wanted,
         };
-        answers[wanted] = Some(decide(&query.texts()[wanted], &mut reader, budget).await?);
+        let key = &query.texts()[wanted];
+        answers[wanted] = Some(decide(key, &mut reader, budget).await?);
+        if key.is_in_summaries() && !matches!(key, TextKey::EmailId(_)) {
+            let email_id = reader.email_id();
+            let header = reader.header().await?;
+            budget.timed(|| summary::keep_fields(store, account, row, (email_id, header)));
+        }
         budget.breathe_if_due().await?;
     }
 }

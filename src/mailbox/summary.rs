@@ -3,13 +3,14 @@
 //! Invariants: what is answered from the part is octet for octet what the header itself answers, whichever names are asked
 //! for; who looks for one of [`KEPT_FIELDS`] finds in [`header_of`] what the header has. Linear in the header.
 //! Limits: [`PART_BYTES_MAX`]; a header that needs more, or has more than `DIGESTED_FIELDS_MAX` fields, has no such part.
-//! Not here: where summaries lie (`store`), FETCH (`session::imap::fetch_summary`).
+//! Not here: where summaries lie (`store`), FETCH (`session::imap::fetch_summary`), SEARCH (`searching`).
 //!
 //! The part: a count of two bytes, as many hashes of two bytes, ascending, of the names of fields that are not
 //! kept; then the kept fields as they stand in the header. A name that is neither kept nor among the hashes is not in the
 //! header. What is in the part for a header is fixed by the version of the store's files of summaries.
 
 use super::reader::MessageReader;
+use super::search::{TextKey, thread_id_text};
 use super::searching::SearchError;
 use crate::model::AccountId;
 use crate::proto::message::header::{self, DIGESTED_FIELDS_MAX};
@@ -112,19 +113,54 @@ pub fn header_of(part: &[u8]) -> &[u8] {
     split(part).map_or(&[], |(_, kept)| kept)
 }
 
+/// Is all there is of fields with this name among those kept, be it nothing?
+fn is_known(hashes: &[u8], name: &[u8]) -> bool {
+    let has = || {
+        let hash = hash(name).to_le_bytes();
+        hashes.chunks_exact(HASH_BYTES).any(|other| other == hash)
+    };
+    is_kept(name) || !has()
+}
+
 /// HEADER.FIELDS with these names. `None`: the header may have one that is not kept.
 #[must_use]
 pub fn header_fields(part: &[u8], names: &[Vec<u8>]) -> Option<Vec<u8>> {
     let (hashes, kept) = split(part)?;
-    let has = |name: &[u8]| {
-        let hash = hash(name).to_le_bytes();
-        hashes.chunks_exact(HASH_BYTES).any(|other| other == hash)
-    };
-    let is_known = |name: &Vec<u8>| is_kept(name) || !has(name);
     names
         .iter()
-        .all(is_known)
+        .all(|name| is_known(hashes, name))
         .then(|| section::header_fields(kept, names, true))
+}
+
+/// What a key of SEARCH finds in the message with this part and email id. `None`: that is not known from here.
+#[must_use]
+pub fn decide(key: &TextKey, part: &[u8], email_id: u64) -> Option<bool> {
+    let (hashes, kept) = split(part)?;
+    match key {
+        TextKey::EmailId(id) => Some(email_id == *id),
+        TextKey::ThreadId(id) => Some(thread_id_text(kept, email_id).as_bytes() == id.as_slice()),
+        TextKey::Header { field, .. } => is_known(hashes, field).then(|| key.is_in_header(kept)),
+        TextKey::Address { .. } | TextKey::SentBefore(_) | TextKey::SentOn(_) | TextKey::SentSince(_) => {
+            Some(key.is_in_header(kept))
+        }
+        TextKey::Body(_) | TextKey::Text(_) => None,
+    }
+}
+
+/// Keeps what of an opened message's header is kept, if nothing is yet.
+pub(super) fn keep_fields<E: Environment>(
+    store: &Store<E>,
+    account: AccountId,
+    row: &MessageRow,
+    (email_id, header): (u64, &[u8]),
+) {
+    if store.wants_summary(account, row, PartSet::NONE.with(Part::Fields))
+        && let Some(part) = fields_of(header)
+    {
+        let mut summary = Summary::new(email_id);
+        summary.put(Part::Fields, &part);
+        store.keep_summary(account, row, &summary);
+    }
 }
 
 /// What SORT and THREAD look at of the messages of these rows: their headers, or what of them is kept. Messages are opened of
@@ -164,11 +200,7 @@ async fn opened<E: Environment>(
         let mut reader = MessageReader::open(store, account, row).await?;
         let email_id = reader.email_id();
         let header = reader.header().await?;
-        if let Some(part) = fields_of(header) {
-            let mut summary = Summary::new(email_id);
-            summary.put(Part::Fields, &part);
-            store.keep_summary(account, row, &summary);
-        }
+        keep_fields(store, account, row, (email_id, header));
         Ok(header.to_vec())
     };
     match read.await {
@@ -180,6 +212,7 @@ async fn opened<E: Environment>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::message::search::Matcher;
     use crate::proto::message::{date, envelope, references};
     use proptest::prelude::*;
 
@@ -220,7 +253,46 @@ mod tests {
         prop::collection::vec(name, 0..6)
     }
 
+    fn key() -> impl Strategy<Value = TextKey> {
+        let text = prop::sample::select(vec!["", "a", "ann", "b@c", "<a@x>", "2024", "\u{c4}", "x y"])
+            .prop_map(|text| Matcher::new(None, text.as_bytes()).expect("UTF-8"));
+        let name = prop_oneof![
+            3 => prop::sample::select(KEPT_FIELDS.to_vec()),
+            1 => prop::sample::select(vec!["received", "X-MAILER", "", "x-absent", "date ", " to", "a", "b"]),
+        ];
+        let header = (name, text.clone()).prop_map(|(name, text)| TextKey::Header {
+            field: name.as_bytes().to_vec(),
+            text,
+        });
+        let field = prop::sample::select(vec![&b"From"[..], b"To", b"Cc", b"Bcc"]);
+        let address = (field, text).prop_map(|(field, text)| TextKey::Address { field, text });
+        let day = 19_720..19_730_i32;
+        prop_oneof![
+            4 => header,
+            4 => address,
+            1 => day.clone().prop_map(TextKey::SentBefore),
+            1 => day.clone().prop_map(TextKey::SentOn),
+            1 => day.prop_map(TextKey::SentSince),
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn a_search_finds_in_what_is_kept_what_it_finds_in_the_header(header in header(), key in key()) {
+            let part = fields_of(&header).expect("it is short");
+            match decide(&key, &part, 7) {
+                Some(found) => prop_assert_eq!(found, key.is_in_header(&header), "{:?}", key),
+                None => {
+                    let TextKey::Header { field, .. } = &key else {
+                        panic!("only a field that is not kept is not known: {key:?}")
+                    };
+                    prop_assert!(!is_kept(field));
+                }
+            }
+            let thread = thread_id_text(&header, 7).into_bytes();
+            prop_assert_eq!(decide(&TextKey::ThreadId(thread), &part, 7), Some(true));
+        }
+
         #[test]
         fn what_is_kept_answers_as_the_header_does(header in header(), names in names()) {
             let part = fields_of(&header).expect("it is short");

@@ -1,4 +1,5 @@
-//! Executors, timers, requests between cores, wakes from other threads, the bridge to the control thread, the probe of the kernel.
+//! Executors, timers, requests between cores, wakes from other threads, the bridge to the control thread, how busy
+//! a core is, the probe of the kernel.
 //!
 //! Invariants: one thread and one executor per core; what lives on a core never leaves it except through [`mesh()`],
 //! [`Control`] or a detached connection. glommio is named only in `runtime`, `net` and `disk::file`.
@@ -10,6 +11,7 @@ mod activity;
 mod control;
 mod doorbell;
 mod executor;
+mod load;
 mod mesh;
 mod probe;
 mod timer;
@@ -20,6 +22,7 @@ pub use control::{Control, ControlGone};
 pub(crate) use doorbell::{Doorbell, from_outside, make_event};
 pub use executor::{Core, ExecutorError, run_cores, spawn_detached, task_panics};
 pub(crate) use executor::{at_core_end, contained};
+pub use load::Load;
 pub use mesh::{CoreGone, Endpoint, MeshMeters, mesh};
 pub use probe::{ProbeError, connections_max, probe, raise_descriptors};
 pub use timer::{breathe, sleep, sleep_if_any, timeout};

@@ -22,19 +22,14 @@ pub struct Leaving {
     pub at: Option<UnixMillis>,
 }
 
-pub fn add_message(
-    state: &mut CoreState,
-    place: Place,
-    message: &MessageRecord,
-) -> Result<Outcome, Malformed> {
-    add_served(state, message);
+/// The row of a message that comes, its keywords left out.
+pub fn row_of(place: Place, message: &MessageRecord) -> Result<MessageRow, Malformed> {
     let size = u32::try_from(message.size()).map_err(|_| Malformed("a message beyond 4 GiB"))?;
     if message.chunks.is_empty() || body_bytes(&message.chunks) > u64::from(u32::MAX) {
         return Err(Malformed("a message without a body"));
     }
-    let goes_to_delta = Cold::takes(message.mailbox, !message.keywords.is_empty());
     let (body_segment, is_body_scattered) = body_place(&message.chunks);
-    let mut row = MessageRow {
+    Ok(MessageRow {
         uid: message.uid,
         flags: message.flags,
         keywords: 0,
@@ -48,7 +43,17 @@ pub fn add_message(
         body_segment,
         is_body_scattered,
         line_end_octets: message.line_end_octets,
-    };
+    })
+}
+
+pub fn add_message(
+    state: &mut CoreState,
+    place: Place,
+    message: &MessageRecord,
+) -> Result<Outcome, Malformed> {
+    add_served(state, message);
+    let mut row = row_of(place, message)?;
+    let goes_to_delta = Cold::takes(message.mailbox, !message.keywords.is_empty());
     if goes_to_delta && let Some(cold) = state.cold.get_mut(&message.account) {
         cold.deliver(row)?;
         return Ok(Outcome::Done);
@@ -60,7 +65,7 @@ pub fn add_message(
     }
     let account = account_of(state, message.account)?;
     raise(&mut account.highest_mod_seq, message.mod_seq);
-    account.bytes_used += u64::from(size);
+    account.bytes_used += u64::from(row.size);
     let mailbox = mailbox_of(account, message.mailbox)?;
     row.keywords = mailbox
         .keyword_bits(&message.keywords)

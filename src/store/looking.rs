@@ -97,6 +97,12 @@ impl<E: Environment> Store<E> {
         self.inner().reader.is_in_memory(row.record)
     }
 
+    /// Whether the record of this row's message and, of a short one, its body most likely need no read.
+    #[must_use]
+    pub fn is_ahead(&self, row: &MessageRow) -> bool {
+        self.inner().reader.is_ahead(row)
+    }
+
     /// Reads the messages of these rows ahead, with as few reads as will do, for whoever opens them next. At most a few
     /// hundred KiB of messages at a time: what is read ahead stays in memory for a short while only.
     pub async fn read_ahead(&self, rows: impl Iterator<Item = &MessageRow>) {
@@ -150,6 +156,22 @@ impl<E: Environment> Store<E> {
         range: Range<u64>,
         out: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
-        self.inner().reader.append_message(message, range, out).await
+        self.append_message_while(message, range, <[u8]>::len, out).await
+    }
+
+    /// As [`Self::append_message`], up to and with the first piece of which `take` does not want all: it is shown each, and
+    /// says how many of its first octets are wanted.
+    ///
+    /// # Errors
+    /// As [`Self::read_message`].
+    pub async fn append_message_while(
+        &self,
+        message: &StoredMessage,
+        range: Range<u64>,
+        take: impl FnMut(&[u8]) -> usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let reader = &self.inner().reader;
+        reader.append_message(message, range, take, out).await
     }
 }

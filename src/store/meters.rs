@@ -28,6 +28,8 @@ pub struct StoreMeters {
     pub messages_opened: Counter,
     /// Summaries found instead.
     pub summaries_recalled: Counter,
+    /// Summaries made of new mail before anybody asked for them.
+    pub summaries_ahead: Counter,
     /// Summaries that were not as they were written.
     pub summaries_wrong: Counter,
     /// Summaries written to files; again when files are joined.

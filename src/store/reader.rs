@@ -209,16 +209,18 @@ impl<D: Disk> LogReader<D> {
         Ok(out)
     }
 
-    /// Appends octets of `range` of prefix + body to `out`, copied once from where they are in memory. After an error
-    /// nothing was appended.
+    /// Appends octets of `range` of prefix + body to `out`, copied once from where they are in memory. `take` sees each
+    /// piece and says how much of it is wanted; what comes behind the first that is not wanted whole is left out. After an
+    /// error nothing was appended.
     pub async fn append_message(
         &self,
         message: &StoredMessage,
         range: Range<u64>,
+        take: impl FnMut(&[u8]) -> usize,
         out: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
         let before = out.len();
-        let appended = self.append_pieces(message, range, out).await;
+        let appended = self.append_pieces(message, range, take, out).await;
         if appended.is_err() {
             out.truncate(before);
         }
@@ -229,26 +231,37 @@ impl<D: Disk> LogReader<D> {
         &self,
         message: &StoredMessage,
         range: Range<u64>,
+        mut take: impl FnMut(&[u8]) -> usize,
         out: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
+        // False: it was the last.
+        let mut append = |piece: &[u8]| {
+            let wanted = take(piece);
+            out.extend_from_slice(&piece[..wanted]);
+            wanted == piece.len()
+        };
         let prefix_len = message.prefix.len() as u64;
-        if let Some(part) = overlap(&range, 0, prefix_len) {
-            out.extend_from_slice(&message.prefix[part]);
+        if let Some(part) = overlap(&range, 0, prefix_len)
+            && !append(&message.prefix[part])
+        {
+            return Ok(());
         }
         let mut start = prefix_len;
         for (index, chunk) in message.chunks.iter().enumerate() {
             let place = (message.email_id, index);
             if let Some(part) = overlap(&range, start, u64::from(chunk.bytes)) {
-                let append = |payload: &[u8]| -> Result<(), StoreError> {
-                    out.extend_from_slice(&octets_of(chunk, place, payload)?[part.clone()]);
-                    Ok(())
-                };
-                match self.look_in_memory(chunk.position, kind::CHUNK, append) {
-                    Some(appended) => appended?,
-                    None => {
-                        let payload = self.chunk_from_disk(*chunk).await?;
-                        out.extend_from_slice(&octets_of(chunk, place, &payload)?[part]);
-                    }
+                let append_part =
+                    |payload: &[u8]| Ok(append(&octets_of(chunk, place, payload)?[part.clone()]));
+                let is_more: Result<bool, StoreError> =
+                    match self.look_in_memory(chunk.position, kind::CHUNK, append_part) {
+                        Some(appended) => appended,
+                        None => {
+                            let payload = self.chunk_from_disk(*chunk).await?;
+                            Ok(append(&octets_of(chunk, place, &payload)?[part]))
+                        }
+                    };
+                if !is_more? {
+                    return Ok(());
                 }
             }
             start += u64::from(chunk.bytes);
@@ -302,7 +315,9 @@ impl<D: Disk> LogReader<D> {
 
     /// Of the body of a message whose record is in memory, what is not.
     fn chunks_elsewhere(&self, row: &MessageRow) -> SmallVec<[ChunkRef; 1]> {
-        let message = self.look_in_memory(row.record, kind::MESSAGE, MessageRecord::of_payload);
+        let windows = self.windows.borrow();
+        let find = |position| windows.peek(position);
+        let message = self.look_in(find, row.record, kind::MESSAGE, MessageRecord::of_payload);
         let mut chunks = message
             .and_then(Result::ok)
             .map(|message| message.chunks)
@@ -322,6 +337,11 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
+    /// Was this row's message, or most of it, read ahead, or is its record in memory?
+    pub fn is_ahead(&self, row: &MessageRow) -> bool {
+        self.windows.borrow().has(&Span::of(row)) || self.is_in_memory(row.record)
+    }
+
     /// Is it in the cache or among the newest groups?
     pub fn is_in_memory(&self, position: LogPosition) -> bool {
         self.cache.borrow().find(position).is_some() || self.recent.borrow().find(position).is_some()
@@ -334,6 +354,18 @@ impl<D: Disk> LogReader<D> {
 
     /// What `look` makes of a payload that is in memory.
     fn look_in_memory<R>(&self, position: LogPosition, kind: u8, look: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let windows = self.windows.borrow();
+        self.look_in(|position| windows.find(position), position, kind, look)
+    }
+
+    /// The same, with what is in the windows found by `find`.
+    fn look_in<'a, R>(
+        &self,
+        find: impl FnOnce(LogPosition) -> Option<&'a [u8]>,
+        position: LogPosition,
+        kind: u8,
+        look: impl FnOnce(&[u8]) -> R,
+    ) -> Option<R> {
         if let Some(payload) = self.cache.borrow().find(position) {
             return Some(look(payload));
         }
@@ -346,8 +378,7 @@ impl<D: Disk> LogReader<D> {
         {
             return Some(look(payload));
         }
-        let windows = self.windows.borrow();
-        let record = windows.find(position)?;
+        let record = find(position)?;
         checked(position, seed, kind, record).ok().map(look)
     }
 }

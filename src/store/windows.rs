@@ -2,14 +2,17 @@
 //!
 //! Owns: which stretches a set of rows needs ([`around`]) and those read lately ([`Windows`]). A stretch is as the disk gave
 //! it: whoever takes a record out of it checks the record.
-//! Limits: [`WINDOW_BYTES_MAX`], [`GAP_BYTES_MAX`] of a read; [`WINDOWS_BYTES_MAX`] kept.
+//! Limits: [`WINDOW_BYTES_MAX`], [`GAP_BYTES_MAX`] of a read; [`WINDOWS_BYTES_MAX`] kept, [`USED_BYTES_MAX`] of them that were
+//! used to their end.
 //! Not here: reading (`reader`).
 
 use super::log::CHUNK_OVERHEAD_BYTES;
 use super::{ChunkRef, MessageRow};
 use crate::disk::BLOCK_BYTES;
 use crate::model::{LogPosition, SegmentId};
-use std::collections::{BTreeMap, VecDeque};
+use smallvec::SmallVec;
+use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque, btree_map};
 use std::rc::Rc;
 
 /// Bytes of one read ahead: long enough that a disk works at its full rate, short enough to be there in about a millisecond.
@@ -21,12 +24,20 @@ pub const GAP_BYTES_MAX: u32 = 32 * 1024;
 /// Bytes of windows a core keeps, for all sessions that read ahead; beside it the one read last.
 pub const WINDOWS_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Of these, bytes of windows whose last record was taken out: who did is done with them, or will be in a moment. More would be
+/// memory that is touched for nothing (a mailbox that is read through once used all of [`WINDOWS_BYTES_MAX`]), where the next
+/// window can have the place of the last one, near the processor.
+pub const USED_BYTES_MAX: usize = 2 * 1024 * 1024;
+
 /// How far before a message record its body is looked for in the same read. A short message's only chunk was written
 /// right before its record, so that one read of the disk usually fetches both.
 const BEHIND_BYTES_MAX: u32 = 128 * 1024;
 
 /// Room for the headers of the record's chunk and of the record itself, and for a prefix.
 const OVERHEAD_BYTES: u32 = 256;
+
+/// The last record of a window begins so near its end: one of a message, with what was put before the body in it.
+const LAST_BYTES: u64 = 4 * 1024;
 
 /// A stretch of one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,6 +149,8 @@ pub struct Windows<B> {
 struct Window<B> {
     /// Behind its last byte, as an offset in the segment. Kept beside the bytes: a search looks at many windows and takes one.
     end: u64,
+    /// A record was taken out that ends in its last part, where the last one does.
+    is_used: Cell<bool>,
     bytes: Rc<B>,
 }
 
@@ -165,12 +178,14 @@ impl<B: AsRef<[u8]>> Windows<B> {
         self.bytes += length;
         let window = Window {
             end: u64::from(start) + length as u64,
+            is_used: Cell::new(false),
             bytes: Rc::new(bytes),
         };
         match self.by_start.insert(key, window) {
             Some(before) => self.bytes -= before.length(),
             None => self.order.push_back(key),
         }
+        self.forget_used();
         while self.bytes > WINDOWS_BYTES_MAX && self.order.len() > 1 {
             let oldest = self.order.pop_front().expect("there are some");
             let gone = self.by_start.remove(&oldest);
@@ -178,15 +193,60 @@ impl<B: AsRef<[u8]>> Windows<B> {
         }
     }
 
+    /// Of the windows used to their end the oldest go.
+    fn forget_used(&mut self) {
+        let is_used = |key: &(SegmentId, u32)| self.by_start[key].is_used.get();
+        let used = self.order.iter().filter(|key| is_used(key));
+        let used_bytes = |key: &(SegmentId, u32)| self.by_start[key].length();
+        let mut excess = used
+            .clone()
+            .map(used_bytes)
+            .sum::<usize>()
+            .saturating_sub(USED_BYTES_MAX);
+        let mut gone: SmallVec<[(SegmentId, u32); 4]> = SmallVec::new();
+        for key in used {
+            if excess == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(used_bytes(key));
+            gone.push(*key);
+        }
+        for key in gone {
+            self.order.retain(|other| *other != key);
+            let window = self.by_start.remove(&key).expect("it was looked at");
+            self.bytes -= window.length();
+        }
+    }
+
     /// The bytes from `position` to the end of its window, of the one that reaches furthest where windows overlap (that
     /// around a command's records lies in that of its bodies and the next command's); none may be left.
-    pub fn find(&self, position: LogPosition) -> Option<&[u8]> {
+    /// What is there is left for others to use; see [`Self::find`].
+    pub fn peek(&self, position: LogPosition) -> Option<&[u8]> {
+        let near = self.near(position);
+        let ((_, start), window) = near.max_by_key(|(_, window)| window.end)?;
+        let rest = (*window.bytes)
+            .as_ref()
+            .get((position.offset - start) as usize..)?;
+        (!rest.is_empty()).then_some(rest)
+    }
+
+    /// Windows that begin before `position` and may reach it.
+    fn near(&self, position: LogPosition) -> btree_map::Range<'_, (SegmentId, u32), Window<B>> {
         let LogPosition { segment, offset } = position;
         let first = offset.saturating_sub(WINDOW_BYTES_MAX);
-        let near = self.by_start.range((segment, first)..=(segment, offset));
-        let ((_, start), window) = near.max_by_key(|(_, window)| window.end)?;
-        let rest = (*window.bytes).as_ref().get((offset - start) as usize..)?;
-        (!rest.is_empty()).then_some(rest)
+        self.by_start.range((segment, first)..=(segment, offset))
+    }
+
+    /// As [`Self::peek`], to be used now.
+    pub fn find(&self, position: LogPosition) -> Option<&[u8]> {
+        for (_, window) in self.near(position) {
+            // Also of those that do not reach as far as another.
+            let rest = window.end.checked_sub(u64::from(position.offset));
+            if rest.is_some_and(|rest| rest < LAST_BYTES) {
+                window.is_used.set(true);
+            }
+        }
+        self.peek(position)
     }
 
     /// Is all of it there?
@@ -195,7 +255,7 @@ impl<B: AsRef<[u8]>> Windows<B> {
             segment: span.segment,
             offset: span.start,
         };
-        self.find(position)
+        self.peek(position)
             .is_some_and(|rest| rest.len() >= (span.end - span.start) as usize)
     }
 }
@@ -223,6 +283,31 @@ mod tests {
         ];
         let merged = merged(spans);
         assert_eq!(merged, [span(1, 5_000, 95_000), span(2, 60_000, 61_000)]);
+    }
+
+    #[test]
+    fn who_reads_through_a_mailbox_once_uses_little_memory_and_others_keep_theirs() {
+        let mut windows = Windows::default();
+        let position = |segment: u32, offset: u32| LogPosition {
+            segment: SegmentId(segment),
+            offset,
+        };
+        windows.keep(SegmentId(2), 0, vec![2; WINDOW_BYTES_MAX as usize]);
+        for number in 0..100 {
+            let start = number * WINDOW_BYTES_MAX;
+            windows.keep(SegmentId(1), start, vec![1; WINDOW_BYTES_MAX as usize]);
+            let first = windows.find(position(1, start)).map(<[u8]>::len);
+            assert_eq!(first, Some(WINDOW_BYTES_MAX as usize));
+            let last = windows.find(position(1, start + WINDOW_BYTES_MAX - 500));
+            assert_eq!(last.map(<[u8]>::len), Some(500));
+            assert!(windows.bytes <= USED_BYTES_MAX + 2 * WINDOW_BYTES_MAX as usize);
+            assert_eq!(windows.order.len(), windows.by_start.len());
+        }
+        assert!(windows.find(position(2, 0)).is_some(), "it was not used yet");
+        assert!(
+            windows.find(position(1, 98 * WINDOW_BYTES_MAX)).is_some(),
+            "it may be in use"
+        );
     }
 
     #[test]

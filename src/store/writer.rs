@@ -8,6 +8,7 @@
 //! Not here: what waits to be written (`log`), checkpoints beside it (`checkpointer`).
 
 use super::apply::apply;
+use super::apply_messages::row_of;
 use super::frame::GroupHeader;
 use super::group::{Batch, Group, Segment};
 use super::handle::Inner;
@@ -205,6 +206,9 @@ impl<E: Environment> Inner<E> {
             }
             let is_cold = state.cold.contains_key(&message.account);
             self.meters.cold_deliveries.add(u64::from(is_cold));
+            if let Ok(row) = row_of(entry.place, message) {
+                self.summaries.fresh.note(message.account, row);
+            }
         }
         for (account, added) in &batch.touched {
             let durable = state

@@ -98,7 +98,7 @@ impl Plan {
 
     fn add(&mut self, item: &FetchItem) {
         let items = if is_of_content(item) {
-            self.warmth = self.warmth.max(fetch_content::warmth(item));
+            self.warmth = self.warmth.and(fetch_content::warmth(item));
             &mut self.of_content
         } else {
             &mut self.of_row
@@ -367,11 +367,17 @@ impl<S: Services> Session<S> {
             }
             return Ok(());
         }
+        let store = self.services.store();
         let unread = group.iter().filter(|target| target.digest.is_none());
-        let opening = unread.map(|target| {
+        let known_of = |target: &Target| {
             let known = known.as_ref().filter(|(uid, _)| *uid == target.row.uid);
-            self.open(plan, &target.row, known.map(|(_, structure)| structure.clone()))
-        });
+            known.map(|(_, structure)| structure.clone())
+        };
+        // What was read ahead is opened where it is written: it needs no wait, and its memory serves the next one.
+        let is_here = |target: &Target| fetch_content::is_short(&target.row) && store.is_ahead(&target.row);
+        let needs_wait = !unread.clone().all(is_here);
+        let opening = unread.filter(|_| needs_wait);
+        let opening = opening.map(|target| self.open(plan, &target.row, known_of(target)));
         let mut opened = join_all(opening).await.into_iter();
         for target in group {
             if let Some(digest) = &target.digest {
@@ -381,7 +387,11 @@ impl<S: Services> Session<S> {
                 link.part_done(&*self.services).await?;
                 continue;
             }
-            let mut reader = match opened.next().expect("what is not known was opened") {
+            let reader = match opened.next() {
+                Some(opened) => opened,
+                None => self.open(plan, &target.row, known_of(target)).await,
+            };
+            let mut reader = match reader {
                 Ok(reader) => reader,
                 Err(error) => {
                     trouble.read(error);
@@ -402,24 +412,9 @@ impl<S: Services> Session<S> {
                 }
             }
             if let Some(shape) = shape.filter(|_| trouble.failure.is_none()) {
-                if plan.is_lasting(&target.row) {
-                    let text = &link.out()[start..];
-                    let mut digests = self.services.digests().borrow_mut();
-                    digests.keep(shape, &target.row, text);
-                }
-                let written = (&link.out()[..], &written[..]);
-                let (store, account) = (self.services.store(), self.account.id);
-                if plan.summary.is_some() {
-                    fetch_summary::keep(
-                        store,
-                        account,
-                        &target.row,
-                        &mut reader,
-                        &plan.of_content,
-                        written,
-                    )
+                let text = start..link.out().len();
+                self.keep_answer(plan, shape, target, &mut reader, (link.out(), text, &written))
                     .await;
-                }
             }
             message::push_fetch_end(link.out());
             link.part_done(&*self.services).await?;

@@ -31,12 +31,25 @@ const NUL_SHOWN_AS: u8 = 0x80;
 pub enum Warmth {
     /// The message record.
     Record,
+    /// The header and nothing else.
+    HeaderAlone,
     /// The first octets; all of a short message.
     Start,
+    /// Both.
     Header,
     /// The MIME structure; of a message taken apart before not even the octets.
     Structure,
     Whole,
+}
+
+impl Warmth {
+    /// What two items need together.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::HeaderAlone, Self::Start) | (Self::Start, Self::HeaderAlone) => Self::Header,
+            _ => self.max(other),
+        }
+    }
 }
 
 /// True when the row does not answer it.
@@ -102,16 +115,16 @@ pub async fn write_short<E: Environment>(
 /// What an item needs.
 pub fn warmth(item: &FetchItem) -> Warmth {
     match item {
-        FetchItem::Envelope | FetchItem::ThreadId | FetchItem::Rfc822Header | FetchItem::Rfc822Text => {
-            Warmth::Header
-        }
+        FetchItem::Envelope | FetchItem::ThreadId | FetchItem::Rfc822Header => Warmth::HeaderAlone,
+        FetchItem::Rfc822Text => Warmth::Header,
         FetchItem::BodyStructure | FetchItem::Body => Warmth::Whole,
         FetchItem::Binary { part, .. } | FetchItem::BinarySize { part } if part.is_empty() => Warmth::Start,
         FetchItem::Binary { .. } | FetchItem::BinarySize { .. } => Warmth::Whole,
         FetchItem::Rfc822 => Warmth::Start,
         FetchItem::BodySection { section, .. } => match (&section.text, section.part.is_empty()) {
             (None, true) => Warmth::Start,
-            (_, true) => Warmth::Header,
+            (Some(SectionText::Text), true) => Warmth::Header,
+            (_, true) => Warmth::HeaderAlone,
             (Some(SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_)), false) => Warmth::Whole,
             (_, false) => Warmth::Structure,
         },
@@ -128,8 +141,12 @@ pub async fn warm<E: Environment>(
 ) -> Result<(), ReadError> {
     match warmth {
         Warmth::Record => {}
+        Warmth::HeaderAlone => {
+            reader.header().await?;
+        }
         Warmth::Start => reader.start().await?,
         Warmth::Header => {
+            reader.start().await?;
             reader.header().await?;
         }
         Warmth::Structure => take_apart(reader, pace).await?,

@@ -10,6 +10,7 @@ use super::Services;
 use super::fetch::{Plan, Target};
 use super::fetch_content;
 use super::state::Session;
+use crate::mailbox::digests::Shape;
 use crate::mailbox::reader::MessageReader;
 use crate::mailbox::search::{email_id_text, thread_id_text};
 use crate::mailbox::summary::{fields_of, header_fields, header_of};
@@ -133,6 +134,32 @@ impl<S: Services> Session<S> {
         store.recall(self.account.id, &rows, wanted, tell).await;
     }
 
+    /// Keeps what was answered: in the message's summary, or as text if that cannot say all of it. Not in both: most programs ask
+    /// once, and memory that is touched is time.
+    pub(super) async fn keep_answer(
+        &self,
+        plan: &Plan,
+        shape: Shape,
+        target: &Target,
+        reader: &mut MessageReader<S::Environment>,
+        (out, text, written): (&[u8], Range<usize>, &[Range<usize>]),
+    ) {
+        let (store, account, row) = (self.services.store(), self.account.id, &target.row);
+        if let Some(parts) = plan.summary
+            && store.wants_summary(account, row, parts)
+        {
+            let written = (out, written);
+            keep(store, account, row, reader, &plan.of_content, written).await;
+            if store.has_summary(account, row, parts) {
+                return;
+            }
+        }
+        if plan.is_lasting(row) {
+            let mut digests = self.services.digests().borrow_mut();
+            digests.keep(shape, row, &out[text]);
+        }
+    }
+
     /// Those of the rows of which [`Self::recall`] will find nothing, as far as that is known.
     pub(super) fn unknown(&self, plan: &Plan, mut rows: Vec<MessageRow>) -> Vec<MessageRow> {
         let (store, account) = (self.services.store(), self.account.id);
@@ -149,7 +176,7 @@ impl<S: Services> Session<S> {
 }
 
 /// Keeps what was answered from the message: `written` are the places of the items in `out`.
-pub(super) async fn keep<E: Environment>(
+async fn keep<E: Environment>(
     store: &Store<E>,
     account: AccountId,
     row: &MessageRow,

@@ -21,6 +21,9 @@ pub const ENTRY_BYTES_MAX: usize = 16 * 1024;
 /// Bytes before the parts.
 const HEAD_BYTES: usize = 33;
 
+/// Bytes of a part's length: a varint of at most [`PART_BYTES_MAX`].
+const LENGTH_BYTES_MAX: usize = 3;
+
 const _: () = assert!(
     ENTRY_BYTES_MAX <= u16::MAX as usize,
     "an index has two bytes for it"
@@ -154,6 +157,16 @@ impl<'a> Summary<'a> {
         }
     }
 
+    /// Bytes that [`encode`] writes if all parts fit.
+    pub(super) fn encoded_bytes(&self) -> usize {
+        let length_bytes = |octets: &[u8]| if octets.len() < 1 << 7 { 1 } else { 2 };
+        let parts = self.parts.iter().flatten();
+        HEAD_BYTES
+            + parts
+                .map(|octets| length_bytes(octets) + octets.len())
+                .sum::<usize>()
+    }
+
     /// Which parts it has.
     #[must_use]
     pub fn parts(&self) -> PartSet {
@@ -184,8 +197,7 @@ pub fn encode(seed: u32, message: &Identity, summary: &Summary<'_>, out: &mut Ve
         let Some(octets) = summary.part(part) else {
             continue;
         };
-        // A length takes three bytes at most.
-        if out.len() + 3 + octets.len() <= ENTRY_BYTES_MAX {
+        if out.len() + LENGTH_BYTES_MAX + octets.len() <= ENTRY_BYTES_MAX {
             put_bytes(out, octets);
             kept = kept.with(part);
         }

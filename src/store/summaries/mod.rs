@@ -2,7 +2,7 @@
 //! so that no message is opened for it twice, not after a restart either.
 //!
 //! Owns: summaries that were made ([`Store::keep_summary`]), in memory until there are enough for a file, then in files of one
-//! account each; finding them again ([`Store::recall`]).
+//! account each; finding them again ([`Store::recall`]); which messages came lately ([`Store::next_fresh`]).
 //! Invariants: derived data: any of it can be gone at any moment and is made anew from the message, equal. A summary is served
 //! only when its checksum is right, which starts from the store's id and the account, and it names the row's message: the place of its record
 //! (never used again; copies in other mailboxes share it), size and INTERNALDATE. A message never changes, so a right summary
@@ -12,15 +12,18 @@
 //! Failure: an error or a full disk costs summaries and nothing else; after [`FAILURES_MAX`] in a row none are written before the
 //! next start. Files that are not as they were written are removed.
 //!
-//! Made when a client first asks, not at delivery: a message that is read by POP3, by a program that never asks for an envelope, or
-//! never, costs its delivery nothing, neither parsing nor bytes in the log. LIMITATION: so the first list that is ever made of a
-//! mailbox opens its messages; every later one does not.
+//! Made when a core has nothing else to do, from mail that is still in memory, and of the rest when a client first asks; never by a
+//! delivery: under load it would pay for lists that perhaps nobody makes (POP3, programs that ask for no envelope, mail that is
+//! never read), in CPU, in bytes of the log and in bytes that compaction carries along. LIMITATION: the first list that is ever
+//! made of mail that came faster than it could be summarised, or was lost with the memory of a crash, opens its messages; every
+//! later one does not.
 //! What goes: when a file is joined with others, summaries whose messages no mailbox has any more, or that compaction has moved,
 //! are left behind (a moved message is opened once more). Files of accounts that are not there go at a start.
 //! Not here: what is in a part, and which command needs which (`mailbox::summary`).
 
 mod entry;
 mod file;
+mod fresh;
 mod index;
 mod keep;
 mod pending;
@@ -29,6 +32,7 @@ pub(super) mod verify;
 
 pub(super) use entry::{Identity, decode, encode};
 pub use entry::{PART_BYTES_MAX, Part, PartSet, Summary};
+pub use file::SUMMARIES_VERSION;
 pub(super) use file::SummariesName;
 #[cfg(fuzzing)]
 pub(super) use file::{decode_header, decode_index};
@@ -40,6 +44,7 @@ use super::{Environment, MessageRow};
 use crate::base::wait::Notify;
 use crate::disk::Disk;
 use crate::model::AccountId;
+use fresh::Fresh;
 use index::{Files, Index, Indexes, Known};
 use pending::{Draft, Pending};
 use std::cell::{Cell, RefCell};
@@ -72,6 +77,7 @@ pub struct Summaries<D: Disk> {
     strays: RefCell<Vec<String>>,
     indexes: RefCell<Indexes<D::File>>,
     pending: RefCell<Pending>,
+    pub fresh: Fresh,
     failures: Cell<u32>,
     wanted: Notify,
 }
@@ -119,6 +125,7 @@ impl<D: Disk> Summaries<D> {
             strays: RefCell::new(strays),
             indexes: RefCell::new(Indexes::new(seed.options.loaded_bytes_max / MEMORY_SHARE)),
             pending: RefCell::default(),
+            fresh: Fresh::default(),
             failures: Cell::new(0),
             wanted: Notify::new(),
         }
@@ -210,8 +217,7 @@ impl<E: Environment> Store<E> {
     pub fn keep_summary(&self, account: AccountId, row: &MessageRow, summary: &Summary<'_>) {
         let inner = self.inner();
         let summaries = &inner.summaries;
-        let parts = summary.parts();
-        if summaries.has_given_up() || self.has_summary(account, row, parts) {
+        if !self.wants_summary(account, row, summary.parts()) {
             return;
         }
         let seed = inner.summary_seed(account);
@@ -221,7 +227,8 @@ impl<E: Environment> Store<E> {
         if let Some(before) = before.as_ref().and_then(|draft| draft.summary(seed)) {
             whole.complete_from(&before);
         }
-        let mut bytes = Vec::new();
+        // Of exactly this length, so that it becomes `Bytes` as it is.
+        let mut bytes = Vec::with_capacity(whole.encoded_bytes());
         let parts = encode(seed, &Identity::of(row), &whole, &mut bytes);
         if parts == PartSet::NONE {
             return;
@@ -230,6 +237,12 @@ impl<E: Environment> Store<E> {
         if pending.put(account, row.record, Draft { parts, bytes }) {
             summaries.wanted.notify_all();
         }
+    }
+
+    /// Would [`Self::keep_summary`] keep these parts of this row's message, as far as that is known without waiting?
+    #[must_use]
+    pub fn wants_summary(&self, account: AccountId, row: &MessageRow, parts: PartSet) -> bool {
+        !self.inner().summaries.has_given_up() && !self.has_summary(account, row, parts)
     }
 
     /// Has [`Self::recall`] something about this row, as far as that is known without waiting? It may be wrong.

@@ -8,13 +8,16 @@
 use super::entry::{PartSet, Summary, decode};
 use crate::model::{AccountId, LogPosition};
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use std::collections::{HashMap, VecDeque};
 
 /// Bytes of drafts a core keeps; when there are more, those of accounts that have too few for a file are forgotten.
 pub const PENDING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Bytes of one account's drafts that are written without waiting for the end of a command.
-pub const DUE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of one account's drafts that are written without waiting for the end of a command: as many as the memory for drafts
+/// allows, since what is written in two files is joined, which writes the first half again, and a file that is written while a
+/// list is being made takes time from it. Envelopes of ten thousand messages are less.
+pub const DUE_BYTES: usize = 6 * 1024 * 1024;
 
 /// Drafts that are worth a file.
 pub const DRAFTS_MIN: usize = 32;
@@ -33,7 +36,7 @@ pub struct Draft {
 
 #[derive(Debug, Default)]
 struct OfAccount {
-    drafts: HashMap<LogPosition, Draft>,
+    drafts: HashMap<LogPosition, Draft, RandomState>,
     bytes: usize,
     is_due: bool,
 }
@@ -100,7 +103,19 @@ impl Pending {
         }
     }
 
-    fn make_room(&mut self) {
+    /// Of all drafts.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Is there room for a draft that nobody waits for: are there fewer than so many bytes, or is the account on its way to a
+    /// file?
+    pub fn has_room(&self, account: AccountId, bytes_max: usize) -> bool {
+        self.bytes < bytes_max || self.has(account)
+    }
+
+    /// Forgets drafts of accounts that have too few for a file.
+    pub fn forget_few(&mut self) {
         let few = self
             .accounts
             .iter()
@@ -109,6 +124,10 @@ impl Pending {
         for account in few {
             self.forget(account);
         }
+    }
+
+    fn make_room(&mut self) {
+        self.forget_few();
         self.settle_all();
         // The writer is too slow, or the disk refuses: rather no summaries than no memory.
         if self.bytes > PENDING_BYTES_MAX + PENDING_BYTES_MAX / 2 {
