@@ -6,14 +6,18 @@
 use super::activity::at_reactor;
 use futures_util::future::{Either, select};
 use glommio::timer::Timer;
-use std::future::Future;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 /// How long [`breathe`] waits. glommio visits its reactor only when nothing is runnable or every 100 ms, so a task that
 /// merely yields runs again before any I/O was looked at; a timer of zero is ready at once and does not wait at all.
 /// 2 µs is the shortest wait that reliably reaches the reactor; the wait itself then costs about 5 µs.
 const BREATH: Duration = Duration::from_micros(2);
+
+/// What a breath grows to when it is over before it began.
+const BREATH_MAX: Duration = Duration::from_millis(1);
 
 /// Waits up to this keep the network driver from napping, which would make them late by a nap. Longer ones may be.
 const SHORT: Duration = Duration::from_millis(10);
@@ -45,5 +49,21 @@ pub async fn timeout<T>(limit: Duration, task: impl Future<Output = T>) -> Optio
 /// Lets I/O and other tasks in during a long computation: waits on the reactor, unlike a bare yield.
 /// Call it after at most 1 ms of computation; `benches/mesh.rs` measures what a neighbour then waits.
 pub async fn breathe() {
-    at_reactor(Timer::new(BREATH)).await;
+    let mut breath = BREATH;
+    let mut timer = Timer::new(breath);
+    let mut has_waited = false;
+    // A timer that is over when it is first looked at was no wait: in a slow build, or when the thread had to yield its
+    // CPU in between. Nobody would get a turn.
+    at_reactor(poll_fn(move |context| {
+        while Pin::new(&mut timer).poll(context).is_ready() {
+            if has_waited {
+                return Poll::Ready(());
+            }
+            breath = (2 * breath).min(BREATH_MAX);
+            timer = Timer::new(breath);
+        }
+        has_waited = true;
+        Poll::Pending
+    }))
+    .await;
 }

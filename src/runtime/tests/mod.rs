@@ -123,3 +123,30 @@ fn a_breath_lets_a_request_of_another_core_in() {
     // The median only, and with room: tests share two CPUs.
     assert!(waits[CALLS / 2] < Duration::from_millis(40), "{waits:?}");
 }
+
+#[test]
+fn every_breath_gives_others_a_turn() {
+    const BREATHS: u32 = 100;
+    let results = run_cores(1, |_| async {
+        let turns = std::rc::Rc::new(std::cell::Cell::new(0_u32));
+        let counted = turns.clone();
+        spawn_detached("neighbour", async move {
+            loop {
+                sleep(Duration::from_micros(1)).await;
+                counted.set(counted.get() + 1);
+            }
+        });
+        breathe().await;
+        let before = turns.get();
+        for _ in 0..BREATHS {
+            let slice = Instant::now();
+            while slice.elapsed() < Duration::from_micros(200) {
+                std::hint::spin_loop();
+            }
+            breathe().await;
+        }
+        turns.get() - before
+    });
+    let turns: Vec<u32> = results.into_iter().map(Result::unwrap).collect();
+    assert!(turns[0] >= BREATHS / 2, "{turns:?}");
+}
