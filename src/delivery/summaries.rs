@@ -2,8 +2,8 @@
 //!
 //! Why beside deliveries and not in them: under load a core needs its time for mail, and what came too fast is summarised when a
 //! client asks first, as ever. A core that waits most of the time can do it from memory, before the mail it needs is forgotten.
-//! Invariants: a delivery never waits for it; a busy core does none of it, others give it [`TURN_TIME`] of each [`PAUSE`].
-//! Limits: [`BUSY_PERCENT_MAX`]; those of `mailbox::summarize` and of the store's list of messages that came lately.
+//! Invariants: a delivery never waits for it; a busy core does none of it, others give it `TURN_TIME` of each `PAUSE`.
+//! Limits: `BUSY_PERCENT_MAX`; those of `mailbox::summarize` and of the store's list of messages that came lately.
 //! Not here: making them (`mailbox::summarize`), writing them to files (`store::summaries`).
 
 use crate::mailbox::budget::Pace;

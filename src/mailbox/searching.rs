@@ -3,7 +3,7 @@
 //! Owns: the order of work (rows, then summaries, then messages one by one, headers before bodies) and the budget.
 //! Invariants: nothing of the store is held over a wait; the result ascends; a message expunged meanwhile is not found; a summary
 //! decides as the message itself would.
-//! Limits: [`SEARCH_SLICE_ROWS`] rows between breaths, [`RECALLED_ROWS`] of which summaries are read together; [`reader::ahead`] of messages read at the same time, and as many of the
+//! Limits: [`SEARCH_SLICE_ROWS`] rows between breaths, `RECALLED_ROWS` of which summaries are read together; [`reader::ahead`] of messages read at the same time, and as many of the
 //! next ones while those are searched; those of `budget`.
 //! Failure: a damaged message is not found. A message too long to be taken apart ([`super::reader::PARSE_BYTES_MAX`]) has no body to be found.
 //! Not here: what keys mean (`search`), the response (`session::imap`).

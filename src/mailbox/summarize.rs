@@ -1,7 +1,7 @@
 //! A summary of a whole message, made before anybody asks for it.
 //!
 //! Invariants: each part is octet for octet what FETCH would have made of the message and kept (`session::imap::fetch_summary`).
-//! Others get turns: nothing is computed for longer than [`SLICE_TIME`], but what a slice of `budget` takes.
+//! Others get turns: nothing is computed for longer than `SLICE_TIME`, but what a slice of `budget` takes.
 //! Limits: [`WHOLE_BYTES_MAX`].
 //! Failure: a message that cannot be read is passed over; who asks for it hears why.
 //! Not here: when there is time for it (`delivery::summaries`), which messages came lately and where summaries lie (`store`).

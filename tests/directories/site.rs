@@ -131,10 +131,21 @@ impl Site {
         assert!(heard.starts_with(reply), "{user}: {heard}");
     }
 
-    /// How many messages an INBOX has.
+    /// How many messages an INBOX has. A login is tried again and again: each core remembers for a time of its own.
     pub fn count(&self, user: &str, password: &str) -> usize {
-        let mut imap = Imap::greeted(self.server());
-        imap.command(&format!("LOGIN {user} {password}")).ok();
+        let until = Instant::now() + PATIENCE;
+        let log_in = || {
+            let mut imap = Imap::greeted(self.server());
+            let answer = imap.command(&format!("LOGIN {user} {password}"));
+            (imap, answer)
+        };
+        let mut imap = loop {
+            let (imap, answer) = log_in();
+            if answer.outcome.starts_with("OK") {
+                break imap;
+            }
+            assert!(Instant::now() < until, "{user}: still {}", answer.outcome);
+        };
         imap.command("SELECT INBOX").ok();
         imap.inbox_count()
     }
