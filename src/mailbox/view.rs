@@ -191,12 +191,6 @@ impl View {
         self.uids.index_of(uid)
     }
 
-    /// True while a message is expunged but the client has not been told.
-    #[must_use]
-    pub fn is_gone(&self, uid: Uid) -> bool {
-        self.gone.binary_search(&uid).is_ok()
-    }
-
     /// The UIDs of some index ranges, ascending when the ranges are.
     #[must_use]
     pub fn uids_in(&self, ranges: &[Range<usize>]) -> Vec<Uid> {

@@ -6,9 +6,9 @@
 use super::activity::at_reactor;
 use futures_util::future::{Either, select};
 use glommio::timer::Timer;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// How long [`breathe`] waits. glommio visits its reactor only when nothing is runnable or every 100 ms, so a task that
@@ -16,8 +16,8 @@ use std::time::Duration;
 /// 2 µs is the shortest wait that reliably reaches the reactor; the wait itself then costs about 5 µs.
 const BREATH: Duration = Duration::from_micros(2);
 
-/// What a breath grows to when it is over before it began.
-const BREATH_MAX: Duration = Duration::from_millis(1);
+/// How often a breath that is over before it began is doubled: to a millisecond.
+const BREATH_DOUBLINGS_MAX: u8 = 9;
 
 /// Waits up to this keep the network driver from napping, which would make them late by a nap. Longer ones may be.
 const SHORT: Duration = Duration::from_millis(10);
@@ -48,22 +48,34 @@ pub async fn timeout<T>(limit: Duration, task: impl Future<Output = T>) -> Optio
 
 /// Lets I/O and other tasks in during a long computation: waits on the reactor, unlike a bare yield.
 /// Call it after at most 1 ms of computation; `benches/mesh.rs` measures what a neighbour then waits.
-pub async fn breathe() {
-    let mut breath = BREATH;
-    let mut timer = Timer::new(breath);
-    let mut has_waited = false;
-    // A timer that is over when it is first looked at was no wait: in a slow build, or when the thread had to yield its
-    // CPU in between. Nobody would get a turn.
-    at_reactor(poll_fn(move |context| {
-        while Pin::new(&mut timer).poll(context).is_ready() {
-            if has_waited {
+pub fn breathe() -> impl Future<Output = ()> {
+    at_reactor(Breath {
+        timer: Timer::new(BREATH),
+        has_waited: false,
+        doublings: 0,
+    })
+}
+
+/// A timer that is over when it is first looked at was no wait: in a slow build, or when the thread had to yield its CPU in
+/// between. Nobody would get a turn, so it is taken again, longer.
+struct Breath {
+    timer: Timer,
+    has_waited: bool,
+    doublings: u8,
+}
+
+impl Future for Breath {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        while Pin::new(&mut self.timer).poll(context).is_ready() {
+            if self.has_waited {
                 return Poll::Ready(());
             }
-            breath = (2 * breath).min(BREATH_MAX);
-            timer = Timer::new(breath);
+            self.doublings = (self.doublings + 1).min(BREATH_DOUBLINGS_MAX);
+            self.timer = Timer::new(BREATH * (1 << self.doublings));
         }
-        has_waited = true;
+        self.has_waited = true;
         Poll::Pending
-    }))
-    .await;
+    }
 }

@@ -6,7 +6,8 @@
 //! of the account (the next UIDVALIDITY, the next mailbox) ends up behind what it was; recipients that shared a body
 //! share it again.
 //! Not kept: email ids (they are places in the log), and therefore EMAILID.
-//! Limits: one batch of messages in memory ([`BATCH_BYTES`], [`BATCH_MESSAGES_MAX`]).
+//! Limits: one batch of messages in memory ([`BATCH_BYTES`], [`BATCH_MESSAGES_MAX`]); beside it, until the tool ends, where each
+//! body lies that others may share: some hundred octets a body.
 
 use super::codec::UidSet;
 use super::frame::RECORD_HEADER_BYTES;
@@ -446,11 +447,6 @@ impl<E: Environment> Restorer<E> {
                 .insert(key, (put_at[place].clone(), bodies[place].line_end_octets()));
         }
         Ok(())
-    }
-
-    /// Forgets which bodies were shared: the memory of them grows with the messages.
-    pub fn forget_bodies(&mut self) {
-        self.shared = HashMap::new();
     }
 }
 

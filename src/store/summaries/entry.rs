@@ -70,12 +70,6 @@ impl PartSet {
         Self(self.0 | 1 << part as u8)
     }
 
-    /// These and those.
-    #[must_use]
-    pub fn union(self, others: Self) -> Self {
-        Self(self.0 | others.0)
-    }
-
     /// Are all of `others` among these?
     #[must_use]
     pub fn has_all(self, others: Self) -> bool {
