@@ -152,7 +152,7 @@ impl Site {
 
     /// Asks again and again until the answer is the expected one: what is remembered has its time.
     #[track_caller]
-    pub fn until(&self, what: impl Fn(&Site) -> String, expected: &str) {
+    pub fn until(&self, mut what: impl FnMut(&Site) -> String, expected: &str) {
         let until = Instant::now() + PATIENCE;
         loop {
             let heard = what(self);
