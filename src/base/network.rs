@@ -43,6 +43,24 @@ impl Network {
     }
 }
 
+/// What counts as one network where peers are limited: what is routed, and so given to one owner, at the least. IPv6: a site
+/// (RFC 6177).
+const IPV4_NETWORK_BITS: u8 = 24;
+const IPV6_NETWORK_BITS: u8 = 48;
+
+/// The network of an IPv4 /24 or an IPv6 /48 that `address` lies in.
+///
+/// # Panics
+/// Never: addresses have that many bits.
+#[must_use]
+pub fn network_of(address: IpAddr) -> Network {
+    let bits = match address.to_canonical() {
+        IpAddr::V4(_) => IPV4_NETWORK_BITS,
+        IpAddr::V6(_) => IPV6_NETWORK_BITS,
+    };
+    Network::around(address, bits).expect("an address has that many bits")
+}
+
 /// Whether nobody beyond this site can reach this address: loopback, link-local, and what RFC 1918, RFC 6598 (carriers') and
 /// RFC 4193 leave to sites.
 #[must_use]
