@@ -1,12 +1,12 @@
 //! `ringpost check` and `ringpost config …`.
 
 use super::BootError;
+use super::console::print;
 use super::named::Named;
 use crate::cli::serve::{ConfigCommand, ServeArguments};
 use crate::config::options::{OPTIONS, find};
 use crate::config::{Config, Problems, read, show};
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Reads the configuration and all it names; every problem is told. Exit code 2 when there is one.
@@ -68,9 +68,4 @@ fn explain(key: &str) -> Result<(), BootError> {
     }
     print(below.join("\n").trim_end());
     Ok(())
-}
-
-/// Nobody reading any more is no error.
-pub(super) fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
 }

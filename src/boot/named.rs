@@ -5,7 +5,7 @@
 //! Not here: the file itself (`config`), whether the domain's DNS leads here (`doctor`).
 
 use super::certificates::Files;
-use super::{backend, issuer, privileges, serve};
+use super::{backend, issuer, privileges, settings};
 use crate::config::options::find;
 use crate::config::{Backend, Config, Problem, Values};
 use crate::directory::embedded::{Database, FILE_NAME};
@@ -86,7 +86,7 @@ impl Named<'_> {
         };
         let offered = Certificates::new(default, others)
             .map_err(|error| error.to_string())
-            .and_then(|all| serve::offers(&self.config, &all).map_err(|error| error.to_string()));
+            .and_then(|all| settings::offers(&self.config, &all).map_err(|error| error.to_string()));
         match offered {
             Ok(_) => Vec::new(),
             Err(why) => vec![self.spoken("tls.client_ca", &why, "a file with certificates of authorities")],

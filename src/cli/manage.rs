@@ -164,7 +164,7 @@ pub struct SettingArguments {
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
-    crate::config::options::parse_bytes(text)
+    crate::config::option::parse_bytes(text)
         .ok_or_else(|| "a size such as 5G or 500 MiB is wanted".to_owned())
 }
 

@@ -2,11 +2,11 @@
 
 use super::acting::Acting;
 use super::html::{escaped, field, form, group, hidden, page, table};
-use super::login::Proof;
+use super::login::{Proof, login_form};
 use super::{Answer, Pages, Refusal, totp};
 use crate::auth::{scheme, scram};
 use crate::base::clock::{Clock, SystemClock};
-use crate::config::options::show_bytes;
+use crate::config::option::show_bytes;
 use crate::directory::orders::{AccountView, Hash, NewAppPassword, Order, Outcome};
 use crate::discovery::{Protocol, Security};
 use crate::model::{ClientProtocol, Protocols, shown};
@@ -24,31 +24,6 @@ fn password_field() -> String {
         "password",
         "required autocomplete=\"current-password\"",
     )
-}
-
-/// For those who are not known yet.
-pub fn login_form() -> String {
-    let fields = [
-        field(
-            "Address",
-            "login",
-            "email",
-            "required autofocus autocomplete=\"username\"",
-        ),
-        field(
-            "Password",
-            "password",
-            "password",
-            "required autocomplete=\"current-password\"",
-        ),
-        field(
-            "Code of the second factor, if you have one",
-            "code",
-            "text",
-            "inputmode=\"numeric\" autocomplete=\"one-time-code\" maxlength=\"7\"",
-        ),
-    ];
-    form("/login", "", &fields.concat(), "Log in")
 }
 
 /// `GET /account`

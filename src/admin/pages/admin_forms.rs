@@ -7,7 +7,7 @@
 use super::acting::Acting;
 use super::admins::domain_of;
 use super::{Answer, Refusal};
-use crate::config::options::parse_bytes;
+use crate::config::option::parse_bytes;
 use crate::directory::orders::{AccountSettings, AccountView, NewAccount, Order};
 use crate::runtime::Share;
 

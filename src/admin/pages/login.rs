@@ -6,8 +6,9 @@
 //! Failure: a directory or a helper thread that does not answer is a 503, never a yes.
 
 use super::acting::Acting;
+use super::html::{field, form, page};
 use super::sessions::{self, COOKIE, Known, stamp};
-use super::{Answer, Fields, Pages, Refusal, account, html, take, totp};
+use super::{Answer, Fields, Pages, Refusal, take, totp};
 use crate::admin::http::Peer;
 use crate::auth::scheme;
 use crate::base::clock::{Clock, SystemClock};
@@ -159,6 +160,30 @@ impl Pages {
     }
 }
 
+/// For those who are not known yet.
+pub fn login_form() -> String {
+    let fields = [
+        field(
+            "Address",
+            "login",
+            "email",
+            "required autofocus autocomplete=\"username\"",
+        ),
+        field(
+            "Password",
+            "password",
+            "password",
+            "required autocomplete=\"current-password\"",
+        ),
+        field(
+            "Code of the second factor, if you have one",
+            "code",
+            "text",
+            "inputmode=\"numeric\" autocomplete=\"one-time-code\" maxlength=\"7\"",
+        ),
+    ];
+    form("/login", "", &fields.concat(), "Log in")
+}
 /// `POST /login`
 pub(super) async fn log_in(
     State(pages): State<Arc<Pages>>,
@@ -174,9 +199,9 @@ pub(super) async fn log_in(
         tracing::info!(login, %peer, "login to the pages refused");
         let body = format!(
             "<p class=\"fault\" role=\"alert\">That login, password or code is not right.</p>{}",
-            account::login_form()
+            login_form()
         );
-        return Ok((StatusCode::FORBIDDEN, Html(html::page("Log in", &body))).into_response());
+        return Ok((StatusCode::FORBIDDEN, Html(page("Log in", &body))).into_response());
     };
     let begun = pages
         .sessions
