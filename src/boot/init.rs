@@ -11,7 +11,7 @@ use super::data::is_foreign;
 use super::made::{self, pem, write_new};
 use super::{BootError, passwords, privileges};
 use crate::auth::scheme;
-use crate::base::network::is_private;
+use crate::base::network::is_global;
 use crate::cli::PortOffset;
 use crate::cli::serve::InitArguments;
 use crate::config::{CertificateFiles, Value, show};
@@ -414,9 +414,9 @@ pub(super) fn own_addresses() -> Vec<IpAddr> {
     towards.into_iter().filter_map(own).collect()
 }
 
-/// Those of `addresses` that mean nothing beyond this site, as behind NAT.
+/// Those of `addresses` that mean nothing beyond this site, as behind NAT or in a network for documentation.
 fn unreachable(addresses: &[IpAddr]) -> Vec<String> {
-    let private = addresses.iter().filter(|address| is_private(**address));
+    let private = addresses.iter().filter(|address| !is_global(**address));
     private.map(ToString::to_string).collect()
 }
 
@@ -447,7 +447,12 @@ mod tests {
             let records = records(&domain, &hostname, &addresses, &[], &[]);
             missing_addresses(&hostname, &records, &unreachable(&addresses))
         };
-        for addresses in [&[][..], &["10.0.0.1"], &["192.168.7.1", "fd00::1"]] {
+        for addresses in [
+            &[][..],
+            &["10.0.0.1"],
+            &["192.168.7.1", "fd00::1"],
+            &["192.0.2.1", "2001:db8::1"],
+        ] {
             let told = of(addresses).expect("it is told");
             assert!(
                 told.contains("; ") && told.contains("mail.example.org. IN A "),

@@ -72,7 +72,12 @@ pub fn account(arguments: AccountArguments) -> Result<ExitCode, BootError> {
         ),
         AccountCommand::Enable { address } => set(address, enabled(true), false),
         AccountCommand::Disable { address, force } => set(address, enabled(false), force),
-        AccountCommand::Password { address, password } => Order::AccountPassword {
+        AccountCommand::Password {
+            address,
+            password,
+            force,
+        } => Order::AccountPassword {
+            is_forced: force,
             hashes: match hashes(&place, &address, &password)? {
                 Ok(hashes) => hashes,
                 Err(error) => return Ok(complain(&place, &error)),

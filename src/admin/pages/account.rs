@@ -191,6 +191,7 @@ pub async fn change_password(acting: Acting) -> Answer {
     let order = Order::AccountPassword {
         address: acting.known.address.clone(),
         hashes: acting.pages.hashes(share, &acting.known.address, new).await?,
+        is_forced: false,
     };
     acting.order(order).await?;
     acting.pages.sessions.end_all_of(&acting.known.address);

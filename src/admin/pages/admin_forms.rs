@@ -96,6 +96,7 @@ pub async fn set_account(acting: Acting) -> Answer {
                 .pages
                 .hashes(Share::Administration, &target.address, password)
                 .await?,
+            is_forced: false,
         };
         acting.order(order).await?;
         acting.pages.sessions.end_all_of(&target.address);
