@@ -32,7 +32,7 @@ pub const ACCEPT_BACKLOG: i32 = 4096;
 const ACCEPT_BATCH: usize = 64;
 
 /// Wait when descriptors or memory have run out. Long enough not to spin, short enough not to be noticed.
-const EXHAUSTED_BACKOFF: Duration = Duration::from_millis(50);
+pub(super) const EXHAUSTED_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Connections shed in one go with the reserve descriptor.
 const SHED_BATCH: usize = 64;

@@ -222,18 +222,19 @@ fn a_handshake_too_large_or_too_late_is_refused() {
         let nonsense = |stream: &mut TcpStream| stream.write_all(b"EHLO example.org\r\n").unwrap();
         let nothing = |_: &mut TcpStream| {};
         type Client = fn(&mut TcpStream);
-        let cases: [(Client, ErrorKind); 3] = [
-            (huge_hello, ErrorKind::InvalidData),
-            (nonsense, ErrorKind::InvalidData),
-            (nothing, ErrorKind::TimedOut),
+        let late = Duration::from_millis(300);
+        let cases: [(Client, Duration, ErrorKind); 3] = [
+            (huge_hello, CLIENT_PATIENCE, ErrorKind::InvalidData),
+            (nonsense, CLIENT_PATIENCE, ErrorKind::InvalidData),
+            (nothing, late, ErrorKind::TimedOut),
         ];
-        for (client, kind) in cases {
+        for (client, limit, kind) in cases {
             let (server, _) = tls_pair(&[], BOTH);
             let (told, tell) = channel();
             let session = move |mut conn: Conn| {
                 let (server, told) = (server.clone(), told.clone());
                 async move {
-                    conn.set_deadline(Some(std::time::Instant::now() + Duration::from_millis(300)));
+                    conn.set_deadline(Some(std::time::Instant::now() + limit));
                     told.send(conn.start_tls(server).await.unwrap_err().kind())
                         .unwrap();
                 }
