@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn what_was_journalled_is_read_back() -> io::Result<()> {
-        let path = std::env::temp_dir().join(format!("loadtest-journal-{}", std::process::id()));
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("journal");
         let now = Instant::now();
         let id = |counter| MessageId { run: 7, counter };
         let mut journal = Journal::append(&path, now)?;
@@ -184,7 +185,6 @@ mod tests {
         journal.answered(id(1), false, b"451 4.3.0 later", now);
         journal.close()?;
         let entries = read(&path)?;
-        std::fs::remove_file(&path)?;
         assert_eq!(entries.len(), 3);
         assert!(entries[&id(0)].is_acknowledged);
         assert!(!entries[&id(1)].is_acknowledged && !entries[&id(2)].is_acknowledged);

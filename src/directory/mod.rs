@@ -22,7 +22,7 @@ pub mod source;
 mod tests;
 
 pub use accounts::Accounts;
-pub use memory::{DEMO_DOMAIN, Memory, demo};
+pub use memory::{Memory, demo};
 pub use source::{
     AppPassword, Checked, DomainFacts, Entry, Found, LoginRecord, PasswordHash, Recipient, Source,
     Unavailable,

@@ -42,13 +42,10 @@ pub enum Order {
         #[serde(default)]
         is_forced: bool,
     },
-    /// `hashes`: the password's, and SCRAM verifiers beside it. Empty: nobody logs in by a password, which is not for the last
-    /// admin, unless `is_forced`.
+    /// `hashes`: the password's, and SCRAM verifiers beside it. Empty: nobody logs in by a password.
     AccountPassword {
         address: String,
         hashes: Vec<Hash>,
-        #[serde(default)]
-        is_forced: bool,
     },
     AccountShow {
         address: String,
@@ -393,7 +390,6 @@ mod tests {
                 Order::AccountPassword {
                     address: address(),
                     hashes: vec![hash()],
-                    is_forced: false,
                 },
                 "account password bob@example.org",
             ),

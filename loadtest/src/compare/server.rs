@@ -245,7 +245,8 @@ mod tests {
 
     #[test]
     fn mail_is_counted_in_both_layouts() {
-        let root = std::env::temp_dir().join(format!("loadtest-count-{}", std::process::id()));
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let root = directory.path();
         let make = |path: &str, bytes: &[u8]| {
             let path = root.join(path);
             fs::create_dir_all(path.parent().expect("it has one")).expect("a directory");
@@ -256,8 +257,7 @@ mod tests {
         make("a/Maildir/tmp/3", b"x");
         make("b/mdbox/storage/m.1", b"2 M1e\n\x01\x02N one\n\x01\x02N two\n");
         make("b/mdbox/storage/dovecot.map.index", b"\x01\x02N");
-        assert_eq!(count_maildirs(&root).expect("readable"), 2);
-        assert_eq!(count_mdboxes(&root).expect("readable"), 2);
-        fs::remove_dir_all(&root).expect("it is there");
+        assert_eq!(count_maildirs(root).expect("readable"), 2);
+        assert_eq!(count_mdboxes(root).expect("readable"), 2);
     }
 }

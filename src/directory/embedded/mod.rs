@@ -11,7 +11,6 @@
 mod canonical;
 mod credentials;
 mod foreign;
-mod look;
 mod lookup;
 mod perform;
 mod schema;
@@ -22,7 +21,6 @@ mod upgrades;
 mod views;
 
 pub use credentials::{CredentialView, Credentials};
-pub use perform::not_ours;
 pub use schema::SchemaError;
 
 use super::orders::{Order, OrderError, Outcome};
@@ -117,12 +115,15 @@ impl Database {
     }
 
     /// The id of the account of this address, here or in another directory when it was first seen, by a file that nobody has
-    /// open. It may be of an older version, with domains as they were typed.
+    /// open: nothing is written beside it, whoever asks. It may be of an older version, with domains as they were typed.
     ///
     /// # Errors
     /// SQLite's.
     pub fn id_at_rest(data: &Path, address: &str) -> rusqlite::Result<Option<AccountId>> {
-        let connection = look::open_at_rest(data)?;
+        let path = data.join(FILE_NAME).display().to_string();
+        let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)?;
         let spellings = [login_key(address), address.to_lowercase()];
         for table in ["account", "foreign_account"] {
             let sql = format!("SELECT id FROM {table} WHERE address IN (?1, ?2) ORDER BY address <> ?1");

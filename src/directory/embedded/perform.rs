@@ -64,13 +64,6 @@ pub fn perform_for(connection: &Connection, account: i64, order: &Order, now: i6
         .unwrap_or_else(|| refuse("that is no order about credentials"))
 }
 
-/// What is said of a domain that nobody has added.
-#[must_use]
-pub fn not_ours(domain: &Domain) -> String {
-    let name = domain.to_unicode();
-    format!("{name} is not a domain of this server (`ringpost domain add {name}` makes it one)")
-}
-
 struct Work<'a> {
     to: &'a Transaction<'a>,
     now: i64,
@@ -99,16 +92,8 @@ impl Work<'_> {
                     return refuse(LAST_ADMIN);
                 }
             }
-            Order::AccountPassword {
-                address,
-                hashes,
-                is_forced,
-            } => {
-                let had_admin = self.has_admin()?;
+            Order::AccountPassword { address, hashes } => {
                 self.set_password(self.account_id(&address)?, &hashes)?;
-                if had_admin && !is_forced && !self.has_admin()? {
-                    return refuse(LAST_ADMIN);
-                }
             }
             Order::AccountTotp { ref address, .. }
             | Order::AppPasswordAdd { ref address, .. }
@@ -169,7 +154,10 @@ impl Work<'_> {
     fn own_domain(&self, text: &str) -> Result<String> {
         let domain = parse_domain(text)?;
         if lookup::domain(self.to, domain.as_str())?.is_none() {
-            return refuse(not_ours(&domain));
+            return refuse(format!(
+                "{name} is not a domain of this server (`ringpost domain add {name}` makes it one)",
+                name = domain.to_unicode()
+            ));
         }
         Ok(domain.as_str().to_owned())
     }
@@ -266,8 +254,7 @@ impl Work<'_> {
 
     /// Somebody else who can log in looks after the site, or this account never did.
     fn check_not_last_admin(&self, id: i64) -> Result<()> {
-        let sql = "SELECT is_admin AND NOT EXISTS \
-                (SELECT 1 FROM account WHERE is_admin AND is_enabled AND hash IS NOT NULL AND id <> ?1) \
+        let sql = "SELECT is_admin AND NOT EXISTS (SELECT 1 FROM account WHERE is_admin AND is_enabled AND id <> ?1) \
              FROM account WHERE id = ?1";
         if self.to.query_row(sql, [id], |row| row.get(0))? {
             return refuse(LAST_ADMIN);
@@ -277,7 +264,7 @@ impl Work<'_> {
 
     /// Somebody who can log in looks after the site.
     fn has_admin(&self) -> Result<bool> {
-        let sql = "SELECT 1 FROM account WHERE is_admin AND is_enabled AND hash IS NOT NULL";
+        let sql = "SELECT 1 FROM account WHERE is_admin AND is_enabled";
         Ok(self.to.prepare_cached(sql)?.exists([])?)
     }
 

@@ -9,7 +9,6 @@ use crate::store::*;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 pub(super) const CORES: usize = 2;
 
@@ -347,16 +346,12 @@ fn a_cut_after_any_operation_loses_nothing_acknowledged() {
     assert!(counts.iter().all(|count| *count > 100), "{paged:?}");
 }
 
-/// Longest a planted bug may stay undiscovered.
-const CAUGHT_WITHIN: Duration = Duration::from_secs(60);
+/// Runs in which a planted bug may stay undiscovered: some ten seconds without optimisation.
+const RUNS_MAX: u64 = 500;
 
 /// Cuts, or fails one operation and cuts then, until a fault shows. Gives how many runs that took.
 fn runs_until_caught(lie: Lie) -> Option<u64> {
-    let began = Instant::now();
-    for run in 1.. {
-        if began.elapsed() > CAUGHT_WITHIN {
-            break;
-        }
+    for run in 1..=RUNS_MAX {
         let disk = SimDisk::new(run);
         disk.lie(lie);
         let at = 1 + crate::sim::Chance::new(run).below(250);
@@ -376,7 +371,7 @@ fn runs_until_caught(lie: Lie) -> Option<u64> {
 }
 
 #[test]
-fn every_planted_bug_is_caught_within_a_minute() {
+fn every_planted_bug_is_caught() {
     for lie in [
         Lie::IgnoreSyncs,
         Lie::IgnoreDirectorySyncs,
