@@ -72,11 +72,15 @@ fn a_store_is_whole_while_mail_comes_and_goes_and_is_compacted() {
         scope.spawn(|| deliver_until(&server, "user1", &stop, &kept));
         scope.spawn(|| deliver_until(&server, "user2", &stop, &other));
         scope.spawn(|| expunge_until(&server, "user2", &stop));
-        let began = Instant::now();
         let mut looks = 0;
+        let mut progress = (0, Instant::now());
         while looks < LOOKS {
-            assert!(began.elapsed() < 4 * PATIENCE, "{looks} looks");
             let before = kept.load(Ordering::Relaxed);
+            if before > progress.0 {
+                progress = (before, Instant::now());
+            }
+            // Mail goes on coming, however long it takes until there is enough of it.
+            assert!(progress.1.elapsed() < 2 * PATIENCE, "{before} messages");
             let output = check(&data);
             assert!(
                 output.status.success(),

@@ -5,7 +5,7 @@
 mod common;
 
 use common::scripts::{has_node_module, has_python_module, run_node, run_python};
-use common::talk::{self, inbox_count, without_recent};
+use common::talk::{self, await_inbox, without_recent};
 use common::{PASSWORD, Server, assert_body, has_client, succeed};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -186,10 +186,8 @@ fn swaks_delivers_in_clear_and_over_starttls() {
     ]);
     let output = common::run(command.args(["--to", "user2@example.org,nobody@example.org"]));
     assert!(String::from_utf8_lossy(&output.stdout).contains("<** 550"));
-    assert_eq!(
-        (inbox_count(&server, "user2"), inbox_count(&server, "user3")),
-        (3, 2)
-    );
+    await_inbox(&server, "user2", 3);
+    await_inbox(&server, "user3", 2);
 }
 
 #[test]

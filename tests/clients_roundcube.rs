@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::scripts::{has_python_module, run_python};
-use common::{Server, has_client, skip_or_fail};
+use common::scripts::{has_python_module, python};
+use common::{Server, has_client, port, skip_or_fail, succeed};
 use std::fs;
 use std::path::Path;
 
@@ -24,6 +24,7 @@ fn is_installed() -> bool {
 #[test]
 fn somebody_reads_searches_moves_and_writes_in_roundcube() {
     if is_installed() {
-        run_python("roundcube", &Server::start());
+        let server = Server::start();
+        succeed(python("roundcube", &server).env("RINGPOST_WEB", port::reserve().to_string()));
     }
 }

@@ -336,9 +336,7 @@ fn what_init_says_to_publish_is_what_is_looked_for() {
 /// A host's certificate by way of an intermediate of an authority that only this test trusts.
 #[test]
 fn a_chain_that_breaks_is_told_and_so_is_where_issuers_look() {
-    let place = std::net::TcpListener::bind("127.61.6.9:0").expect("a port");
-    let acme = place.local_addr().expect("it is bound");
-    drop(place);
+    let acme = format!("127.61.6.9:{}", common::port::reserve());
     let site = Site::new(&format!("[acme]\nlisten = [\"{acme}\"]\n"));
     let authority = |name: &str| {
         let mut made = rcgen::CertificateParams::new(Vec::new()).expect("no names");

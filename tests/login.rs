@@ -553,11 +553,8 @@ fn keys_are_found_by_the_issuers_metadata_and_its_silence_is_no_refusal() {
     let claims = |url: &str| serde_json::json!({ "iss": url, "aud": "mail", "exp": now() + 600, "email": "bob@example.org" });
     let host = start(&issuer.url);
     assert!(log_in(&host, &issuer.token(&claims(&issuer.url))).0);
-    // Nobody listens there any more.
-    let silent = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        format!("http://{}", listener.local_addr().expect("it is bound"))
-    };
+    // Nobody listens there.
+    let silent = format!("http://127.0.0.1:{}", common::port::reserve());
     let (is_in, said) = log_in(&start(&silent), &issuer.token(&claims(&silent)));
     assert!(!is_in && said.contains("NO [UNAVAILABLE]"), "{said}");
 }

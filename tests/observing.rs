@@ -3,10 +3,9 @@
 mod common;
 
 use common::talk::{Imap, Smtp, Wire, deliver, get, sum};
-use common::{PATIENCE, Server, binary, demo, run, signal};
+use common::{Server, binary, demo, run, signal, wait_until};
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
 
 #[test]
 fn metrics_say_what_was_accepted_refused_and_synced() {
@@ -56,11 +55,10 @@ fn ready_ends_when_the_server_is_asked_to_stop_and_live_does_not() {
     // A message under way keeps the server draining.
     let mut smtp = Smtp::in_data(&server);
     signal(server.pid(), "TERM");
-    let until = Instant::now() + PATIENCE;
-    while get(&server, "/health/ready").0 != "HTTP/1.1 503 Service Unavailable" {
-        assert!(Instant::now() < until, "still ready");
-    }
-    assert!(get(&server, "/health/ready").1.starts_with("draining"));
+    wait_until("it is not ready any more", || {
+        let (status, body) = get(&server, "/health/ready");
+        status == "HTTP/1.1 503 Service Unavailable" && body.starts_with("draining")
+    });
     assert_eq!(get(&server, "/health/live").0, "HTTP/1.1 200 OK");
     smtp.wire.send("Subject: last\r\n\r\nbody\r\n.\r\n");
     assert!(smtp.reply().starts_with("250"));

@@ -4,14 +4,11 @@
 //! same text; no hash is computed on an executor; the cache holds keyed digests, never a password, and only of logins
 //! that succeeded.
 //! Limits: [`CACHE_ENTRIES_MAX`], [`CACHE_TTL`]; those of `failures`, which makes guessing slow.
-//! Failure: when the helper threads cannot answer, or too many wait for them already, the verdict is `Unavailable`, not
-//! `Refused`.
+//! Failure: when the helper threads cannot answer, the verdict is `Unavailable`, not `Refused`.
 //! Standards: RFC 9106 (argon2id), RFC 4616 (the identities a PLAIN exchange carries).
 //! Not here: the exchanges themselves (`proto`), who exists (`directory`).
 
 mod argon;
-#[cfg(test)]
-mod crowd_tests;
 pub mod failures;
 pub mod oauth;
 pub mod scheme;
@@ -21,7 +18,7 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::directory::{Directory, LoginRecord, PasswordHash, Unavailable};
 use crate::model::{Account, ClientProtocol, login_key};
 use crate::proto::sasl::Token;
-use crate::runtime::{self, Control, Share};
+use crate::runtime::{self, Control};
 use aws_lc_rs::hmac;
 use failures::Failures;
 use oauth::Issuer;
@@ -67,15 +64,8 @@ impl Authenticated {
 pub struct Caller {
     /// What they want to log in by.
     pub protocol: ClientProtocol,
-    /// Where they are; `None`: on this machine, from where failures are not limited.
+    /// Where they are; `None`: failures from there are not limited (loopback).
     pub peer: Option<IpAddr>,
-}
-
-impl Caller {
-    /// Whose computations a login is one of.
-    fn share(&self) -> Share {
-        Share::from(self.peer)
-    }
 }
 
 impl From<ClientProtocol> for Caller {
@@ -173,7 +163,7 @@ impl Authenticator {
         if let Some(keys) = keys {
             runtime::sleep_if_any(self.failures.delay_before(keys, Instant::now())).await;
         }
-        let outcome = self.check(login, password, caller).await;
+        let outcome = self.check(login, password, caller.protocol).await;
         match (&outcome, keys) {
             (Login::Authenticated(_), Some(keys)) => self.failures.succeeded(keys),
             (Login::Refused, _) => return self.refuse(keys).await,
@@ -182,8 +172,7 @@ impl Authenticator {
         outcome
     }
 
-    async fn check(&self, login: &[u8], password: &[u8], caller: Caller) -> Login {
-        let protocol = caller.protocol;
+    async fn check(&self, login: &[u8], password: &[u8], protocol: ClientProtocol) -> Login {
         let generation = self.follow_directory();
         let name = std::str::from_utf8(login).ok();
         let record = match name {
@@ -200,7 +189,7 @@ impl Authenticator {
         let digest = self.digest(login, password, protocol, record.as_deref());
         if let Some((record, reference)) = record.as_ref().and_then(|r| Some((r, r.checked_by.as_deref()?))) {
             return self
-                .check_elsewhere(record, reference, password, caller, digest)
+                .check_elsewhere(record, reference, password, protocol, digest)
                 .await;
         }
         if let Some(record) = record.as_ref().filter(|_| self.was_verified(&digest, CACHE_TTL)) {
@@ -209,7 +198,7 @@ impl Authenticator {
         let (compared, dummy) = (record.clone(), self.dummy.clone());
         let candidate = password.to_vec();
         let now = SystemClock.now().seconds();
-        let found = self.control.compute(caller.share(), move || match compared {
+        let found = self.control.compute(move || match compared {
             Some(record) => compare(&record, &candidate, protocol, now, &dummy),
             None => {
                 let _ = std::hint::black_box(scheme::matches(&dummy, &candidate));
@@ -233,7 +222,7 @@ impl Authenticator {
         record: &Arc<LoginRecord>,
         reference: &str,
         password: &[u8],
-        caller: Caller,
+        protocol: ClientProtocol,
         digest: [u8; 32],
     ) -> Login {
         let Some(source) = self.directory.source() else {
@@ -244,7 +233,7 @@ impl Authenticator {
         }
         let generation = self.directory.generation();
         let now = SystemClock.now().seconds();
-        match self.find_app_password(record, password, caller, now).await {
+        match self.find_app_password(record, password, protocol, now).await {
             Ok(Some(id)) => {
                 source.used_app_password(id, now);
                 self.remember(digest, generation);
@@ -266,11 +255,9 @@ impl Authenticator {
             Ok(false) => {
                 // Somebody unknown costs this hash; so does a wrong password.
                 let (dummy, candidate) = (self.dummy.clone(), password.to_vec());
-                let hashing = self
-                    .control
-                    .compute(caller.share(), move || scheme::matches(&dummy, &candidate));
-                // Where there is no place for it, somebody unknown is told the same.
-                hashing.await.map_or(Login::Unavailable, |_| Login::Refused)
+                let hashing = self.control.compute(move || scheme::matches(&dummy, &candidate));
+                let _ = hashing.await;
+                Login::Refused
             }
             Err(_) => Login::Unavailable,
         }
@@ -280,16 +267,16 @@ impl Authenticator {
         &self,
         record: &Arc<LoginRecord>,
         password: &[u8],
-        caller: Caller,
+        protocol: ClientProtocol,
         now: i64,
     ) -> Result<Option<u64>, Unavailable> {
         if record.app_passwords.is_empty() {
             return Ok(None);
         }
         let (record, candidate) = (record.clone(), password.to_vec());
-        let finding = self.control.compute(caller.share(), move || {
-            app_password(&record, &candidate, caller.protocol, now)
-        });
+        let finding = self
+            .control
+            .compute(move || app_password(&record, &candidate, protocol, now));
         finding.await.map_err(|_| Unavailable)
     }
 

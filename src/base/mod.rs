@@ -5,7 +5,6 @@
 
 pub mod buffer;
 pub mod clock;
-pub mod fair_queue;
 pub mod guard;
 pub mod id_map;
 pub mod meter;

@@ -2,8 +2,7 @@
 //!
 //! Not here: what it does (`store::undelete`), on which core (`delivery::undelete`).
 
-use super::console::print_line;
-use super::stopped::{LockedStore, OpenStore, refuse};
+use super::store::{LockedStore, OpenStore, print_line, refuse};
 use super::{BootError, exchange};
 use crate::admin::socket::{self, Answer, Request, Undelete};
 use crate::base::clock::{Clock, SystemClock, UnixMillis};

@@ -10,7 +10,6 @@
 
 mod acme;
 mod directory;
-pub mod option;
 pub mod options;
 mod options_acme;
 mod options_directory;
@@ -23,9 +22,8 @@ mod tests;
 pub mod values;
 
 pub use directory::{Backend, DirectoryOptions};
-pub use option::Value;
 pub use problem::{Problem, Problems};
-pub use values::Values;
+pub use values::{Value, Values};
 
 use crate::auth::oauth;
 use crate::base::network::Network;

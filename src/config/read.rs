@@ -1,9 +1,8 @@
 //! From a file's text to checked values, with every problem of it.
 
-use super::option::{Default, Kind, Opt, Value, parse_bytes, parse_seconds};
-use super::options::{OPTIONS, find, is_table};
+use super::options::{Default, Kind, OPTIONS, Opt, find, is_table, parse_bytes, parse_seconds};
 use super::problem::{Problem, Problems};
-use super::values::Values;
+use super::values::{Value, Values};
 use crate::base::network::Network;
 use crate::directory::ldap::filter::Filter;
 use crate::directory::postgres::query::Query;

@@ -1,8 +1,7 @@
 //! What the declarations say, for people: the commented file, one option explained, what differs.
 
-use super::option::{Kind, Opt, Reload, Value, show_bytes};
-use super::options::OPTIONS;
-use super::values::Values;
+use super::options::{Kind, OPTIONS, Opt, Reload, show_bytes};
+use super::values::{Value, Values};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 

@@ -39,4 +39,4 @@ async def job():
     done(await client.logout())
 
 
-asyncio.run(asyncio.wait_for(job(), 4 * PATIENCE))
+asyncio.run(asyncio.wait_for(job(), 8 * PATIENCE))

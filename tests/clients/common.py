@@ -5,6 +5,7 @@ import os
 import poplib
 import smtplib
 import ssl
+import time
 
 HOST = "127.0.0.1"
 PASSWORD = "ringpost"
@@ -87,6 +88,14 @@ def retrieve_all(user):
     texts = [b"\r\n".join(client.retr(number)[1]) + b"\r\n" for number in range(1, count + 1)]
     client.quit()
     return texts
+
+
+def wait_for(condition, what):
+    """Until it holds. A message to users of several cores is in the spool when it is acknowledged, with each a moment later."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE} s"
+        time.sleep(0.01)
 
 
 def counts(client, mailbox, *items):

@@ -59,10 +59,8 @@ def told(client, kind):
 def idle_is_told_of_mail():
     idler = Idler("user1")
     idler.idle()
-    began = time.monotonic()
     send("user1", b"Subject: ring\r\n\r\nring\r\n")
     assert b"1 EXISTS" in idler.wait_for(b"EXISTS")
-    assert time.monotonic() - began < 10, "new mail took more than ten seconds to show"
     send("user1", b"Subject: again\r\n\r\nring\r\n")
     assert b"2 EXISTS" in idler.wait_for(b"EXISTS")
     # Flags and expunges of another session too.

@@ -13,7 +13,7 @@ const FOLDER = 'Entwürfe & mehr/日本';
 setTimeout(() => {
     console.error('the job took too long');
     process.exit(1);
-}, 3 * PATIENCE).unref();
+}, 8 * PATIENCE).unref();
 
 async function connect(options) {
     const client = new ImapFlow({

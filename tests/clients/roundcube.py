@@ -9,7 +9,6 @@ import pathlib
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -69,9 +68,7 @@ class Site:
         for name in ("defaults.inc.php", "mimetypes.php"):
             shutil.copy(f"/etc/roundcube/{name}", configuration)
         (configuration / "config.inc.php").write_text(settings(home))
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            self.port = probe.getsockname()[1]
+        self.port = int(os.environ["RINGPOST_WEB"])
         options = ["-d", "variables_order=EGPCS", "-d", "session.save_path=" + str(self.home / "temp")]
         self.output = open(self.home / "logs" / "php", "w+")
         self.process = subprocess.Popen(
@@ -352,6 +349,6 @@ def give_up(*_):
 
 # Before whoever runs this would kill it, and leave the browser and PHP behind.
 signal.signal(signal.SIGALRM, give_up)
-signal.alarm(3 * PATIENCE)
+signal.alarm(8 * PATIENCE)
 with tempfile.TemporaryDirectory(prefix="ringpost-roundcube-") as directory:
     main(directory)

@@ -67,6 +67,7 @@ def several_recipients():
     assert list(refused) == ["nobody@example.org"] and refused["nobody@example.org"][0] == 550, refused
     client.quit()
     for name in names:
+        wait_for(lambda: fetch_all(name), f"mail for {name}")
         texts = fetch_all(name)
         assert len(texts) == 1, (name, len(texts))
         prefix = prefix_of(texts[0], body)

@@ -61,6 +61,7 @@ for mechanism, method in (("PLAIN", "auth_plain"), ("LOGIN", "auth_login")):
 # What the program left out is there, and nothing else was changed.
 reader = imaplib.IMAP4(HOST, IMAP, timeout=PATIENCE)
 reader.login(address("user2"), PASSWORD)
+wait_for(lambda: counts(reader, "INBOX", "MESSAGES")["MESSAGES"] >= 9, "all nine messages")
 reader.select("INBOX", readonly=True)
 numbers = ok(reader.search(None, "ALL"))[0].split()
 assert len(numbers) == 9, numbers

@@ -18,7 +18,7 @@ def drive(command, home, steps):
         os.environ.update(TERM="vt100", HOME=home, LINES="24", COLUMNS="80", LC_ALL="C.UTF-8")
         os.execvp(command[0], command)
     steps, screen, shown = list(steps), b"", b""
-    deadline = time.monotonic() + 2 * PATIENCE
+    deadline = time.monotonic() + 4 * PATIENCE
     while True:
         if time.monotonic() > deadline:
             os.kill(pid, signal.SIGKILL)

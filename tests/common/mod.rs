@@ -58,20 +58,10 @@ impl Server {
         server
     }
 
-    /// The same, started by another program, which takes the rest of its arguments for a command.
-    pub fn wrapped(wrapper: &[&str], arguments: &[&str]) -> Server {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let demo = demo(&directory.path().join("store"));
-        let mut command = Command::new(wrapper[0]);
-        command.args(&wrapper[1..]).arg(demo.get_program());
-        command.args(demo.get_args()).args(arguments).stdin(Stdio::null());
-        let mut server = Server::run(command);
-        server.directory = Some(directory);
-        server
-    }
-
     /// A server started by a command of the test's own, which made its store's directory too.
     pub fn run(mut command: Command) -> Server {
+        // Tests that run at once have hundreds of connections each: more than many systems give a program at first.
+        ringpost::runtime::raise_descriptors();
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -240,7 +230,20 @@ pub fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
     }
 }
 
-/// Runs a command to its end, killed and failed if that takes longer than `PATIENCE` times four.
+/// Asks again and again until it is so: for what happens a moment after its cause, or on each core in its own time.
+#[track_caller]
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Longest that a command of its own may take: a browser that reads mail on a machine which does much else beside it.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Runs a command to its end, killed and failed if that takes longer than [`COMMAND_PATIENCE`].
 pub fn run(command: &mut Command) -> Output {
     let mut child = command
         .stdin(Stdio::null())
@@ -252,7 +255,7 @@ pub fn run(command: &mut Command) -> Output {
         read_all(child.stdout.take().expect("stdout is piped")),
         read_all(child.stderr.take().expect("stderr is piped")),
     ];
-    let status = wait(&mut child, 4 * PATIENCE);
+    let status = wait(&mut child, COMMAND_PATIENCE);
     if status.is_none() {
         let _ = child.kill();
         let _ = child.wait();

@@ -1,6 +1,6 @@
 //! Plain sockets that say what they are told: for tests of input that no client library would send.
 
-use super::{PASSWORD, PATIENCE, Server};
+use super::{PASSWORD, PATIENCE, Server, wait_until};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::time::Duration;
@@ -325,6 +325,16 @@ impl Imap {
 /// How many messages are in a user's INBOX.
 pub fn inbox_count(server: &Server, user: &str) -> usize {
     Imap::login(server, user).inbox_count()
+}
+
+/// Waits until so many messages are in a user's INBOX, and asserts that there are no more. A message to recipients of
+/// several cores is in the spool when it is acknowledged, and with each of them a moment later.
+#[track_caller]
+pub fn await_inbox(server: &Server, user: &str, count: usize) {
+    wait_until(&format!("{count} messages for {user}"), || {
+        inbox_count(server, user) >= count
+    });
+    assert_eq!(inbox_count(server, user), count, "{user}");
 }
 
 /// The POP3 side of a session.

@@ -229,8 +229,8 @@ fn accounts_aliases_and_domains_are_the_directorys_and_binds_check_passwords() {
     assert_accounts(&site);
     site.deliver("team@example.org", "to both");
     site.deliver("whoever@second.example", "caught");
-    assert_eq!(site.count("alice", "secret"), 1);
-    assert_eq!(site.count("bob@example.org", "secret"), 2);
+    site.await_count("alice", "secret", 1);
+    site.await_count("bob@example.org", "secret", 2);
     let changed = "dn: uid=bob,dc=example,dc=org\nchangetype: modify\nreplace: userPassword\nuserPassword: other\n-\n\
         replace: mail\nmail: robert@example.org\n";
     slapd.modify(changed);

@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use crate::common::talk::{Imap, Pop3, Smtp};
-use crate::common::{PATIENCE, Server, binary, run, succeed};
+use crate::common::{PATIENCE, Server, binary, run, succeed, wait_until};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -131,6 +131,16 @@ impl Site {
         assert!(heard.starts_with(reply), "{user}: {heard}");
     }
 
+    /// Waits until an INBOX has so many messages, and asserts that it has no more: mail for accounts of several cores is with
+    /// each of them a moment after it was acknowledged.
+    #[track_caller]
+    pub fn await_count(&self, user: &str, password: &str, count: usize) {
+        wait_until(&format!("{count} messages for {user}"), || {
+            self.count(user, password) >= count
+        });
+        assert_eq!(self.count(user, password), count, "{user}");
+    }
+
     /// How many messages an INBOX has. A login is tried again and again: each core remembers for a time of its own.
     pub fn count(&self, user: &str, password: &str) -> usize {
         let until = Instant::now() + PATIENCE;
@@ -152,7 +162,7 @@ impl Site {
 
     /// Asks again and again until the answer is the expected one: what is remembered has its time.
     #[track_caller]
-    pub fn until(&self, mut what: impl FnMut(&Site) -> String, expected: &str) {
+    pub fn until(&self, what: impl Fn(&Site) -> String, expected: &str) {
         let until = Instant::now() + PATIENCE;
         loop {
             let heard = what(self);

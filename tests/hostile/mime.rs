@@ -54,10 +54,15 @@ fn hostile_mail_is_described_and_served_as_it_came() {
         }
         assert_body(body_of(&mut imap, uid).as_bytes(), message.as_bytes());
     }
-    // Searches and sorts that read all of it.
-    imap.command("SEARCH OR TEXT nowhere SUBJECT re").ok();
-    imap.command("SORT (SUBJECT DATE FROM) UTF-8 ALL").ok();
-    imap.command("THREAD REFERENCES UTF-8 ALL").ok();
+    // Searches and sorts that read all of it. A core that has to wait for its CPU while it computes may give up.
+    for command in [
+        "SEARCH OR TEXT nowhere SUBJECT re",
+        "SORT (SUBJECT DATE FROM) UTF-8 ALL",
+        "THREAD REFERENCES UTF-8 ALL",
+    ] {
+        let outcome = imap.command(command).outcome;
+        assert_one_of(&outcome, &["OK", "NO [LIMIT]"]);
+    }
     let mut pop3 = Pop3::login(&server, "user1");
     for (number, (name, message)) in (1..).zip(&taken) {
         assert_code(&pop3.command(&format!("RETR {number}")), "+OK");
