@@ -3,7 +3,6 @@
 //! Failure: an answer that is not the wanted one is an `io::Error` with the command and the answer in its text.
 //! Limits: `TIMEOUT` for every read and write. A literal is held whole in memory: these talk to the server under test.
 
-use crate::compare::monotonic_nanos;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -329,4 +328,15 @@ impl Pop3 {
             None => Err(unexpected(command, &line)),
         }
     }
+}
+
+/// CLOCK_MONOTONIC, which the kernel's trace uses too.
+fn monotonic_nanos() -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `now` is a whole timespec that the call fills.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -2,7 +2,7 @@
 
 use super::problem::Problem;
 use super::values::Values;
-use crate::directory::cache::Ages;
+use crate::directory::Ages;
 use crate::directory::foreign::Manner;
 use crate::directory::{ldap, postgres};
 use std::path::{Path, PathBuf};

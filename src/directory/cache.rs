@@ -8,34 +8,13 @@
 //! and interval, not one a connection.
 //! Not here: asking (`Directory`).
 
-use super::source::{Found, Unavailable};
+use super::source::{Ages, Found, Unavailable};
 use crate::base::oneshot::{self, Receiver, Sender};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// Keys remembered by one core for each kind of question; about 300 bytes each.
 pub const ENTRIES_MAX: usize = 50_000;
-
-/// How long answers are believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ages {
-    /// A found entry. A back end that others write to (SQL, LDAP) is as late as this.
-    pub positive: Duration,
-    /// A no: shorter, because a new account should not wait for it.
-    pub negative: Duration,
-    /// How much longer an old answer stands in while the back end is down.
-    pub stale: Duration,
-}
-
-impl Default for Ages {
-    fn default() -> Self {
-        Self {
-            positive: Duration::from_secs(60),
-            negative: Duration::from_secs(10),
-            stale: Duration::from_secs(3_600),
-        }
-    }
-}
 
 /// Between two questions for one key to a back end that failed.
 pub const RETRY_AFTER: Duration = Duration::from_secs(2);

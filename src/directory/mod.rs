@@ -24,12 +24,12 @@ mod tests;
 pub use accounts::Accounts;
 pub use memory::{Memory, demo};
 pub use source::{
-    AppPassword, Checked, DomainFacts, Entry, Found, LoginRecord, PasswordHash, Recipient, Source,
+    Ages, AppPassword, Checked, DomainFacts, Entry, Found, LoginRecord, PasswordHash, Recipient, Source,
     Unavailable,
 };
 
 use crate::model::{Account, AddrSpec, Domain, ForwardPath, LocalPart, login_key};
-use cache::{Ages, Cache, Look, Turn};
+use cache::{Cache, Look, Turn};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use resolve::{Known, Missing, NotYet};
 use smallvec::SmallVec;

@@ -5,12 +5,33 @@
 //! Failure: [`Unavailable`]; a source answers or fails within its own time-out and never hangs.
 //! Not here: remembering answers (`cache`).
 
-use super::cache::Ages;
 use crate::model::{Account, AddrSpec};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long answers are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ages {
+    /// A found entry. A back end that others write to (SQL, LDAP) is as late as this.
+    pub positive: Duration,
+    /// A no: shorter, because a new account should not wait for it.
+    pub negative: Duration,
+    /// How much longer an old answer stands in while the back end is down.
+    pub stale: Duration,
+}
+
+impl Default for Ages {
+    fn default() -> Self {
+        Self {
+            positive: Duration::from_secs(60),
+            negative: Duration::from_secs(10),
+            stale: Duration::from_secs(3_600),
+        }
+    }
+}
 
 /// The back end cannot say. The cause is in its log; the peer hears 451 or its like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

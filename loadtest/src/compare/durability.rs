@@ -162,17 +162,6 @@ fn event(line: &str) -> Option<(u32, u64)> {
     Some((thread, nanos))
 }
 
-/// CLOCK_MONOTONIC, which the trace uses too.
-pub fn monotonic_nanos() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `now` is a whole timespec that the call fills.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,8 +17,6 @@ mod machine;
 mod rows;
 mod server;
 
-pub use durability::monotonic_nanos;
-
 use crate::process::Usage;
 use clap::Args;
 use contender::{ALL, Contender, Mailboxes, Root, Start};

@@ -5,8 +5,8 @@
 //! into another directory keeps it, as it keeps its mail.
 //! Invariants: a code of the second factor is good once: its step only rises while there is a row.
 
-use super::lookup::{protocols_in, unsigned};
-use super::perform::{Result, parse_protocols, refuse};
+use super::rows::{protocols_in, unsigned};
+use super::worded::{Result, parse_protocols, refuse};
 use crate::directory::orders::{AppPasswordView, Hash, NewAppPassword, Order, Outcome};
 use crate::directory::{AppPassword, PasswordHash};
 use crate::model::AccountId;

@@ -4,9 +4,9 @@
 //! peer hears 451: mail is never refused, and nobody let in, by a guess.
 
 use super::credentials;
+use super::rows::{address_in, broken, protocols_in, unsigned};
 use crate::directory::{DomainFacts, Entry, LoginRecord, PasswordHash, Recipient};
-use crate::model::{Account, AccountId, AddrSpec, Pop3Deletion, Protocols};
-use rusqlite::types::Type;
+use crate::model::{Account, AccountId, AddrSpec, Pop3Deletion};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::sync::Arc;
 
@@ -15,29 +15,6 @@ type Result<T> = rusqlite::Result<T>;
 /// Columns of an account, in the order that [`account`] reads them.
 pub const ACCOUNT_COLUMNS: &str = "id, address, quota_bytes, quota_messages, is_enabled, protocols, pop3_deletion, \
     retention_days, keeps_copy, takes_details, hash";
-
-/// A row cannot mean anything.
-fn broken(column: usize, why: impl std::fmt::Display) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, why.to_string().into())
-}
-
-/// An address in a column.
-pub fn address_in(row: &Row<'_>, column: usize) -> Result<AddrSpec> {
-    AddrSpec::parse(row.get_ref(column)?.as_str()?).map_err(|e| broken(column, e))
-}
-
-/// Protocols in a column.
-pub fn protocols_in(row: &Row<'_>, column: usize) -> Result<Protocols> {
-    Protocols::parse(row.get_ref(column)?.as_str()?).map_err(|e| broken(column, e))
-}
-
-/// SQLite's integers have a sign; ids and quotas have none and are written as they are.
-pub fn unsigned(row: &Row<'_>, column: usize) -> Result<Option<u64>> {
-    let value: Option<i64> = row.get(column)?;
-    value
-        .map(|value| u64::try_from(value).map_err(|e| broken(column, e)))
-        .transpose()
-}
 
 /// The account in a row of [`ACCOUNT_COLUMNS`].
 pub fn account(row: &Row<'_>) -> Result<Account> {

@@ -13,12 +13,14 @@ mod credentials;
 mod foreign;
 mod lookup;
 mod perform;
+mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod upgrades;
 mod views;
+mod worded;
 
 pub use credentials::{CredentialView, Credentials};
 pub use schema::SchemaError;

@@ -7,16 +7,14 @@
 //! LIMITATION: nothing relays yet, so targets of aliases and forwarding have to be in our own domains.
 //! LIMITATION: the mail of a deleted account stays in the log, where nobody reaches it any more.
 
+use super::worded::{Result, own_key, parse_address, parse_domain, parse_protocols, refuse, refuse_absent};
 use super::{credentials, lookup};
 use crate::directory::orders::{
     AccountSettings, DomainSettings, Hash, NewAccount, Order, OrderError, Outcome,
 };
 use crate::directory::resolve::{takes_details, without_detail};
-use crate::directory::{key, key_text};
-use crate::model::{AddrSpec, Domain, Pop3Deletion, Protocols, shown};
+use crate::model::{AddrSpec, Pop3Deletion, Protocols, shown};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-
-pub(super) type Result<T> = std::result::Result<T, OrderError>;
 
 /// Accounts of one import: what fits a transaction and a request comfortably.
 pub const IMPORT_MAX: usize = 200_000;
@@ -30,16 +28,6 @@ const LAST_ADMIN: &str = "this is the last admin, and nobody else could use the 
 
 /// Of those that lead to an address, named when it shall be deleted: what a person reads.
 const NAMED_MAX: usize = 10;
-
-impl From<rusqlite::Error> for OrderError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Failed(format!("the directory's file: {error}"))
-    }
-}
-
-pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T> {
-    Err(OrderError::Refused(why.into()))
-}
 
 /// Carries `order` out at `now` (Unix seconds); nothing has changed when it fails.
 pub fn perform(connection: &mut Connection, order: Order, now: i64) -> Result<Outcome> {
@@ -531,33 +519,4 @@ impl Work<'_> {
         }
         Ok(())
     }
-}
-
-fn refuse_absent<T>(target: &str) -> Result<T> {
-    let target = shown(target);
-    refuse(format!(
-        "there is nobody at {target}: make it first (`ringpost account add {target}`, or an alias), or look for a mistyped name"
-    ))
-}
-
-fn parse_address(text: &str) -> Result<AddrSpec> {
-    AddrSpec::parse(text).or_else(|e| refuse(format!("{text:?}: {e} (local-part@domain is wanted)")))
-}
-
-fn parse_domain(text: &str) -> Result<Domain> {
-    let dot = if text.ends_with('.') {
-        ", without the dot at its end"
-    } else {
-        ""
-    };
-    Domain::new(text).or_else(|e| refuse(format!("{text:?}: {e} (a domain is wanted{dot})")))
-}
-
-pub(super) fn parse_protocols(text: &str) -> Result<Protocols> {
-    Protocols::parse(text)
-        .or_else(|word| refuse(format!("{word:?} is no protocol: imap, pop3, submission are")))
-}
-
-fn own_key(address: &AddrSpec) -> String {
-    key_text(&key(address)).to_owned()
 }

@@ -16,8 +16,9 @@ pub mod row;
 
 pub use row::Row;
 
-use super::cache::{Ages, RETRY_AFTER};
+use super::cache::RETRY_AFTER;
 use super::embedded::{Credentials, Embedded};
+use super::source::Ages;
 use super::source::{Asked, Checked, DomainFacts, Entry, LoginRecord, Source, Unavailable};
 use super::{key, key_text};
 use crate::runtime::Control;
