@@ -10,7 +10,6 @@
 //!
 //! A start from checkpoints also loads an account, the large one if there is one: what the first SELECT waits for, and then
 //! what the next one does.
-//!
 
 use bytes::Bytes;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};

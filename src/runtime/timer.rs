@@ -47,7 +47,7 @@ pub async fn timeout<T>(limit: Duration, task: impl Future<Output = T>) -> Optio
 }
 
 /// Lets I/O and other tasks in during a long computation: waits on the reactor, unlike a bare yield.
-/// Call it after at most 1 ms of computation; `benches/mesh.rs` measures what a neighbour then waits.
+/// Call it after at most 1 ms of computation; `benches/mesh` measures what a neighbour then waits.
 pub fn breathe() -> impl Future<Output = ()> {
     at_reactor(Breath {
         timer: Timer::new(BREATH),

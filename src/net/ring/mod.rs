@@ -6,7 +6,7 @@
 //! Failure: a kernel that refuses (before 5.19, a seccomp filter, limits) is told by [`Ring::of_this_core`], and the caller
 //! takes the other back end; after the executor's end every call fails.
 //! Against glommio's `TcpStream`, which receives with a system call of its own and waits by a poll request: see
-//! `benches/mesh.rs`.
+//! `benches/mesh`.
 //! Not here: `unsafe` (`uring`), TLS, deadlines (`conn`).
 
 mod driver;
