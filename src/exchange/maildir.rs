@@ -7,7 +7,7 @@
 //! last and gets a new one.
 //! Standards: cr.yp.to/proto/maildir.html, Maildir++, Dovecot's format 3 of the list.
 
-use super::{FiledMessage, MAILDIR_FLAGS, MailboxHead, Sink, Source, invalid, names};
+use super::{FiledMessage, MAILDIR_FLAGS, MailboxHead, Sink, Source, invalid, named_places, names};
 use crate::base::clock::UnixMillis;
 use crate::model::{Flags, UidValidity};
 use crate::proto::imap::types::InternalDate;
@@ -171,13 +171,9 @@ impl Source for Reader {
             )));
         }
         let mut found = vec![(read_head("INBOX", &self.root)?, self.root.clone())];
-        for entry in fs::read_dir(&self.root)? {
-            let entry = entry?;
-            let Some(name) = entry.file_name().to_str().and_then(names::mailbox) else {
-                continue;
-            };
-            if entry.path().join("cur").is_dir() {
-                found.push((read_head(&name, &entry.path())?, entry.path()));
+        for (name, place) in named_places(&self.root, names::mailbox)? {
+            if place.join("cur").is_dir() {
+                found.push((read_head(&name, &place)?, place));
             }
         }
         Ok(found)

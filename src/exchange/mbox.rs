@@ -8,7 +8,7 @@
 //! next `From ` line.
 //! Standards: RFC 4155, mboxrd's quoting.
 
-use super::{FiledMessage, MailboxHead, Sink, Source, invalid, names};
+use super::{FiledMessage, MailboxHead, Sink, Source, invalid, named_places, names};
 use crate::base::clock::UnixMillis;
 use crate::model::{Flags, UidValidity};
 use crate::proto::imap::types::InternalDate;
@@ -178,12 +178,8 @@ impl Reader {
 impl Source for Reader {
     fn mailboxes(&self) -> io::Result<Vec<(MailboxHead, PathBuf)>> {
         let mut found = Vec::new();
-        for entry in fs::read_dir(&self.root)? {
-            let entry = entry?;
-            let Some(name) = entry.file_name().to_str().and_then(names::mailbox_of_mbox) else {
-                continue;
-            };
-            found.push((read_head(&name, &fs::read(entry.path())?), entry.path()));
+        for (name, place) in named_places(&self.root, names::mailbox_of_mbox)? {
+            found.push((read_head(&name, &fs::read(&place)?), place));
         }
         if found.is_empty() {
             return Err(invalid(format!("{} has no *.mbox", self.root.display())));

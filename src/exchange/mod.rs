@@ -21,7 +21,7 @@ mod tests;
 use crate::model::{Flags, UidValidity};
 use crate::proto::imap::types::InternalDate;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use sidecar::SIDECAR_NAME;
 
@@ -63,11 +63,7 @@ pub trait Source {
     /// Every mailbox, in any order, with its place.
     fn mailboxes(&self) -> io::Result<Vec<(MailboxHead, PathBuf)>>;
     /// Hands over every message of the mailbox at `place`, ascending by UID, those without one last.
-    fn messages(
-        &self,
-        place: &std::path::Path,
-        each: &mut dyn FnMut(FiledMessage) -> io::Result<()>,
-    ) -> io::Result<()>;
+    fn messages(&self, place: &Path, each: &mut dyn FnMut(FiledMessage) -> io::Result<()>) -> io::Result<()>;
 }
 
 /// Which system flags have a letter, in Maildir's names and in mbox's `Status` fields.
@@ -78,6 +74,17 @@ pub(crate) const MAILDIR_FLAGS: [(char, Flags); 5] = [
     ('S', Flags::SEEN),
     ('T', Flags::DELETED),
 ];
+
+/// What lies in `root` under a mailbox's name, as `mailbox_of` reads names of files.
+fn named_places(root: &Path, mailbox_of: fn(&str) -> Option<String>) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root)? {
+        let entry = entry?;
+        let name = entry.file_name().to_str().and_then(mailbox_of);
+        found.extend(name.map(|name| (name, entry.path())));
+    }
+    Ok(found)
+}
 
 pub(crate) fn invalid(text: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text.into())
