@@ -29,6 +29,7 @@ fn the_last_admin_is_not_disabled_nor_made_a_user_by_mistake() {
         &["account", "disable", ADMIN][..],
         &["account", "set", ADMIN, "--admin", "false"],
         &["account", "delete", ADMIN],
+        &["account", "password", ADMIN, "--none"],
     ] {
         let errors = refused(&site, arguments);
         // Aliases lead there too, which is said first of a deletion.
@@ -38,9 +39,20 @@ fn the_last_admin_is_not_disabled_nor_made_a_user_by_mistake() {
     done(&site, &["account", "set", ADMIN, "--quota", "1G"]);
     done(&site, &["account", "disable", ADMIN, "--force"]);
     done(&site, &["account", "enable", ADMIN]);
+    let other = "other@example.org";
+    done(&site, &["account", "add", other, "--none", "--admin"]);
+    // Who has no password cannot use the pages for admins.
+    for arguments in [
+        &["account", "set", ADMIN, "--admin", "false"][..],
+        &["account", "password", ADMIN, "--none"],
+    ] {
+        let errors = refused(&site, arguments);
+        assert!(errors.contains("the last admin"), "{arguments:?}: {errors}");
+    }
+    done(&site, &["account", "password", ADMIN, "--none", "--force"]);
     done(
         &site,
-        &["account", "add", "other@example.org", "--none", "--admin"],
+        &["account", "password", other, "--hash", "{PLAIN}swordfish"],
     );
     done(&site, &["account", "set", ADMIN, "--admin", "false"]);
 }

@@ -697,6 +697,41 @@ fn check_tells_every_problem_of_what_the_file_names_with_its_line() {
 }
 
 #[test]
+fn check_leaves_a_directory_of_an_older_version_as_it_is() {
+    let host = Host::new();
+    let file = host.data().join("directory.sqlite");
+    let database = || rusqlite::Connection::open(&file).expect("init made it");
+    let version = |database: &rusqlite::Connection| -> i64 {
+        let asked = database.pragma_query_value(None, "user_version", |row| row.get(0));
+        asked.expect("it says its version")
+    };
+    let older = database();
+    let newest = version(&older);
+    older
+        .pragma_update(None, "user_version", newest - 1)
+        .expect("it is ours");
+    let told = |is_open: bool| {
+        let told = host.order(&["check"]);
+        assert!(
+            told.contains("note: ") && told.contains("`ringpost serve`"),
+            "{is_open} {told}"
+        );
+        assert!(told.contains(": good"), "{is_open} {told}");
+    };
+    // While another has it open, as an older server would, and at rest.
+    told(true);
+    drop(older);
+    told(false);
+    assert_eq!(version(&database()), newest - 1);
+    // Whoever serves makes it the newest.
+    let mut host = host;
+    host.start();
+    drop(host.server.take());
+    assert_eq!(version(&database()), newest);
+    assert!(!host.order(&["check"]).contains("note: "));
+}
+
+#[test]
 fn init_overwrites_nothing() {
     let host = Host::new();
     let output = run(Command::new(binary()).args(init(&host.config(), &host.data(), "")));

@@ -5,9 +5,8 @@
 //! Failure: a connection ends alone; without descriptors accepting pauses.
 //! Not here: what is served.
 
-use crate::base::network::Network;
+use crate::base::network::{Network, network_of};
 use crate::net;
-use crate::node::peers::network_of;
 use axum::{Extension, Router};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;

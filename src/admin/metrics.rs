@@ -54,6 +54,15 @@ impl Page<'_> {
         text.sample("ringpost_log_lines_dropped_total", &[], view.dropped_log_lines());
         text.counters("ringpost_task_panics_total", "Tasks that ended by a panic: bugs.");
         text.sample("ringpost_task_panics_total", &[], crate::runtime::task_panics());
+        text.counters(
+            "ringpost_password_checks_refused_total",
+            "Passwords not checked or hashed because too many waited: logins that were put off.",
+        );
+        text.sample(
+            "ringpost_password_checks_refused_total",
+            &[],
+            crate::runtime::refused_computations(),
+        );
         if let Some(process) = Process::now() {
             text.counters("process_cpu_seconds_total", "User and system time.");
             text.sample("process_cpu_seconds_total", &[], process.cpu_seconds);

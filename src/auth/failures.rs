@@ -6,7 +6,7 @@
 //! Limits: `BUCKETS` × 8 keys; a count halves every [`HALVES_AFTER_MINUTES`].
 //! Not here: waiting (`Authenticator`), limits on connections (`node::peers`).
 
-use crate::base::network::Network;
+use crate::base::network::network_of;
 use crate::model::login_key;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,10 +94,8 @@ impl Failures {
     /// Where failures of `login` from `peer` are counted.
     #[must_use]
     pub fn keys(&self, login: &[u8], peer: IpAddr) -> Keys {
-        let peer = peer.to_canonical();
-        let bits = if peer.is_ipv4() { 24 } else { 48 };
-        let network = Network::around(peer, bits).map_or((0, 0), |network| network.key());
-        let network = xxh3_64_with_seed(&[&network.0.to_le_bytes()[..], &[network.1]].concat(), self.seed);
+        let (address, bits) = network_of(peer).key();
+        let network = xxh3_64_with_seed(&[&address.to_le_bytes()[..], &[bits]].concat(), self.seed);
         // Of one account are all spellings of its login.
         let account = match std::str::from_utf8(login) {
             Ok(text) if !text.is_ascii() => login_key(text).into_bytes(),

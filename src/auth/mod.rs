@@ -4,11 +4,14 @@
 //! same text; no hash is computed on an executor; the cache holds keyed digests, never a password, and only of logins
 //! that succeeded.
 //! Limits: [`CACHE_ENTRIES_MAX`], [`CACHE_TTL`]; those of `failures`, which makes guessing slow.
-//! Failure: when the helper threads cannot answer, the verdict is `Unavailable`, not `Refused`.
+//! Failure: when the helper threads cannot answer, or too many wait for them already, the verdict is `Unavailable`, not
+//! `Refused`.
 //! Standards: RFC 9106 (argon2id), RFC 4616 (the identities a PLAIN exchange carries).
 //! Not here: the exchanges themselves (`proto`), who exists (`directory`).
 
 mod argon;
+#[cfg(test)]
+mod crowd_tests;
 pub mod failures;
 pub mod oauth;
 pub mod scheme;
@@ -18,7 +21,7 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::directory::{Directory, LoginRecord, PasswordHash, Unavailable};
 use crate::model::{Account, ClientProtocol, login_key};
 use crate::proto::sasl::Token;
-use crate::runtime::{self, Control};
+use crate::runtime::{self, Control, Share};
 use aws_lc_rs::hmac;
 use failures::Failures;
 use oauth::Issuer;
@@ -64,8 +67,15 @@ impl Authenticated {
 pub struct Caller {
     /// What they want to log in by.
     pub protocol: ClientProtocol,
-    /// Where they are; `None`: failures from there are not limited (loopback).
+    /// Where they are; `None`: on this machine, from where failures are not limited.
     pub peer: Option<IpAddr>,
+}
+
+impl Caller {
+    /// Whose computations a login is one of.
+    fn share(&self) -> Share {
+        Share::from(self.peer)
+    }
 }
 
 impl From<ClientProtocol> for Caller {
@@ -163,7 +173,7 @@ impl Authenticator {
         if let Some(keys) = keys {
             runtime::sleep_if_any(self.failures.delay_before(keys, Instant::now())).await;
         }
-        let outcome = self.check(login, password, caller.protocol).await;
+        let outcome = self.check(login, password, caller).await;
         match (&outcome, keys) {
             (Login::Authenticated(_), Some(keys)) => self.failures.succeeded(keys),
             (Login::Refused, _) => return self.refuse(keys).await,
@@ -172,7 +182,8 @@ impl Authenticator {
         outcome
     }
 
-    async fn check(&self, login: &[u8], password: &[u8], protocol: ClientProtocol) -> Login {
+    async fn check(&self, login: &[u8], password: &[u8], caller: Caller) -> Login {
+        let protocol = caller.protocol;
         let generation = self.follow_directory();
         let name = std::str::from_utf8(login).ok();
         let record = match name {
@@ -189,7 +200,7 @@ impl Authenticator {
         let digest = self.digest(login, password, protocol, record.as_deref());
         if let Some((record, reference)) = record.as_ref().and_then(|r| Some((r, r.checked_by.as_deref()?))) {
             return self
-                .check_elsewhere(record, reference, password, protocol, digest)
+                .check_elsewhere(record, reference, password, caller, digest)
                 .await;
         }
         if let Some(record) = record.as_ref().filter(|_| self.was_verified(&digest, CACHE_TTL)) {
@@ -198,7 +209,7 @@ impl Authenticator {
         let (compared, dummy) = (record.clone(), self.dummy.clone());
         let candidate = password.to_vec();
         let now = SystemClock.now().seconds();
-        let found = self.control.compute(move || match compared {
+        let found = self.control.compute(caller.share(), move || match compared {
             Some(record) => compare(&record, &candidate, protocol, now, &dummy),
             None => {
                 let _ = std::hint::black_box(scheme::matches(&dummy, &candidate));
@@ -222,7 +233,7 @@ impl Authenticator {
         record: &Arc<LoginRecord>,
         reference: &str,
         password: &[u8],
-        protocol: ClientProtocol,
+        caller: Caller,
         digest: [u8; 32],
     ) -> Login {
         let Some(source) = self.directory.source() else {
@@ -233,7 +244,7 @@ impl Authenticator {
         }
         let generation = self.directory.generation();
         let now = SystemClock.now().seconds();
-        match self.find_app_password(record, password, protocol, now).await {
+        match self.find_app_password(record, password, caller, now).await {
             Ok(Some(id)) => {
                 source.used_app_password(id, now);
                 self.remember(digest, generation);
@@ -255,9 +266,11 @@ impl Authenticator {
             Ok(false) => {
                 // Somebody unknown costs this hash; so does a wrong password.
                 let (dummy, candidate) = (self.dummy.clone(), password.to_vec());
-                let hashing = self.control.compute(move || scheme::matches(&dummy, &candidate));
-                let _ = hashing.await;
-                Login::Refused
+                let hashing = self
+                    .control
+                    .compute(caller.share(), move || scheme::matches(&dummy, &candidate));
+                // Where there is no place for it, somebody unknown is told the same.
+                hashing.await.map_or(Login::Unavailable, |_| Login::Refused)
             }
             Err(_) => Login::Unavailable,
         }
@@ -267,16 +280,16 @@ impl Authenticator {
         &self,
         record: &Arc<LoginRecord>,
         password: &[u8],
-        protocol: ClientProtocol,
+        caller: Caller,
         now: i64,
     ) -> Result<Option<u64>, Unavailable> {
         if record.app_passwords.is_empty() {
             return Ok(None);
         }
         let (record, candidate) = (record.clone(), password.to_vec());
-        let finding = self
-            .control
-            .compute(move || app_password(&record, &candidate, protocol, now));
+        let finding = self.control.compute(caller.share(), move || {
+            app_password(&record, &candidate, caller.protocol, now)
+        });
         finding.await.map_err(|_| Unavailable)
     }
 

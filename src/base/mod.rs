@@ -5,6 +5,7 @@
 
 pub mod buffer;
 pub mod clock;
+pub mod fair_queue;
 pub mod guard;
 pub mod id_map;
 pub mod meter;

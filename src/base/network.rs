@@ -43,16 +43,78 @@ impl Network {
     }
 }
 
-/// Whether nobody beyond this site can reach this address: loopback, link-local, and what RFC 1918, RFC 6598 (carriers') and
-/// RFC 4193 leave to sites.
+/// What counts as one network where peers are limited: what is routed, and so given to one owner, at the least. IPv6: a site
+/// (RFC 6177).
+const IPV4_NETWORK_BITS: u8 = 24;
+const IPV6_NETWORK_BITS: u8 = 48;
+
+/// The network of an IPv4 /24 or an IPv6 /48 that `address` lies in.
+///
+/// # Panics
+/// Never: addresses have that many bits.
 #[must_use]
-pub fn is_private(address: IpAddr) -> bool {
+pub fn network_of(address: IpAddr) -> Network {
+    let bits = match address.to_canonical() {
+        IpAddr::V4(_) => IPV4_NETWORK_BITS,
+        IpAddr::V6(_) => IPV6_NETWORK_BITS,
+    };
+    Network::around(address, bits).expect("an address has that many bits")
+}
+
+/// What RFC 6890's registries do not let the whole world reach as one machine, as they are today: this network, private,
+/// carriers', loopback, link-local, protocol assignments, documentation, 6to4 relays, benchmarks, multicast, reserved.
+const SPECIAL_IPV4: [([u8; 4], u8); 13] = [
+    ([0, 0, 0, 0], 8),
+    ([10, 0, 0, 0], 8),
+    ([100, 64, 0, 0], 10),
+    ([127, 0, 0, 0], 8),
+    ([169, 254, 0, 0], 16),
+    ([172, 16, 0, 0], 12),
+    ([192, 0, 0, 0], 24),
+    ([192, 0, 2, 0], 24),
+    ([192, 88, 99, 0], 24),
+    ([192, 168, 0, 0], 16),
+    ([198, 18, 0, 0], 15),
+    ([198, 51, 100, 0], 24),
+    ([203, 0, 113, 0], 24),
+];
+
+/// From here on IPv4 has multicast (RFC 5771) and what is reserved (RFC 1112 §4).
+const IPV4_MULTICAST: u8 = 224;
+
+/// The part of IPv6 that is given out for machines (RFC 4291 §2.4 as IANA has begun it): 2000::/3. Not in it: loopback, unique
+/// local, link-local, multicast, translation, discard, and what nobody has a use for yet.
+const IPV6_GIVEN_OUT: ([u16; 8], u8) = ([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
+
+/// Of those, not for machines: protocol assignments with Teredo (RFC 2928, RFC 4380), documentation (RFC 3849, RFC 9637), 6to4
+/// (RFC 3056, whose relays are gone: RFC 7526).
+const SPECIAL_IPV6: [([u16; 8], u8); 4] = [
+    ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),
+    ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),
+    ([0x2002, 0, 0, 0, 0, 0, 0, 0], 16),
+    ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
+];
+
+/// Whether the world can reach a machine by this address, as far as that can be seen from it.
+#[must_use]
+pub fn is_global(address: IpAddr) -> bool {
+    let lies_in = |network: IpAddr, bits: u8| {
+        Network::around(network, bits).is_some_and(|network| network.contains(address))
+    };
     match address.to_canonical() {
         IpAddr::V4(v4) => {
-            let is_carriers = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
-            v4.is_private() || v4.is_loopback() || v4.is_link_local() || is_carriers
+            let is_special = SPECIAL_IPV4
+                .iter()
+                .any(|&(network, bits)| lies_in(network.into(), bits));
+            v4.octets()[0] < IPV4_MULTICAST && !is_special
         }
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+        IpAddr::V6(_) => {
+            let (network, bits) = IPV6_GIVEN_OUT;
+            let is_special = SPECIAL_IPV6
+                .iter()
+                .any(|&(network, bits)| lies_in(network.into(), bits));
+            lies_in(network.into(), bits) && !is_special
+        }
     }
 }
 
@@ -144,9 +206,10 @@ mod tests {
     }
 
     #[test]
-    fn private_addresses_are_told_from_those_of_the_world() {
-        let is_private = |text: &str| is_private(text.parse().expect("an address"));
-        for private in [
+    fn addresses_of_the_world_are_told_from_those_with_a_special_purpose() {
+        let is_global = |text: &str| is_global(text.parse().expect("an address"));
+        for special in [
+            "0.0.0.0",
             "10.1.2.3",
             "172.31.0.1",
             "192.168.0.1",
@@ -154,22 +217,56 @@ mod tests {
             "169.254.1.1",
             "100.64.0.1",
             "100.127.255.254",
+            "192.0.0.8",
+            "192.0.2.1",
+            "192.88.99.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.255",
+            "224.0.0.1",
+            "239.1.2.3",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
             "::1",
             "fd00::1",
             "fe80::1",
+            "ff02::1",
+            "64:ff9b::1",
+            "100::1",
+            "2001::1",
+            "2001:db8::1",
+            "2001:db8:ffff::1",
+            "2002:808:808::1",
+            "3fff:fff::1",
+            "4000::1",
             "::ffff:10.0.0.1",
+            "::ffff:192.0.2.1",
         ] {
-            assert!(is_private(private), "{private}");
+            assert!(!is_global(special), "{special}");
         }
-        for public in [
-            "192.0.2.1",
+        for global in [
+            "1.0.0.1",
             "172.32.0.1",
             "100.128.0.1",
             "100.63.0.1",
-            "2001:db8::1",
+            "192.0.1.1",
+            "192.0.3.1",
+            "198.17.255.255",
+            "198.20.0.1",
+            "198.51.101.1",
+            "203.0.112.1",
+            "223.255.255.254",
+            "2001:200::1",
+            "2001:db7::1",
+            "2001:db9::1",
+            "2003::1",
+            "2600::1",
+            "3fff:1000::1",
             "::ffff:8.8.8.8",
         ] {
-            assert!(!is_private(public), "{public}");
+            assert!(is_global(global), "{global}");
         }
     }
 }

@@ -6,7 +6,7 @@
 //! Not here: what is looked for (`store::tools`), printing (`store`).
 
 use super::BootError;
-use super::store::{LockedStore, refuse};
+use super::stopped::{LockedStore, refuse};
 use crate::admin::LogEnd;
 use crate::admin::socket::{self, Answer, Request};
 use crate::cli::store::CheckArguments;

@@ -1,24 +1,30 @@
 //! `ringpost check` and `ringpost config …`.
 
 use super::BootError;
+use super::console::print;
 use super::named::Named;
 use crate::cli::serve::{ConfigCommand, ServeArguments};
 use crate::config::options::{OPTIONS, find};
 use crate::config::{Config, Problems, read, show};
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::process::ExitCode;
 
-/// Reads the configuration and all it names; every problem is told. Exit code 2 when there is one.
+/// Reads the configuration and all it names; every problem is told, and what else is to be known. Exit code 2 when there is a problem.
 ///
 /// # Errors
 /// [`BootError::Configuration`] with all of them.
 pub fn check(arguments: &ServeArguments) -> Result<ExitCode, BootError> {
     let path = arguments.config.as_path();
     let (read, mut problems) = Config::examine(path);
+    let mut notes = Vec::new();
     if let Some((config, values)) = read {
-        problems.extend(Named { path, config, values }.problems());
+        let told = Named { path, config, values }.look();
+        notes = told.notes;
+        problems.extend(told.problems);
         problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+    }
+    for note in notes {
+        print(&format!("note: {note}"));
     }
     if problems.is_empty() {
         print(&format!("{}: good", path.display()));
@@ -68,9 +74,4 @@ fn explain(key: &str) -> Result<(), BootError> {
     }
     print(below.join("\n").trim_end());
     Ok(())
-}
-
-/// Nobody reading any more is no error.
-pub(super) fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
 }

@@ -5,13 +5,13 @@
 
 use super::cluster::{self, Plan};
 use super::data::DataDirectory;
-use super::{BootError, listeners, serve, signal};
+use super::{BootError, listeners, settings, signal};
 use crate::admin::discovery::{Domains, Found};
 use crate::admin::{self, socket};
 use crate::auth::{scheme, scram};
 use crate::cli::{DemoArguments, NetworkBackend};
 use crate::delivery;
-use crate::directory;
+use crate::directory::{self, DEMO_DOMAIN};
 use crate::model::{Account, Domain};
 use crate::net::Backend;
 use crate::node::submitters::SubmissionLimits;
@@ -29,9 +29,6 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The demo's one domain (reserved for examples by RFC 2606).
-pub const DOMAIN: &str = "example.org";
 
 /// Every account's password.
 pub const PASSWORD: &str = "ringpost";
@@ -120,17 +117,17 @@ pub fn directory(arguments: &DemoArguments) -> Result<directory::Backend, BootEr
         account.pop3_deletion = arguments.pop3_deletion;
         account.retention_days = arguments.pop3_retention_days.map(NonZeroU16::get);
     };
-    let memory = directory::demo(DOMAIN, arguments.accounts, &hashes, shape)
+    let memory = directory::demo(DEMO_DOMAIN, arguments.accounts, &hashes, shape)
         .map_err(|e| system("directory")(e.to_string()))?;
     Ok(directory::Backend::Memory(Arc::new(memory)))
 }
 
-/// [`DOMAIN`].
+/// [`DEMO_DOMAIN`].
 ///
 /// # Errors
 /// None; it is a domain.
 pub fn main_domain() -> Result<Domain, BootError> {
-    Domain::new(DOMAIN).map_err(|e| BootError::System {
+    Domain::new(DEMO_DOMAIN).map_err(|e| BootError::System {
         what: "directory",
         cause: e.to_string(),
     })
@@ -140,7 +137,7 @@ pub fn main_domain() -> Result<Domain, BootError> {
 #[must_use]
 pub fn settings(arguments: &DemoArguments) -> Settings {
     let settings = Settings {
-        hostname: format!("mx.{DOMAIN}"),
+        hostname: format!("mx.{DEMO_DOMAIN}"),
         message_bytes_max: MESSAGE_BYTES_MAX,
         offers_scram: true,
         certificate_field: None,
@@ -180,7 +177,7 @@ fn available_cores() -> usize {
 /// [`BootError::System`].
 pub fn self_signed_tls() -> Result<tls::Offers, BootError> {
     let names = [
-        format!("mx.{DOMAIN}"),
+        format!("mx.{DEMO_DOMAIN}"),
         "localhost".to_owned(),
         "127.0.0.1".to_owned(),
     ];
@@ -197,9 +194,9 @@ pub fn self_signed_tls() -> Result<tls::Offers, BootError> {
 fn pages(ports: &BTreeMap<&'static str, u16>) -> Result<axum::Router, BootError> {
     let domain = main_domain()?;
     let found = Found {
-        hostname: Domain::new(&format!("mx.{DOMAIN}")).unwrap_or_else(|_| domain.clone()),
+        hostname: Domain::new(&format!("mx.{DEMO_DOMAIN}")).unwrap_or_else(|_| domain.clone()),
         domains: Domains::Fixed(vec![domain]),
-        endpoints: serve::endpoints(ports),
+        endpoints: settings::endpoints(ports),
         mta_sts: RwLock::new(None),
         known: Mutex::default(),
     };
@@ -218,22 +215,22 @@ impl Greeting {
         let port = |name: &str| self.ports.get(name).copied().unwrap_or_default();
         let (smtp, pop3, imap) = (port("smtp"), port("pop3"), port("imap"));
         println!(
-            "Ringpost demo: mail for {DOMAIN} on 127.0.0.1, stored in {}",
+            "Ringpost demo: mail for {DEMO_DOMAIN} on 127.0.0.1, stored in {}",
             self.data.display()
         );
         println!(
-            "  accounts  alice@{DOMAIN}, bob@{DOMAIN}, user1@ to user{}@{DOMAIN}; password: {PASSWORD}",
+            "  accounts  alice@{DEMO_DOMAIN}, bob@{DEMO_DOMAIN}, user1@ to user{}@{DEMO_DOMAIN}; password: {PASSWORD}",
             self.accounts
         );
         println!(
-            "  send      printf 'Subject: hello\\r\\n\\r\\nFirst mail.\\r\\n' | curl -s smtp://127.0.0.1:{smtp} --mail-from me@example.net --mail-rcpt alice@{DOMAIN} -T -"
+            "  send      printf 'Subject: hello\\r\\n\\r\\nFirst mail.\\r\\n' | curl -s smtp://127.0.0.1:{smtp} --mail-from me@example.net --mail-rcpt alice@{DEMO_DOMAIN} -T -"
         );
         println!(
-            "  read      curl -s -u alice@{DOMAIN}:{PASSWORD} 'imap://127.0.0.1:{imap}/INBOX;MAILINDEX=1'"
+            "  read      curl -s -u alice@{DEMO_DOMAIN}:{PASSWORD} 'imap://127.0.0.1:{imap}/INBOX;MAILINDEX=1'"
         );
-        println!("            curl -s -u alice@{DOMAIN}:{PASSWORD} pop3://127.0.0.1:{pop3}/1");
+        println!("            curl -s -u alice@{DEMO_DOMAIN}:{PASSWORD} pop3://127.0.0.1:{pop3}/1");
         println!(
-            "  submit    127.0.0.1:{} and {} (STARTTLS), {} (TLS), as an account; to {DOMAIN} only",
+            "  submit    127.0.0.1:{} and {} (STARTTLS), {} (TLS), as an account; to {DEMO_DOMAIN} only",
             port("submission"),
             port("submission-2525"),
             port("submissions")

@@ -2,7 +2,7 @@
 
 use super::certificates::Files;
 use super::init::own_addresses;
-use super::serve::endpoints;
+use super::settings::endpoints;
 use super::{BootError, backend};
 use crate::acme;
 use crate::admin::socket;

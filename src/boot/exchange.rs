@@ -3,12 +3,12 @@
 //! Not here: the formats (`exchange`).
 
 use super::BootError;
-use super::demo::DOMAIN;
-use super::store::{LockedStore, OpenStore, ProgressLine, code, print_line, refuse};
+use super::console::{ProgressLine, code, print_line};
+use super::stopped::{LockedStore, OpenStore, refuse};
 use crate::base::clock::{Clock, SystemClock};
 use crate::cli::store::{ExportArguments, ImportArguments, MailFormat, UidlArgument};
-use crate::directory;
 use crate::directory::embedded::{Database, FILE_NAME};
+use crate::directory::{self, DEMO_DOMAIN};
 use crate::exchange::export::export;
 use crate::exchange::import::{ImportError, UidlForm, import};
 use crate::exchange::{Sink, Source, maildir, mbox, names};
@@ -136,8 +136,8 @@ pub(super) fn account(data: &Path, text: &str) -> Result<AccountId, BootError> {
         .strip_prefix("user")
         .and_then(|rest| rest.split('@').next()?.parse::<u32>().ok());
     let unknown = || BootError::Account(text.to_owned());
-    let known =
-        directory::demo(DOMAIN, numbered.unwrap_or(0).min(1_000_000), &[], |_| {}).map_err(|_| unknown())?;
+    let known = directory::demo(DEMO_DOMAIN, numbered.unwrap_or(0).min(1_000_000), &[], |_| {})
+        .map_err(|_| unknown())?;
     match block_on(directory::Source::login(&known, &address)) {
         Ok(Some(found)) => Ok(found.account.id),
         _ => Err(unknown()),

@@ -6,11 +6,11 @@
 //! nothing is wrong with the file.
 
 use super::BootError;
+use super::console::ProgressLine;
 use super::passwords::{Password, hash_all};
-use super::store::ProgressLine;
 use crate::auth::scheme;
 use crate::cli::manage::ImportFormat;
-use crate::config::options::parse_bytes;
+use crate::config::option::parse_bytes;
 use crate::directory::orders::{AccountSettings, Hash, NewAccount};
 use crate::disk::small;
 use crate::model::{AddrSpec, Domain};

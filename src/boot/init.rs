@@ -6,11 +6,12 @@
 //! LIMITATION: the DKIM keys are made and published here, so that they are old enough when outbound mail is signed; nothing
 //! signs yet.
 
+use super::console::print;
 use super::data::is_foreign;
 use super::made::{self, pem, write_new};
-use super::{BootError, configuration, manage, privileges};
+use super::{BootError, passwords, privileges};
 use crate::auth::scheme;
-use crate::base::network::is_private;
+use crate::base::network::is_global;
 use crate::cli::PortOffset;
 use crate::cli::serve::InitArguments;
 use crate::config::{CertificateFiles, Value, show};
@@ -233,7 +234,7 @@ impl Setup {
             Order::AccountAdd {
                 account: NewAccount {
                     address: admin.clone(),
-                    hashes: vec![manage::hash_password(&password)?],
+                    hashes: vec![passwords::hash_password(&password)?],
                     set: AccountSettings {
                         is_admin: Some(true),
                         ..AccountSettings::default()
@@ -295,7 +296,7 @@ impl Setup {
         let ports = Service::ALL
             .into_iter()
             .map(|service| (service.name(), port(service)));
-        super::serve::endpoints(&ports.collect())
+        super::settings::endpoints(&ports.collect())
     }
 
     /// `private`: addresses in `records` that the world cannot reach.
@@ -312,7 +313,7 @@ impl Setup {
                 "hostname": self.hostname.to_string(), "records": records,
                 "private_addresses": private, "next": next,
             });
-            return configuration::print(&told.to_string());
+            return print(&told.to_string());
         }
         let mut text = format!(
             "{} is set up on {}.\n\n  configuration  {}\n  data           {}\n  first admin    {admin}, password {password}\n                 \
@@ -344,7 +345,7 @@ impl Setup {
             "\nReverse DNS of the address has to name {}.\n\nNext:\n  {next}",
             self.hostname
         ));
-        configuration::print(&text);
+        print(&text);
     }
 }
 
@@ -413,9 +414,9 @@ pub(super) fn own_addresses() -> Vec<IpAddr> {
     towards.into_iter().filter_map(own).collect()
 }
 
-/// Those of `addresses` that mean nothing beyond this site, as behind NAT.
+/// Those of `addresses` that mean nothing beyond this site, as behind NAT or in a network for documentation.
 fn unreachable(addresses: &[IpAddr]) -> Vec<String> {
-    let private = addresses.iter().filter(|address| is_private(**address));
+    let private = addresses.iter().filter(|address| !is_global(**address));
     private.map(ToString::to_string).collect()
 }
 
@@ -446,7 +447,12 @@ mod tests {
             let records = records(&domain, &hostname, &addresses, &[], &[]);
             missing_addresses(&hostname, &records, &unreachable(&addresses))
         };
-        for addresses in [&[][..], &["10.0.0.1"], &["192.168.7.1", "fd00::1"]] {
+        for addresses in [
+            &[][..],
+            &["10.0.0.1"],
+            &["192.168.7.1", "fd00::1"],
+            &["192.0.2.1", "2001:db8::1"],
+        ] {
             let told = of(addresses).expect("it is told");
             assert!(
                 told.contains("; ") && told.contains("mail.example.org. IN A "),

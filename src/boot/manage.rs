@@ -1,14 +1,17 @@
 //! `ringpost account|alias|domain …`: orders from the command line to the running server, or to the files when none runs.
 
+use super::console::print;
+use super::passwords::{self, Password};
+use super::place::find;
 use super::{BootError, backend, import, privileges};
 use crate::admin::socket::{self, Answer, Request};
-use crate::auth::{scheme, scram};
+use crate::auth::scheme;
 use crate::base::clock::{Clock, SystemClock};
 use crate::cli::manage::{
     AccountArguments, AccountCommand, AliasArguments, AliasCommand, DomainArguments, DomainCommand,
     DomainSettingArguments, PasswordSource, Place, SettingArguments,
 };
-use crate::config::{Backend, Config, DEFAULT_PATH};
+use crate::config::{Backend, Config};
 use crate::directory::embedded::{Database, Embedded};
 use crate::directory::orders::{
     AccountSettings, AccountView, DomainSettings, Hash, NewAccount, NewAppPassword, Order, OrderError,
@@ -17,8 +20,7 @@ use crate::directory::orders::{
 use crate::disk::lock::DirectoryLock;
 use crate::model::{Domain, shown};
 use crate::runtime::Control;
-use std::io::{BufRead as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::BufRead as _;
 use std::process::ExitCode;
 
 /// Seconds of a day.
@@ -70,7 +72,12 @@ pub fn account(arguments: AccountArguments) -> Result<ExitCode, BootError> {
         ),
         AccountCommand::Enable { address } => set(address, enabled(true), false),
         AccountCommand::Disable { address, force } => set(address, enabled(false), force),
-        AccountCommand::Password { address, password } => Order::AccountPassword {
+        AccountCommand::Password {
+            address,
+            password,
+            force,
+        } => Order::AccountPassword {
+            is_forced: force,
             hashes: match hashes(&place, &address, &password)? {
                 Ok(hashes) => hashes,
                 Err(error) => return Ok(complain(&place, &error)),
@@ -167,24 +174,6 @@ pub fn domain(arguments: DomainArguments) -> Result<ExitCode, BootError> {
     carry_out(&arguments.place, order)
 }
 
-/// The data directory that is meant.
-///
-/// # Errors
-/// [`BootError::Configuration`].
-pub fn data_directory(place: &Place) -> Result<PathBuf, BootError> {
-    Ok(find(place)?.0)
-}
-
-/// The data directory, and the configuration if that is how the server was named.
-fn find(place: &Place) -> Result<(PathBuf, Option<Config>), BootError> {
-    if let Some(data) = &place.data {
-        return Ok((data.clone(), None));
-    }
-    let path = place.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
-    let config = Config::load(path)?.0;
-    Ok((config.server.data.clone(), Some(config)))
-}
-
 /// Gives the order to the server that is meant, or carries it out here when none runs.
 fn perform(place: &Place, order: Order) -> Result<Result<Outcome, OrderError>, BootError> {
     let (data, config) = find(place)?;
@@ -260,7 +249,7 @@ fn carry_out(place: &Place, order: Order) -> Result<ExitCode, BootError> {
 
 fn complain(place: &Place, error: &OrderError) -> ExitCode {
     if place.json {
-        print_line(&serde_json::json!({ "error": error }).to_string());
+        print(&serde_json::json!({ "error": error }).to_string());
     } else {
         eprintln!("ringpost: {error}");
     }
@@ -268,10 +257,6 @@ fn complain(place: &Place, error: &OrderError) -> ExitCode {
 }
 
 /// Nobody reading any more is no error.
-fn print_line(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
-}
-
 fn show(place: &Place, outcome: &Outcome) {
     if place.json {
         // The list itself, for programs; "done" has nothing to tell beyond the exit code.
@@ -282,11 +267,11 @@ fn show(place: &Place, outcome: &Outcome) {
             Outcome::Accounts(views) => serde_json::json!(views),
             Outcome::Aliases(views) => serde_json::json!(views),
         };
-        return print_line(&value.to_string());
+        return print(&value.to_string());
     }
     match outcome {
         Outcome::Done => {}
-        Outcome::Imported(count) => print_line(&format!("{count} accounts were made")),
+        Outcome::Imported(count) => print(&format!("{count} accounts were made")),
         Outcome::Domains(views) => {
             for view in views {
                 let catch_all = view.catch_all.as_deref().map_or("-".into(), shown);
@@ -297,7 +282,7 @@ fn show(place: &Place, outcome: &Outcome) {
                 } else {
                     format!(" ({})", view.domain)
                 };
-                print_line(&format!(
+                print(&format!(
                     "{name}{other}  {} accounts, {} aliases, catch-all {catch_all}, admins: {admins}",
                     view.accounts, view.aliases
                 ));
@@ -305,14 +290,14 @@ fn show(place: &Place, outcome: &Outcome) {
         }
         Outcome::Aliases(views) => {
             for view in views {
-                print_line(&format!("{}  {}", shown(&view.address), all_shown(&view.targets)));
+                print(&format!("{}  {}", shown(&view.address), all_shown(&view.targets)));
             }
         }
         Outcome::Accounts(views) => {
             for view in views {
                 let state = if view.is_enabled { "" } else { "  disabled" };
                 let admin = if view.is_admin { "  admin" } else { "" };
-                print_line(&format!(
+                print(&format!(
                     "{:>8}  {}  {}{admin}{state}",
                     view.id,
                     shown(&view.address),
@@ -353,12 +338,12 @@ fn show_account(view: &AccountView) {
         ("second factor", view.has_totp.to_string()),
     ];
     for (name, value) in rows {
-        print_line(format!("{name:<16} {value}").trim_end());
+        print(format!("{name:<16} {value}").trim_end());
     }
     for password in &view.app_passwords {
         let used = password.last_used_at.map_or("never".to_owned(), moment);
         let until = password.expires_at.map(|at| format!(", until {}", moment(at)));
-        print_line(&format!(
+        print(&format!(
             "{:<16} {} ({}), last used {used}{}",
             "app password",
             password.name,
@@ -430,16 +415,11 @@ fn hashes(
     } else {
         ask_password()?
     };
-    let mut hashes = vec![hash_password(&password)?];
-    if keeps_scram {
-        let verifiers = scram::hashes(&password).map_err(BootError::Admin)?;
-        hashes.extend(
-            verifiers
-                .iter()
-                .map(|verifier| Hash(verifier.expose().to_owned())),
-        );
-    }
-    Ok(Ok(hashes))
+    let password = Password {
+        text: password,
+        keeps_scram,
+    };
+    Ok(Ok(passwords::hash(&password)?))
 }
 
 /// Whether the domain of `address` wants verifiers; an address that is none is refused later, with everything else.
@@ -453,15 +433,6 @@ fn keeps_scram(place: &Place, address: &str) -> Result<Result<bool, OrderError>,
     let keeps_scram =
         |outcome| matches!(outcome, Outcome::Domains(views) if views.iter().any(|view| view.keeps_scram));
     Ok(perform(place, order)?.map(keeps_scram))
-}
-
-/// Checks a new password and hashes it.
-///
-/// # Errors
-/// [`BootError::Admin`] when it is too short or too long.
-pub fn hash_password(password: &str) -> Result<Hash, BootError> {
-    let hash = scheme::new_hash(password).map_err(BootError::Admin)?;
-    Ok(Hash(hash.expose().to_owned()))
 }
 
 fn read_password() -> Result<String, BootError> {
@@ -509,8 +480,8 @@ fn add_app_password(
         },
     };
     match perform(place, order)? {
-        Ok(_) if place.json => print_line(&serde_json::json!({ "password": password }).to_string()),
-        Ok(_) => print_line(&password),
+        Ok(_) if place.json => print(&serde_json::json!({ "password": password }).to_string()),
+        Ok(_) => print(&password),
         Err(error) => return Ok(complain(place, &error)),
     }
     Ok(ExitCode::SUCCESS)

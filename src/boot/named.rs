@@ -1,15 +1,15 @@
 //! What a configuration names, as `ringpost check` looks at it: the user, files, the data directory, the directory of accounts.
 //!
 //! Invariants: everything is looked at as the user that serves, as far as this process may become that one: what root can read
-//! says nothing; each problem is told with the line and the key that name the thing.
+//! says nothing; each problem is told with the line and the key that name the thing; nothing is changed, also beside a server of
+//! an older version that works on the same directory.
 //! Not here: the file itself (`config`), whether the domain's DNS leads here (`doctor`).
 
 use super::certificates::Files;
-use super::{backend, issuer, privileges, serve};
+use super::{backend, issuer, privileges, settings};
 use crate::config::options::find;
 use crate::config::{Backend, Config, Problem, Values};
-use crate::directory::embedded::{Database, FILE_NAME};
-use crate::directory::orders::{Order, Outcome};
+use crate::directory::embedded::{Database, FILE_NAME, not_ours};
 use crate::tls::{self, Certificates};
 use std::path::Path;
 
@@ -20,21 +20,31 @@ pub struct Named<'a> {
     pub values: Values,
 }
 
+/// What there is to tell.
+#[derive(Debug, Default)]
+pub struct Told {
+    pub problems: Vec<Problem>,
+    /// What is good, and still somebody should know.
+    pub notes: Vec<String>,
+}
+
 impl Named<'_> {
-    /// All that is wrong with it. This process may be another user afterwards.
-    pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
+    /// All that is wrong with it, and what is to be known of it. This process may be another user afterwards.
+    pub fn look(&self) -> Told {
+        let mut told = Told::default();
         match self.become_user() {
-            None => problems.extend(self.of_the_file()),
-            Some(problem) => problems.push(problem),
+            None => told.problems.extend(self.of_the_file()),
+            Some(problem) => told.problems.push(problem),
         }
-        problems.extend(self.of_certificates());
-        problems.extend(self.of_files());
-        problems.extend(self.of_data());
+        told.problems.extend(self.of_certificates());
+        told.problems.extend(self.of_files());
+        told.problems.extend(self.of_data());
+        told.notes.extend(self.older_version());
         if let Err(why) = backend::check(&self.config) {
-            problems.push(self.spoken("directory.backend", &why, "a directory that answers"));
+            told.problems
+                .push(self.spoken("directory.backend", &why, "a directory that answers"));
         }
-        problems
+        told
     }
 
     fn problem(&self, key: &str, found: &dyn std::fmt::Display, expected: &str, hint: &str) -> Problem {
@@ -86,7 +96,7 @@ impl Named<'_> {
         };
         let offered = Certificates::new(default, others)
             .map_err(|error| error.to_string())
-            .and_then(|all| serve::offers(&self.config, &all).map_err(|error| error.to_string()));
+            .and_then(|all| settings::offers(&self.config, &all).map_err(|error| error.to_string()));
         match offered {
             Ok(_) => Vec::new(),
             Err(why) => vec![self.spoken("tls.client_ca", &why, "a file with certificates of authorities")],
@@ -143,23 +153,26 @@ impl Named<'_> {
                 ));
             }
         }
-        let mut database = match Database::open(data) {
-            Ok(database) => database,
+        let seen = match Database::look(data, domain) {
+            Ok(seen) => seen,
             Err(error) => return wrong(&error.to_string()),
         };
-        if self.config.directory.backend != Backend::Embedded {
-            return None;
+        if self.config.directory.backend == Backend::Embedded && !seen.has_domain {
+            let expected = "a domain whose mail is taken here";
+            let why = not_ours(domain);
+            return Some(self.problem("server.domain", domain, expected, &why));
         }
-        let order = Order::DomainShow {
-            domain: domain.as_str().to_owned(),
-        };
-        match database.perform(order) {
-            Ok(Outcome::Domains(_)) => None,
-            Ok(_) => wrong("the directory answers something else"),
-            Err(error) => {
-                let expected = "a domain whose mail is taken here";
-                Some(self.problem("server.domain", domain, expected, &error.to_string()))
-            }
-        }
+        None
+    }
+
+    fn older_version(&self) -> Option<String> {
+        let data = &self.config.server.data;
+        let seen = Database::look(data, &self.config.server.domain).ok()?;
+        let next = seen.upgrade()?;
+        Some(format!(
+            "{} is of version {}; `ringpost serve` makes it version {next}, which older ones do not read",
+            data.join(FILE_NAME).display(),
+            seen.version
+        ))
     }
 }

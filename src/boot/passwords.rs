@@ -4,8 +4,7 @@
 //! Failure: the first that cannot be hashed ends all; the others' hashes are thrown away.
 
 use super::BootError;
-use super::manage::hash_password;
-use crate::auth::scram;
+use crate::auth::{scheme, scram};
 use crate::directory::orders::Hash;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -80,13 +79,26 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn hash(password: &Password) -> Result<Vec<Hash>, BootError> {
+/// The hash of one, with its verifiers.
+///
+/// # Errors
+/// As [`hash_password`].
+pub fn hash(password: &Password) -> Result<Vec<Hash>, BootError> {
     let mut hashes = vec![hash_password(&password.text)?];
     if password.keeps_scram {
         let verifiers = scram::hashes(&password.text).map_err(BootError::Admin)?;
         hashes.extend(verifiers.iter().map(|one| Hash(one.expose().to_owned())));
     }
     Ok(hashes)
+}
+
+/// Checks a new password and hashes it.
+///
+/// # Errors
+/// [`BootError::Admin`] when it is too short or too long.
+pub fn hash_password(password: &str) -> Result<Hash, BootError> {
+    let hash = scheme::new_hash(password).map_err(BootError::Admin)?;
+    Ok(Hash(hash.expose().to_owned()))
 }
 
 #[cfg(test)]

@@ -3,18 +3,19 @@
 //! Invariants: a file with a problem changes nothing; connections under way are not touched; what cannot be taken is named,
 //! at each reload until the restart that takes it.
 
+use super::BootError;
 use super::certificates::{Files, Keeper};
+use super::console::print;
 use super::notify::Notifier;
+use super::place;
+use super::settings::{live_settings, mta_sts};
 use super::signal::ReloadRequests;
-use super::{BootError, cluster, configuration, manage, serve};
 use crate::admin::Readers;
 use crate::admin::discovery::Found;
 use crate::admin::socket::{self, Answer, Reloaded, Request};
 use crate::cli::manage::Place;
-use crate::config::options::Reload;
+use crate::config::option::Reload;
 use crate::config::{Config, Values};
-use crate::discovery::MtaSts;
-use crate::node::submitters::SubmissionLimits;
 use crate::node::{LiveSettings, Settings};
 use parking_lot::{Mutex, RwLock};
 use std::path::PathBuf;
@@ -41,39 +42,6 @@ pub struct Exchanged {
     pub live: Arc<RwLock<LiveSettings>>,
     /// As at the start: what waits for a restart is of these.
     pub settings: Settings,
-}
-
-/// What sessions are told of a configuration, as long as it lasts. `started`: the settings at the start; our name, limits on
-/// loopback, and who vouches for certificates and tokens are theirs until a restart.
-#[must_use]
-pub fn live_settings(config: &Config, started: &Settings) -> LiveSettings {
-    let settings = Settings {
-        hostname: started.hostname.clone(),
-        certificate_field: started.certificate_field,
-        token_refusal: started.token_refusal.clone(),
-        limit_peers: started.limit_peers,
-        ..serve::settings(config)
-    };
-    LiveSettings {
-        protocols: cluster::protocols(&settings),
-        allow_plaintext_on_loopback: config.security.plaintext_login_on_loopback,
-        submission: SubmissionLimits {
-            messages_per_hour: config.limits.submission_messages_per_hour,
-            recipients_per_day: config.limits.submission_recipients_per_day,
-        },
-        trusted_proxies: config.security.trusted_proxies.clone(),
-        xclient_from: config.security.xclient_from.clone(),
-    }
-}
-
-/// The MTA-STS policy that a configuration asks for.
-#[must_use]
-pub fn mta_sts(config: &Config) -> Option<MtaSts> {
-    Some(MtaSts {
-        mode: config.web.mta_sts?,
-        mx: vec![config.server.hostname.clone()],
-        max_age_seconds: config.web.mta_sts_max_age_seconds,
-    })
 }
 
 impl Reloader {
@@ -172,7 +140,7 @@ fn told(outcome: Reloaded) -> Reloaded {
 /// # Errors
 /// See [`BootError`].
 pub fn ask(place: &Place) -> Result<ExitCode, BootError> {
-    let data = manage::data_directory(place)?;
+    let data = place::data_directory(place)?;
     let refuse = |cause: String| BootError::DataDirectory {
         path: data.display().to_string(),
         cause,
@@ -184,16 +152,16 @@ pub fn ask(place: &Place) -> Result<ExitCode, BootError> {
         None => return Err(refuse("no server runs on it".to_owned())),
     };
     if place.json {
-        configuration::print(&serde_json::json!(outcome).to_string());
+        print(&serde_json::json!(outcome).to_string());
     } else {
         for key in &outcome.applied {
-            configuration::print(&format!("taken: {key}"));
+            print(&format!("taken: {key}"));
         }
         for key in &outcome.waiting {
-            configuration::print(&format!("waits for a restart: {key}"));
+            print(&format!("waits for a restart: {key}"));
         }
         if outcome == Reloaded::default() {
-            configuration::print("nothing is different");
+            print("nothing is different");
         }
         for problem in &outcome.problems {
             eprintln!("ringpost: {problem}");

@@ -7,7 +7,8 @@ use super::certificates::Keeper;
 use super::cluster::{self, Plan};
 use super::data::DataDirectory;
 use super::notify::Notifier;
-use super::reload::{Exchanged, Reloader, live_settings, mta_sts};
+use super::reload::{Exchanged, Reloader};
+use super::settings::{endpoints, live_settings, mta_sts, offers, settings, store_options};
 use super::{BootError, backend, issuer, listeners, privileges, signal};
 use crate::acme::{self, challenges::Challenges};
 use crate::admin::discovery::{Domains, Found};
@@ -18,13 +19,10 @@ use crate::cli::serve::ServeArguments;
 use crate::config::{self, Config};
 use crate::directory::embedded::{self, Database, Embedded};
 use crate::directory::{Accounts, Backend};
-use crate::discovery::{Endpoint, Protocol, Security};
-use crate::disk::{BLOCK_BYTES, small};
 use crate::net;
 use crate::node::Settings;
 use crate::runtime::{self, Control};
-use crate::store::StoreOptions;
-use crate::tls::{Certificates, Offers, clients};
+use crate::tls::Certificates;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -174,16 +172,6 @@ fn ask_for_certificates(
     control.spawn(acme::Client::new(settings, files, challenges, installed).run());
 }
 
-pub(super) fn offers(config: &Config, certificates: &Certificates) -> Result<Offers, BootError> {
-    let Some((path, _)) = &config.tls.clients else {
-        return Offers::new(certificates).map_err(|error| BootError::Admin(error.to_string()));
-    };
-    let wrong = |cause: String| BootError::Admin(format!("tls.client_ca {}: {cause}", path.display()));
-    let authorities = small::read(path).map_err(|why| BootError::Admin(format!("tls.client_ca: {why}")))?;
-    let clients = clients::verifier(&authorities).map_err(|error| wrong(error.to_string()))?;
-    Offers::with_clients(certificates, &clients).map_err(|error| wrong(error.to_string()))
-}
-
 /// Those for users and admins.
 fn pages(
     config: &Config,
@@ -232,64 +220,6 @@ fn open_data(config: &Config) -> Result<DataDirectory, BootError> {
         });
     }
     DataDirectory::open(Some(data))
-}
-
-pub(super) fn settings(config: &Config) -> Settings {
-    Settings {
-        hostname: config.server.hostname.as_str().to_owned(),
-        message_bytes_max: config.limits.message_bytes,
-        offers_scram: config.security.scram,
-        certificate_field: config.tls.clients.as_ref().map(|(_, field)| *field),
-        token_refusal: None,
-        // Each account may have its own.
-        retention: None,
-        relays_later: false,
-        imap: crate::proto::imap::Config {
-            hidden_capabilities: config.imap.hidden_capabilities.clone(),
-            is_literal_plus: config.imap.literal_plus,
-            is_compress_offered: config.imap.compress,
-            message_limit: config.imap.message_limit,
-            ..crate::proto::imap::Config::default()
-        },
-        pop3_login_delay_seconds: config.pop3_login_delay_seconds,
-        limit_peers: config.limits.loopback,
-        live: Arc::default(),
-        discard: None,
-    }
-}
-
-fn store_options(config: &Config) -> StoreOptions {
-    let store = &config.store;
-    StoreOptions {
-        // Whole blocks.
-        segment_bytes: store.segment_bytes / BLOCK_BYTES as u32 * BLOCK_BYTES as u32,
-        expunged_kept_ms: i64::try_from(store.expunged_kept_seconds.saturating_mul(1_000))
-            .unwrap_or(i64::MAX),
-        compaction_dead_bytes_min: store.compaction_dead_bytes,
-        compaction_bytes_per_second: store.compaction_bytes_per_second,
-        ..StoreOptions::default()
-    }
-}
-
-/// What mail programs are told of the ports that listen, the best first.
-#[must_use]
-pub fn endpoints(ports: &BTreeMap<&'static str, u16>) -> Vec<Endpoint> {
-    let known = [
-        ("imaps", Protocol::Imap, Security::Tls),
-        ("imap", Protocol::Imap, Security::StartTls),
-        ("pop3s", Protocol::Pop3, Security::Tls),
-        ("pop3", Protocol::Pop3, Security::StartTls),
-        ("submissions", Protocol::Submission, Security::Tls),
-        ("submission", Protocol::Submission, Security::StartTls),
-    ];
-    let endpoint = |(name, protocol, security)| {
-        Some(Endpoint {
-            protocol,
-            port: *ports.get(name)?,
-            security,
-        })
-    };
-    known.into_iter().filter_map(endpoint).collect()
 }
 
 fn announce(data: &std::path::Path, ports: &BTreeMap<&'static str, u16>) {

@@ -4,31 +4,22 @@
 //! but the lock's file. Neither executors nor io_uring are needed: everything runs on this thread.
 //! Not here: what is looked for (`store::tools`).
 
+use super::console::{ProgressLine, code, print_line};
+use super::stopped::{LockedStore, OpenStore, refuse};
 use super::{BootError, privileges};
-use crate::base::clock::SystemClock;
 use crate::cli::store::{
     CheckArguments, DumpArguments, ExportArguments, ImportArguments, LookArguments, SalvageArguments,
     StoreCommand, UndeleteArguments,
 };
-use crate::disk::lock::DirectoryLock;
-use crate::disk::plain::PlainDisk;
-use crate::disk::{SUBDIRECTORY, SUPERBLOCK_NAME};
 use crate::model::SegmentId;
 use crate::store::tools::{CheckReport, Damage, SalvageReport, StatReport, Survey, dump, salvage, stat};
-use crate::store::{Environment, OpenError, Store, StoreOptions, recover_with};
-use futures_executor::{LocalPool, block_on};
-use futures_util::task::LocalSpawnExt;
-use std::io::{IsTerminal, Write};
+use futures_executor::block_on;
+use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 /// Damages that are printed one by one; all of them are in the JSON.
 const DAMAGES_SHOWN_MAX: usize = 1_000;
-
-/// Between two signs of progress.
-const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 /// Runs one command.
 ///
@@ -70,91 +61,6 @@ fn become_owner(command: &StoreCommand) -> Result<(), BootError> {
     privileges::become_owner_of(data)
 }
 
-/// A store that is there, locked.
-pub(super) struct LockedStore {
-    pub disk: PlainDisk,
-    _lock: DirectoryLock,
-}
-
-impl LockedStore {
-    pub fn open(data: &Path) -> Result<Self, BootError> {
-        let has = |name: &str| data.join(name).exists();
-        if !has(SUPERBLOCK_NAME) && !has(SUBDIRECTORY) {
-            // Said before the lock, which would leave a file in somebody else's directory.
-            let why = "it has neither superblock nor segments".to_owned();
-            return Err(OpenError::NotAStore(data.display().to_string(), why).into());
-        }
-        Ok(Self {
-            _lock: lock(data)?,
-            disk: PlainDisk::for_reading(data),
-        })
-    }
-}
-
-fn lock(data: &Path) -> Result<DirectoryLock, BootError> {
-    DirectoryLock::take(data).map_err(|cause| refuse(data, &cause))
-}
-
-pub(super) fn refuse(data: &Path, cause: &dyn std::fmt::Display) -> BootError {
-    BootError::DataDirectory {
-        path: data.display().to_string(),
-        cause: cause.to_string(),
-    }
-}
-
-/// A line on a terminal that says how far it is.
-pub(super) struct ProgressLine {
-    what: &'static str,
-    is_shown: bool,
-    last: Instant,
-}
-
-impl ProgressLine {
-    pub fn new(what: &'static str) -> Self {
-        Self {
-            what,
-            is_shown: std::io::stderr().is_terminal(),
-            last: Instant::now(),
-        }
-    }
-
-    pub fn tell(&mut self, done: u64, total: u64) {
-        const MIB: u64 = 1024 * 1024;
-        if self.is_shown && self.last.elapsed() >= PROGRESS_EVERY {
-            self.last = Instant::now();
-            let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100);
-            let (done, total) = (done / MIB, total / MIB);
-            eprint!("\r{}: {done} of {total} MiB, {percent} %\x1b[K", self.what);
-        }
-    }
-}
-
-impl ProgressLine {
-    /// Where nobody knows how many there will be.
-    pub fn tell_count(&mut self, done: u64, of_what: &str) {
-        if self.is_shown && self.last.elapsed() >= PROGRESS_EVERY {
-            self.last = Instant::now();
-            eprint!("\r{}: {done} {of_what}\x1b[K", self.what);
-        }
-    }
-}
-
-impl Drop for ProgressLine {
-    fn drop(&mut self) {
-        if self.is_shown {
-            eprint!("\r\x1b[K");
-        }
-    }
-}
-
-pub(super) fn code(is_good: bool) -> ExitCode {
-    if is_good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
-}
-
 fn run_check(arguments: &CheckArguments) -> Result<ExitCode, BootError> {
     let mut line = ProgressLine::new("checking");
     let report = super::check::run(arguments, &mut |done, total| line.tell(done, total))?;
@@ -165,11 +71,6 @@ fn run_check(arguments: &CheckArguments) -> Result<ExitCode, BootError> {
         print_check(&report);
     }
     Ok(code(report.is_clean()))
-}
-
-/// False when nobody reads any more, which is no error: whoever read has seen enough.
-pub(super) fn print_line(text: &str) -> bool {
-    writeln!(std::io::stdout(), "{text}").is_ok()
 }
 
 fn print_damages(kept: &[Damage], count: u64) {
@@ -283,78 +184,6 @@ fn run_dump(arguments: &DumpArguments) -> Result<ExitCode, BootError> {
     block_on(dump(store.disk, arguments.segment.map(SegmentId), &mut line))?;
     let _ = out.flush();
     Ok(ExitCode::SUCCESS)
-}
-
-/// A store's environment outside of executors.
-#[derive(Clone)]
-pub(super) struct ToolEnvironment {
-    disk: PlainDisk,
-    clock: SystemClock,
-}
-
-impl Environment for ToolEnvironment {
-    type Disk = PlainDisk;
-    type Clock = SystemClock;
-
-    fn disk(&self) -> &PlainDisk {
-        &self.disk
-    }
-
-    fn clock(&self) -> &SystemClock {
-        &self.clock
-    }
-
-    fn random_u64(&self) -> u64 {
-        getrandom::u64().expect("the system gives entropy; without it no store may be created")
-    }
-}
-
-/// A store open for writing, with nobody else on it.
-pub(super) struct OpenStore {
-    pool: LocalPool,
-    pub store: Store<ToolEnvironment>,
-    _lock: DirectoryLock,
-}
-
-impl OpenStore {
-    /// Opens the store in `data`, made if there is none.
-    pub fn open(data: &Path) -> Result<Self, BootError> {
-        std::fs::create_dir_all(data).map_err(|cause| refuse(data, &cause))?;
-        let lock = lock(data)?;
-        let disk = PlainDisk::for_writing(data).map_err(|cause| refuse(data, &cause))?;
-        let env = ToolEnvironment {
-            disk,
-            clock: SystemClock,
-        };
-        let mut pool = LocalPool::new();
-        let mut recovered = pool.run_until(recover_with(&env, 1, StoreOptions::default()))?;
-        let seed = recovered.seeds.pop().expect("one core was asked for");
-        let store = pool.run_until(Store::start(env, seed))?;
-        let spawned = pool.spawner().spawn_local(store.clone().run_writer());
-        spawned.map_err(|_| BootError::System {
-            what: "store",
-            cause: "its writer does not start".to_owned(),
-        })?;
-        Ok(Self {
-            pool,
-            store,
-            _lock: lock,
-        })
-    }
-
-    pub fn run<T>(&mut self, task: impl Future<Output = T>) -> T {
-        self.pool.run_until(task)
-    }
-
-    /// Commits what is open and seals the log.
-    pub fn close(mut self) -> Result<(), BootError> {
-        let store = self.store.clone();
-        self.run(store.shutdown());
-        match store.failure() {
-            Some(error) => Err(crate::store::RestoreError::Store(error).into()),
-            None => Ok(()),
-        }
-    }
 }
 
 fn run_salvage(arguments: &SalvageArguments) -> Result<ExitCode, BootError> {

@@ -2,7 +2,8 @@
 //!
 //! Not here: what it does (`store::undelete`), on which core (`delivery::undelete`).
 
-use super::store::{LockedStore, OpenStore, print_line, refuse};
+use super::console::print_line;
+use super::stopped::{LockedStore, OpenStore, refuse};
 use super::{BootError, exchange};
 use crate::admin::socket::{self, Answer, Request, Undelete};
 use crate::base::clock::{Clock, SystemClock, UnixMillis};

@@ -60,11 +60,14 @@ pub enum AccountCommand {
         #[arg(long)]
         force: bool,
     },
-    /// Change the password, which is asked for. Sessions under way go on.
+    /// Change the password, which is asked for. Sessions under way go on. Refused with --none for the last admin.
     Password {
         address: String,
         #[command(flatten)]
         password: PasswordSource,
+        /// All the same: nobody may use the pages for admins then.
+        #[arg(long)]
+        force: bool,
     },
     /// Let it take mail and log in again.
     Enable { address: String },
@@ -164,7 +167,7 @@ pub struct SettingArguments {
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
-    crate::config::options::parse_bytes(text)
+    crate::config::option::parse_bytes(text)
         .ok_or_else(|| "a size such as 5G or 500 MiB is wanted".to_owned())
 }
 

@@ -10,6 +10,7 @@
 
 mod acme;
 mod directory;
+pub mod option;
 pub mod options;
 mod options_acme;
 mod options_directory;
@@ -22,8 +23,9 @@ mod tests;
 pub mod values;
 
 pub use directory::{Backend, DirectoryOptions};
+pub use option::Value;
 pub use problem::{Problem, Problems};
-pub use values::{Value, Values};
+pub use values::Values;
 
 use crate::auth::oauth;
 use crate::base::network::Network;

@@ -1,6 +1,6 @@
 //! The options of ACME.
 
-use super::options::{Default, Kind, Opt, Reload::Restart, opt};
+use super::option::{Default, Kind, Opt, Reload::Restart, opt};
 
 /// In the order of the sample file.
 pub(super) const ACME: &[Opt] = &[

@@ -1,6 +1,6 @@
 //! The options of directories: where accounts are, and how another directory than our own is asked.
 
-use super::options::{Default, Kind, Opt, Reload::Restart, opt};
+use super::option::{Default, Kind, Opt, Reload::Restart, opt};
 use crate::directory::{ldap, postgres};
 
 /// In the order of the sample file.

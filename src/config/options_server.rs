@@ -1,8 +1,22 @@
 //! The options of the server itself: listeners, TLS, limits, the store, protocols, pages. A list and nothing else, the longest
 //! file of this folder for that reason.
 
-use super::options::Reload::{Live, Restart};
-use super::options::{Default, Kind, LOG_FILTER, METRICS_FROM, MIB, Opt, opt};
+use super::option::Reload::{Live, Restart};
+use super::option::{Default, Kind, MIB, Opt, opt};
+
+/// One line a mail is too much for a log that nobody asked for.
+pub const LOG_FILTER: &str = "info,mail=off";
+
+/// Loopback, the private networks of RFC 1918, unique local (RFC 4193) and link-local addresses.
+pub const METRICS_FROM: &[&str] = &[
+    "127.0.0.0/8",
+    "::1/128",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+];
 
 /// In the order of the sample file.
 pub(super) const SERVER: &[Opt] = &[

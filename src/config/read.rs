@@ -1,8 +1,9 @@
 //! From a file's text to checked values, with every problem of it.
 
-use super::options::{Default, Kind, OPTIONS, Opt, find, is_table, parse_bytes, parse_seconds};
+use super::option::{Default, Kind, Opt, Value, parse_bytes, parse_seconds};
+use super::options::{OPTIONS, find, is_table};
 use super::problem::{Problem, Problems};
-use super::values::{Value, Values};
+use super::values::Values;
 use crate::base::network::Network;
 use crate::directory::ldap::filter::Filter;
 use crate::directory::postgres::query::Query;

@@ -1,7 +1,8 @@
 //! What the declarations say, for people: the commented file, one option explained, what differs.
 
-use super::options::{Kind, OPTIONS, Opt, Reload, show_bytes};
-use super::values::{Value, Values};
+use super::option::{Kind, Opt, Reload, Value, show_bytes};
+use super::options::OPTIONS;
+use super::values::Values;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 

@@ -1,5 +1,6 @@
 //! The declarations agree with everything made of them; bad files are told what is wrong with them, all of it.
 
+use super::option;
 use super::options::{OPTIONS, find};
 use super::show::{diff, explain, sample};
 use super::*;
@@ -227,8 +228,8 @@ fn changes_are_named_with_what_they_need() {
     assert_eq!(
         told,
         [
-            ("server.cores", options::Reload::Restart),
-            ("web.mta_sts", options::Reload::Live)
+            ("server.cores", option::Reload::Restart),
+            ("web.mta_sts", option::Reload::Live)
         ]
     );
     assert!(before.changes(&before).is_empty());
@@ -237,7 +238,7 @@ fn changes_are_named_with_what_they_need() {
 #[test]
 fn sizes_and_times_are_read_as_people_write_them() {
     for (text, bytes) in [("25 MiB", 26_214_400), ("5G", 5 << 30), ("7", 7), ("1 kb", 1024)] {
-        assert_eq!(options::parse_bytes(text), Some(bytes), "{text}");
+        assert_eq!(option::parse_bytes(text), Some(bytes), "{text}");
     }
     for text in [
         "",
@@ -247,11 +248,11 @@ fn sizes_and_times_are_read_as_people_write_them() {
         "18446744073709551615 TiB",
         "1.5 GiB",
     ] {
-        assert_eq!(options::parse_bytes(text), None, "{text}");
+        assert_eq!(option::parse_bytes(text), None, "{text}");
     }
-    assert_eq!(options::parse_seconds("10 min"), Some(600));
-    assert_eq!(options::parse_seconds("7 d"), Some(604_800));
-    assert_eq!(options::parse_seconds("1 week"), None);
+    assert_eq!(option::parse_seconds("10 min"), Some(600));
+    assert_eq!(option::parse_seconds("7 d"), Some(604_800));
+    assert_eq!(option::parse_seconds("1 week"), None);
 }
 
 #[test]

@@ -1,49 +1,11 @@
 //! Checked values by key: what stands in the file, and the defaults for what does not.
 
-use super::options::{Default, OPTIONS, Opt, Reload, find};
+use super::option::{Opt, Reload, Value};
+use super::options::{OPTIONS, find};
 use crate::base::network::Network;
 use crate::model::Domain;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
-
-/// A value as it is kept: checked, sizes in bytes, times in seconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    Text(String),
-    Flag(bool),
-    Number(u64),
-    List(Vec<String>),
-}
-
-impl fmt::Display for Value {
-    /// As TOML writes it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => toml_edit::Value::from(text.as_str()).fmt(f),
-            Self::Flag(flag) => flag.fmt(f),
-            Self::Number(number) => number.fmt(f),
-            Self::List(list) => {
-                let array: toml_edit::Array = list.iter().map(String::as_str).collect();
-                array.fmt(f)
-            }
-        }
-    }
-}
-
-impl Default {
-    /// The value, unless the file has to say it.
-    #[must_use]
-    pub fn value(self) -> Option<Value> {
-        match self {
-            Self::Required => None,
-            Self::Text(text) => Some(Value::Text(text.to_owned())),
-            Self::Flag(flag) => Some(Value::Flag(flag)),
-            Self::Number(number) => Some(Value::Number(number)),
-            Self::List(list) => Some(Value::List(list.iter().map(|&text| text.to_owned()).collect())),
-        }
-    }
-}
 
 /// What a file says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -77,6 +77,9 @@ fn now<T: Send + Sync + 'static>(found: Found<T>) -> Asked<T> {
     Box::pin(std::future::ready(found))
 }
 
+/// The domain of the demo's accounts.
+pub const DEMO_DOMAIN: &str = "example.org";
+
 /// The demo's directory: `alice@`, `bob@` and `user1@` … `user<n>@` of `domain`, all with the password of
 /// `hashes` and made alike by `shape`; `postmaster@` an alias of alice. The ids are fixed, so that a data directory opens again with everything in it.
 ///

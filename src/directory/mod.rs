@@ -22,7 +22,7 @@ pub mod source;
 mod tests;
 
 pub use accounts::Accounts;
-pub use memory::{Memory, demo};
+pub use memory::{DEMO_DOMAIN, Memory, demo};
 pub use source::{
     Ages, AppPassword, Checked, DomainFacts, Entry, Found, LoginRecord, PasswordHash, Recipient, Source,
     Unavailable,

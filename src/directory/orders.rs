@@ -42,10 +42,13 @@ pub enum Order {
         #[serde(default)]
         is_forced: bool,
     },
-    /// `hashes`: the password's, and SCRAM verifiers beside it. Empty: nobody logs in by a password.
+    /// `hashes`: the password's, and SCRAM verifiers beside it. Empty: nobody logs in by a password, which is not for the last
+    /// admin, unless `is_forced`.
     AccountPassword {
         address: String,
         hashes: Vec<Hash>,
+        #[serde(default)]
+        is_forced: bool,
     },
     AccountShow {
         address: String,
@@ -390,6 +393,7 @@ mod tests {
                 Order::AccountPassword {
                     address: address(),
                     hashes: vec![hash()],
+                    is_forced: false,
                 },
                 "account password bob@example.org",
             ),

@@ -12,8 +12,8 @@
 //! Failure: what is too much is refused for now (421, 452), never for good.
 //! Not here: descriptors running out all the same (`net::listener`).
 
-use super::peers::{PeerLimits, Peers, Place, network_of};
-use crate::base::network::Network;
+use super::peers::{PeerLimits, Peers, Place};
+use crate::base::network::{Network, network_of};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;

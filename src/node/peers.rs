@@ -14,7 +14,7 @@
 //! A limit may be passed by as many as count in the same instant.
 //! Not here: which limits there are (`session::service`), what one core's connections may take of it (`connections`).
 
-use crate::base::network::Network;
+use crate::base::network::{Network, network_of};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,10 +30,6 @@ const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 /// What counts as one IPv6 address: the network a single site gets at the least (RFC 6177), in which it may make up
 /// addresses. An IPv4 address is itself.
 const IPV6_ADDRESS_BITS: u8 = 64;
-
-/// What counts as one network: what is routed, and so given to one owner, at the least.
-const IPV4_NETWORK_BITS: u8 = 24;
-const IPV6_NETWORK_BITS: u8 = 48;
 
 /// One cache line, so that two cores meet only where two keys do.
 #[derive(Debug, Default)]
@@ -64,15 +60,12 @@ pub struct Place {
     keys: [Option<u64>; 2],
 }
 
-/// The network of an IPv4 /24 or an IPv6 /48 that `address` lies in.
-#[must_use]
-pub fn network_of(address: IpAddr) -> Network {
-    around(address, IPV4_NETWORK_BITS, IPV6_NETWORK_BITS)
-}
-
-fn around(address: IpAddr, ipv4_bits: u8, ipv6_bits: u8) -> Network {
-    let address = address.to_canonical();
-    let bits = if address.is_ipv4() { ipv4_bits } else { ipv6_bits };
+/// What counts as the address that `address` is.
+fn address_of(address: IpAddr) -> Network {
+    let bits = match address.to_canonical() {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => IPV6_ADDRESS_BITS,
+    };
     Network::around(address, bits).expect("an address has that many bits")
 }
 
@@ -94,7 +87,7 @@ impl Peers {
             keys: [None; 2],
         };
         let wanted = [
-            (around(address, 32, IPV6_ADDRESS_BITS), limits.address),
+            (address_of(address), limits.address),
             (network_of(address), limits.network),
         ];
         for (key, (network, max)) in place.keys.iter_mut().zip(wanted) {

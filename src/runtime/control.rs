@@ -1,30 +1,26 @@
-//! The threads beside the cores: one tokio thread for what is off the data path, a few for long computations.
+//! The tokio thread beside the cores, for what is off the data path; and the way to those for long computations.
 //!
 //! Invariants: no tokio I/O or timer ever runs on a core's thread, only tokio's channels (they wake glommio correctly;
 //! 2 µs a round trip); results come back to the core that asked.
 //! Limits: the number waiting is the number of callers, since each waits for its answer; whoever admits callers
 //! (connections, logins) bounds it.
-//! Failure: a panic in a task or computation ends only that one, its caller gets [`ControlGone`].
-//! Not here: what is run there (DNS, HTTP, password hashing).
+//! Failure: a panic in a task ends only that one, its caller gets [`ControlGone`].
+//! Not here: what is run there (DNS, HTTP, password hashing), the order of computations (`compute`).
 
+use super::compute::{BOUNDS, Computers, NotComputed, Share, THREADS};
 use super::doorbell::from_outside;
-use crossbeam::channel as crossbeam_channel;
+use crate::base::fair_queue::Bounds;
 use std::future::Future;
 use std::pin::Pin;
 use tokio::sync::{mpsc, oneshot};
 
-/// Threads for long computations. Password hashing takes tens of ms of CPU and megabytes of cache each; two keep logins
-/// flowing while one is slow and leave the cores to the cores.
-const COMPUTE_THREADS: usize = 2;
-
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-type Computation = Box<dyn FnOnce() + Send>;
 
-/// The tokio thread. Clones are the same thread; it ends, with its tasks, when the last clone is dropped.
+/// The threads. Clones are the same threads; they end, with their tasks, when the last clone is dropped.
 #[derive(Clone)]
 pub struct Control {
     tasks: mpsc::UnboundedSender<Task>,
-    computations: crossbeam_channel::Sender<Computation>,
+    computers: Computers,
 }
 
 /// The thread has ended, or the task panicked.
@@ -35,6 +31,11 @@ pub struct ControlGone;
 impl Control {
     /// Starts the threads. Before any executor: threads inherit the affinity of their maker.
     pub fn start() -> std::io::Result<Self> {
+        Self::with_computers(THREADS, BOUNDS)
+    }
+
+    /// With so many threads for computations, for which so many may wait.
+    pub(crate) fn with_computers(threads: usize, bounds: Bounds) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -48,18 +49,8 @@ impl Control {
                     }
                 });
             })?;
-        let (computations, queue) = crossbeam_channel::unbounded::<Computation>();
-        for number in 0..COMPUTE_THREADS {
-            let queue = queue.clone();
-            std::thread::Builder::new()
-                .name(format!("compute-{number}"))
-                .spawn(move || {
-                    for computation in queue {
-                        super::contained("computation", computation);
-                    }
-                })?;
-        }
-        Ok(Self { tasks, computations })
+        let computers = Computers::start(threads, bounds)?;
+        Ok(Self { tasks, computers })
     }
 
     /// Runs `task` on the control thread until the thread ends. Nobody hears of its end.
@@ -82,19 +73,18 @@ impl Control {
         from_outside(answered).await.map_err(|_| ControlGone)
     }
 
-    /// Runs a long computation (password hashing) on a helper thread of a small fixed pool. If nobody waits any more when
-    /// its turn comes, it is not run.
+    /// Runs a long computation (password hashing) on a helper thread of a small fixed pool, when it is the turn of `share`.
+    /// If nobody waits any more then, it is not run.
+    ///
+    /// # Errors
+    /// When too many wait already, or the computation panicked: nobody knows its result, which is nobody's fault who asked.
     pub async fn compute<T: Send + 'static>(
         &self,
+        share: Share,
         task: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, ControlGone> {
-        let (answer, answered) = oneshot::channel();
-        let task = move || {
-            if !answer.is_closed() {
-                let _ = answer.send(task());
-            }
-        };
-        self.computations.send(Box::new(task)).map_err(|_| ControlGone)?;
-        from_outside(answered).await.map_err(|_| ControlGone)
+    ) -> Result<T, NotComputed> {
+        from_outside(self.computers.ask(share, task))
+            .await
+            .map_err(|_| NotComputed)
     }
 }

@@ -8,6 +8,7 @@
 //! Not here: sockets (`net`), files (`disk`), what the cores do (`server`).
 
 mod activity;
+mod compute;
 mod control;
 mod doorbell;
 mod executor;
@@ -18,6 +19,7 @@ mod timer;
 mod watchdog;
 
 pub(crate) use activity::{at_reactor, is_reactor_awaited, polls};
+pub use compute::{NotComputed, Share, refused_computations};
 pub use control::{Control, ControlGone};
 pub(crate) use doorbell::{Doorbell, from_outside, make_event};
 pub use executor::{Core, ExecutorError, run_cores, spawn_detached, task_panics};

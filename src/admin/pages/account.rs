@@ -2,14 +2,15 @@
 
 use super::acting::Acting;
 use super::html::{escaped, field, form, group, hidden, page, table};
-use super::login::Proof;
+use super::login::{Proof, login_form};
 use super::{Answer, Pages, Refusal, totp};
 use crate::auth::{scheme, scram};
 use crate::base::clock::{Clock, SystemClock};
-use crate::config::options::show_bytes;
+use crate::config::option::show_bytes;
 use crate::directory::orders::{AccountView, Hash, NewAppPassword, Order, Outcome};
 use crate::discovery::{Protocol, Security};
 use crate::model::{ClientProtocol, Protocols, shown};
+use crate::runtime::Share;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse};
@@ -23,31 +24,6 @@ fn password_field() -> String {
         "password",
         "required autocomplete=\"current-password\"",
     )
-}
-
-/// For those who are not known yet.
-pub fn login_form() -> String {
-    let fields = [
-        field(
-            "Address",
-            "login",
-            "email",
-            "required autofocus autocomplete=\"username\"",
-        ),
-        field(
-            "Password",
-            "password",
-            "password",
-            "required autocomplete=\"current-password\"",
-        ),
-        field(
-            "Code of the second factor, if you have one",
-            "code",
-            "text",
-            "inputmode=\"numeric\" autocomplete=\"one-time-code\" maxlength=\"7\"",
-        ),
-    ];
-    form("/login", "", &fields.concat(), "Log in")
 }
 
 /// `GET /account`
@@ -211,9 +187,11 @@ pub async fn change_password(acting: Acting) -> Answer {
         return Err(Refusal::Fault("The two new passwords differ.".to_owned()));
     }
     acting.confirm(&acting.password()).await?;
+    let share = Share::from(acting.pages.limited(acting.peer));
     let order = Order::AccountPassword {
         address: acting.known.address.clone(),
-        hashes: acting.pages.hashes(&acting.known.address, new).await?,
+        hashes: acting.pages.hashes(share, &acting.known.address, new).await?,
+        is_forced: false,
     };
     acting.order(order).await?;
     acting.pages.sessions.end_all_of(&acting.known.address);
@@ -224,7 +202,12 @@ pub async fn change_password(acting: Acting) -> Answer {
 
 impl Pages {
     /// What is kept of a new password.
-    pub(super) async fn hashes(&self, address: &str, password: &str) -> Result<Vec<Hash>, Refusal> {
+    pub(super) async fn hashes(
+        &self,
+        share: Share,
+        address: &str,
+        password: &str,
+    ) -> Result<Vec<Hash>, Refusal> {
         let domain = address
             .rsplit_once('@')
             .map_or("", |(_, domain)| domain)
@@ -233,7 +216,7 @@ impl Pages {
         let keeps_scram =
             matches!(&shown, Outcome::Domains(views) if views.iter().any(|view| view.keeps_scram));
         let password = password.to_owned();
-        let hashing = self.control.compute(move || {
+        let hashing = self.control.compute(share, move || {
             let mut hashes = vec![scheme::new_hash(&password)?];
             if keeps_scram {
                 hashes.extend(scram::hashes(&password)?);

@@ -7,8 +7,9 @@
 use super::acting::Acting;
 use super::admins::domain_of;
 use super::{Answer, Refusal};
-use crate::config::options::parse_bytes;
+use crate::config::option::parse_bytes;
 use crate::directory::orders::{AccountSettings, AccountView, NewAccount, Order};
+use crate::runtime::Share;
 
 impl Acting {
     /// Whether the domain of `address` is theirs.
@@ -69,7 +70,10 @@ pub async fn add_account(acting: Acting) -> Answer {
     let address = acting.own_address()?;
     let account = NewAccount {
         address: address.to_owned(),
-        hashes: acting.pages.hashes(address, acting.take("password")).await?,
+        hashes: acting
+            .pages
+            .hashes(Share::Administration, address, acting.take("password"))
+            .await?,
         set: AccountSettings {
             name: Some(acting.take("name").to_owned()),
             quota_bytes: quota(acting.take("quota"))?,
@@ -88,7 +92,11 @@ pub async fn set_account(acting: Acting) -> Answer {
     if !password.is_empty() {
         let order = Order::AccountPassword {
             address: target.address.clone(),
-            hashes: acting.pages.hashes(&target.address, password).await?,
+            hashes: acting
+                .pages
+                .hashes(Share::Administration, &target.address, password)
+                .await?,
+            is_forced: false,
         };
         acting.order(order).await?;
         acting.pages.sessions.end_all_of(&target.address);

@@ -7,7 +7,7 @@
 use super::account::navigation;
 use super::html::{escaped, field, form, group, hidden, page, table};
 use super::{Answer, Fields, Pages, Refusal, take};
-use crate::config::options::show_bytes;
+use crate::config::option::show_bytes;
 use crate::directory::orders::{AccountView, AliasView, Order, Outcome};
 use crate::model::{Domain, shown};
 use axum::extract::{Query, State};

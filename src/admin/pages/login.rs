@@ -6,13 +6,15 @@
 //! Failure: a directory or a helper thread that does not answer is a 503, never a yes.
 
 use super::acting::Acting;
+use super::html::{field, form, page};
 use super::sessions::{self, COOKIE, Known, stamp};
-use super::{Answer, Fields, Pages, Refusal, account, html, take, totp};
+use super::{Answer, Fields, Pages, Refusal, take, totp};
 use crate::admin::http::Peer;
 use crate::auth::scheme;
 use crate::base::clock::{Clock, SystemClock};
 use crate::directory::{LoginRecord, PasswordHash};
 use crate::model::login_key;
+use crate::runtime::Share;
 use axum::Extension;
 use axum::extract::{Form, State};
 use axum::http::{StatusCode, header};
@@ -55,11 +57,11 @@ fn own_hashes(record: &LoginRecord) -> impl Iterator<Item = &PasswordHash> {
 
 impl Pages {
     /// Whether `proof` is the owner's. All that is no is the same no.
-    async fn check(&self, login: &str, proof: &Proof<'_>) -> Result<Option<Owner>, Refusal> {
+    async fn check(&self, login: &str, proof: &Proof<'_>, share: Share) -> Result<Option<Owner>, Refusal> {
         let record = self.source.login(login).await.map_err(|_| Refusal::Unavailable)?;
         let record = record.filter(|record| record.account.is_enabled);
         let is_right = match proof.password {
-            Some(password) => self.is_password(record.as_deref(), password).await?,
+            Some(password) => self.is_password(record.as_deref(), password, share).await?,
             None => true,
         };
         let stamp = record.as_deref().and_then(own_stamp);
@@ -79,7 +81,12 @@ impl Pages {
         }))
     }
 
-    async fn is_password(&self, record: Option<&LoginRecord>, password: &str) -> Result<bool, Refusal> {
+    async fn is_password(
+        &self,
+        record: Option<&LoginRecord>,
+        password: &str,
+        share: Share,
+    ) -> Result<bool, Refusal> {
         let candidate = password.as_bytes().to_vec();
         if let Some(reference) = record.and_then(|record| record.checked_by.as_deref()) {
             let checked = self.source.check_password(reference, &candidate).await;
@@ -96,9 +103,9 @@ impl Pages {
         if !is_known {
             hashes.push(self.dummy.clone());
         }
-        let matching = self
-            .control
-            .compute(move || hashes.iter().any(|hash| scheme::matches(hash, &candidate)));
+        let matching = self.control.compute(share, move || {
+            hashes.iter().any(|hash| scheme::matches(hash, &candidate))
+        });
         let is_right = matching.await.map_err(|_| Refusal::Unavailable)?;
         Ok(is_right && is_known)
     }
@@ -112,14 +119,19 @@ impl Pages {
         taken.map_err(|_| Refusal::Unavailable)
     }
 
+    /// `None`: somebody on this machine, whom no limit is meant for.
+    pub(super) fn limited(&self, peer: IpAddr) -> Option<IpAddr> {
+        (self.limits_loopback || !peer.to_canonical().is_loopback()).then_some(peer)
+    }
+
     /// [`check`](Self::check) in its time: failures make further ones wait.
     async fn checked(&self, login: &str, proof: &Proof<'_>, peer: IpAddr) -> Result<Option<Owner>, Refusal> {
-        let is_limited = self.limits_loopback || !peer.to_canonical().is_loopback();
-        let keys = is_limited.then(|| self.failures.keys(login.as_bytes(), peer));
+        let limited = self.limited(peer);
+        let keys = limited.map(|peer| self.failures.keys(login.as_bytes(), peer));
         if let Some(keys) = keys {
             tokio::time::sleep(self.failures.delay_before(keys, Instant::now())).await;
         }
-        let checked = self.check(login, proof).await?;
+        let checked = self.check(login, proof, Share::from(limited)).await?;
         match (&checked, keys) {
             (Some(_), Some(keys)) => self.failures.succeeded(keys),
             (None, Some(keys)) => tokio::time::sleep(self.failures.failed(keys, Instant::now())).await,
@@ -148,6 +160,30 @@ impl Pages {
     }
 }
 
+/// For those who are not known yet.
+pub fn login_form() -> String {
+    let fields = [
+        field(
+            "Address",
+            "login",
+            "email",
+            "required autofocus autocomplete=\"username\"",
+        ),
+        field(
+            "Password",
+            "password",
+            "password",
+            "required autocomplete=\"current-password\"",
+        ),
+        field(
+            "Code of the second factor, if you have one",
+            "code",
+            "text",
+            "inputmode=\"numeric\" autocomplete=\"one-time-code\" maxlength=\"7\"",
+        ),
+    ];
+    form("/login", "", &fields.concat(), "Log in")
+}
 /// `POST /login`
 pub(super) async fn log_in(
     State(pages): State<Arc<Pages>>,
@@ -163,9 +199,9 @@ pub(super) async fn log_in(
         tracing::info!(login, %peer, "login to the pages refused");
         let body = format!(
             "<p class=\"fault\" role=\"alert\">That login, password or code is not right.</p>{}",
-            account::login_form()
+            login_form()
         );
-        return Ok((StatusCode::FORBIDDEN, Html(html::page("Log in", &body))).into_response());
+        return Ok((StatusCode::FORBIDDEN, Html(page("Log in", &body))).into_response());
     };
     let begun = pages
         .sessions

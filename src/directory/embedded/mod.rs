@@ -11,6 +11,7 @@
 mod canonical;
 mod credentials;
 mod foreign;
+mod look;
 mod lookup;
 mod perform;
 mod rows;
@@ -24,6 +25,7 @@ mod worded;
 
 pub use credentials::{CredentialView, Credentials};
 pub use schema::SchemaError;
+pub use worded::not_ours;
 
 use super::orders::{Order, OrderError, Outcome};
 use super::source::{Asked, DomainFacts, Entry, Found, LoginRecord, PasswordHash, Source, Unavailable};
@@ -117,15 +119,12 @@ impl Database {
     }
 
     /// The id of the account of this address, here or in another directory when it was first seen, by a file that nobody has
-    /// open: nothing is written beside it, whoever asks. It may be of an older version, with domains as they were typed.
+    /// open. It may be of an older version, with domains as they were typed.
     ///
     /// # Errors
     /// SQLite's.
     pub fn id_at_rest(data: &Path, address: &str) -> rusqlite::Result<Option<AccountId>> {
-        let path = data.join(FILE_NAME).display().to_string();
-        let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-        let connection = Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)?;
+        let connection = look::open_at_rest(data)?;
         let spellings = [login_key(address), address.to_lowercase()];
         for table in ["account", "foreign_account"] {
             let sql = format!("SELECT id FROM {table} WHERE address IN (?1, ?2) ORDER BY address <> ?1");

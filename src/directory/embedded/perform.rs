@@ -7,7 +7,9 @@
 //! LIMITATION: nothing relays yet, so targets of aliases and forwarding have to be in our own domains.
 //! LIMITATION: the mail of a deleted account stays in the log, where nobody reaches it any more.
 
-use super::worded::{Result, own_key, parse_address, parse_domain, parse_protocols, refuse, refuse_absent};
+use super::worded::{
+    Result, not_ours, own_key, parse_address, parse_domain, parse_protocols, refuse, refuse_absent,
+};
 use super::{credentials, lookup};
 use crate::directory::orders::{
     AccountSettings, DomainSettings, Hash, NewAccount, Order, OrderError, Outcome,
@@ -80,8 +82,16 @@ impl Work<'_> {
                     return refuse(LAST_ADMIN);
                 }
             }
-            Order::AccountPassword { address, hashes } => {
+            Order::AccountPassword {
+                address,
+                hashes,
+                is_forced,
+            } => {
+                let had_admin = self.has_admin()?;
                 self.set_password(self.account_id(&address)?, &hashes)?;
+                if had_admin && !is_forced && !self.has_admin()? {
+                    return refuse(LAST_ADMIN);
+                }
             }
             Order::AccountTotp { ref address, .. }
             | Order::AppPasswordAdd { ref address, .. }
@@ -142,10 +152,7 @@ impl Work<'_> {
     fn own_domain(&self, text: &str) -> Result<String> {
         let domain = parse_domain(text)?;
         if lookup::domain(self.to, domain.as_str())?.is_none() {
-            return refuse(format!(
-                "{name} is not a domain of this server (`ringpost domain add {name}` makes it one)",
-                name = domain.to_unicode()
-            ));
+            return refuse(not_ours(&domain));
         }
         Ok(domain.as_str().to_owned())
     }
@@ -242,7 +249,8 @@ impl Work<'_> {
 
     /// Somebody else who can log in looks after the site, or this account never did.
     fn check_not_last_admin(&self, id: i64) -> Result<()> {
-        let sql = "SELECT is_admin AND NOT EXISTS (SELECT 1 FROM account WHERE is_admin AND is_enabled AND id <> ?1) \
+        let sql = "SELECT is_admin AND NOT EXISTS \
+                (SELECT 1 FROM account WHERE is_admin AND is_enabled AND hash IS NOT NULL AND id <> ?1) \
              FROM account WHERE id = ?1";
         if self.to.query_row(sql, [id], |row| row.get(0))? {
             return refuse(LAST_ADMIN);
@@ -252,7 +260,7 @@ impl Work<'_> {
 
     /// Somebody who can log in looks after the site.
     fn has_admin(&self) -> Result<bool> {
-        let sql = "SELECT 1 FROM account WHERE is_admin AND is_enabled";
+        let sql = "SELECT 1 FROM account WHERE is_admin AND is_enabled AND hash IS NOT NULL";
         Ok(self.to.prepare_cached(sql)?.exists([])?)
     }
 

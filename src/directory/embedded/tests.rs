@@ -218,6 +218,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
             Order::AccountPassword {
                 address: "a@example.org".to_owned(),
                 hashes: vec![Hash("secret".to_owned())],
+                is_forced: false,
             },
             "{SCHEME}",
         ),
@@ -342,7 +343,25 @@ fn the_last_admin_goes_only_if_somebody_insists() {
         done(&mut database, set("a@example.org", no_admin.clone(), false));
         done(&mut database, set("a@example.org", admin(true), false));
     }
+    let password = |hashes: &[&str], is_forced| Order::AccountPassword {
+        address: "a@example.org".to_owned(),
+        hashes: hashes.iter().map(|&hash| Hash(hash.to_owned())).collect(),
+        is_forced,
+    };
+    let why = refused(&mut database, password(&[], false));
+    assert!(why.contains("the last admin") && why.contains("--force"), "{why}");
+    done(&mut database, password(&["{PLAIN}another"], false));
+    // One who cannot log in looks after nothing.
+    let mut locked = new_account("locked@example.org", admin(true));
+    locked.hashes.clear();
+    done(&mut database, Order::AccountAdd { account: locked });
+    refused(&mut database, password(&[], false));
+    refused(&mut database, delete("a@example.org", false));
+    done(&mut database, password(&[], true));
+    done(&mut database, password(&["{PLAIN}another"], false));
     done(&mut database, set("b@example.org", admin(true), false));
+    done(&mut database, password(&[], false));
+    done(&mut database, password(&["{PLAIN}another"], false));
     done(&mut database, set("a@example.org", no_admin, false));
     done(&mut database, set("a@example.org", admin(true), false));
     done(&mut database, delete("a@example.org", false));

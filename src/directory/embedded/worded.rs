@@ -24,6 +24,13 @@ pub fn refuse_absent<T>(target: &str) -> Result<T> {
     ))
 }
 
+/// What is said of a domain that nobody has added.
+#[must_use]
+pub fn not_ours(domain: &Domain) -> String {
+    let name = domain.to_unicode();
+    format!("{name} is not a domain of this server (`ringpost domain add {name}` makes it one)")
+}
+
 pub fn parse_address(text: &str) -> Result<AddrSpec> {
     AddrSpec::parse(text).or_else(|e| refuse(format!("{text:?}: {e} (local-part@domain is wanted)")))
 }

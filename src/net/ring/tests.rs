@@ -303,7 +303,7 @@ fn answers_from_other_threads_find_a_core_that_turns_naps_or_sleeps() {
         });
         let control = runtime::Control::start().unwrap();
         for question in 0..QUESTIONS {
-            let answer = control.compute(move || {
+            let answer = control.compute(runtime::Share::Local, move || {
                 if question % 100 == 0 {
                     std::thread::park_timeout(Duration::from_millis(2));
                 }

@@ -1,5 +1,6 @@
 //! Executors, mesh and control thread on real threads.
 
+mod compute;
 mod containment;
 mod requests;
 
@@ -58,12 +59,15 @@ fn control_and_compute_answer_and_contain_panics() {
                 core.id
             });
             assert_eq!(slept.await.unwrap(), core.id);
-            assert_eq!(control.compute(move || core.id + 10).await.unwrap(), core.id + 10);
+            assert_eq!(
+                control.compute(Share::Local, move || core.id + 10).await.unwrap(),
+                core.id + 10
+            );
             // More panics than there are threads: they survive.
             for _ in 0..4 {
                 assert!(
                     control
-                        .compute(|| -> u8 { panic!("as this test wants") })
+                        .compute(Share::Local, || -> u8 { panic!("as this test wants") })
                         .await
                         .is_err()
                 );
@@ -74,7 +78,7 @@ fn control_and_compute_answer_and_contain_panics() {
                         .is_err()
                 );
             }
-            assert_eq!(control.compute(|| 1).await.unwrap(), 1);
+            assert_eq!(control.compute(Share::Local, || 1).await.unwrap(), 1);
             assert_eq!(control.run(async { 1 }).await.unwrap(), 1);
         }
     });
