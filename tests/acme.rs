@@ -1,9 +1,12 @@
 //! Certificates by ACME from Pebble, the issuer that Let's Encrypt has for tests: a real one in all but trust.
 
+#[path = "acme/adviser.rs"]
+mod adviser;
 mod common;
 #[path = "directories/site.rs"]
 mod site;
 
+use adviser::Adviser;
 use common::{PATIENCE, has_client, port, run};
 use site::{Daemon, Site, certificate};
 use std::fs;
@@ -98,11 +101,21 @@ impl Pebble {
     }
 
     fn sections(&self, more: &str) -> String {
+        self.sections_at(self.port, more)
+    }
+
+    /// For somebody who stands before it at this port.
+    fn sections_at(&self, port: u16, more: &str) -> String {
         format!(
-            "[acme]\ndirectory = \"https://localhost:{}/dir\"\nca_file = \"{}\"\ncontact = \"admin@example.org\"\n{more}\n",
-            self.port,
+            "[acme]\ndirectory = \"https://localhost:{port}/dir\"\nca_file = \"{}\"\ncontact = \"admin@example.org\"\n{more}\n",
             self.directory.path().join("server.crt").display()
         )
+    }
+
+    /// One who stands before it and says when to renew.
+    fn advised(&self, answer: impl Fn(usize) -> (String, String) + Send + 'static) -> Adviser {
+        let file = |name: &str| self.directory.path().join(name);
+        Adviser::start(self.port, &file("server.crt"), &file("server.key"), answer)
     }
 }
 
@@ -152,6 +165,21 @@ fn issued(site: &Site, name: &str) -> String {
     fs::read_to_string(file).unwrap_or_default()
 }
 
+/// Waits until there is another certificate than this one, or any; that one.
+fn until_other(site: &Site, before: &str) -> String {
+    let heard = |site: &Site| {
+        let now = issued(site, HOSTNAME);
+        if now.is_empty() || now == before {
+            "the same"
+        } else {
+            "another"
+        }
+        .to_owned()
+    };
+    site.until(heard, "another");
+    issued(site, HOSTNAME)
+}
+
 #[test]
 fn every_name_gets_its_certificate_by_tls_and_every_listener_has_it() {
     let mut site = Site::new("");
@@ -191,18 +219,8 @@ fn a_certificate_is_renewed_before_its_end() {
     let more = format!("challenge = \"http-01\"\nlisten = [\"127.0.0.1:{port}\"]");
     site.configure(&pebble.sections(&more));
     site.start();
-    let heard = |before: &str, site: &Site| {
-        let now = issued(site, HOSTNAME);
-        if now.is_empty() || now == before {
-            "the same"
-        } else {
-            "another"
-        }
-        .to_owned()
-    };
-    site.until(|site| heard("", site), "another");
-    let first = issued(&site, HOSTNAME);
-    site.until(|site| heard(&first, site), "another");
+    let first = until_other(&site, "");
+    until_other(&site, &first);
     // Only challenges are answered there, and those only while they are open.
     for path in ["/", "/metrics", "/.well-known/acme-challenge/x"] {
         let mut curl = Command::new("curl");
@@ -218,6 +236,78 @@ fn a_certificate_is_renewed_before_its_end() {
         let output = run(curl.arg(format!("http://127.0.0.1:{port}{path}")));
         assert_eq!(String::from_utf8_lossy(&output.stdout), "404", "{path}");
     }
+}
+
+#[test]
+fn a_certificate_is_renewed_when_its_issuer_suggests_it() {
+    let mut site = Site::new("");
+    // By the rule for those who suggest nothing it would be renewed after six minutes.
+    let Some(pebble) = Pebble::start(port::reserve(), fix_https(&site), 600) else {
+        return;
+    };
+    let (looked, has_looked) = std::sync::mpsc::channel::<()>();
+    let adviser = pebble.advised(move |question| {
+        // Not before this test has seen the first certificate.
+        if question == 0 {
+            has_looked.recv().expect("the test looks");
+        }
+        // The first was to be renewed long ago, and has six seconds all the same; the others have time.
+        let year = if question == 0 { 2020 } else { 2120 };
+        let body = format!(
+            "{{\"suggestedWindow\":{{\"start\":\"{year}-01-01T00:00:00Z\",\"end\":\"{year}-01-02T00:00:00Z\"}},\
+             \"explanationURL\":\"https://issuer.example/why\"}}"
+        );
+        ("Retry-After: 21600".to_owned(), body)
+    });
+    site.configure(&pebble.sections_at(adviser.port, ""));
+    site.start();
+    let first = until_other(&site, "");
+    looked.send(()).expect("the issuer waits for it");
+    let second = until_other(&site, &first);
+    let names = [&first, &second].map(|pem| adviser::name_of(pem));
+    site.until(|_| adviser.heard(|heard| heard.questions.len()).to_string(), "2");
+    assert_eq!(
+        adviser.heard(|heard| heard.questions.clone()),
+        names,
+        "once for each"
+    );
+    let replaced = [None, Some(names[0].clone())];
+    assert_eq!(adviser.heard(|heard| heard.orders.clone()), replaced);
+    // Nor does a restart ask sooner than the issuer wishes.
+    let log = site.stop_for_log();
+    assert!(log.contains("https://issuer.example/why"), "{log}");
+    site.start();
+    until_trusted(&site, "https", HOSTNAME, &pebble.root().expect("it runs"));
+    site.stop();
+    assert_eq!(adviser.heard(|heard| heard.questions.len()), 2);
+    assert_eq!(issued(&site, HOSTNAME), second);
+}
+
+#[test]
+fn an_issuer_that_talks_nonsense_of_renewals_keeps_none_from_coming() {
+    let mut site = Site::new("");
+    // Renewed after six seconds or a little sooner.
+    let Some(pebble) = Pebble::start(port::reserve(), fix_https(&site), 9) else {
+        return;
+    };
+    let adviser = pebble.advised(|_| {
+        (
+            "Retry-After: soon".to_owned(),
+            "{\"suggestedWindow\": 7".to_owned(),
+        )
+    });
+    site.configure(&pebble.sections_at(adviser.port, ""));
+    site.start();
+    let first = until_other(&site, "");
+    until_other(&site, &first);
+    assert!(
+        site.stop_for_log()
+            .contains("the issuer does not say when to renew")
+    );
+    let replaced = adviser.heard(|heard| heard.orders.iter().flatten().count());
+    assert_eq!(replaced, 0, "who suggests nothing is told nothing");
+    let asked = adviser.heard(|heard| heard.questions.clone());
+    assert!(asked.contains(&adviser::name_of(&first)), "{asked:?}");
 }
 
 #[test]

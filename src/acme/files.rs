@@ -5,14 +5,17 @@
 //! | `NAME.pem` | the key of a name, then its certificate and those of its issuers |
 //! | `account-DIGEST.json` | the account with one issuer, its key included |
 //! | `state.json` | what failed lately, by name |
+//! | `renewal.json` | what the issuer said of renewals, by name |
 //!
 //! Invariants: a file is replaced whole, after it was synced; all are readable by their owner only.
 
+use super::renewal::Suggestion;
 use super::schedule::{self, Validity};
 use crate::model::Domain;
-use instant_acme::AccountCredentials;
+use instant_acme::{AccountCredentials, CertificateIdentifier};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -22,6 +25,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The directory's name.
 const DIRECTORY: &str = "acme";
+
+const STATES: &str = "state.json";
+const SUGGESTIONS: &str = "renewal.json";
 
 /// What failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,23 +60,38 @@ impl Files {
     /// When the name's certificate is asked for, Unix time; in the past if there is none.
     #[must_use]
     pub fn due(&self, name: &Domain, chance: u32) -> i64 {
+        let suggested = self.suggestion(name).and_then(|known| known.window);
         let renewal = self
             .validity(name)
-            .map_or(0, |validity| schedule::renewal(validity, chance));
+            .map_or(0, |validity| schedule::renewal(validity, suggested, chance));
         renewal.max(self.state(name).next_try)
     }
 
     /// Of the certificate that is there.
     #[must_use]
     pub fn validity(&self, name: &Domain) -> Option<Validity> {
-        let text = std::fs::read(self.certificate(name)).ok()?;
-        let first = CertificateDer::pem_slice_iter(&text).next()?.ok()?;
+        let first = self.first(name)?;
         let (_, certificate) = x509_parser::parse_x509_certificate(&first).ok()?;
         let validity = certificate.validity();
         Some(Validity {
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
         })
+    }
+
+    /// How the issuer knows the certificate that is there (RFC 9773 §4.1); `None` for one that names no issuer's key.
+    #[must_use]
+    pub fn identifier(&self, name: &Domain) -> Option<CertificateIdentifier<'static>> {
+        let first = self.first(name)?;
+        let identifier = CertificateIdentifier::try_from(&first).ok()?;
+        Some(identifier.into_owned())
+    }
+
+    /// The name's own, without those of its issuers.
+    fn first(&self, name: &Domain) -> Option<CertificateDer<'static>> {
+        let text = std::fs::read(self.certificate(name)).ok()?;
+        let first = CertificateDer::pem_slice_iter(&text).next()?.ok()?;
+        Some(first)
     }
 
     /// Keeps a certificate with its key.
@@ -109,31 +130,52 @@ impl Files {
         self.write(&account_name(issuer), &text)
     }
 
-    fn states(&self) -> BTreeMap<String, State> {
-        let text = std::fs::read(self.0.join("state.json")).unwrap_or_default();
+    /// A file that is not there or cannot be read says nothing.
+    fn by_name<T: DeserializeOwned>(&self, file: &str) -> BTreeMap<String, T> {
+        let text = std::fs::read(self.0.join(file)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
-    /// What failed for a name; a file that cannot be read says nothing.
+    /// `None`: nothing any more.
+    fn set<T: Serialize + DeserializeOwned>(&self, file: &str, name: &Domain, value: Option<T>) {
+        let mut all = self.by_name::<T>(file);
+        match value {
+            Some(value) => drop(all.insert(name.as_str().to_owned(), value)),
+            None => drop(all.remove(name.as_str())),
+        }
+        let written = serde_json::to_vec_pretty(&all)
+            .map_err(|error| error.to_string())
+            .and_then(|text| self.write(file, &text));
+        if let Err(error) = written {
+            tracing::warn!(%error, "what ACME did cannot be remembered");
+        }
+    }
+
+    /// What the issuer said of the certificate that is there; `None` for one that it cannot be asked about.
+    #[must_use]
+    pub fn suggestion(&self, name: &Domain) -> Option<Suggestion> {
+        let certificate = self.identifier(name)?.to_string();
+        let known = self.by_name::<Suggestion>(SUGGESTIONS).remove(name.as_str());
+        let known = known.filter(|known| known.certificate == certificate);
+        Some(known.unwrap_or_else(|| Suggestion::none(certificate)))
+    }
+
+    /// Remembers it.
+    pub fn set_suggestion(&self, name: &Domain, suggestion: Suggestion) {
+        self.set(SUGGESTIONS, name, Some(suggestion));
+    }
+
+    /// What failed for a name.
     #[must_use]
     pub fn state(&self, name: &Domain) -> State {
-        self.states().remove(name.as_str()).unwrap_or_default()
+        self.by_name::<State>(STATES)
+            .remove(name.as_str())
+            .unwrap_or_default()
     }
 
     /// Remembers it.
     pub fn set_state(&self, name: &Domain, state: State) {
-        let mut states = self.states();
-        if state == State::default() {
-            states.remove(name.as_str());
-        } else {
-            states.insert(name.as_str().to_owned(), state);
-        }
-        let written = serde_json::to_vec_pretty(&states)
-            .map_err(|error| error.to_string())
-            .and_then(|text| self.write("state.json", &text));
-        if let Err(error) = written {
-            tracing::warn!(%error, "what ACME did cannot be remembered");
-        }
+        self.set(STATES, name, (state != State::default()).then_some(state));
     }
 
     fn write(&self, name: &str, content: &[u8]) -> Result<(), String> {
@@ -171,6 +213,7 @@ fn account_name(issuer: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::acme::schedule::Window;
 
     fn name() -> Domain {
         Domain::new("mail.example.org").expect("a domain")
@@ -182,6 +225,7 @@ mod tests {
         let mut parameters = rcgen::CertificateParams::new(["mail.example.org".to_owned()]).expect("names");
         parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
         parameters.not_after = rcgen::date_time_ymd(2020, 3, 31);
+        parameters.use_authority_key_identifier_extension = true;
         let made = parameters.self_signed(&key).expect("a certificate");
         format!("{}{}", key.serialize_pem(), made.pem())
     }
@@ -209,6 +253,35 @@ mod tests {
         );
         assert!(files.keep(&name(), &other).is_err(), "the key is another's");
         assert_eq!(files.validity(&name()), Some(validity), "and the old one stays");
+    }
+
+    #[test]
+    fn what_the_issuer_says_is_of_one_certificate_and_survives_a_restart() {
+        let data = tempfile::tempdir().expect("a directory");
+        let files = Files::of(data.path());
+        assert_eq!(files.suggestion(&name()), None, "there is no certificate");
+        files.keep(&name(), &pem()).expect("they fit");
+        let nothing = files.suggestion(&name()).expect("it names its issuer's key");
+        assert_eq!(nothing, Suggestion::none(nothing.certificate.clone()));
+        let validity = files.validity(&name()).expect("it is there");
+        let start = validity.not_before + 20 * 86_400;
+        let window = Window {
+            start,
+            end: start + 86_400,
+        };
+        let known = Suggestion {
+            window: Some(window),
+            ask_at: 77,
+            ..nothing
+        };
+        files.set_suggestion(&name(), known.clone());
+        let files = Files::of(data.path());
+        assert_eq!(files.suggestion(&name()), Some(known));
+        assert_eq!(files.due(&name(), 0), start);
+        files.keep(&name(), &pem()).expect("they fit");
+        let next = files.suggestion(&name()).expect("it names its issuer's key");
+        assert_eq!((next.window, next.ask_at), (None, 0), "another certificate");
+        assert_eq!(files.due(&name(), 0), validity.not_before + 60 * 86_400);
     }
 
     #[test]

@@ -1,14 +1,17 @@
-//! Certificates from an issuer that speaks ACME (RFC 8555): asked for, kept, renewed while the server runs.
+//! Certificates from an issuer that speaks ACME (RFC 8555): asked for, kept, renewed while the server runs, when the issuer
+//! suggests it (RFC 9773) or at two thirds of their life.
 //!
 //! One certificate for each name, so that one whose DNS does not lead here keeps no other from its own.
 //! Invariants: a certificate is kept only with the key that fits it, in one file that is replaced whole; the file of a name is
 //! touched by nobody else; what failed is remembered across restarts, so that a restart asks no issuer sooner.
-//! Limits: [`ATTEMPT_TIMEOUT`]; pauses as in `schedule`; one name at a time.
-//! Failure: said in the log and kept for `ringpost doctor`; the old certificate goes on until its end.
+//! Limits: [`ATTEMPT_TIMEOUT`], [`ASK_TIMEOUT`]; pauses as in `schedule` and `renewal`; one name at a time.
+//! Failure: said in the log and kept for `ringpost doctor`; the old certificate goes on until its end. An issuer that says
+//! nothing of renewals, or is away, keeps no certificate from being renewed.
 //! Not here: which certificate is shown to whom (`tls`), the files of the configuration (`boot`).
 
 pub mod challenges;
 pub mod files;
+pub mod renewal;
 pub mod schedule;
 
 use crate::base::clock::{Clock as _, SystemClock};
@@ -19,15 +22,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use challenges::{Challenges, Shown};
 use files::{Files, State};
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeType, ExternalAccountKey, Identifier, NewAccount, NewOrder,
-    OrderStatus, RetryPolicy,
+    Account, AccountBuilder, AuthorizationStatus, CertificateIdentifier, ChallengeType, ExternalAccountKey,
+    Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
+use renewal::{Answer, Suggestion};
+use schedule::Window;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// One certificate, from the first question to the last.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The question when to renew.
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the issuer may look, and then make the certificate.
 const POLL_TIMEOUT: Duration = Duration::from_secs(120);
@@ -118,18 +126,54 @@ impl Client {
         loop {
             let mut next = SLEEP_MAX;
             for (name, chance) in self.settings.names.iter().zip(&chances) {
-                let now = SystemClock.now().seconds();
-                let mut due = self.files.due(name, *chance);
-                if due <= now {
+                self.ask_when_to_renew(name).await;
+                if self.files.due(name, *chance) <= SystemClock.now().seconds() {
                     self.attempt(name).await;
-                    due = self.files.due(name, *chance);
                 }
-                let wait = u64::try_from(due - SystemClock.now().seconds()).unwrap_or(0);
+                let asked = self.files.suggestion(name).map(|known| known.ask_at);
+                let due = self.files.due(name, *chance).min(asked.unwrap_or(i64::MAX));
+                let wait = u64::try_from(due.saturating_sub(SystemClock.now().seconds())).unwrap_or(0);
                 next = next.min(Duration::from_secs(wait));
             }
             // A second at least: what is due at once and fails at once must not spin.
             tokio::time::sleep(next.max(Duration::from_secs(1))).await;
         }
+    }
+
+    /// If it is time to. Told once: that the issuer has moved the window, and that it cannot be heard.
+    async fn ask_when_to_renew(&self, name: &Domain) {
+        let Some((known, certificate)) = self.files.suggestion(name).zip(self.files.identifier(name)) else {
+            return;
+        };
+        if !known.is_due(SystemClock.now().seconds()) {
+            return;
+        }
+        let answer = match tokio::time::timeout(ASK_TIMEOUT, self.ask(&certificate)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("it did not answer within {ASK_TIMEOUT:?}")),
+        };
+        let after = known
+            .clone()
+            .after(&answer, SystemClock.now().seconds(), chance());
+        tell_suggestion(name, &known, &answer);
+        self.files.set_suggestion(name, after);
+    }
+
+    async fn ask(&self, certificate: &CertificateIdentifier<'_>) -> Result<Answer, String> {
+        // Whoever has no account there has no certificate from there.
+        let Some(account) = self.own_account().await? else {
+            return Ok(Answer::Silent);
+        };
+        let (heard, pause) = match account.renewal_info(certificate).await {
+            Ok(heard) => heard,
+            Err(instant_acme::Error::Unsupported(_)) => return Ok(Answer::Silent),
+            Err(error) => return Err(told("when to renew", &error)),
+        };
+        let window = Window {
+            start: heard.suggested_window.start.unix_timestamp(),
+            end: heard.suggested_window.end.unix_timestamp(),
+        };
+        renewal::suggested(window, pause, heard.explanation_url)
     }
 
     async fn attempt(&self, name: &Domain) {
@@ -162,9 +206,7 @@ impl Client {
     /// The chain and its key, in one PEM text.
     async fn obtain(&self, name: &Domain) -> Result<String, String> {
         let account = self.account().await?;
-        let names = [Identifier::Dns(name.as_str().to_owned())];
-        let order = account.new_order(&NewOrder::new(&names)).await;
-        let mut order = order.map_err(|error| told("the order", &error))?;
+        let mut order = self.order(name, &account).await?;
         let shown = self.show(name, &mut order).await?;
         let policy = RetryPolicy::default().timeout(POLL_TIMEOUT);
         let status = order.poll_ready(&policy).await;
@@ -187,8 +229,27 @@ impl Client {
         Ok(format!("{}{chain}", key.serialize_pem()))
     }
 
+    /// An issuer that suggests when to renew is told which certificate it is that is renewed (RFC 9773 §5): it may then ask for
+    /// less. One that takes that amiss is not told.
+    async fn order(&self, name: &Domain, account: &Account) -> Result<Order, String> {
+        let names = [Identifier::Dns(name.as_str().to_owned())];
+        let known = self.files.suggestion(name);
+        let replaced = match known.and_then(|known| known.window) {
+            Some(_) => self.files.identifier(name),
+            None => None,
+        };
+        if let Some(replaced) = replaced {
+            match account.new_order(&NewOrder::new(&names).replaces(replaced)).await {
+                Ok(order) => return Ok(order),
+                Err(error) => tracing::info!(%name, %error, "ordered without naming the old certificate"),
+            }
+        }
+        let order = account.new_order(&NewOrder::new(&names)).await;
+        order.map_err(|error| told("the order", &error))
+    }
+
     /// Shows all that the issuer asks for, and says so.
-    async fn show(&self, name: &Domain, order: &mut instant_acme::Order) -> Result<Vec<Shown>, String> {
+    async fn show(&self, name: &Domain, order: &mut Order) -> Result<Vec<Shown>, String> {
         let mut shown = Vec::new();
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
@@ -220,16 +281,27 @@ impl Client {
         Ok(shown)
     }
 
-    /// The account that this server has with the issuer, made if there is none yet.
-    async fn account(&self) -> Result<Account, String> {
-        let builder = || match &self.settings.ca_file {
+    fn builder(&self) -> Result<AccountBuilder, String> {
+        let builder = match &self.settings.ca_file {
             Some(roots) => Account::builder_with_root(roots),
             None => Account::builder(),
         };
-        let builder = builder().map_err(|error| told("the connection", &error))?;
-        if let Some(credentials) = self.files.account(&self.settings.directory)? {
-            let account = builder.from_credentials(credentials).await;
-            return account.map_err(|error| told("the account", &error));
+        builder.map_err(|error| told("the connection", &error))
+    }
+
+    /// The account that this server has with the issuer.
+    async fn own_account(&self) -> Result<Option<Account>, String> {
+        let Some(credentials) = self.files.account(&self.settings.directory)? else {
+            return Ok(None);
+        };
+        let account = self.builder()?.from_credentials(credentials).await;
+        account.map(Some).map_err(|error| told("the account", &error))
+    }
+
+    /// The same, made if there is none yet.
+    async fn account(&self) -> Result<Account, String> {
+        if let Some(account) = self.own_account().await? {
+            return Ok(account);
         }
         let contact = format!("mailto:{}", self.settings.contact);
         let contacts: &[&str] = if self.settings.contact.is_empty() {
@@ -243,7 +315,8 @@ impl Client {
             only_return_existing: false,
         };
         let binding = self.settings.binding.as_ref().map(Binding::key).transpose()?;
-        let made = builder
+        let made = self
+            .builder()?
             .create(&new, self.settings.directory.clone(), binding.as_ref())
             .await;
         let (account, credentials) = made.map_err(|error| told("the account", &error))?;
@@ -252,8 +325,21 @@ impl Client {
     }
 }
 
+fn tell_suggestion(name: &Domain, known: &Suggestion, answer: &Result<Answer, String>) {
+    match answer {
+        Ok(Answer::Suggested { window, reason, .. }) if known.window != Some(*window) => {
+            let reason = reason.as_deref().map(short);
+            tracing::info!(%name, from = window.start, to = window.end, reason, "the issuer suggests when to renew");
+        }
+        Err(error) if known.failures == 0 => {
+            tracing::warn!(%name, error, "the issuer does not say when to renew; it is done in time all the same");
+        }
+        _ => {}
+    }
+}
+
 /// What the issuer says of a challenge that failed.
-async fn reason(order: &mut instant_acme::Order) -> String {
+async fn reason(order: &mut Order) -> String {
     let mut authorizations = order.authorizations();
     while let Some(Ok(authorization)) = authorizations.next().await {
         let problem = authorization

@@ -11,7 +11,7 @@ pub(super) const ACME: &[Opt] = &[
         Restart,
         "Who issues certificates by ACME (RFC 8555): `letsencrypt`, `letsencrypt-staging` for trying (nobody trusts those), or the \
          https URL of another issuer's directory. To set it is to agree to the issuer's terms. They are asked for at the start, kept \
-         below `acme/` in the data directory, and renewed at two thirds of their life. Empty: nobody is asked.",
+         below `acme/` in the data directory, and renewed when the issuer suggests it, or at two thirds of their life. Empty: nobody is asked.",
     )
     .like(r#""letsencrypt""#),
     opt(
