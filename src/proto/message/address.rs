@@ -89,10 +89,41 @@ impl Text {
         }
     }
 
-    fn non_empty(self) -> Option<Vec<u8>> {
-        let text = self.0.trim_ascii();
-        (!text.is_empty()).then(|| text.to_vec())
+    /// Octets without CR and LF.
+    fn push_run(&mut self, run: &[u8]) {
+        let room = ADDRESS_TEXT_BYTES_MAX.saturating_sub(self.0.len());
+        self.0.extend_from_slice(&run[..run.len().min(room)]);
     }
+
+    fn non_empty(mut self) -> Option<Vec<u8>> {
+        self.0.truncate(self.0.trim_ascii_end().len());
+        if self.0.first().is_some_and(u8::is_ascii_whitespace) {
+            self.0 = self.0.trim_ascii_start().to_vec();
+        }
+        (!self.0.is_empty()).then_some(self.0)
+    }
+}
+
+/// Octets that mean nothing but themselves wherever they stand.
+fn is_plain(b: u8) -> bool {
+    !matches!(
+        b,
+        b',' | b';' | b':' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'(' | b'<' | b'@' | b'\\'
+    )
+}
+
+/// The same between `<` and `>`.
+fn is_plain_in_angle(b: u8) -> bool {
+    !matches!(
+        b,
+        b'>' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'(' | b'@' | b'\\'
+    )
+}
+
+/// How many octets at the start are taken together: the first, whatever it is, and plain ones behind it.
+fn run_of(text: &[u8], is_plain: impl Fn(u8) -> bool) -> usize {
+    let plain = text.iter().skip(1).take_while(|b| is_plain(**b));
+    1 + plain.count()
 }
 
 impl Iterator for Items<'_> {
@@ -148,8 +179,9 @@ impl Items<'_> {
                     2
                 }
                 _ => {
-                    draft.word(b);
-                    1
+                    let run = run_of(self.rest, is_plain);
+                    draft.words(&self.rest[..run]);
+                    run
                 }
             };
             self.rest = &self.rest[taken..];
@@ -168,11 +200,22 @@ impl Draft {
     }
 
     fn word(&mut self, b: u8) {
+        self.space();
+        self.phrase.push(b);
+        self.domain.as_mut().unwrap_or(&mut self.local).push(b);
+    }
+
+    /// Several octets without CR and LF.
+    fn words(&mut self, run: &[u8]) {
+        self.space();
+        self.phrase.push_run(run);
+        self.domain.as_mut().unwrap_or(&mut self.local).push_run(run);
+    }
+
+    fn space(&mut self) {
         if std::mem::take(&mut self.is_spaced) && !self.phrase.0.is_empty() {
             self.phrase.push(b' ');
         }
-        self.phrase.push(b);
-        self.domain.as_mut().unwrap_or(&mut self.local).push(b);
     }
 
     fn at_sign(&mut self) {
@@ -221,9 +264,10 @@ impl Draft {
                     angle.target().push(rest[1]);
                     2
                 }
-                b => {
-                    angle.target().push(b);
-                    1
+                _ => {
+                    let run = run_of(rest, is_plain_in_angle);
+                    angle.target().push_run(&rest[..run]);
+                    run
                 }
             };
         }

@@ -4,6 +4,8 @@
 //! octets without CR and LF; everything else goes into a literal, where NUL, which no literal may hold, becomes `?`.
 //! Limits: the caller's; see [`clip`].
 
+use memchr::memchr2;
+
 /// Writes `text`, or `NIL`.
 pub fn write(text: Option<&[u8]>, out: &mut Vec<u8>) {
     match text {
@@ -14,18 +16,22 @@ pub fn write(text: Option<&[u8]>, out: &mut Vec<u8>) {
 
 /// Writes `text` as a quoted string, or as a literal if it needs one.
 pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
-    if text.iter().any(|b| matches!(b, 0 | b'\r' | b'\n' | 0x80..)) {
+    // Without a way out of the loop, so that it takes many octets at once: texts are short, and lists have thousands.
+    let needs_literal = |b: &u8| matches!(b, 0 | b'\r' | b'\n' | 0x80..);
+    if text.iter().fold(false, |found, b| found | needs_literal(b)) {
         out.extend_from_slice(format!("{{{}}}\r\n", text.len()).as_bytes());
         out.extend(text.iter().map(|&b| if b == 0 { b'?' } else { b }));
         return;
     }
+    out.reserve(text.len() + 2);
     out.push(b'"');
-    for &b in text {
-        if matches!(b, b'"' | b'\\') {
-            out.push(b'\\');
-        }
-        out.push(b);
+    let mut rest = text;
+    while let Some(at) = memchr2(b'"', b'\\', rest) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(&[b'\\', rest[at]]);
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
 }
 
