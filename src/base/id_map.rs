@@ -1,4 +1,4 @@
-//! Maps whose keys are numbers of our own: accounts, mailboxes, waiters.
+//! Maps whose keys are numbers of our own: accounts, mailboxes, waiters, places in the log.
 //!
 //! Why: a commit looks into a dozen of them, and the standard hasher, which withstands peers who choose keys, was a tenth of
 //! what a commit costs its core. Nobody outside chooses these keys; each map is seeded all the same.

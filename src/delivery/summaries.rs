@@ -1,9 +1,10 @@
-//! Summaries of new mail, made on each core while it has nothing else to do, so that the first list of a mailbox opens no message.
+//! Summaries of new mail, made on each core while it has nothing else to do, so that the first list of a mailbox opens no message;
+//! and when those that were made, here or by a command, are written.
 //!
 //! Why beside deliveries and not in them: under load a core needs its time for mail, and what came too fast is summarised when a
 //! client asks first, as ever. A core that waits most of the time can do it from memory, before the mail it needs is forgotten.
 //! Invariants: a delivery never waits for it; a busy core does none of it, others give it `TURN_TIME` of each `PAUSE`.
-//! Limits: `BUSY_PERCENT_MAX`; those of `mailbox::summarize` and of the store's list of messages that came lately.
+//! Limits: `BUSY_PERCENT_MAX`, `LEFT_FOR_MAX`; those of `mailbox::summarize` and of the store's list of messages that came lately.
 //! Not here: making them (`mailbox::summarize`), writing them to files (`store::summaries`).
 
 use crate::mailbox::budget::Pace;
@@ -27,6 +28,13 @@ const BUSY_PERCENT_MAX: u64 = 50;
 /// How long what was made stays in memory only, where it is lost by a crash.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
+/// The same of what a command has left: a client that lists a mailbox for the first time asks what else it wants to know of it in the
+/// next moments, and shall not wait for files.
+const LEFT_FOR: Duration = Duration::from_secs(2);
+
+/// A busy core, too, writes it after so much more time: it makes room for others.
+const LEFT_FOR_MAX: Duration = Duration::from_secs(10);
+
 struct CorePace;
 
 impl Pace for CorePace {
@@ -39,30 +47,65 @@ impl Pace for CorePace {
     }
 }
 
-/// Makes them for as long as the server runs. Spawn it once on each core.
+/// Makes them for as long as the server runs, and says when there is time to write them. Spawn it once on each core.
 pub async fn keep_making<E: Environment>(store: Store<E>) {
     let load = Load::of_this_thread();
-    let mut unsettled_since: Option<Instant> = None;
+    let mut made = Since::default();
+    let mut left = Since::default();
     loop {
-        wait_for_mail(&store, unsettled_since).await;
-        if unsettled_since.is_some_and(|since| since.elapsed() >= SETTLED_AFTER) {
+        wait_for_work(&store, made, left).await;
+        left.note(store.has_left_summaries());
+        if made.is_over(SETTLED_AFTER) {
             store.settle_all_summaries();
-            unsettled_since = None;
+            made = Since::default();
         }
         let begun = load.look();
         runtime::sleep(PAUSE).await;
-        if store.has_fresh() && load.percent_since(begun) <= BUSY_PERCENT_MAX {
+        let has_time = load.percent_since(begun) <= BUSY_PERCENT_MAX;
+        if left.is_over(if has_time { LEFT_FOR } else { LEFT_FOR_MAX }) {
+            store.settle_left_summaries();
+            left = Since::default();
+        }
+        if has_time && store.has_fresh() {
             summarize::make_fresh(&store, &CorePace, TURN_TIME).await;
-            unsettled_since.get_or_insert_with(Instant::now);
+            made.note(true);
         }
     }
 }
 
-/// Until mail has come, or what was made is to be settled.
-async fn wait_for_mail<E: Environment>(store: &Store<E>, unsettled_since: Option<Instant>) {
-    let Some(since) = unsettled_since else {
-        return store.fresh_came().await;
-    };
-    let rest = SETTLED_AFTER.saturating_sub(since.elapsed());
-    select(pin!(store.fresh_came()), pin!(runtime::sleep_if_any(rest))).await;
+/// Until there is mail, a command has left something, or what was made or left is to be settled.
+async fn wait_for_work<E: Environment>(store: &Store<E>, made: Since, left: Since) {
+    let rests = [made.rest_of(SETTLED_AFTER), left.rest_of(LEFT_FOR)];
+    let came = store.fresh_came(left.is_some());
+    match rests.into_iter().flatten().min() {
+        Some(rest) => {
+            select(pin!(came), pin!(runtime::sleep_if_any(rest))).await;
+        }
+        None => came.await,
+    }
+}
+
+/// Since when something waits, if it does.
+#[derive(Clone, Copy, Debug, Default)]
+struct Since(Option<Instant>);
+
+impl Since {
+    /// From now on, if it waits and did not before.
+    fn note(&mut self, waits: bool) {
+        if waits {
+            self.0.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn is_some(self) -> bool {
+        self.0.is_some()
+    }
+
+    fn is_over(self, time: Duration) -> bool {
+        self.rest_of(time) == Some(Duration::ZERO)
+    }
+
+    fn rest_of(self, time: Duration) -> Option<Duration> {
+        self.0.map(|since| time.saturating_sub(since.elapsed()))
+    }
 }

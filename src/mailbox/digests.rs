@@ -10,7 +10,8 @@
 use crate::store::MessageRow;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 
 /// Bytes of texts a core keeps, 192 for each counted: the envelopes of some twenty thousand messages.
 pub const DIGESTS_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -85,14 +86,18 @@ impl Digests {
     }
 
     /// Keeps a text that is not too long.
-    pub fn keep(&mut self, shape: Shape, row: &MessageRow, text: &[u8]) {
-        let key = Key::new(shape, row);
-        if text.len() > DIGEST_BYTES_MAX || self.texts.contains_key(&key) {
+    pub fn keep(&mut self, shape: Shape, row: &MessageRow, text: Bytes) {
+        let length = text.len();
+        if length > DIGEST_BYTES_MAX {
             return;
         }
-        self.texts.insert(key, Bytes::copy_from_slice(text));
+        let key = Key::new(shape, row);
+        let Entry::Vacant(place) = self.texts.entry(key) else {
+            return;
+        };
+        place.insert(text);
         self.order.push_back(key);
-        self.bytes += text.len() + ENTRY_BYTES;
+        self.bytes += length + ENTRY_BYTES;
         while self.bytes > DIGESTS_BYTES_MAX {
             let oldest = self.order.pop_front().expect("what is counted is there");
             let gone = self.texts.remove(&oldest).expect("each key is there once");
@@ -133,7 +138,7 @@ mod tests {
         let mut digests = Digests::default();
         let envelope = digests.shape("ENVELOPE".to_owned());
         let structure = digests.shape("BODYSTRUCTURE".to_owned());
-        digests.keep(envelope, &row(4096, 5), b"one");
+        digests.keep(envelope, &row(4096, 5), Bytes::from_static(b"one"));
         assert_eq!(digests.shape("ENVELOPE".to_owned()), envelope);
         assert_eq!(
             digests.find(envelope, &row(4096, 5)).as_deref(),
@@ -161,11 +166,11 @@ mod tests {
     fn the_oldest_go_and_long_texts_are_not_kept() {
         let mut digests = Digests::default();
         let shape = digests.shape("ENVELOPE".to_owned());
-        digests.keep(shape, &row(0, 0), &[b'x'; DIGEST_BYTES_MAX + 1]);
+        digests.keep(shape, &row(0, 0), vec![b'x'; DIGEST_BYTES_MAX + 1].into());
         assert_eq!(digests.find(shape, &row(0, 0)), None);
-        let text = [b'x'; DIGEST_BYTES_MAX];
+        let text = Bytes::from(vec![b'x'; DIGEST_BYTES_MAX]);
         for offset in 0..3_000 {
-            digests.keep(shape, &row(offset, 0), &text);
+            digests.keep(shape, &row(offset, 0), text.clone());
             assert!(digests.bytes <= DIGESTS_BYTES_MAX);
             assert_eq!(digests.order.len(), digests.texts.len());
         }
@@ -178,7 +183,7 @@ mod tests {
         let mut digests = Digests::default();
         for number in 0..3 * SHAPES_MAX {
             let shape = digests.shape(format!("BODY[HEADER.FIELDS (X-{number})]"));
-            digests.keep(shape, &row(0, 0), b"text");
+            digests.keep(shape, &row(0, 0), Bytes::from_static(b"text"));
         }
         assert!(digests.shapes.len() <= SHAPES_MAX && digests.texts.len() <= SHAPES_MAX);
     }

@@ -131,7 +131,7 @@ impl<'a, E: Environment, P: Pace> Run<'a, E, P> {
     pub async fn step(&mut self) -> Result<bool, SearchError> {
         if self.unrecalled.is_empty() && self.undecided.is_empty() {
             let Some(slice) = self.slices.pop_front() else {
-                self.store.settle_summaries(self.account);
+                self.store.leave_summaries(self.account);
                 return Ok(false);
             };
             self.judge(slice)?;

@@ -91,7 +91,7 @@ pub async fn sort<E: Environment, P: Pace>(
             }
         }
     }
-    store.settle_summaries(account);
+    store.leave_summaries(account);
     let sorted = budget.sort(entries, |a, b| compare(criteria, a, b)).await?;
     Ok(sorted.into_iter().map(|entry| entry.index).collect())
 }

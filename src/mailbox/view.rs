@@ -353,6 +353,15 @@ pub fn row_of(rows: &[MessageRow], uid: Uid) -> Option<&MessageRow> {
         .map(|index| &rows[index])
 }
 
+/// The same where it is most likely at `near`: the row behind the one before it, or where it was a moment ago.
+#[must_use]
+pub fn row_near(rows: &[MessageRow], uid: Uid, near: usize) -> Option<usize> {
+    if rows.get(near).is_some_and(|row| row.uid == uid) {
+        return Some(near);
+    }
+    rows.binary_search_by_key(&uid, |row| row.uid).ok()
+}
+
 #[cfg(test)]
 #[path = "view_tests.rs"]
 mod tests;

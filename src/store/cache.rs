@@ -3,10 +3,11 @@
 //! Invariants: only bytes whose checksum was right go in; the total stays within [`CACHE_BYTES_MAX`] plus one item.
 //! Not here: reading (`reader`).
 
+use crate::base::id_map::IdMap;
 use crate::disk::WriteBuffer;
 use crate::model::{LogPosition, SegmentId};
 use bytes::Bytes;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Bytes of payloads a core keeps, in order of arrival: a client fetches a message's header, then its parts.
@@ -18,7 +19,7 @@ pub const RECENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Checked payloads by the position of their records.
 #[derive(Default)]
 pub struct Cache {
-    payloads: HashMap<LogPosition, Bytes>,
+    payloads: IdMap<LogPosition, Bytes>,
     order: VecDeque<LogPosition>,
     bytes: usize,
 }

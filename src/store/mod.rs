@@ -99,7 +99,7 @@ pub use segment::FORMAT_VERSION;
 pub use state::{
     AccountState, BuriedMailbox, ChangeLog, Grave, INBOX_ID, KEYWORDS_MAX, MailboxState, MessageRow, Metadata,
 };
-pub use summaries::{PART_BYTES_MAX, Part, PartSet, SUMMARIES_VERSION, Summary};
+pub use summaries::{PART_BYTES_MAX, Part, PartSet, SUMMARIES_VERSION, Summary, SummarySource};
 pub use types::{
     AccountChange, Change, ChunkRef, CommitReceipt, Delivery, Environment, LocalRecipient, MailboxChange,
     NewMessage, Outcome, SpoolEntry, SpoolKey, StoreError, StoredMessage,

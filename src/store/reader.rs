@@ -12,13 +12,14 @@ use super::record::{CHUNK_PREFIX_BYTES, MessageRecord, chunk_prefix, kind};
 use super::segment::{SegmentHeader, segment_name};
 use super::windows::{self, Span, Windows};
 use super::{ChunkRef, MessageRow, StoreError, StoredMessage};
+use crate::base::id_map::IdMap;
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
 use crate::model::{AccountId, LogPosition, SegmentId};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use smallvec::SmallVec;
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -40,7 +41,7 @@ pub struct LogReader<D: Disk> {
 }
 
 struct OpenSegments<F> {
-    files: HashMap<SegmentId, (RecordSeed, F)>,
+    files: IdMap<SegmentId, (RecordSeed, F)>,
     order: VecDeque<SegmentId>,
 }
 
@@ -51,7 +52,7 @@ impl<D: Disk> LogReader<D> {
             disk,
             store_id,
             files: RefCell::new(OpenSegments {
-                files: HashMap::new(),
+                files: IdMap::default(),
                 order: VecDeque::new(),
             }),
             cache: RefCell::default(),

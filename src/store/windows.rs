@@ -222,12 +222,7 @@ impl<B: AsRef<[u8]>> Windows<B> {
     /// around a command's records lies in that of its bodies and the next command's); none may be left.
     /// What is there is left for others to use; see [`Self::find`].
     pub fn peek(&self, position: LogPosition) -> Option<&[u8]> {
-        let near = self.near(position);
-        let ((_, start), window) = near.max_by_key(|(_, window)| window.end)?;
-        let rest = (*window.bytes)
-            .as_ref()
-            .get((position.offset - start) as usize..)?;
-        (!rest.is_empty()).then_some(rest)
+        rest_of(self.near(position), position)
     }
 
     /// Windows that begin before `position` and may reach it.
@@ -239,14 +234,14 @@ impl<B: AsRef<[u8]>> Windows<B> {
 
     /// As [`Self::peek`], to be used now.
     pub fn find(&self, position: LogPosition) -> Option<&[u8]> {
-        for (_, window) in self.near(position) {
+        let near = self.near(position).inspect(|(_, window)| {
             // Also of those that do not reach as far as another.
             let rest = window.end.checked_sub(u64::from(position.offset));
             if rest.is_some_and(|rest| rest < LAST_BYTES) {
                 window.is_used.set(true);
             }
-        }
-        self.peek(position)
+        });
+        rest_of(near, position)
     }
 
     /// Is all of it there?
@@ -258,6 +253,18 @@ impl<B: AsRef<[u8]>> Windows<B> {
         self.peek(position)
             .is_some_and(|rest| rest.len() >= (span.end - span.start) as usize)
     }
+}
+
+/// The bytes from `position` on, of the window that reaches furthest.
+fn rest_of<'a, B: AsRef<[u8]> + 'a>(
+    near: impl Iterator<Item = (&'a (SegmentId, u32), &'a Window<B>)>,
+    position: LogPosition,
+) -> Option<&'a [u8]> {
+    let ((_, start), window) = near.max_by_key(|(_, window)| window.end)?;
+    let rest = (*window.bytes)
+        .as_ref()
+        .get((position.offset - start) as usize..)?;
+    (!rest.is_empty()).then_some(rest)
 }
 
 #[cfg(test)]

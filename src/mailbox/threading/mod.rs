@@ -79,7 +79,7 @@ pub async fn thread<E: Environment, P: Pace>(
             }
         }
     }
-    store.settle_summaries(account);
+    store.leave_summaries(account);
     let forest = match algorithm {
         ThreadAlgorithm::OrderedSubject => ordered_subject::thread(entries, &mut budget).await,
         ThreadAlgorithm::References => linker.references(entries, &mut budget).await,

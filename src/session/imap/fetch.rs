@@ -21,7 +21,7 @@ use super::message_limit;
 use super::state::{Answered, Session, Stop, expunge_issued, no};
 use crate::mailbox::digests::{Digests, Shape};
 use crate::mailbox::reader::{self, MessageReader, ReadError};
-use crate::mailbox::view::{View, row_of};
+use crate::mailbox::view::{View, row_near, row_of};
 use crate::model::{Flags, ModSeq, Uid};
 use crate::proto::imap::encode::{message, push_number};
 use crate::proto::imap::types::{Fetch, FetchItem, InternalDate, StoreOperation};
@@ -161,6 +161,8 @@ impl Trouble {
 /// A message to be shown with contents.
 pub(super) struct Target {
     index: usize,
+    /// Where its row was.
+    place: usize,
     pub(super) row: MessageRow,
     /// What was answered lately, or is known from its summary.
     pub(super) digest: Option<Bytes>,
@@ -195,7 +197,7 @@ impl<S: Services> Session<S> {
                 self.fetch_messages(link, &plan, range, &mut trouble).await?;
             }
         }
-        self.services.store().settle_summaries(self.account.id);
+        self.services.store().leave_summaries(self.account.id);
         let done = trouble.completion(fetch.by_uid);
         Ok(message_limit::ended(done, reached, link.out()))
     }
@@ -299,15 +301,19 @@ impl<S: Services> Session<S> {
     fn targets(&self, plan: &Plan, slice: Range<usize>, trouble: &mut Trouble) -> Result<Vec<Target>, Stop> {
         self.with_selected(|state, selected| {
             let mut targets = Vec::with_capacity(slice.len());
+            let mut next = 0;
             for index in slices(slice, 1, plan.is_descending).flatten() {
-                let Some(row) = row_of(&state.rows, selected.view.uids().at(index)) else {
+                let Some(place) = row_near(&state.rows, selected.view.uids().at(index), next) else {
                     trouble.has_gone = true;
                     continue;
                 };
+                next = place + 1;
+                let row = &state.rows[place];
                 trouble.has_present = true;
                 if is_wanted(plan, row) {
                     targets.push(Target {
                         index,
+                        place,
                         row: *row,
                         digest: None,
                         is_newly_seen: false,
@@ -480,7 +486,8 @@ impl<S: Services> Session<S> {
             let start = out.len();
             self.push_head(target.index, target.row.uid, out);
             // Expunged since it was opened: what was read then is still true of it.
-            let row = row_of(&state.rows, target.row.uid).unwrap_or(&target.row);
+            let place = row_near(&state.rows, target.row.uid, target.place);
+            let row = place.map_or(&target.row, |place| &state.rows[place]);
             let mut items = plan.of_row.clone();
             if target.is_newly_seen && !items.contains(&FetchItem::Flags) {
                 items.push(FetchItem::Flags);

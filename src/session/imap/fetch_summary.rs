@@ -17,7 +17,7 @@ use crate::mailbox::summary::{fields_of, header_fields, header_of};
 use crate::model::AccountId;
 use crate::proto::imap::encode::message;
 use crate::proto::imap::types::{FetchItem, Section, SectionText};
-use crate::store::{Environment, MessageRow, Part, PartSet, Store, Summary};
+use crate::store::{Environment, MessageRow, Part, PartSet, Store, Summary, SummarySource};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -123,15 +123,19 @@ impl<S: Services> Session<S> {
         }
         let rows: Vec<MessageRow> = unknown.iter().map(|target| target.row).collect();
         let mut text = Vec::new();
-        let tell = |number: usize, summary: &Summary<'_>| {
+        let tell = |number: usize, summary: &Summary<'_>, source: SummarySource| {
             text.clear();
             if write(&plan.of_content, summary, &mut text) {
-                digests.borrow_mut().keep(shape, &rows[number], &text);
-                unknown[number].digest = Some(Bytes::copy_from_slice(&text));
+                let text = Bytes::copy_from_slice(&text);
+                // What is in memory as it is need not be there twice: new memory costs more than making the text again.
+                if source == SummarySource::File {
+                    digests.borrow_mut().keep(shape, &rows[number], text.clone());
+                }
+                unknown[number].digest = Some(text);
             }
         };
         let store = self.services.store();
-        store.recall(self.account.id, &rows, wanted, tell).await;
+        store.recall_from(self.account.id, &rows, wanted, tell).await;
     }
 
     /// Keeps what was answered: in the message's summary, or as text if that cannot say all of it. Not in both: most programs ask
@@ -145,18 +149,15 @@ impl<S: Services> Session<S> {
         (out, text, written): (&[u8], Range<usize>, &[Range<usize>]),
     ) {
         let (store, account, row) = (self.services.store(), self.account.id, &target.row);
-        if let Some(parts) = plan.summary
-            && store.wants_summary(account, row, parts)
-        {
-            let written = (out, written);
-            keep(store, account, row, reader, &plan.of_content, written).await;
-            if store.has_summary(account, row, parts) {
+        if let Some(parts) = plan.summary {
+            let summary = (&plan.of_content[..], parts);
+            if keep(store, account, row, reader, summary, (out, written)).await {
                 return;
             }
         }
         if plan.is_lasting(row) {
             let mut digests = self.services.digests().borrow_mut();
-            digests.keep(shape, row, &out[text]);
+            digests.keep(shape, row, Bytes::copy_from_slice(&out[text]));
         }
     }
 
@@ -175,15 +176,15 @@ impl<S: Services> Session<S> {
     }
 }
 
-/// Keeps what was answered from the message: `written` are the places of the items in `out`.
+/// Keeps what was answered from the message: `written` are the places of the items in `out`. True: all of it.
 async fn keep<E: Environment>(
     store: &Store<E>,
     account: AccountId,
     row: &MessageRow,
     reader: &mut MessageReader<E>,
-    items: &[FetchItem],
+    (items, parts): (&[FetchItem], PartSet),
     (out, written): (&[u8], &[Range<usize>]),
-) {
+) -> bool {
     let mut summary = Summary::new(reader.email_id());
     let mut needs_fields = false;
     for (item, range) in items.iter().zip(written) {
@@ -206,5 +207,6 @@ async fn keep<E: Environment>(
     if let Some(fields) = &fields {
         summary.put(Part::Fields, fields);
     }
-    store.keep_summary(account, row, &summary);
+    let is_kept = store.keep_summary(account, row, &summary);
+    is_kept && summary.parts().has_all(parts)
 }

@@ -3,9 +3,9 @@
 //! Invariants: a pin holds until the last of its clones is dropped, on whatever core that is.
 //! Limits: an entry for each segment pinned lately, a few bytes.
 
+use crate::base::id_map::IdMap;
 use crate::model::SegmentId;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 /// Keeps one segment from being freed (bodies) or removed (reads) while it lives.
@@ -17,7 +17,7 @@ const CLEARED_AT: usize = 256;
 /// What is pinned on one core.
 #[derive(Default)]
 pub struct Pins {
-    tokens: RefCell<HashMap<SegmentId, Weak<()>>>,
+    tokens: RefCell<IdMap<SegmentId, Weak<()>>>,
 }
 
 impl Pins {

@@ -40,16 +40,21 @@ impl Fresh {
         }
         queue.push_back((account, row));
         drop(queue);
+        self.notify();
+    }
+
+    /// Wakes who makes summaries: there is something to do.
+    pub fn notify(&self) {
         self.came.notify_all();
     }
 }
 
 impl<E: Environment> Store<E> {
-    /// Waits until messages have come of which [`Self::next_fresh`] may give some.
-    pub async fn fresh_came(&self) {
-        let fresh = &self.inner().summaries.fresh;
-        let mut came = fresh.came.waiter();
-        while fresh.queue.borrow().is_empty() {
+    /// Waits until messages have come of which [`Self::next_fresh`] may give some, or, unless `has_left`, a command has left
+    /// summaries to be written.
+    pub async fn fresh_came(&self, has_left: bool) {
+        let mut came = self.inner().summaries.fresh.came.waiter();
+        while !self.has_fresh() && (has_left || !self.has_left_summaries()) {
             came.changed().await;
         }
     }
@@ -80,7 +85,7 @@ impl<E: Environment> Store<E> {
         !self.inner().summaries.fresh.queue.borrow().is_empty()
     }
 
-    /// As [`Self::settle_summaries`], for all accounts. What is too little for a file and fills memory is forgotten.
+    /// All accounts with enough summaries for a file get one soon. What is too little for a file and fills memory is forgotten.
     pub fn settle_all_summaries(&self) {
         let summaries = &self.inner().summaries;
         let mut pending = summaries.pending.borrow_mut();

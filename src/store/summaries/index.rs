@@ -9,11 +9,12 @@
 
 use super::entry::PartSet;
 use super::file::{IndexEntry, SummariesName, decode_header, decode_index};
+use crate::base::id_map::IdMap;
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
 use crate::model::{AccountId, LogPosition};
 use smallvec::SmallVec;
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// Files of one account. More are joined; a crash may leave some that were joined already.
@@ -164,7 +165,7 @@ pub async fn open<D: Disk>(
 /// The indexes in memory.
 #[derive(Debug)]
 pub struct Indexes<F> {
-    by_account: HashMap<AccountId, Cached<F>>,
+    by_account: IdMap<AccountId, Cached<F>>,
     uses: u64,
     files: usize,
     bytes: usize,
@@ -183,7 +184,7 @@ impl<F> Indexes<F> {
     /// None yet.
     pub fn new(bytes_max: usize) -> Self {
         Self {
-            by_account: HashMap::new(),
+            by_account: IdMap::default(),
             uses: 0,
             files: 0,
             bytes: 0,

@@ -16,7 +16,7 @@
 //! delivery: under load it would pay for lists that perhaps nobody makes (POP3, programs that ask for no envelope, mail that is
 //! never read), in CPU, in bytes of the log and in bytes that compaction carries along. LIMITATION: the first list that is ever
 //! made of mail that came faster than it could be summarised, or was lost with the memory of a crash, opens its messages; every
-//! later one does not.
+//! later one does not. A file is written when a core has time for it, not while the client that had it made may be asking for more.
 //! What goes: when a file is joined with others, summaries whose messages no mailbox has any more, or that compaction has moved,
 //! are left behind (a moved message is opened once more). Files of accounts that are not there go at a start.
 //! Not here: what is in a part, and which command needs which (`mailbox::summary`).
@@ -37,10 +37,12 @@ pub(super) use file::SummariesName;
 #[cfg(fuzzing)]
 pub(super) use file::{decode_header, decode_index};
 pub(super) use index::OPEN_FILES_MAX;
+pub use recall::SummarySource;
 
 use super::handle::{Inner, Store};
 use super::recovery::StoreSeed;
 use super::{Environment, MessageRow};
+use crate::base::id_map::IdMap;
 use crate::base::wait::Notify;
 use crate::disk::Disk;
 use crate::model::AccountId;
@@ -48,7 +50,6 @@ use fresh::Fresh;
 use index::{Files, Index, Indexes, Known};
 use pending::{Draft, Pending};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Bytes of all files of a core: of some eight million messages. The accounts that got theirs first lose them.
@@ -71,7 +72,7 @@ pub struct Summaries<D: Disk> {
     store_id: u64,
     incarnation: u32,
     next_number: Cell<u32>,
-    files: RefCell<HashMap<AccountId, Files>>,
+    files: RefCell<IdMap<AccountId, Files>>,
     bytes: Cell<u64>,
     /// Names of files to be removed.
     strays: RefCell<Vec<String>>,
@@ -88,7 +89,7 @@ type SharedIndex<D> = Rc<RefCell<Index<<D as Disk>::File>>>;
 impl<D: Disk> Summaries<D> {
     /// Those of this core, among the files that a start found.
     pub fn new(seed: &StoreSeed) -> Self {
-        let mut files: HashMap<AccountId, Files> = HashMap::new();
+        let mut files: IdMap<AccountId, Files> = IdMap::default();
         let mut strays = Vec::new();
         let mut bytes = 0;
         for (name, len) in seed.summaries.iter() {
@@ -200,6 +201,16 @@ impl<D: Disk> Summaries<D> {
         true
     }
 
+    /// Has a file these parts of the row's message, as far as that is known without waiting?
+    fn has_in_file(&self, account: AccountId, row: &MessageRow, parts: PartSet) -> bool {
+        let indexes = self.indexes.borrow();
+        let Some(index) = indexes.peek(account).map(RefCell::borrow) else {
+            return false;
+        };
+        let place = index.find(row.record);
+        place.is_some_and(|place| place.parts.has_all(parts))
+    }
+
     fn has_given_up(&self) -> bool {
         self.failures.get() >= FAILURES_MAX
     }
@@ -213,16 +224,21 @@ impl<E: Environment> Inner<E> {
 
 impl<E: Environment> Store<E> {
     /// Keeps what was found out about the message of this row, to be found by [`Self::recall`], the longest parts left out. Call
-    /// [`Self::settle_summaries`] when there will be no more for a while.
-    pub fn keep_summary(&self, account: AccountId, row: &MessageRow, summary: &Summary<'_>) {
+    /// [`Self::leave_summaries`] when there will be no more for a while. True: all of it is kept.
+    pub fn keep_summary(&self, account: AccountId, row: &MessageRow, summary: &Summary<'_>) -> bool {
         let inner = self.inner();
         let summaries = &inner.summaries;
-        if !self.wants_summary(account, row, summary.parts()) {
-            return;
+        if summaries.has_given_up() {
+            return false;
         }
-        let seed = inner.summary_seed(account);
+        let wanted = summary.parts();
         let mut pending = summaries.pending.borrow_mut();
         let before = pending.find(account, row.record).cloned();
+        let is_there = before.as_ref().is_some_and(|draft| draft.parts.has_all(wanted));
+        if is_there || summaries.has_in_file(account, row, wanted) {
+            return true;
+        }
+        let seed = inner.summary_seed(account);
         let mut whole = summary.clone();
         if let Some(before) = before.as_ref().and_then(|draft| draft.summary(seed)) {
             whole.complete_from(&before);
@@ -231,12 +247,13 @@ impl<E: Environment> Store<E> {
         let mut bytes = Vec::with_capacity(whole.encoded_bytes());
         let parts = encode(seed, &Identity::of(row), &whole, &mut bytes);
         if parts == PartSet::NONE {
-            return;
+            return false;
         }
         let bytes = bytes.into();
         if pending.put(account, row.record, Draft { parts, bytes }) {
             summaries.wanted.notify_all();
         }
+        parts.has_all(wanted)
     }
 
     /// Would [`Self::keep_summary`] keep these parts of this row's message, as far as that is known without waiting?
@@ -251,21 +268,30 @@ impl<E: Environment> Store<E> {
         let summaries = &self.inner().summaries;
         let pending = summaries.pending.borrow();
         let draft = pending.find(account, row.record);
-        if draft.is_some_and(|draft| draft.parts.has_all(parts)) {
-            return true;
-        }
-        let indexes = summaries.indexes.borrow();
-        let Some(index) = indexes.peek(account).map(RefCell::borrow) else {
-            return false;
-        };
-        let place = index.find(row.record);
-        place.is_some_and(|place| place.parts.has_all(parts))
+        draft.is_some_and(|draft| draft.parts.has_all(parts)) || summaries.has_in_file(account, row, parts)
     }
 
-    /// A command that kept summaries of this account has ended: if there are enough for a file, one is written soon.
-    pub fn settle_summaries(&self, account: AccountId) {
+    /// A command that kept summaries of this account has ended: if there are enough for a file, one is written when somebody
+    /// says that there is time ([`Self::settle_left_summaries`]). Clients that list a mailbox often ask something else of it at
+    /// once, which a file written beside it held up by some ten milliseconds, and by as many again when what had just been
+    /// in memory came from that file.
+    pub fn leave_summaries(&self, account: AccountId) {
         let summaries = &self.inner().summaries;
-        if summaries.pending.borrow_mut().settle(account) {
+        if summaries.pending.borrow_mut().leave(account) {
+            summaries.fresh.notify();
+        }
+    }
+
+    /// Did a command leave enough summaries for a file?
+    #[must_use]
+    pub fn has_left_summaries(&self) -> bool {
+        self.inner().summaries.pending.borrow().has_left()
+    }
+
+    /// There is time to write what commands have left.
+    pub fn settle_left_summaries(&self) {
+        let summaries = &self.inner().summaries;
+        if summaries.pending.borrow_mut().settle_left() {
             summaries.wanted.notify_all();
         }
     }

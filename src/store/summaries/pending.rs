@@ -6,6 +6,7 @@
 //! Not here: writing them (`keep`).
 
 use super::entry::{PartSet, Summary, decode};
+use crate::base::id_map::IdMap;
 use crate::model::{AccountId, LogPosition};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -39,13 +40,17 @@ struct OfAccount {
     drafts: HashMap<LogPosition, Draft, RandomState>,
     bytes: usize,
     is_due: bool,
+    /// A command that made some has ended since they were written.
+    is_left: bool,
 }
 
 /// All drafts of a core.
 #[derive(Debug, Default)]
 pub struct Pending {
-    accounts: HashMap<AccountId, OfAccount>,
+    accounts: IdMap<AccountId, OfAccount>,
     due: VecDeque<AccountId>,
+    /// Those that are to be due when there is time.
+    left: Vec<AccountId>,
     bytes: usize,
 }
 
@@ -78,6 +83,34 @@ impl Pending {
     /// A command of this account has ended. True: it is due.
     pub fn settle(&mut self, account: AccountId) -> bool {
         self.is_worth_a_file(account) && self.make_due(account)
+    }
+
+    /// The same, but it shall be due when there is time. True: it is worth a file.
+    pub fn leave(&mut self, account: AccountId) -> bool {
+        if !self.is_worth_a_file(account) {
+            return false;
+        }
+        let of_account = self.accounts.get_mut(&account).expect("it has drafts");
+        if !std::mem::replace(&mut of_account.is_left, true) {
+            self.left.push(account);
+        }
+        true
+    }
+
+    /// Is there an account that is to be due when there is time?
+    pub fn has_left(&self) -> bool {
+        !self.left.is_empty()
+    }
+
+    /// There is time. True: some account is due.
+    pub fn settle_left(&mut self) -> bool {
+        for account in std::mem::take(&mut self.left) {
+            if let Some(of_account) = self.accounts.get_mut(&account) {
+                of_account.is_left = false;
+            }
+            self.settle(account);
+        }
+        !self.due.is_empty()
     }
 
     fn is_worth_a_file(&self, account: AccountId) -> bool {
@@ -178,6 +211,7 @@ impl Pending {
             self.bytes -= of_account.bytes;
         }
         self.due.retain(|due| *due != account);
+        self.left.retain(|left| *left != account);
     }
 }
 
@@ -237,6 +271,28 @@ mod tests {
         assert_eq!(pending.of(account).len(), 1);
         pending.forget(account);
         assert!(!pending.has(account) && pending.bytes == 0);
+    }
+
+    #[test]
+    fn an_account_that_was_left_is_due_when_there_is_time_once() {
+        let mut pending = Pending::default();
+        let account = AccountId(1);
+        pending.put(account, record(0), draft(100));
+        assert!(
+            !pending.leave(account) && !pending.has_left(),
+            "too few for a file"
+        );
+        for offset in 0..DRAFTS_MIN as u32 {
+            pending.put(account, record(offset), draft(100));
+        }
+        assert!(pending.leave(account) && pending.leave(account));
+        assert_eq!(pending.next_due(), None, "not yet");
+        assert!(pending.settle_left() && !pending.has_left());
+        assert_eq!(pending.next_due(), Some(account));
+        assert_eq!(pending.next_due(), None);
+        assert!(pending.leave(account), "again");
+        pending.forget(account);
+        assert!(!pending.has_left() && !pending.settle_left());
     }
 
     #[test]

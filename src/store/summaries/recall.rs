@@ -20,6 +20,15 @@ const GAP_BYTES_MAX: u64 = 8 * 1024;
 
 const _: () = assert!(ENTRY_BYTES_MAX as u64 <= READ_BYTES_MAX);
 
+/// Where a summary was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SummarySource {
+    /// Among those that are not written yet.
+    Memory,
+    /// On the disk.
+    File,
+}
+
 /// A read of several places of one file, the indexes of which in a list it has.
 struct Stretch {
     slot: u8,
@@ -109,15 +118,27 @@ impl<E: Environment> Store<E> {
         wanted: PartSet,
         mut tell: impl FnMut(usize, &Summary<'_>),
     ) {
+        self.recall_from(account, rows, wanted, |number, summary, _| tell(number, summary))
+            .await;
+    }
+
+    /// The same, and `tell` hears where each comes from.
+    pub async fn recall_from(
+        &self,
+        account: AccountId,
+        rows: &[MessageRow],
+        wanted: PartSet,
+        mut tell: impl FnMut(usize, &Summary<'_>, SummarySource),
+    ) {
         let inner = self.inner();
         let summaries = &inner.summaries;
         let seed = inner.summary_seed(account);
-        let mut tell = |number: usize, bytes: &[u8]| match decode(seed, bytes) {
+        let mut tell = |number: usize, bytes: &[u8], source: SummarySource| match decode(seed, bytes) {
             Ok((message, summary)) => {
                 // A right summary of another message is one that this row does not have.
                 if message == Identity::of(&rows[number]) && summary.parts().has_all(wanted) {
                     inner.meters.summaries_recalled.add(1);
-                    tell(number, &summary);
+                    tell(number, &summary, source);
                 }
                 true
             }
@@ -128,7 +149,9 @@ impl<E: Environment> Store<E> {
             let pending = summaries.pending.borrow();
             if pending.has(account) {
                 missing.retain(|(number, row)| match pending.find(account, row.record) {
-                    Some(draft) if draft.parts.has_all(wanted) => !tell(*number, &draft.bytes),
+                    Some(draft) if draft.parts.has_all(wanted) => {
+                        !tell(*number, &draft.bytes, SummarySource::Memory)
+                    }
                     _ => true,
                 });
             }
@@ -158,7 +181,9 @@ impl<E: Environment> Store<E> {
             let same = numbers[first..]
                 .iter()
                 .take_while(|(record, _)| *record == place.record);
-            same.fold(true, |is_right, (_, number)| is_right & tell(*number, bytes))
+            same.fold(true, |is_right, (_, number)| {
+                is_right & tell(*number, bytes, SummarySource::File)
+            })
         });
         for place in wrong.await {
             inner.meters.summaries_wrong.add(1);

@@ -41,7 +41,8 @@ fn keep(world: &World, account: AccountId, rows: &[MessageRow], parts: &[Part]) 
         }
         store.keep_summary(account, row, &summary);
     }
-    store.settle_summaries(account);
+    store.leave_summaries(account);
+    store.settle_left_summaries();
 }
 
 /// Lets the writer of summaries do what it can.
@@ -148,6 +149,37 @@ fn what_was_kept_is_there_after_a_restart_with_another_number_of_cores() {
         );
         world.close();
     }
+}
+
+#[test]
+fn what_a_command_left_is_written_when_there_is_time_and_told_before() {
+    let disk = SimDisk::new(15);
+    let mut world = World::open(&disk, 1, small_options()).expect("it opens");
+    deliver(&mut world, ALICE, 0, MESSAGES);
+    let rows = rows(&mut world, ALICE);
+    let store = world.of(ALICE);
+    for row in &rows {
+        let envelope = text(row, Part::Envelope);
+        let mut summary = Summary::new(u64::from(row.size));
+        summary.put(Part::Envelope, &envelope);
+        assert!(store.keep_summary(ALICE, row, &summary));
+        assert!(store.keep_summary(ALICE, row, &summary), "it is there");
+    }
+    let mut too_long = Summary::new(u64::from(rows[0].size));
+    let octets = vec![b'x'; PART_BYTES_MAX + 1];
+    too_long.put(Part::Preview, &octets);
+    assert!(!too_long.parts().has_all(set(&[Part::Preview])));
+    assert!(!store.has_left_summaries());
+    store.leave_summaries(ALICE);
+    settle(&mut world);
+    assert!(store.has_left_summaries());
+    assert_eq!(files(&disk).len(), 0, "not yet");
+    assert_eq!(told(&mut world, ALICE, &rows, &[Part::Envelope]), MESSAGES);
+    store.settle_left_summaries();
+    assert!(!store.has_left_summaries());
+    settle(&mut world);
+    assert_eq!(files(&disk).len(), 1);
+    assert_eq!(told(&mut world, ALICE, &rows, &[Part::Envelope]), MESSAGES);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Whole sessions over a store on a simulated disk: commands in, responses out, nothing of the network.
 
+mod ahead;
 mod changes;
 mod content;
 mod context;
