@@ -121,9 +121,9 @@ impl AccountState {
             .sum()
     }
 
-    /// The mailbox of this name.
-    #[must_use]
-    pub fn mailbox_named(&self, name: &MailboxName) -> Option<&MailboxState> {
+    /// The mailbox of this name: tests ask by names, the server by ids.
+    #[cfg(test)]
+    pub(super) fn mailbox_named(&self, name: &MailboxName) -> Option<&MailboxState> {
         self.mailboxes.get(self.names.get(name)?)
     }
 }
