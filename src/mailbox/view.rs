@@ -7,7 +7,9 @@
 //! `\Recent` (RFC 3501 §2.3.2): a message is recent in the first session that has the mailbox selected read-write when
 //! it is told of it, and in no later one; a session that looks only (EXAMINE) sees it and leaves it to others. What is
 //! recent is not durable, see [`MailboxState::recent_from`].
-//! Limits: 8 octets for each run of messages without a gap, and for each run of recent ones; the log of changes is bounded by the store, whole mailboxes are compared beyond it.
+//! Flags changed by others that the client does not want to hear now (NOTIFY without FlagChange) are kept until it asks, and
+//! [`View::highest_mod_seq`] stays below them: no change is lost to a client that resynchronises.
+//! Limits: 4 octets for each message whose change is kept; 8 octets for each run of messages without a gap, and for each run of recent ones; the log of changes is bounded by the store, whole mailboxes are compared beyond it.
 //! Not here: the wire (`session::imap`), the durable state itself (`store`).
 
 use crate::model::{MailboxId, ModSeq, SeqNum, Uid, Uids};
@@ -22,8 +24,8 @@ pub struct View {
     mailbox: MailboxId,
     /// Place `i` is sequence number `i + 1`.
     uids: Uids,
-    /// Ascending: in `uids`, no longer in the mailbox, not told yet.
-    gone: Vec<Uid>,
+    /// Boxed: a session that waits has none, nearly always.
+    waiting: Option<Box<Waiting>>,
     /// Every row with a smaller UID has been shown or is gone.
     uid_next: u32,
     /// Where the change log was read up to.
@@ -63,6 +65,24 @@ impl ViewChanges {
     }
 }
 
+/// What the client has not been told yet.
+#[derive(Debug, Clone, Default)]
+struct Waiting {
+    /// Ascending: in the view, no longer in the mailbox.
+    gone: Vec<Uid>,
+    /// Ascending: messages of the view whose flags others have changed.
+    flags: Vec<Uid>,
+}
+
+/// What a sync may tell now; the rest is told by a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Telling {
+    /// Numbers may change their meaning.
+    pub expunges: bool,
+    /// The client wants to hear of flags.
+    pub flags: bool,
+}
+
 /// Flag changes this session made itself, which its client knows of already.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OwnChanges<'a> {
@@ -89,7 +109,7 @@ impl View {
         Self {
             mailbox: state.id,
             uids: Uids::of_ascending(state.rows.len(), |index| state.rows[index].uid),
-            gone: Vec::new(),
+            waiting: None,
             uid_next: state.uid_next,
             cursor: state.changes.end(),
             mod_seq: state.highest_mod_seq,
@@ -141,8 +161,8 @@ impl View {
         self.mailbox
     }
 
-    /// Every change up to this one has been told, or was there when the view was made: expunges too, so that it stays
-    /// where it is while one waits.
+    /// Every change up to this one has been told, or was there when the view was made: expunges too, and flags that the
+    /// client does not want to hear of now, so that it stays where it is while one waits.
     #[must_use]
     pub fn highest_mod_seq(&self) -> ModSeq {
         self.complete
@@ -209,7 +229,7 @@ impl View {
     /// True when [`Self::sync`] would find nothing, known without looking at a message.
     #[must_use]
     pub fn is_current(&self, state: &MailboxState) -> bool {
-        self.gone.is_empty() && self.cursor == state.changes.end()
+        self.waiting.is_none() && self.cursor == state.changes.end()
     }
 
     /// Messages that came or whose flags changed since the last sync, by whomever; ascending. `None`: the log does not
@@ -227,9 +247,9 @@ impl View {
         Some(touched)
     }
 
-    /// Brings the view up to `state` and returns what the client must be told for it. Without `may_expunge` expunged
-    /// messages keep their numbers until a later call.
-    pub fn sync(&mut self, state: &MailboxState, may_expunge: bool, own: OwnChanges<'_>) -> ViewChanges {
+    /// Brings the view up to `state` and returns what the client must be told for it. What `may` leaves out waits for a
+    /// later call; until then expunged messages keep their numbers.
+    pub fn sync(&mut self, state: &MailboxState, may: Telling, own: OwnChanges<'_>) -> ViewChanges {
         if self.is_current(state) {
             return ViewChanges::default();
         }
@@ -240,27 +260,38 @@ impl View {
             mod_seq: state.highest_mod_seq,
             uid_next: state.uid_next,
         };
-        self.sync_with(seen, may_expunge, own)
+        self.sync_with(seen, may, own)
     }
 
-    fn sync_with<'a, I>(&mut self, seen: Seen<'a, I>, may_expunge: bool, own: OwnChanges<'_>) -> ViewChanges
+    fn sync_with<'a, I>(&mut self, seen: Seen<'a, I>, may: Telling, own: OwnChanges<'_>) -> ViewChanges
     where
         I: Iterator<Item = &'a MailboxChange>,
     {
         let rows = seen.rows;
-        let (newly_gone, flags) = match seen.changes {
+        let (newly_gone, newly_changed) = match seen.changes {
             Some(changes) => self.read_changes(rows, changes, own),
             None => self.compare(rows, own),
         };
-        self.gone.extend(newly_gone);
-        self.gone.sort_unstable();
-        self.gone.dedup();
+        let mut waiting = self
+            .waiting
+            .take()
+            .map_or_else(Waiting::default, |waiting| *waiting);
+        add_ascending(&mut waiting.gone, newly_gone);
+        add_ascending(&mut waiting.flags, newly_changed);
+        waiting.flags.retain(|uid| row_of(rows, *uid).is_some());
 
-        let (vanished, expunged) = if may_expunge {
-            self.forget_gone()
+        let (vanished, expunged) = if may.expunges {
+            self.forget(std::mem::take(&mut waiting.gone))
         } else {
             Default::default()
         };
+        let flags = if may.flags {
+            std::mem::take(&mut waiting.flags)
+        } else {
+            Vec::new()
+        };
+        let is_waiting = !waiting.gone.is_empty() || !waiting.flags.is_empty();
+        self.waiting = is_waiting.then(|| Box::new(waiting));
         let first_new = rows.partition_point(|row| row.uid.value() < self.uid_next);
         let new = &rows[first_new..];
         self.uids.append_ascending(new.len(), |index| new[index].uid);
@@ -269,7 +300,7 @@ impl View {
         self.cursor = seen.end;
         self.mod_seq = self.mod_seq.max(seen.mod_seq);
         self.uid_next = self.uid_next.max(seen.uid_next);
-        if self.gone.is_empty() {
+        if self.waiting.is_none() {
             self.complete = self.mod_seq;
         }
         ViewChanges {
@@ -336,13 +367,18 @@ impl View {
         (gone, flags)
     }
 
-    /// Takes the gone messages out of the view; their UIDs, ascending, and their sequence numbers, descending.
-    fn forget_gone(&mut self) -> (Vec<Uid>, Vec<SeqNum>) {
-        let gone = std::mem::take(&mut self.gone);
+    /// Takes `gone`, ascending, out of the view; the UIDs again, and their sequence numbers, descending.
+    fn forget(&mut self, gone: Vec<Uid>) -> (Vec<Uid>, Vec<SeqNum>) {
         let places = self.uids.remove_all(&gone);
         let numbers = places.into_iter().rev().map(SeqNum::from_index);
         (gone, numbers.collect())
     }
+}
+
+fn add_ascending(uids: &mut Vec<Uid>, more: Vec<Uid>) {
+    uids.extend(more);
+    uids.sort_unstable();
+    uids.dedup();
 }
 
 /// The row of one message; rows ascend by UID.

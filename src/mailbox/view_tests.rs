@@ -57,6 +57,7 @@ impl Server {
     }
 
     fn expunge(&mut self, uids: &[Uid]) {
+        self.mod_seq += 1;
         let log = &mut self.log;
         self.rows.retain(|row| {
             let is_gone = uids.contains(&row.uid);
@@ -93,7 +94,7 @@ impl Session {
             view: View {
                 mailbox: MailboxId(1),
                 uids: client.iter().map(|(uid, _)| *uid).collect(),
-                gone: Vec::new(),
+                waiting: None,
                 uid_next: server.uid_next,
                 cursor: server.log.len() as u64,
                 mod_seq: ModSeq(server.mod_seq),
@@ -107,10 +108,11 @@ impl Session {
         }
     }
 
-    fn sync(&mut self, server: &Server, may_expunge: bool, own: OwnChanges<'_>) {
+    fn sync(&mut self, server: &Server, may: Telling, own: OwnChanges<'_>) {
         let seen = server.seen(self.view.cursor);
-        let changes = self.view.sync_with(seen, may_expunge, own);
-        assert!(may_expunge || changes.expunged.is_empty());
+        let changes = self.view.sync_with(seen, may, own);
+        assert!(may.expunges || changes.expunged.is_empty());
+        assert!(may.flags || changes.flags.is_empty());
         for number in &changes.expunged {
             self.client.remove(number.value() as usize - 1);
         }
@@ -129,6 +131,16 @@ impl Session {
             self.client[index].1 = row.flags.0;
         }
         assert_eq!(self.view.len(), self.client.len());
+        // What it is told to have whole, it has whole.
+        let has_all = self
+            .client
+            .iter()
+            .copied()
+            .eq(server.rows.iter().map(|row| (row.uid, row.flags.0)));
+        assert!(
+            has_all || self.view.complete < ModSeq(server.mod_seq),
+            "a change is lost"
+        );
     }
 
     fn pick(&self, mask: u8) -> Vec<Uid> {
@@ -167,12 +179,22 @@ enum Step {
     },
     Sync {
         session: usize,
-        may_expunge: bool,
+        may: Telling,
     },
     Reselect(usize),
 }
 
 const SESSIONS: usize = 3;
+
+const ALL: Telling = Telling {
+    expunges: true,
+    flags: true,
+};
+
+const KEEPS_NUMBERS: Telling = Telling {
+    expunges: false,
+    flags: true,
+};
 
 fn step() -> impl Strategy<Value = Step> {
     let store =
@@ -188,8 +210,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..4_u8).prop_map(Step::Append),
         4 => store,
         2 => (0..SESSIONS, any::<u8>()).prop_map(|(session, mask)| Step::Expunge { session, mask }),
-        4 => (0..SESSIONS, any::<bool>())
-            .prop_map(|(session, may_expunge)| Step::Sync { session, may_expunge }),
+        4 => (0..SESSIONS, any::<bool>(), any::<bool>())
+            .prop_map(|(session, expunges, flags)| Step::Sync { session, may: Telling { expunges, flags } }),
         1 => (0..SESSIONS).prop_map(Step::Reselect),
     ]
 }
@@ -208,22 +230,22 @@ proptest! {
                     let mod_seq = server.store(&uids, flags);
                     session.knows(&uids, &server, silent.then_some(flags));
                     let own = OwnChanges { mod_seqs: &[mod_seq], were_told: !silent };
-                    session.sync(&server, false, own);
+                    session.sync(&server, KEEPS_NUMBERS, own);
                 }
                 Step::Expunge { session, mask } => {
                     let uids = sessions[session].pick(mask);
                     server.expunge(&uids);
-                    sessions[session].sync(&server, true, OwnChanges::default());
+                    sessions[session].sync(&server, ALL, OwnChanges::default());
                 }
-                Step::Sync { session, may_expunge } => {
-                    sessions[session].sync(&server, may_expunge, OwnChanges::default());
+                Step::Sync { session, may } => {
+                    sessions[session].sync(&server, may, OwnChanges::default());
                 }
                 Step::Reselect(session) => sessions[session] = Session::select(&server),
             }
         }
         let expected: Vec<_> = server.rows.iter().map(|row| (row.uid, row.flags.0)).collect();
         for session in &mut sessions {
-            session.sync(&server, true, OwnChanges::default());
+            session.sync(&server, ALL, OwnChanges::default());
             prop_assert_eq!(&session.client, &expected);
         }
     }
@@ -240,12 +262,15 @@ fn an_expunged_message_keeps_its_number_until_it_may_be_told() {
     let second = session.view.uids().at(1);
     server.expunge(&[second]);
     server.append(0);
-    session.sync(&server, false, OwnChanges::default());
+    session.sync(&server, KEEPS_NUMBERS, OwnChanges::default());
     assert_eq!(session.view.len(), 4);
-    assert!(session.view.gone.contains(&second));
-    session.sync(&server, true, OwnChanges::default());
+    assert_eq!(
+        session.view.waiting.as_ref().map(|waiting| &waiting.gone[..]),
+        Some(&[second][..])
+    );
+    session.sync(&server, ALL, OwnChanges::default());
     assert_eq!(session.view.len(), 3);
-    assert!(!session.view.gone.contains(&second));
+    assert!(session.view.waiting.is_none());
 }
 
 #[test]
@@ -257,9 +282,9 @@ fn a_message_that_came_and_went_between_two_syncs_is_never_shown() {
     let mut session = Session::select(&server);
     server.append(0);
     server.expunge(&[Uid::FIRST]);
-    session.sync(&server, true, OwnChanges::default());
+    session.sync(&server, ALL, OwnChanges::default());
     assert!(session.view.is_empty());
     server.append(0);
-    session.sync(&server, true, OwnChanges::default());
+    session.sync(&server, ALL, OwnChanges::default());
     assert!(session.view.uids().iter().eq([Uid::new(2).unwrap()]));
 }

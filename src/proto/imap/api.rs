@@ -213,8 +213,8 @@ pub enum Transition {
     Unselected,
     /// Nobody is logged in any more (UNAUTHENTICATE).
     Unauthenticated,
-    /// Say BYE after the tagged response and close.
-    Closed,
+    /// The selected mailbox is no more: say BYE after the tagged response and close.
+    Deleted,
 }
 
 impl Completion {

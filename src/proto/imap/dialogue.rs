@@ -15,6 +15,9 @@ use super::types::{Command, CommandBody, NameForm, Tag};
 use crate::proto::sasl::Step;
 use crate::proto::{Actions, Deadline};
 
+/// Why a session ends whose mailbox another one has deleted.
+pub const MAILBOX_DELETED: &str = "The selected mailbox was deleted";
+
 impl Core {
     pub(super) fn command(&mut self, parsed: Result<Command, ParseError>, out: &mut Actions<Question>) {
         let Command { tag, body } = match parsed {
@@ -218,7 +221,7 @@ impl Core {
             Transition::Selected => self.state = State::Selected,
             Transition::Unselected => self.state = State::Authenticated,
             Transition::Unauthenticated => self.unauthenticated(out),
-            Transition::Closed => self.bye(None, "Closing", out),
+            Transition::Deleted => self.bye(None, MAILBOX_DELETED, out),
         }
         match completion.status {
             Status::Ok => self.errors = 0,

@@ -44,4 +44,5 @@ pub use self::core::Imap;
 pub use api::{
     Answer, Appended, Channel, Completion, Config, LoginRefusal, Question, Refusal, Status, Transition,
 };
+pub use dialogue::MAILBOX_DELETED;
 pub use encode::code::Code;

@@ -10,7 +10,7 @@ use super::context::Touched;
 use super::link::{Link, Lost};
 use super::notify::OfSelected;
 use super::state::{Selected, Session, Stop};
-use crate::mailbox::view::{OwnChanges, View, ViewChanges, row_of};
+use crate::mailbox::view::{OwnChanges, Telling, View, ViewChanges, row_of};
 use crate::model::{Flags, MailboxId, SeqNum, Uid};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::encode::mailbox::{push_count_line, push_flags_line};
@@ -67,10 +67,13 @@ impl<S: Services> Session<S> {
             Occasion::Asked => OfSelected::EVERYTHING,
             _ => self.wanted_of_selected(),
         };
-        let may_expunge = match occasion {
-            Occasion::Numbers => false,
-            Occasion::Push => !wanted.delays_expunge,
-            Occasion::Command | Occasion::Asked => true,
+        let may = Telling {
+            expunges: match occasion {
+                Occasion::Numbers => false,
+                Occasion::Push => !wanted.delays_expunge,
+                Occasion::Command | Occasion::Asked => true,
+            },
+            flags: wanted.flags,
         };
         let Some(selected) = &mut self.selected else {
             return Ok(if self.has_lost_mailbox {
@@ -103,10 +106,7 @@ impl<S: Services> Session<S> {
             if view.takes_new_keywords(state) {
                 write_flags_lines(state, may_change_flags, link.out());
             }
-            let mut changes = view.sync(state, may_expunge, own);
-            if !wanted.flags {
-                changes.flags.clear();
-            }
+            let changes = view.sync(state, may, own);
             if changes.exists.is_none() {
                 return Some((changes, 0));
             }

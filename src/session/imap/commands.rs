@@ -6,11 +6,11 @@
 use super::Services;
 use super::changes::{Occasion, Standing};
 use super::link::{Link, Lost};
-use super::state::{Answered, Session, Stop, mailbox_gone};
+use super::state::{Answered, Session, Stop};
 use super::uid_only::{uid_required, uses_numbers};
 use crate::proto::imap::encode::mailbox::push_namespace_line;
 use crate::proto::imap::types::{Command, CommandBody, SearchKey};
-use crate::proto::imap::{Completion, Status, Transition};
+use crate::proto::imap::{Completion, Transition};
 use crate::session::pipe::Pipe;
 
 impl<S: Services> Session<S> {
@@ -103,16 +103,13 @@ impl<S: Services> Session<S> {
     }
 }
 
-/// What became of the selected mailbox meanwhile is part of the answer: see the head of [`super`].
+/// What the command did stays said, whatever became of the selected mailbox meanwhile (RFC 9051 §7.1: NO says that the
+/// operation failed); then the session ends: see the head of [`super`].
 pub fn with_standing(completion: Completion, standing: Standing) -> Completion {
-    if standing == Standing::Selected {
-        return completion;
+    match standing {
+        Standing::Selected => completion,
+        Standing::Deleted => completion.with_transition(Transition::Deleted),
     }
-    let completion = match completion.status {
-        Status::Ok => mailbox_gone(),
-        Status::No | Status::Bad => completion,
-    };
-    completion.with_transition(Transition::Closed)
 }
 
 fn occasion(body: &CommandBody) -> Occasion {

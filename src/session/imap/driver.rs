@@ -14,7 +14,7 @@ use crate::model::Account;
 use crate::proto::imap::encode::code::push_bye_line;
 use crate::proto::imap::types::CommandBody;
 use crate::proto::imap::{
-    Answer, Channel, Code, Completion, Imap, LoginRefusal, Question, Status, Transition,
+    Answer, Channel, Code, Completion, Imap, LoginRefusal, MAILBOX_DELETED, Question, Status, Transition,
 };
 use crate::proto::sasl::Bindings;
 use crate::proto::{Event, Protocol};
@@ -404,7 +404,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
 
 /// Ends the session because its mailbox is gone: see the head of [`super`].
 fn say_deleted<P: Pipe>(link: &mut Link<P>) {
-    push_bye_line(None, "The selected mailbox was deleted", link.out());
+    push_bye_line(None, MAILBOX_DELETED, link.out());
     link.actions.close = true;
 }
 #[cfg(test)]

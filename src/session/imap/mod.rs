@@ -8,8 +8,8 @@
 //! Invariants: the view is told of changes only between commands, in IDLE and where RFC 9051 §5.5 and §7.5.1 allow it;
 //! only durable state is shown; a tagged OK to a change is written after the store's receipt; nothing of the store is
 //! borrowed over a wait.
-//! A mailbox that another session deletes: commands that need it are answered `NO [NONEXISTENT]`, and after the command
-//! that notices it (or at once in IDLE) the session ends with BYE, as RFC 2180 §3.3 lets a server do.
+//! A mailbox that another session deletes: commands that need it are answered `NO [NONEXISTENT]`, others what they came to,
+//! and after the command that notices it (or at once in IDLE) the session ends with BYE, as RFC 2180 §3.3 lets a server do.
 //! Limits: [`link::SEND_BUFFER_BYTES`] of responses a connection; those of each file; the core's own.
 //! Failure: a lost connection ends the session; errors of the store are `NO` with a code (`state`); octets that turn out
 //! damaged in the middle of a literal end the connection, since no response can be put there.

@@ -5,7 +5,8 @@
 //! Invariants: a client that never gave NOTIFY is told of the selected mailbox as RFC 9051 has it, and of nothing else;
 //! what a session did itself it is not told again (§5); several changes of a mailbox between two looks are one STATUS.
 //! After NOTIFY the selected mailbox is told of as its group says; with none, numbers stay as they are until a command
-//! that asks for changes (NOOP, CHECK, NOTIFY) or makes them (EXPUNGE, MOVE).
+//! that asks for changes (NOOP, CHECK, NOTIFY) or makes them (EXPUNGE, MOVE). Flags that a group leaves out wait for such a
+//! command as well, and HIGHESTMODSEQ for them.
 //! INBOXES is PERSONAL: mail may be delivered to any mailbox (§6.3).
 //! Limits: the parser's; 16 octets for each mailbox of the account; a session that falls behind the account's change log
 //! gets `OK [NOTIFICATIONOVERFLOW]` and nothing more until its next NOTIFY (§5.8).

@@ -5,16 +5,17 @@ use super::changes::{count, write_flags_lines};
 use super::link::Link;
 use super::rev2;
 use super::state::{Answered, Selected, Session, Stop, no};
+use super::transfer::deleted_uids;
 use super::uid_only::uid_required;
 use crate::mailbox::status::select_summary;
 use crate::mailbox::view::View;
-use crate::model::MailboxName;
+use crate::model::{MailboxId, MailboxName, Uid};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::encode::mailbox::push_count_line;
 use crate::proto::imap::types::SelectParameters;
 use crate::proto::imap::{Code, Completion, Status, Transition};
 use crate::session::pipe::Pipe;
-use crate::store::{Change, MailboxState};
+use crate::store::{Change, MailboxState, StoreError};
 
 impl<S: Services> Session<S> {
     /// SELECT, or EXAMINE when `is_read_only`. A mailbox selected before is closed first, also when this one fails.
@@ -36,6 +37,8 @@ impl<S: Services> Session<S> {
         {
             return Ok(uid_required());
         }
+        // A mailbox lost before is not the one that is asked for now.
+        self.has_lost_mailbox = false;
         if self.selected.take().is_some() {
             push_status_line(
                 b"*",
@@ -89,26 +92,40 @@ impl<S: Services> Session<S> {
 
     /// UNSELECT: nothing is expunged.
     pub fn unselect(&mut self) -> Completion {
-        self.selected = None;
-        Completion::ok("UNSELECT completed").with_transition(Transition::Unselected)
+        self.deselected(Completion::ok("UNSELECT completed"))
     }
 
-    /// CLOSE: expunges without telling, unless the mailbox was opened by EXAMINE.
+    /// CLOSE: expunges without telling, unless the mailbox was opened by EXAMINE. One that another session has deleted
+    /// meanwhile can be closed as well: RFC 9051 §6.4.1 has no NO.
     pub async fn close(&mut self) -> Answered {
-        let selected = self.selected()?;
-        let (mailbox, is_read_only) = (selected.view.mailbox(), selected.is_read_only);
-        let uids = self.deleted_uids()?;
-        if !is_read_only && !uids.is_empty() {
-            let only_deleted = true;
-            let expunge = Change::Expunge {
-                mailbox,
-                uids,
-                only_deleted,
-            };
-            self.change(expunge).await?;
+        if let Some(selected) = self.selected.as_ref().filter(|selected| !selected.is_read_only) {
+            let mailbox = selected.view.mailbox();
+            let uids = self.with_account(|account| account.mailboxes.get(&mailbox).map(deleted_uids))?;
+            if let Some(uids) = uids.filter(|uids| !uids.is_empty()) {
+                self.expunge_silently(mailbox, uids).await?;
+            }
         }
+        Ok(self.deselected(Completion::ok("CLOSE completed")))
+    }
+
+    async fn expunge_silently(&self, mailbox: MailboxId, uids: Vec<Uid>) -> Result<(), Stop> {
+        let only_deleted = true;
+        let expunge = Change::Expunge {
+            mailbox,
+            uids,
+            only_deleted,
+        };
+        match self.services.store().change(self.account.id, expunge).await {
+            // It was deleted in this moment.
+            Ok(_) | Err(StoreError::NoSuchMailbox) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn deselected(&mut self, completion: Completion) -> Completion {
         self.selected = None;
-        Ok(Completion::ok("CLOSE completed").with_transition(Transition::Unselected))
+        self.has_lost_mailbox = false;
+        completion.with_transition(Transition::Unselected)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::mailbox::view::View;
 use crate::model::{Account, MailboxId, MailboxName, ModSeq, Uid};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::types::{NameForm, SequenceNumber, SequenceSet};
-use crate::proto::imap::{Code, Completion, Status};
+use crate::proto::imap::{Code, Completion, MAILBOX_DELETED, Status};
 use crate::proto::message::structure::Structure;
 use crate::store::{AccountState, Change, MailboxState, Outcome, Pin, StoreError};
 use smallvec::SmallVec;
@@ -168,7 +168,7 @@ fn completion_of(error: &StoreError) -> Completion {
 
 /// The answer when the selected mailbox is not there any more.
 pub fn mailbox_gone() -> Completion {
-    no(Code::NonExistent, "The selected mailbox was deleted")
+    no(Code::NonExistent, MAILBOX_DELETED)
 }
 
 impl<S: Services> Session<S> {

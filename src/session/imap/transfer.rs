@@ -14,7 +14,7 @@ use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::types::SequenceSet;
 use crate::proto::imap::{Code, Completion, Status};
 use crate::session::pipe::Pipe;
-use crate::store::{Change, Outcome, StoreError};
+use crate::store::{Change, MailboxState, Outcome, StoreError};
 
 /// Messages to be copied or moved.
 struct Sources {
@@ -128,10 +128,7 @@ impl<S: Services> Session<S> {
 
     /// Every message with \Deleted, also those this session has not been told of yet (RFC 9051 §6.4.3).
     pub(super) fn deleted_uids(&self) -> Result<Vec<Uid>, Stop> {
-        self.with_selected(|state, _| {
-            let deleted = state.rows.iter().filter(|row| row.flags.contains(Flags::DELETED));
-            deleted.map(|row| row.uid).collect()
-        })
+        self.with_selected(|state, _| deleted_uids(state))
     }
 
     fn sources(&self, set: &SequenceSet, by_uid: bool) -> Result<Sources, Stop> {
@@ -170,6 +167,11 @@ impl<S: Services> Session<S> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+pub fn deleted_uids(state: &MailboxState) -> Vec<Uid> {
+    let deleted = state.rows.iter().filter(|row| row.flags.contains(Flags::DELETED));
+    deleted.map(|row| row.uid).collect()
 }
 
 fn copy_uid(outcome: Outcome) -> Option<Code> {

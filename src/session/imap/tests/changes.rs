@@ -252,6 +252,57 @@ fn a_session_whose_mailbox_is_deleted_is_told_and_ended() {
 }
 
 #[test]
+fn what_was_done_is_said_to_be_done_though_the_mailbox_is_deleted() {
+    // RFC 9051 §7.1: NO says that the operation failed; §6.1.2: NOOP has no NO.
+    for (command, did) in [
+        ("CREATE new", "OK [MAILBOXID "),
+        ("SUBSCRIBE other", "OK SUBSCRIBE"),
+        ("RENAME other another", "OK RENAME"),
+        ("DELETE other", "OK DELETE"),
+        ("SETMETADATA other (/private/comment \"x\")", "OK SETMETADATA"),
+        ("ENABLE CONDSTORE", "OK ENABLE"),
+        ("STATUS other (MESSAGES)", "OK STATUS"),
+        ("NOOP", "OK NOOP"),
+        ("CHECK", "OK CHECK"),
+        ("DELETE nowhere", "NO [NONEXISTENT]"),
+    ] {
+        let mut world = World::new();
+        let (mut a, mut b) = (world.login(1), world.login(1));
+        for name in ["box", "other"] {
+            a.ok(&mut world, &format!("CREATE {name}"));
+        }
+        b.ok(&mut world, "SELECT box");
+        a.ok(&mut world, "DELETE box");
+        let tagged = b.tagged(&mut world, command);
+        assert!(tagged.starts_with(did), "{command}: {tagged}");
+        assert!(tagged.ends_with("\r\n* BYE The selected mailbox was deleted") && b.is_closed());
+    }
+}
+
+#[test]
+fn a_client_leaves_a_deleted_mailbox_without_being_sent_away() {
+    // RFC 9051 §6.4.1, §6.4.2: neither has a NO. Also when it was noticed at the end of APPEND, which has no BYE.
+    for leave in ["CLOSE", "UNSELECT", "SELECT INBOX"] {
+        for append in [false, true] {
+            let mut world = World::new();
+            let (mut a, mut b) = (world.login(1), world.login(1));
+            a.ok(&mut world, "CREATE box");
+            b.ok(&mut world, "SELECT box");
+            a.ok(&mut world, "DELETE box");
+            if append {
+                b.append(&mut world, "INBOX", "", "Subject: x\r\n\r\n");
+            }
+            b.ok(&mut world, leave);
+            b.ok(&mut world, "LIST \"\" *");
+            b.ok(&mut world, "SELECT INBOX");
+            b.ok(&mut world, "UNSELECT");
+            b.ok(&mut world, "NOOP");
+            assert!(!b.is_closed());
+        }
+    }
+}
+
+#[test]
 fn a_session_may_delete_the_mailbox_it_has_selected() {
     let mut world = World::new();
     let mut a = world.login(1);

@@ -1,5 +1,6 @@
 //! NOTIFY's dialogues (RFC 5465).
 
+use super::transcript::play;
 use super::world::{Client, World};
 
 /// What came without being asked for.
@@ -338,4 +339,44 @@ fn a_session_that_falls_behind_is_told_so_once() {
     assert!(lines.len() == 2 && lines[1].starts_with("x OK"), "{lines:?}");
     b.send("s SUBSCRIBE another\r\n");
     assert_eq!(told(&mut world, &mut a), Vec::<String>::new());
+}
+
+#[test]
+fn flags_that_are_not_wanted_now_are_told_when_they_are_asked_for() {
+    // RFC 5465 §3.1: NOTIFY tells what has accumulated; RFC 7162 §3.2: a client that resynchronises loses no change.
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.fill(&mut world, "INBOX", 4);
+    a.ok(&mut world, "ENABLE QRESYNC");
+    a.ok(&mut world, "SELECT INBOX");
+    let mut b = world.selected(1);
+    a.ok(&mut world, "NOTIFY SET (SELECTED (MessageNew MessageExpunge))");
+    b.ok(&mut world, "STORE 3 +FLAGS.SILENT (\\Flagged)");
+    assert_eq!(told(&mut world, &mut a), Vec::<String>::new());
+    play(
+        &mut world,
+        &mut a,
+        "-- RFC 7162 §3.1.3, §3.2.5.1: the client has a MODSEQ above a change that it has not heard of
+         C: a1 STORE 4 +FLAGS.SILENT (\\Seen)
+         S: * 4 FETCH (UID 4 MODSEQ (6))
+         S: * OK [HIGHESTMODSEQ 4] Highest
+         S: a1 OK STORE completed
+         -- RFC 5465 §3.1
+         C: a2 NOTIFY SET (SELECTED (MessageNew MessageExpunge FlagChange))
+         S: * 3 FETCH (UID 3 FLAGS (\\Flagged) MODSEQ (5))
+         S: * OK [HIGHESTMODSEQ 6] Highest
+         S: a2 OK NOTIFY completed
+         C: a3 NOOP
+         S: a3 OK NOOP completed",
+    );
+    // And of a client that leaves before: what it was told last is below the change.
+    a.ok(&mut world, "NOTIFY SET (SELECTED (MessageNew MessageExpunge))");
+    b.ok(&mut world, "STORE 2 +FLAGS.SILENT (\\Answered)");
+    play(
+        &mut world,
+        &mut a,
+        "C: a4 NOOP
+         S: * 2 FETCH (UID 2 FLAGS (\\Answered) MODSEQ (7))
+         S: a4 OK NOOP completed",
+    );
 }
