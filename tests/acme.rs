@@ -3,12 +3,11 @@
 #[path = "acme/adviser.rs"]
 mod adviser;
 mod common;
-#[path = "directories/site.rs"]
-mod site;
 
 use adviser::Adviser;
+use common::daemon::{Daemon, certificate};
+use common::site::Site;
 use common::{PATIENCE, has_client, port, run};
-use site::{Daemon, Site, certificate};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

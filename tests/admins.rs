@@ -1,10 +1,8 @@
 //! Those who look after a host: what they may, what keeps them from locking themselves out, and what is written down of it.
 
 mod common;
-#[path = "directories/site.rs"]
-mod site;
 
-use site::Site;
+use common::site::Site;
 
 const ADMIN: &str = "admin@example.org";
 

@@ -3,12 +3,13 @@
 
 mod common;
 
+use common::site::{Plan, Site};
 use common::talk::{Imap, Smtp, Wire, deliver};
 use common::{PATIENCE, Server, binary, demo, succeed, wait_until};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const MIB: u64 = 1024 * 1024;
@@ -21,23 +22,10 @@ fn stays(message: usize) -> bool {
     message.is_multiple_of(11)
 }
 
-/// A host with one core whose store forgets at once and compacts often, and its admin's password.
-fn frugal_host(directory: &Path) -> (PathBuf, String) {
-    let config = directory.join("ringpost.toml");
-    let mut command = Command::new(binary());
-    command.args(["init", "example.org", "--hostname", "mail.example.org"]);
-    command.args([
-        "--listen",
-        "127.0.0.1",
-        "--port-offset",
-        "auto",
-        "--json",
-        "--user=",
-    ]);
-    command.arg("--config").arg(&config);
-    command.arg("--data").arg(directory.join("data"));
-    let told: serde_json::Value = serde_json::from_slice(&succeed(&mut command)).expect("init prints JSON");
-    let mut text = fs::read_to_string(&config).expect("init wrote it");
+/// A host with one core whose store forgets at once and compacts often.
+fn frugal_host() -> Site {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+    let site = Site::within(directory, &Plan::default());
     for (key, value) in [
         ("cores", "1"),
         ("plaintext_login_on_loopback", "true"),
@@ -46,26 +34,14 @@ fn frugal_host(directory: &Path) -> (PathBuf, String) {
         ("compaction_dead_bytes", "\"1 MiB\""),
         ("segment_bytes", "\"16 MiB\""),
     ] {
-        let line = |line: &&str| line.starts_with(&format!("# {key} = "));
-        let old = text
-            .lines()
-            .find(line)
-            .expect("every option is in the file")
-            .to_owned();
-        text = text.replace(&format!("{old}\n"), &format!("{key} = {value}\n"));
+        site.set(key, value);
     }
-    fs::write(&config, text).expect("it is ours");
-    let password = told["password"].as_str().expect("a password").to_owned();
-    (config, password)
+    site
 }
 
-fn serve(config: &Path) -> Server {
-    let mut command = Command::new(binary());
-    command
-        .args(["serve", "--config"])
-        .arg(config)
-        .stdin(Stdio::null());
-    Server::run(command)
+fn serve(site: &mut Site) -> Server {
+    site.start();
+    site.take_server()
 }
 
 fn letter(number: usize) -> String {
@@ -124,10 +100,9 @@ fn tool(arguments: &[&str], data: &Path) -> String {
 
 #[test]
 fn the_space_of_expunged_mail_comes_back_and_nothing_is_lost_over_kills() {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
-    let data = directory.path().join("data");
-    let (config, password) = frugal_host(directory.path());
-    let server = serve(&config);
+    let mut site = frugal_host();
+    let (data, password) = (site.data(), site.admin_password().to_owned());
+    let server = serve(&mut site);
     let mut smtp = Smtp::hello(&server);
     for number in 0..MESSAGES {
         smtp.deliver("admin@example.org", &letter(number));
@@ -151,7 +126,7 @@ fn the_space_of_expunged_mail_comes_back_and_nothing_is_lost_over_kills() {
     server.kill();
 
     // A start covers what the one before has written: now it can be given back.
-    let server = serve(&config);
+    let server = serve(&mut site);
     let mut last = (allocated(&data), Instant::now());
     while last.0 > full - 24 * MIB {
         // Progress within the wait, however long all of it takes.
@@ -173,7 +148,7 @@ fn the_space_of_expunged_mail_comes_back_and_nothing_is_lost_over_kills() {
     });
     server.kill();
 
-    let server = serve(&config);
+    let server = serve(&mut site);
     assert_eq!(texts(&mut inbox(&server, &password)), before);
     assert!(server.terminate().success());
     tool(&["check"], &data);
@@ -258,13 +233,10 @@ fn undelete_reaches_a_running_server_by_address_and_sessions_see_it() {
 /// A host's accounts are found by address whether it runs or not, beside a store that compacts without a pause.
 #[test]
 fn undelete_finds_a_hosts_account_by_address_while_it_runs_and_when_it_does_not() {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
-    let data = directory.path().join("data");
-    let (config, password) = frugal_host(directory.path());
-    let text = fs::read_to_string(&config).expect("it is there");
-    let text = text.replace("\nexpunged_kept = 0\n", "\nexpunged_kept = \"7 days\"\n");
-    fs::write(&config, text).expect("it is ours");
-    let server = serve(&config);
+    let mut site = frugal_host();
+    let (data, password) = (site.data(), site.admin_password().to_owned());
+    site.edit("\nexpunged_kept = 0\n", "\nexpunged_kept = \"7 days\"\n");
+    let server = serve(&mut site);
     for number in 0..3 {
         let text = format!("Subject: {number}\r\n\r\nletter {number}\r\n");
         deliver(&server, "admin@example.org", &text);

@@ -8,5 +8,3 @@ mod ldap;
 mod looking_after;
 #[path = "directories/postgres.rs"]
 mod postgres;
-#[path = "directories/site.rs"]
-mod site;

@@ -3,10 +3,8 @@
 //! The name server is the test's own, on loopback, with messages put together octet by octet (RFC 1035 §4).
 
 mod common;
-#[path = "directories/site.rs"]
-mod site;
 
-use site::Site;
+use common::site::Site;
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::thread;

@@ -2,79 +2,48 @@
 
 mod common;
 
-use common::{Server, binary, has_client, run, succeed};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use common::site::{Plan, Site};
+use common::{has_client, run, succeed};
+use std::path::Path;
+use std::process::Command;
 
 const PASSWORD: &str = "correct horse";
 const ASCII: &str = "xn--bcher-kva.example";
 
-struct Host {
-    directory: tempfile::TempDir,
-    told: serde_json::Value,
-}
+struct Host(Site);
 
 impl Host {
     fn new(domain: &str) -> Host {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let path = |name: &str| directory.path().join(name);
-        let mut init = Command::new(binary());
-        init.args(["init", domain, "--hostname", "mail.bücher.example"]);
-        init.args(["--listen", "127.0.0.1", "--port-offset", "auto", "--json"]);
-        init.arg("--user=").arg("--config").arg(path("ringpost.toml"));
-        let told = succeed(init.arg("--data").arg(path("data")));
-        let told = serde_json::from_slice(&told).expect("init prints JSON");
-        Host { directory, told }
+        Host(Site::of(&Plan {
+            domain,
+            hostname: "mail.bücher.example",
+            ..Plan::default()
+        }))
     }
 
-    fn config(&self) -> PathBuf {
-        self.directory.path().join("ringpost.toml")
-    }
-
-    fn serve(&self) -> Server {
-        let text = std::fs::read_to_string(self.config()).expect("init wrote it");
-        let with_lmtp = text.replacen("[listen]", "[listen]\nlmtp = [\"127.0.0.1:0\"]", 1);
-        assert_ne!(text, with_lmtp);
-        std::fs::write(self.config(), with_lmtp).expect("it is ours");
-        let mut serve = Command::new(binary());
-        serve.args(["serve", "--config"]).arg(self.config());
-        Server::run(serve)
-    }
-
-    fn ask(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(binary());
-        command.args(arguments).arg("--config").arg(self.config());
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let mut stdin = child.stdin.take().expect("it is piped");
-        // Some of them do not read it.
-        let _ = stdin.write_all(PASSWORD.as_bytes());
-        drop(stdin);
-        child.wait_with_output().expect("it ends")
+    fn serve(&mut self) {
+        self.0
+            .edit("\n[listen]\n", "\n[listen]\nlmtp = [\"127.0.0.1:0\"]\n");
+        self.0.start();
     }
 
     fn order(&self, arguments: &[&str]) -> String {
-        let output = self.ask(arguments);
+        let output = self.0.ask_with(arguments, PASSWORD);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {errors}");
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
     fn refused(&self, arguments: &[&str]) -> String {
-        let output = self.ask(arguments);
+        let output = self.0.ask_with(arguments, PASSWORD);
         assert!(!output.status.success(), "{arguments:?}");
         String::from_utf8(output.stderr).expect("UTF-8")
     }
 
     /// A page over HTTPS by the certificate that `init` made, which has to be for the name.
-    fn page(&self, server: &Server, name: &str, path: &str, fields: &[(&str, &str)]) -> String {
-        let port = server.port("https");
-        let jar = self.directory.path().join("jar");
+    fn page(&self, name: &str, path: &str, fields: &[(&str, &str)]) -> String {
+        let port = self.0.port("https");
+        let jar = self.0.directory.path().join("jar");
         let mut command = Command::new("curl");
         command.args([
             "--silent",
@@ -84,7 +53,7 @@ impl Host {
             "--location",
             "--cacert",
         ]);
-        command.arg(self.directory.path().join("data/tls/default.crt"));
+        command.arg(self.0.directory.path().join("data/tls/default.crt"));
         command.arg("--cookie").arg(&jar).arg("--cookie-jar").arg(&jar);
         command.args(["--connect-to", &format!("::127.0.0.1:{port}")]);
         for (name, value) in fields {
@@ -102,8 +71,8 @@ fn both_spellings_of_a_domain_reach_the_same_accounts_on_every_protocol() {
     if !has_client("python3") {
         return;
     }
-    let host = Host::new("Bücher.example");
-    let server = host.serve();
+    let mut host = Host::new("Bücher.example");
+    host.serve();
     host.order(&["account", "add", "anna@bücher.example", "--stdin"]);
     host.order(&["account", "add", &format!("bob@{ASCII}"), "--none"]);
     host.order(&["alias", "add", "team@bücher.example", &format!("anna@{ASCII}")]);
@@ -113,15 +82,15 @@ fn both_spellings_of_a_domain_reach_the_same_accounts_on_every_protocol() {
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/international.py"));
     for service in ["smtp", "lmtp", "submissions", "pop3s", "imaps"] {
         let name = format!("RINGPOST_{}", service.to_uppercase());
-        python.env(name, server.port(service).to_string());
+        python.env(name, host.0.port(service).to_string());
     }
     succeed(python.env("PYTHONIOENCODING", "utf-8").arg(PASSWORD));
 }
 
 #[test]
 fn commands_take_both_spellings_show_the_readable_one_and_give_programs_the_other() {
-    let host = Host::new(ASCII);
-    let server = host.serve();
+    let mut host = Host::new(ASCII);
+    host.serve();
     host.order(&["account", "add", "anna@bücher.example", "--stdin"]);
     for (arguments, why) in [
         (
@@ -150,7 +119,7 @@ fn commands_take_both_spellings_show_the_readable_one_and_give_programs_the_othe
         let errors = host.refused(arguments);
         assert!(errors.contains(why), "{arguments:?}: {errors}");
     }
-    let list = host.directory.path().join("list.csv");
+    let list = host.0.directory.path().join("list.csv");
     std::fs::write(
         &list,
         "address,hash\neva@bücher.example,{PLAIN}x\nEVA@XN--bcher-kva.example,{PLAIN}y\n",
@@ -184,7 +153,6 @@ fn commands_take_both_spellings_show_the_readable_one_and_give_programs_the_othe
         domains.contains("bücher.example (xn--bcher-kva.example)  3 accounts"),
         "{domains}"
     );
-    drop(server);
 }
 
 #[test]
@@ -192,10 +160,10 @@ fn records_certificates_and_pages_are_of_the_one_domain() {
     if !has_client("curl") {
         return;
     }
-    let host = Host::new("bücher.example");
-    assert_eq!(host.told["admin"], format!("admin@{ASCII}"));
-    assert_eq!(host.told["hostname"], format!("mail.{ASCII}"));
-    let records = host.told["records"].as_array().expect("a list");
+    let mut host = Host::new("bücher.example");
+    assert_eq!(host.0.told["admin"], format!("admin@{ASCII}"));
+    assert_eq!(host.0.told["hostname"], format!("mail.{ASCII}"));
+    let records = host.0.told["records"].as_array().expect("a list");
     let all: Vec<String> = records.iter().map(ToString::to_string).collect();
     assert!(all.iter().all(|record| record.is_ascii()), "{all:#?}");
     assert!(
@@ -203,28 +171,23 @@ fn records_certificates_and_pages_are_of_the_one_domain() {
             .any(|record| record.contains(&format!("_imaps._tcp.{ASCII}"))),
         "{all:#?}"
     );
-    let server = host.serve();
+    host.serve();
     // The certificate is for the name, SNI and Host have A-labels.
     for address in ["anna@b%C3%BCcher.example", "anna@xn--bcher-kva.example"] {
         let path = format!("/mail/config-v1.1.xml?emailaddress={address}");
-        let config = host.page(&server, &format!("autoconfig.{ASCII}"), &path, &[]);
+        let config = host.page(&format!("autoconfig.{ASCII}"), &path, &[]);
         assert!(config.contains("<displayName>bücher.example<"), "{config}");
         assert!(config.contains(&format!("<hostname>mail.{ASCII}<")), "{config}");
     }
-    let password = host.told["password"].as_str().expect("a password");
+    let password = host.0.told["password"].as_str().expect("a password");
     for login in ["Admin@BÜCHER.example", "admin@xn--bcher-kva.example"] {
         let name = format!("mail.{ASCII}");
-        let page = host.page(
-            &server,
-            &name,
-            "/login",
-            &[("login", login), ("password", password)],
-        );
+        let page = host.page(&name, "/login", &[("login", login), ("password", password)]);
         assert!(
             page.contains("Your login is <code>admin@bücher.example</code>"),
             "{page}"
         );
-        let page = host.page(&server, &name, "/admin?domain=b%C3%BCcher.example", &[]);
+        let page = host.page(&name, "/admin?domain=b%C3%BCcher.example", &[]);
         assert!(page.contains("Accounts and aliases of bücher.example"), "{page}");
         let token = page.split_once("name=\"token\" value=\"").expect("a form").1;
         let token = token.split('"').next().unwrap_or_default();
@@ -243,7 +206,7 @@ fn records_certificates_and_pages_are_of_the_one_domain() {
             ("password", "long enough"),
             ("name", ""),
         ];
-        let page = host.page(&server, &name, "/admin/account", &fields);
+        let page = host.page(&name, "/admin/account", &fields);
         assert!(
             page.contains(&format!("{}@bücher.example", login.len())),
             "{page}"

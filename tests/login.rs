@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{PASSWORD, Server, binary, has_client, run, succeed};
+use common::site::{Plan, Site};
+use common::{PASSWORD, Server, has_client, run, succeed};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,67 +14,31 @@ fn script(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A host with SCRAM, and whatever else its configuration is told.
-struct Host {
-    directory: tempfile::TempDir,
-    server: Server,
+/// A host with whatever its configuration is told.
+fn started(changes: &[(&str, String)]) -> Site {
+    let mut site = set_up();
+    start(&mut site, changes);
+    site
 }
 
-impl Host {
-    fn start(changes: &[(&str, String)]) -> Host {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        Host::start_in(directory, changes)
-    }
+fn set_up() -> Site {
+    Site::of(&Plan {
+        hostname: "localhost.example",
+        ..Plan::default()
+    })
+}
 
-    fn start_in(directory: tempfile::TempDir, changes: &[(&str, String)]) -> Host {
-        let (config, data) = (
-            directory.path().join("ringpost.toml"),
-            directory.path().join("data"),
-        );
-        let mut init = Command::new(binary());
-        init.args([
-            "init",
-            "example.org",
-            "--hostname",
-            "localhost.example",
-            "--listen",
-            "127.0.0.1",
-        ]);
-        init.args(["--port-offset", "auto", "--json", "--user=", "--config"]);
-        succeed(init.arg(&config).arg("--data").arg(&data));
-        let mut text = fs::read_to_string(&config).expect("init wrote it");
-        for (from, to) in changes {
-            assert!(text.contains(from), "{from} is not in the file");
-            text = text.replacen(from, to, 1);
-        }
-        fs::write(&config, text).expect("it is ours");
-        let mut serve = Command::new(binary());
-        serve
-            .args(["serve", "--config"])
-            .arg(&config)
-            .stdin(Stdio::null());
-        Host {
-            server: Server::run(serve),
-            directory,
-        }
+fn start(site: &mut Site, changes: &[(&str, String)]) {
+    for (from, to) in changes {
+        site.edit(from, to);
     }
+    site.start();
+}
 
-    fn order(&self, arguments: &[&str], input: &str) {
-        use std::io::Write as _;
-        let mut command = Command::new(binary());
-        command
-            .args(arguments)
-            .arg("--data")
-            .arg(self.directory.path().join("data"));
-        command.stdin(Stdio::piped()).stdout(Stdio::null());
-        let mut child = command.spawn().expect("it starts");
-        let mut stdin = child.stdin.take().expect("it is piped");
-        // Who reads nothing closes it.
-        let _ = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        let status = common::wait(&mut child, common::PATIENCE).expect("it ends");
-        assert!(status.success(), "{arguments:?}");
-    }
+#[track_caller]
+fn order(site: &Site, arguments: &[&str], input: &str) {
+    let output = site.ask_with(arguments, input);
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
 }
 
 /// What the script prints, its lines joined.
@@ -159,25 +124,31 @@ fn nobody_hears_that_a_proof_was_right_who_may_not_log_in() {
     if !has_client("python3") {
         return;
     }
-    let host = Host::start(&[("# scram = false", "scram = true".to_owned())]);
-    host.order(&["domain", "set", "example.org", "--scram", "true"], "");
-    host.order(
+    let host = started(&[("# scram = false", "scram = true".to_owned())]);
+    order(&host, &["domain", "set", "example.org", "--scram", "true"], "");
+    order(
+        &host,
         &["account", "add", "bob@example.org", "--stdin"],
         "correct horse\n",
     );
-    let of = |password| scram(&host.server, "bob@example.org", password, "SCRAM-SHA-256", "n");
+    let of = |password| scram(host.server(), "bob@example.org", password, "SCRAM-SHA-256", "n");
     assert_eq!(
         (of("correct horse"), of("wrong")),
         ("proven in".to_owned(), "refused".to_owned())
     );
-    host.order(&["account", "set", "bob@example.org", "--protocols", "imap"], "");
+    order(
+        &host,
+        &["account", "set", "bob@example.org", "--protocols", "imap"],
+        "",
+    );
     assert_eq!(of("correct horse"), "refused");
-    host.order(
+    order(
+        &host,
         &["account", "set", "bob@example.org", "--protocols", "imap,pop3"],
         "",
     );
     assert_eq!(of("correct horse"), "proven in");
-    host.order(&["account", "disable", "bob@example.org"], "");
+    order(&host, &["account", "disable", "bob@example.org"], "");
     assert_eq!(of("correct horse"), "refused");
 }
 
@@ -234,18 +205,19 @@ fn a_certificate_of_the_sites_authority_opens_the_account_it_names() {
     if !has_client("curl") || !has_client("openssl") {
         return;
     }
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let [ca, chain, key] = client_certificate(directory.path(), "Bob@example.org");
-    let [_, foreign, foreign_key] = client_certificate(directory.path(), "bob@example.org");
-    let host = Host::start_in(
-        directory,
-        &[("# client_ca = \"\"", format!("client_ca = \"{}\"", ca.display()))],
-    );
-    host.order(
+    let mut host = set_up();
+    let directory = host.directory.path();
+    let [ca, chain, key] = client_certificate(directory, "Bob@example.org");
+    let [_, foreign, foreign_key] = client_certificate(directory, "bob@example.org");
+    let change = format!("client_ca = \"{}\"", ca.display());
+    start(&mut host, &[("# client_ca = \"\"", change)]);
+    order(
+        &host,
         &["account", "add", "bob@example.org", "--stdin"],
         "correct horse\n",
     );
-    host.order(
+    order(
+        &host,
         &["account", "add", "carol@example.org", "--stdin"],
         "correct horse\n",
     );
@@ -274,7 +246,7 @@ fn a_certificate_of_the_sites_authority_opens_the_account_it_names() {
                 .args(["--mail-from", login, "--mail-rcpt", login, "--upload-file"])
                 .arg(letter);
         }
-        run(command.arg(format!("{scheme}://127.0.0.1:{}/", host.server.port(service))))
+        run(command.arg(format!("{scheme}://127.0.0.1:{}/", host.port(service))))
             .status
             .success()
     };
@@ -295,7 +267,7 @@ fn a_certificate_of_the_sites_authority_opens_the_account_it_names() {
             "{service}: of another authority"
         );
     }
-    host.order(&["account", "disable", "bob@example.org"], "");
+    order(&host, &["account", "disable", "bob@example.org"], "");
     assert!(!log_in("imaps", "bob@example.org", own));
 }
 
@@ -399,8 +371,8 @@ fn tokens_of_the_issuer_open_the_account_they_name_on_every_protocol() {
         return;
     }
     let issuer = Issuer::start();
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let secret = directory.path().join("secret");
+    let mut host = set_up();
+    let secret = host.directory.path().join("secret");
     fs::write(&secret, "s%c:ret\n").expect("it is ours");
     let line = |name: &str, value: &str| (format!("# {name} = "), format!("{name} = \"{value}\" # "));
     let changes = [
@@ -416,9 +388,10 @@ fn tokens_of_the_issuer_open_the_account_they_name_on_every_protocol() {
         .iter()
         .map(|(from, to)| (from.as_str(), to.clone()))
         .collect();
-    let host = Host::start_in(directory, &changes);
+    start(&mut host, &changes);
     for name in ["bob", "carol"] {
-        host.order(
+        order(
+            &host,
             &["account", "add", &format!("{name}@example.org"), "--stdin"],
             "correct horse\n",
         );
@@ -448,7 +421,7 @@ fn tokens_of_the_issuer_open_the_account_they_name_on_every_protocol() {
                 .args(["--mail-from", login, "--mail-rcpt", login, "--upload-file"])
                 .arg(letter);
         }
-        run(command.arg(format!("{scheme}://127.0.0.1:{}/", host.server.port(service))))
+        run(command.arg(format!("{scheme}://127.0.0.1:{}/", host.port(service))))
             .status
             .success()
     };
@@ -485,7 +458,7 @@ fn tokens_of_the_issuer_open_the_account_they_name_on_every_protocol() {
     ] {
         assert!(!log_in("imaps", "OAUTHBEARER", bob, &token), "{what}");
     }
-    host.order(&["account", "set", bob, "--protocols", "pop3"], "");
+    order(&host, &["account", "set", bob, "--protocols", "pop3"], "");
     assert!(!log_in("imaps", "XOAUTH2", bob, &good) && log_in("pop3s", "XOAUTH2", bob, &good));
     // A refused client is told why, and where to get another.
     let program = "import sys,ssl,socket,base64\n\
@@ -499,7 +472,7 @@ fn tokens_of_the_issuer_open_the_account_they_name_on_every_protocol() {
         wire.sendall(b'AQ==\\r\\n')\n\
         print(lines.readline().decode())";
     let mut command = Command::new("python3");
-    let told = succeed(command.args(["-c", program, &host.server.port("imaps").to_string()]));
+    let told = succeed(command.args(["-c", program, &host.port("imaps").to_string()]));
     let told = String::from_utf8(told).expect("text");
     let (json, end) = told.split_once('\n').expect("two lines");
     let json: serde_json::Value = serde_json::from_str(json).expect("JSON");
@@ -525,14 +498,15 @@ fn keys_are_found_by_the_issuers_metadata_and_its_silence_is_no_refusal() {
             .iter()
             .map(|(from, to)| (from.as_str(), to.clone()))
             .collect();
-        let host = Host::start(&changes);
-        host.order(
+        let host = started(&changes);
+        order(
+            &host,
             &["account", "add", "bob@example.org", "--stdin"],
             "correct horse\n",
         );
         host
     };
-    let log_in = |host: &Host, token: &str| {
+    let log_in = |host: &Site, token: &str| {
         let mut command = Command::new("curl");
         command.args([
             "--silent",
@@ -544,7 +518,7 @@ fn keys_are_found_by_the_issuers_metadata_and_its_silence_is_no_refusal() {
             token,
         ]);
         command.args(["--user", "bob@example.org", "--login-options", "AUTH=XOAUTH2"]);
-        let output = run(command.arg(format!("imaps://127.0.0.1:{}/", host.server.port("imaps"))));
+        let output = run(command.arg(format!("imaps://127.0.0.1:{}/", host.port("imaps"))));
         (
             output.status.success(),
             String::from_utf8_lossy(&output.stderr).into_owned(),

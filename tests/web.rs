@@ -2,17 +2,17 @@
 
 mod common;
 
-use common::{Server, binary, has_client, run, succeed};
+use common::site::Site;
+use common::{binary, has_client, run, succeed};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 const ADMIN: &str = "admin@example.org";
 const PASSWORD: &str = "correct horse";
 
 /// A running host and somebody's browser.
 struct Web {
-    directory: tempfile::TempDir,
-    server: Server,
+    site: Site,
     password: String,
 }
 
@@ -29,36 +29,13 @@ impl Web {
 
     /// `change`: what is different about the configuration.
     fn start_with(change: impl FnOnce(&mut String)) -> Web {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let (config, data) = (
-            directory.path().join("ringpost.toml"),
-            directory.path().join("data"),
-        );
-        let mut init = Command::new(binary());
-        init.args([
-            "init",
-            "example.org",
-            "--hostname",
-            "mail.example.org",
-            "--listen",
-            "127.0.0.1",
-        ]);
-        init.args(["--port-offset", "auto", "--json", "--user=", "--config"]);
-        let told = succeed(init.arg(&config).arg("--data").arg(&data));
-        let told: serde_json::Value = serde_json::from_slice(&told).expect("init prints JSON");
-        let mut text = std::fs::read_to_string(&config).expect("init wrote it");
+        let mut site = Site::plain();
+        let mut text = std::fs::read_to_string(site.config()).expect("init wrote it");
         change(&mut text);
-        std::fs::write(&config, text).expect("it is ours");
-        let mut serve = Command::new(binary());
-        serve
-            .args(["serve", "--config"])
-            .arg(&config)
-            .stdin(Stdio::null());
-        Web {
-            server: Server::run(serve),
-            password: told["password"].as_str().expect("a password").to_owned(),
-            directory,
-        }
+        std::fs::write(site.config(), text).expect("it is ours");
+        site.start();
+        let password = site.admin_password().to_owned();
+        Web { site, password }
     }
 
     fn order(&self, arguments: &[&str]) {
@@ -67,17 +44,17 @@ impl Web {
 
     /// What a command prints.
     fn told(&self, arguments: &[&str]) -> String {
-        let data = self.directory.path().join("data");
+        let data = self.site.directory.path().join("data");
         let printed = succeed(Command::new(binary()).args(arguments).arg("--data").arg(data));
         String::from_utf8(printed).expect("UTF-8")
     }
 
     fn jar(&self, browser: &str) -> PathBuf {
-        self.directory.path().join(format!("{browser}.jar"))
+        self.site.directory.path().join(format!("{browser}.jar"))
     }
 
     fn ask(&self, browser: &str, path: &str, fields: &[(&str, &str)]) -> Page {
-        let port = self.server.port("https");
+        let port = self.site.port("https");
         let jar = self.jar(browser);
         let mut command = Command::new("curl");
         command.args([
@@ -88,7 +65,7 @@ impl Web {
             "--location",
             "--cacert",
         ]);
-        command.arg(self.directory.path().join("data/tls/default.crt"));
+        command.arg(self.site.directory.path().join("data/tls/default.crt"));
         command.arg("--cookie").arg(&jar).arg("--cookie-jar").arg(&jar);
         command.args([
             "--connect-to",
@@ -134,13 +111,13 @@ impl Web {
                 &format!("{login}:{password}"),
             ]);
             if !mail.is_empty() {
-                let path = self.directory.path().join(mail);
+                let path = self.site.directory.path().join(mail);
                 std::fs::write(&path, format!("From: <{login}>\r\n\r\nhello\r\n")).expect("a file");
                 command
                     .args(["--mail-from", login, "--mail-rcpt", login, "--upload-file"])
                     .arg(path);
             }
-            let port = self.server.port(service);
+            let port = self.site.port(service);
             run(command.arg(format!("{scheme}://127.0.0.1:{port}/")))
                 .status
                 .success()
@@ -199,7 +176,7 @@ fn a_user_changes_the_password_and_makes_passwords_for_programs() {
         return;
     }
     let web = Web::start();
-    let imaps = web.server.port("imaps");
+    let imaps = web.site.port("imaps");
     let read = |password: &str| web.opens(ADMIN, password)[0];
     web.ask("a", "/", &[]).has("<title>Log in</title>");
     let refused = web.log_in("a", ADMIN, "wrong", "");
@@ -338,7 +315,7 @@ fn the_pages_are_over_tls_only() {
         return;
     }
     let web = Web::start();
-    let http = web.server.port("http");
+    let http = web.site.port("http");
     for path in ["/", "/login", "/account", "/admin"] {
         let mut command = Command::new("curl");
         command.args([
@@ -530,15 +507,12 @@ fn metrics_are_for_the_networks_that_the_operator_names() {
             "--write-out",
             "%{http_code}",
         ]);
-        let told = run(command.arg(format!(
-            "{scheme}://127.0.0.1:{}/metrics",
-            web.server.port(service)
-        )))
-        .stdout;
+        let told =
+            run(command.arg(format!("{scheme}://127.0.0.1:{}/metrics", web.site.port(service)))).stdout;
         String::from_utf8(told).expect("digits")
     };
     assert_eq!([told("http", "http"), told("https", "https")], ["404", "404"]);
-    let config = web.directory.path().join("ringpost.toml");
+    let config = web.site.directory.path().join("ringpost.toml");
     let text = std::fs::read_to_string(&config).expect("it is ours");
     std::fs::write(&config, text.replace("metrics_from = [\"192.0.2.0/24\"]\n", "")).expect("it is ours");
     web.order(&["reload"]);

@@ -7,12 +7,14 @@
 // Each test program compiles this file and uses a part of it.
 #![allow(dead_code)]
 
+pub mod daemon;
 pub mod port;
 pub mod scripts;
+pub mod site;
 pub mod talk;
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
@@ -245,12 +247,25 @@ const COMMAND_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Runs a command to its end, killed and failed if that takes longer than [`COMMAND_PATIENCE`].
 pub fn run(command: &mut Command) -> Output {
+    run_with(command, "")
+}
+
+/// The same, with some lines for its standard input.
+pub fn run_with(command: &mut Command, input: &str) -> Output {
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(if input.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    if let Some(mut stdin) = child.stdin.take() {
+        // Who reads nothing closes it.
+        let _ = stdin.write_all(input.as_bytes());
+    }
     let readers = [
         read_all(child.stdout.take().expect("stdout is piped")),
         read_all(child.stderr.take().expect("stderr is piped")),

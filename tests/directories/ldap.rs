@@ -1,8 +1,9 @@
 //! LDAP, by OpenLDAP's slapd.
 
+use crate::common::daemon::{Daemon, certificate};
+use crate::common::site::Site;
 use crate::common::{PATIENCE, has_client, port, run, succeed};
 use crate::looking_after::{Person, assert_kept_here};
-use crate::site::{Daemon, Site, certificate};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,8 +1,8 @@
 //! What is kept here for accounts that another directory has: passwords for programs, the second factor, the pages; and what
 //! commands say about everything else.
 
+use crate::common::site::Site;
 use crate::common::{binary, has_client, run, succeed};
-use crate::site::Site;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 

@@ -1,8 +1,9 @@
 //! PostgreSQL, the real one.
 
+use crate::common::daemon::{Daemon, as_user, certificate, is_root};
+use crate::common::site::Site;
 use crate::common::{PATIENCE, port, run, skip_or_fail, succeed, wait_until};
 use crate::looking_after::{Person, assert_kept_here};
-use crate::site::{Daemon, Site, as_user, certificate, is_root};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

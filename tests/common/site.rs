@@ -1,14 +1,42 @@
-//! A host of example.org that needs other servers, and what its users see of it.
+//! A host as `init` makes it, on free ports of loopback and in a directory of its own; and what its users see of it.
 
-// Two test programs compile this file and use a part of it each.
-#![allow(dead_code)]
-
-use crate::common::talk::{Imap, Pop3, Smtp};
-use crate::common::{PATIENCE, Server, binary, run, succeed, wait_until};
+use super::talk::{Imap, Pop3, Smtp};
+use super::{PATIENCE, Server, binary, run, run_with, succeed, wait_until};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Instant;
+
+/// What `init` is told.
+pub struct Plan<'a> {
+    pub domain: &'a str,
+    pub hostname: &'a str,
+    /// Who the server becomes; empty: nobody else.
+    pub user: &'a str,
+}
+
+impl Default for Plan<'_> {
+    fn default() -> Self {
+        Plan {
+            domain: "example.org",
+            hostname: "mail.example.org",
+            user: "",
+        }
+    }
+}
+
+impl Plan<'_> {
+    /// The command that sets it up.
+    pub fn init(&self, config: &Path, data: &Path) -> Command {
+        let mut init = Command::new(binary());
+        init.args(["init", self.domain, "--hostname", self.hostname]);
+        init.args(["--listen", "127.0.0.1", "--port-offset", "auto", "--json"]);
+        init.arg(format!("--user={}", self.user));
+        init.arg("--config").arg(config).arg("--data").arg(data);
+        init
+    }
+}
 
 pub struct Site {
     pub directory: tempfile::TempDir,
@@ -18,31 +46,46 @@ pub struct Site {
 }
 
 impl Site {
-    /// A host set up by `init`, with `sections` for its directory.
+    /// A host of example.org with `sections` for its directory, where plaintext logins are allowed.
     pub fn new(sections: &str) -> Site {
+        let site = Site::plain();
+        site.configure(if sections.is_empty() { "[acme]\n" } else { sections });
+        site
+    }
+
+    /// One as `init` leaves it.
+    pub fn of(plan: &Plan) -> Site {
+        Site::within(tempfile::tempdir().expect("a temporary directory"), plan)
+    }
+
+    /// The usual one.
+    pub fn plain() -> Site {
+        Site::of(&Plan::default())
+    }
+
+    /// One in this directory.
+    pub fn within(directory: tempfile::TempDir, plan: &Plan) -> Site {
+        // Another user may have to reach what is inside.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
         let mut site = Site {
-            directory: tempfile::tempdir().expect("a temporary directory"),
+            directory,
             told: serde_json::Value::Null,
             server: None,
         };
-        let mut init = Command::new(binary());
-        init.args([
-            "init",
-            "example.org",
-            "--hostname",
-            "mail.example.org",
-            "--listen",
-            "127.0.0.1",
-        ]);
-        init.args(["--port-offset", "auto", "--json", "--user=", "--config"]);
-        let told = succeed(
-            init.arg(site.config())
-                .arg("--data")
-                .arg(site.directory.path().join("data")),
-        );
+        let told = succeed(&mut plan.init(&site.config(), &site.data()));
         site.told = serde_json::from_slice(&told).expect("init prints JSON");
-        site.configure(if sections.is_empty() { "[acme]\n" } else { sections });
         site
+    }
+
+    /// A running one, as `init` leaves it.
+    pub fn started() -> Site {
+        let mut site = Site::plain();
+        site.start();
+        site
+    }
+
+    pub fn admin_password(&self) -> &str {
+        self.told["password"].as_str().expect("a password")
     }
 
     /// Writes other sections for the directory, or ACME.
@@ -60,39 +103,87 @@ impl Site {
         fs::write(self.config(), format!("{before}\n{sections}")).expect("it is ours");
     }
 
+    /// Replaces text of the configuration, which has to be there, where it stands first.
+    #[track_caller]
+    pub fn edit(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.config()).expect("init wrote it");
+        assert!(text.contains(from), "{from} is not in\n{text}");
+        fs::write(self.config(), text.replacen(from, to, 1)).expect("it is ours");
+    }
+
+    /// Gives an option, which `init` left at its default, another value.
+    #[track_caller]
+    pub fn set(&self, key: &str, value: &str) {
+        let text = fs::read_to_string(self.config()).expect("init wrote it");
+        let old = text.lines().find(|line| line.starts_with(&format!("# {key} = ")));
+        let old = old.expect("every option is in the file");
+        let new = text.replacen(&format!("{old}\n"), &format!("{key} = {value}\n"), 1);
+        fs::write(self.config(), new).expect("it is ours");
+    }
+
     pub fn start(&mut self) {
+        self.start_with(|_| {});
+    }
+
+    /// `change`: what is different about the command.
+    pub fn start_with(&mut self, change: impl FnOnce(&mut Command)) {
         let mut command = Command::new(binary());
         command
             .args(["serve", "--config"])
             .arg(self.config())
             .stdin(Stdio::null());
+        change(&mut command);
         self.server = Some(Server::run(command));
     }
 
     pub fn stop(&mut self) {
-        let server = self.server.take().expect("it runs");
-        assert!(server.terminate().success());
+        assert!(self.take_server().terminate().success());
     }
 
     /// What it wrote into its log.
     pub fn stop_for_log(&mut self) -> String {
-        self.server.take().expect("it runs").terminate_for_log()
+        self.take_server().terminate_for_log()
     }
 
     pub fn server(&self) -> &Server {
         self.server.as_ref().expect("it runs")
     }
 
+    pub fn take_server(&mut self) -> Server {
+        self.server.take().expect("it runs")
+    }
+
+    pub fn port(&self, service: &str) -> u16 {
+        self.server().port(service)
+    }
+
     pub fn config(&self) -> PathBuf {
         self.directory.path().join("ringpost.toml")
     }
 
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// The one that `init` made.
+    pub fn certificate(&self) -> PathBuf {
+        self.data().join("tls/default.crt")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("--config").arg(self.config());
+        command
+    }
+
     /// `ringpost check`, or another command about this host.
     pub fn ask(&self, arguments: &[&str]) -> Output {
-        run(Command::new(binary())
-            .args(arguments)
-            .arg("--config")
-            .arg(self.config()))
+        run(&mut self.command(arguments))
+    }
+
+    /// The same, with `input` for its standard input.
+    pub fn ask_with(&self, arguments: &[&str], input: &str) -> Output {
+        run_with(&mut self.command(arguments), input)
     }
 
     /// What a sender hears about a recipient.
@@ -172,60 +263,4 @@ impl Site {
             assert!(Instant::now() < until, "still {heard}, not {expected}");
         }
     }
-}
-
-/// A server that a test started; ends with it.
-pub struct Daemon(pub Child);
-
-impl Daemon {
-    /// Starts a command as `user`, if this is root: some servers will not run as root.
-    pub fn start_as(user: &str, program: &Path, arguments: &[&str]) -> Daemon {
-        let mut command = as_user(user, program);
-        command.args(arguments).stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        Daemon(command.spawn().expect("it starts"))
-    }
-
-    pub fn stop(mut self, signal: &str) {
-        crate::common::signal(self.0.id(), signal);
-        let ended = crate::common::wait(&mut self.0, PATIENCE);
-        assert!(ended.is_some(), "it did not stop on SIG{signal}");
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-pub fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
-}
-
-/// A command as another user, if this is root; the process is the program itself.
-pub fn as_user(user: &str, program: &Path) -> Command {
-    if !is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command.args([
-        &format!("--reuid={user}"),
-        &format!("--regid={user}"),
-        "--clear-groups",
-        "--",
-    ]);
-    command.arg(program);
-    command
-}
-
-/// A certificate for `localhost` and 127.0.0.1 that signs itself, and its key, as PEM files.
-pub fn certificate(directory: &Path) -> (PathBuf, PathBuf) {
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
-    let (chain, key) = (directory.join("server.crt"), directory.join("server.key"));
-    fs::write(&chain, made.cert.pem()).expect("room");
-    fs::write(&key, made.signing_key.serialize_pem()).expect("room");
-    (chain, key)
 }
