@@ -22,5 +22,6 @@ mod summaries;
 mod tools;
 mod tools_damage;
 mod tools_derived;
+mod tools_misplaced;
 mod tools_running;
 pub mod world;

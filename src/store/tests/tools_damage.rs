@@ -298,6 +298,28 @@ fn a_damaged_group_header_costs_nothing() {
     assert!(tried > 5, "{tried} of {headers}");
 }
 
+/// A log that was closed in order ends with its seal, and its file with it: nothing lies behind that could be read in addition.
+#[test]
+fn a_damaged_header_of_the_last_block_of_a_file_is_told() {
+    let disk = used(2);
+    let mut tried = 0;
+    for (name, len) in disk.names() {
+        let content = disk.content(&name).expect("it was listed");
+        if !name.ends_with(".seg") || !content[len - 4096..].starts_with(b"RPGROUP\x1a") {
+            continue;
+        }
+        let damaged = disk.crash(1);
+        damaged.flip_bit(&name, len - 4096 + 30, 1);
+        let report = checked(&damaged);
+        assert_eq!(report.damages.count, 1, "{name}: {:?}", report.damages.kept);
+        let (salvage, new) = salvaged(&damaged);
+        assert_eq!(salvage.lost, 0);
+        assert_eq!(snapshots(&new), snapshots(&disk.crash(1)));
+        tried += 1;
+    }
+    assert!(tried > 0, "no log ends with its file");
+}
+
 #[test]
 fn a_damaged_superblock_or_segment_header_costs_nothing() {
     let disk = used(2);

@@ -10,6 +10,7 @@
 //! | `segments` | the superblock and the files, by log |
 //! | `blocks` | reading on where a device cannot |
 //! | `pieces` | the records of one group, also behind a damaged one |
+//! | `order` | which of a segment's groups lie where they were written |
 //! | `walk` | every log from end to end: groups, records, damage, torn tails |
 //! | `derived` | checkpoints and snapshots: witnesses of the log, or damaged themselves |
 //! | `survey` | the state that the readable records make, and what is missing |
@@ -23,6 +24,7 @@ mod check;
 mod damage;
 mod derived;
 mod dump;
+mod order;
 mod pieces;
 mod salvage;
 mod segments;

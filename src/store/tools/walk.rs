@@ -2,14 +2,16 @@
 //!
 //! Invariants: groups are told in the order of recovery (incarnation, log, sequence); what recovery would drop as a
 //! torn tail is told as one and its records are not; damage and torn tail are told apart as recovery does it (by
-//! `durable_to`, by a seal, by a checkpoint, by a newer incarnation). A group that lies where another one belongs (swapped blocks) is
-//! passed over: its records' places would be wrong.
+//! `durable_to`, by a seal, by a checkpoint, by a newer incarnation). A group that lies where another one belongs (swapped blocks,
+//! a misdirected write) is passed over: its records' places would be wrong. Which of two that is, `order` says.
+//! Limits: what is read is linear in the log's bytes, whatever is damaged, but for headers gone before records that claim to be long.
 //! Not here: what records say (`survey`).
 
 use super::Progress;
 use super::blocks::Blocks;
 use super::damage::Damage;
 use super::derived::Evidence;
+use super::order::{Candidate, in_place};
 use super::pieces::{Piece, Trust, headless, pieces};
 use super::segments::{SegmentFile, Segments};
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
@@ -18,8 +20,10 @@ use crate::store::compaction::Released;
 use crate::store::frame::{GROUP_HEADER_BYTES, GroupHeader, RECORD_HEADER_BYTES, RecordHeader};
 use crate::store::record::kind;
 use crate::store::scan::LogName;
+use std::collections::HashSet;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
+const OUT_OF_PLACE: &str = "a group that belongs elsewhere";
 
 /// What is found on the way.
 pub enum Event<'a> {
@@ -172,6 +176,8 @@ impl LogWalk<'_> {
         let mut offset = BLOCK;
         // Where the blocks begin that hold no group of this log; groups are contiguous in a segment.
         let mut hole: Option<u64> = None;
+        // Looked for when the first group comes that is not the next: places of groups that are where they were written.
+        let mut placed: Option<HashSet<u64>> = None;
         while offset < file.len && self.until.is_none_or(|until| position(file, offset) < until) {
             told(offset);
             let bytes = blocks.get(offset, GROUP_HEADER_BYTES).await;
@@ -180,7 +186,10 @@ impl LogWalk<'_> {
             self.tell_unreadable(file, &mut blocks);
             let header = match header {
                 Some(header) if header.sequence > self.last => header,
-                _ => {
+                other => {
+                    if other.is_some() {
+                        self.damage(position(file, offset), 0, OUT_OF_PLACE);
+                    }
                     let is_expected = hole.is_none() && !is_header;
                     hole.get_or_insert(offset);
                     offset += if is_expected {
@@ -201,8 +210,11 @@ impl LogWalk<'_> {
                 if !self.was_durable(at) {
                     return true;
                 }
-                if self.comes_later(files, index, offset, header.sequence).await {
-                    self.damage(position(file, offset), 0, "a group that belongs elsewhere");
+                if placed.is_none() {
+                    placed = Some(self.in_place(file, offset).await);
+                }
+                if placed.as_ref().is_some_and(|placed| !placed.contains(&offset)) {
+                    self.damage(position(file, offset), 0, OUT_OF_PLACE);
                     hole.get_or_insert(offset);
                     offset += BLOCK;
                     continue;
@@ -240,26 +252,24 @@ impl LogWalk<'_> {
         }
     }
 
-    /// Is there a group between the newest and `sequence` behind `offset`? Then what is here is out of place.
-    async fn comes_later<F: DiskFile>(
-        &self,
-        files: &[SegmentFile<F>],
-        index: usize,
-        offset: u64,
-        sequence: u64,
-    ) -> bool {
-        let file = &files[index];
+    /// Where the groups from `offset` on lie that are newer than the newest so far and in their places.
+    async fn in_place<F: DiskFile>(&self, file: &SegmentFile<F>, mut offset: u64) -> HashSet<u64> {
         let mut blocks = Blocks::new(file.file.clone(), file.len);
-        let mut offset = offset + BLOCK;
+        let mut found = Vec::new();
         while offset < file.len {
             let bytes = blocks.get(offset, GROUP_HEADER_BYTES).await;
             let header = self.decode(file, bytes);
-            if header.is_some_and(|header| header.sequence > self.last && header.sequence < sequence) {
-                return true;
+            if let Some(header) = header.filter(|header| header.sequence > self.last) {
+                found.push(Candidate {
+                    offset,
+                    end: offset + padded(header.bytes),
+                    sequence: header.sequence,
+                    is_sure: begins_right(file, &mut blocks, offset).await,
+                });
             }
             offset += BLOCK;
         }
-        false
+        in_place(&found)
     }
 
     /// Tells the records of the group at `offset`; gives its bytes on disk, `None` if the log ends before it.
@@ -318,20 +328,7 @@ impl LogWalk<'_> {
         if !self.was_durable(start) {
             return BLOCK;
         }
-        let mut want = BLOCK_BYTES;
-        let (bytes, found) = loop {
-            let bytes = blocks.get(offset, want).await.to_vec();
-            let found = headless(file.group_seed(offset), &bytes);
-            // Once more with as much as a group may have, if the first records are right.
-            if bytes.len() < want || want > BLOCK_BYTES {
-                break (bytes, found);
-            }
-            let is_plausible = !found.is_empty() || looks_like_record(&bytes);
-            if !is_plausible {
-                break (bytes, found);
-            }
-            want = (file.len - offset).min(u64::from(u32::MAX)) as usize;
-        };
+        let (bytes, found) = self.headless_pieces(file, blocks, offset).await;
         let Some(end) = found.last().map(end_of) else {
             return BLOCK;
         };
@@ -345,6 +342,29 @@ impl LogWalk<'_> {
         let on_disk = (end as u64).next_multiple_of(BLOCK);
         self.end = Some(position(file, offset + on_disk));
         on_disk
+    }
+
+    /// The records behind a header that is gone, with as many bytes as they need.
+    async fn headless_pieces<F: DiskFile>(
+        &self,
+        file: &SegmentFile<F>,
+        blocks: &mut Blocks<F>,
+        offset: u64,
+    ) -> (Vec<u8>, Vec<Piece>) {
+        let left = usize::try_from(file.len - offset).unwrap_or(usize::MAX);
+        let mut want = BLOCK_BYTES;
+        loop {
+            let bytes = blocks.get(offset, want).await.to_vec();
+            let found = headless(file.group_seed(offset), &bytes);
+            let end = found.last().map_or(GROUP_HEADER_BYTES, end_of);
+            let needed = end.saturating_add(claimed(&bytes[end.min(bytes.len())..]));
+            let is_all = needed <= bytes.len() || needed > left || bytes.len() < want;
+            if is_all {
+                return (bytes, found);
+            }
+            // Twice as much at least: all readings together cost about as much as the last one.
+            want = needed.max(2 * want).min(left);
+        }
     }
 
     fn tell<F>(&mut self, file: &SegmentFile<F>, offset: u64, bytes: &[u8], found: &[Piece]) {
@@ -441,12 +461,20 @@ fn end_of(piece: &Piece) -> usize {
     }
 }
 
-/// Could a long first record begin behind the header?
-fn looks_like_record(block: &[u8]) -> bool {
-    let header = block.get(GROUP_HEADER_BYTES..GROUP_HEADER_BYTES + RECORD_HEADER_BYTES);
-    header
-        .and_then(unchecked)
-        .is_some_and(|header| (kind::CHUNK..=kind::LAST).contains(&header.kind))
+/// Bytes of the record that seems to begin here: its header's, if it cannot be one of ours.
+fn claimed(bytes: &[u8]) -> usize {
+    let header = unchecked(bytes).filter(|header| (kind::CHUNK..=kind::LAST).contains(&header.kind));
+    let payload = header.map_or(0, |header| header.payload_bytes as usize);
+    payload.saturating_add(RECORD_HEADER_BYTES)
+}
+
+/// Is the first record of the group at `offset` right where it lies? In segments of format 1 records do not know their place.
+async fn begins_right<F: DiskFile>(file: &SegmentFile<F>, blocks: &mut Blocks<F>, offset: u64) -> bool {
+    let first = blocks.get(offset, BLOCK_BYTES).await;
+    let needed = GROUP_HEADER_BYTES + claimed(first.get(GROUP_HEADER_BYTES..).unwrap_or_default());
+    let bytes = blocks.get(offset, needed).await;
+    let seed = file.group_seed(offset).at(GROUP_HEADER_BYTES as u32);
+    RecordHeader::decode(seed, bytes.get(GROUP_HEADER_BYTES..).unwrap_or_default()).is_ok()
 }
 
 /// A record's header, whatever its checksum says.

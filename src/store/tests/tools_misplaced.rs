@@ -1,0 +1,152 @@
+//! The admin's tools where something whole lies in another's place: a block, a group, a segment.
+
+use super::tools::{CAROL, checked, salvaged};
+use super::world::*;
+use crate::model::LogPosition;
+use crate::sim::SimDisk;
+use crate::store::*;
+
+const MESSAGES: u64 = 60;
+
+/// A store whose server was cut off: its last segment goes on, empty, behind the log.
+fn cut_off(options: &StoreOptions) -> SimDisk {
+    let disk = SimDisk::new(11);
+    let mut world = World::open(&disk, 1, *options).expect("it opens").load_all();
+    let carol = world.of(CAROL);
+    for n in 0..MESSAGES {
+        let body = memory(long_text(&n.to_string(), 200 + 100 * (n as usize % 9)));
+        world
+            .run(carol.deliver(delivery(&[CAROL], body)))
+            .expect("it commits");
+    }
+    disk.crash(0)
+}
+
+/// Where the groups of a segment begin.
+fn groups(disk: &SimDisk, name: &str) -> Vec<usize> {
+    let content = disk.content(name).expect("it was listed");
+    let blocks = (4096..content.len()).step_by(4096);
+    blocks
+        .filter(|at| content[*at..].starts_with(b"RPGROUP\x1a"))
+        .collect()
+}
+
+fn segments(disk: &SimDisk) -> Vec<String> {
+    let names = disk.names().into_iter().map(|(name, _)| name);
+    names.filter(|name| name.ends_with(".seg")).collect()
+}
+
+fn swap(disk: &SimDisk, name: &str, one: usize, other: usize) {
+    let mut content = disk.content(name).expect("it was listed");
+    for at in 0..4096 {
+        content.swap(one + at, other + at);
+    }
+    disk.put_content(name, content);
+}
+
+/// Of each message where its record and the pieces of its body lie.
+fn places(disk: &SimDisk) -> Vec<Vec<LogPosition>> {
+    let mut world = World::open(&disk.crash(1), 1, small_options())
+        .expect("it opens")
+        .load_all();
+    let store = world.of(CAROL);
+    let rows = store.account(CAROL, |account| account.mailboxes[&INBOX_ID].rows.clone());
+    let rows = rows.expect("it exists");
+    let of_row = |row: &MessageRow| {
+        let message = world.run(store.open_message(CAROL, row)).expect("it reads");
+        let chunks = message.chunks.iter().map(|chunk| chunk.position);
+        chunks.chain([row.record]).collect()
+    };
+    rows.iter().map(of_row).collect()
+}
+
+/// How many messages have something in `from..to` of the segment.
+fn touched(places: &[Vec<LogPosition>], name: &str, from: usize, to: usize) -> u64 {
+    let is_in = |at: &LogPosition| {
+        segment::segment_name(at.segment) == name && (from..to).contains(&(at.offset as usize))
+    };
+    places.iter().filter(|message| message.iter().any(is_in)).count() as u64
+}
+
+/// A write that went to another place: what lies where the group belongs is what lay where it went.
+#[test]
+fn a_block_far_from_its_place_costs_what_was_in_it() {
+    let disk = cut_off(&small_options());
+    let places = places(&disk);
+    let mut tried = 0;
+    for name in segments(&disk) {
+        let content = disk.content(&name).expect("it was listed");
+        let far = content.len() - 4096;
+        if content[far..].iter().any(|byte| *byte != 0) {
+            continue;
+        }
+        let groups = groups(&disk, &name);
+        for pair in groups.windows(2) {
+            let damaged = disk.crash(1);
+            swap(&damaged, &name, pair[0], far);
+            let cost = touched(&places, &name, pair[0], pair[1]);
+            let report = checked(&damaged);
+            let few = 4 + 2 * cost;
+            assert!(
+                (1..=few).contains(&report.damages.count),
+                "{name} {pair:?}: {:?}",
+                report.damages.kept
+            );
+            let (salvage, new) = salvaged(&damaged);
+            assert_eq!(salvage.messages, MESSAGES - cost, "{name} {pair:?}");
+            assert!(checked(&new).is_clean());
+            tried += 1;
+        }
+    }
+    assert!(tried > 10, "{tried}");
+}
+
+#[test]
+fn two_swapped_groups_cost_what_was_in_them() {
+    let disk = cut_off(&small_options());
+    let places = places(&disk);
+    let mut tried = 0;
+    for name in segments(&disk) {
+        let groups = groups(&disk, &name);
+        for apart in [1, 2, 7] {
+            for index in 0..groups.len().saturating_sub(apart + 1) {
+                let (one, other) = (index, index + apart);
+                let damaged = disk.crash(1);
+                swap(&damaged, &name, groups[one], groups[other]);
+                let cost = touched(&places, &name, groups[one], groups[one + 1])
+                    + touched(&places, &name, groups[other], groups[other + 1]);
+                let (salvage, new) = salvaged(&damaged);
+                assert_eq!(salvage.messages, MESSAGES - cost, "{name} {one} and {other}");
+                assert!(checked(&new).is_clean());
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 30, "{tried}");
+}
+
+/// What is read does not grow with how much is damaged.
+#[test]
+fn many_damaged_headers_are_read_once_and_not_each_with_all_behind_it() {
+    let options = StoreOptions {
+        segment_bytes: 8 * 1024 * 1024,
+        ..small_options()
+    };
+    let disk = cut_off(&options);
+    let reads = |disk: &SimDisk| {
+        let before = disk.operations();
+        checked(disk);
+        disk.operations() - before
+    };
+    let damaged = disk.crash(1);
+    let mut headers = 0;
+    for name in segments(&damaged) {
+        for at in groups(&damaged, &name) {
+            damaged.flip_bit(&name, at + 30, 1);
+            headers += 1;
+        }
+    }
+    assert!(headers >= MESSAGES, "{headers}");
+    let (whole, damaged) = (reads(&disk), reads(&damaged));
+    assert!(damaged <= whole, "{damaged} reads, {whole} of the whole store");
+}
