@@ -8,8 +8,11 @@ use super::codec::Reader;
 use super::frame::{GroupHeader, RecordHeader};
 use super::record::Record;
 use super::snapshot::{SnapshotName, head};
-use super::summaries::{SummariesName, decode, decode_header, decode_index, encode};
+use super::summaries::{
+    INDEX_ENTRY_BYTES, SummariesName, decode, decode_header, decode_index, encode, encode_head, seal_head,
+};
 use crate::base::crc32c_append;
+use crate::disk::BLOCK_BYTES;
 use crate::model::AccountId;
 
 /// A record: its kind, a choice of partition, its payload. What is read must be written and read the same again.
@@ -53,14 +56,28 @@ pub fn summaries(bytes: &[u8]) {
     if let Ok(header) = decode_header(1, &name, bytes) {
         let _ = decode_index(1, &name, &header, bytes.get(4096..).unwrap_or_default());
     }
-    let Some(rest) = bytes.get(4..) else { return };
-    // Behind a right checksum.
+    let Some((blocks, rest)) = bytes.split_first_chunk::<4>() else {
+        return;
+    };
+    // Behind right checksums.
+    index(&name, u32::from_le_bytes(*blocks), rest);
     let mut bytes = crc32c_append(7, rest).to_le_bytes().to_vec();
     bytes.extend_from_slice(rest);
     if let Ok((message, summary)) = decode(7, &bytes) {
         let mut again = Vec::new();
         encode(7, &message, &summary, &mut again);
         assert_eq!(decode(7, &again), Ok((message, summary.clone())));
+    }
+}
+
+fn index(name: &SummariesName, blocks: u32, bytes: &[u8]) {
+    let whole = bytes.len() / INDEX_ENTRY_BYTES * INDEX_ENTRY_BYTES;
+    let mut head = vec![0; BLOCK_BYTES];
+    head.extend_from_slice(&bytes[..whole]);
+    seal_head(1, name, blocks, &mut head);
+    let header = decode_header(1, name, &head).expect("what was sealed is read");
+    if let Ok(index) = decode_index(1, name, &header, &head[BLOCK_BYTES..]) {
+        assert_eq!(encode_head(1, name, blocks, &index), head);
     }
 }
 

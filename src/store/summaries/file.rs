@@ -113,7 +113,15 @@ pub fn encode_head(store_id: u64, name: &SummariesName, blocks: u32, index: &[In
         put_u8(&mut out, entry.parts.bits());
         put_u8(&mut out, 0);
     }
-    let index_crc = index_crc(store_id, name, &out[BLOCK_BYTES..]);
+    seal_head(store_id, name, blocks, &mut out);
+    out
+}
+
+/// Writes the header into the first block of `head`, whose rest is the index.
+pub fn seal_head(store_id: u64, name: &SummariesName, blocks: u32, head: &mut [u8]) {
+    let index = &head[BLOCK_BYTES..];
+    let entries = u32::try_from(index.len() / INDEX_ENTRY_BYTES).expect("a file has few summaries");
+    let index_crc = index_crc(store_id, name, index);
     let mut header = Vec::with_capacity(64);
     header.extend_from_slice(MAGIC);
     put_u32(&mut header, SUMMARIES_VERSION);
@@ -121,17 +129,13 @@ pub fn encode_head(store_id: u64, name: &SummariesName, blocks: u32, index: &[In
     put_u64(&mut header, name.account.0);
     put_u32(&mut header, name.incarnation);
     put_u32(&mut header, name.number);
-    put_u32(
-        &mut header,
-        u32::try_from(index.len()).expect("a file has few summaries"),
-    );
+    put_u32(&mut header, entries);
     put_u32(&mut header, blocks);
     put_u32(&mut header, index_crc);
     header.resize(60, 0);
     let crc = crc32c(&header);
     put_u32(&mut header, crc);
-    out[..header.len()].copy_from_slice(&header);
-    out
+    head[..header.len()].copy_from_slice(&header);
 }
 
 fn index_crc(store_id: u64, name: &SummariesName, index: &[u8]) -> u32 {

@@ -35,7 +35,7 @@ pub use entry::{PART_BYTES_MAX, Part, PartSet, Summary};
 pub use file::SUMMARIES_VERSION;
 pub(super) use file::SummariesName;
 #[cfg(fuzzing)]
-pub(super) use file::{decode_header, decode_index};
+pub(super) use file::{INDEX_ENTRY_BYTES, decode_header, decode_index, encode_head, seal_head};
 pub(super) use index::OPEN_FILES_MAX;
 pub use recall::SummarySource;
 
