@@ -123,7 +123,8 @@ impl<E: Environment> Inner<E> {
     /// A body that does not fit a batch is written ahead.
     async fn ready_body(&self, body: Body) -> Result<Body, StoreError> {
         if bodies_bytes(from_ref(&body), &self.options) > self.options.inline_bytes_max() {
-            return store_body(self, body).await;
+            // Boxed: it is rare, and its state would be room in that of every delivery.
+            return Box::pin(store_body(self, body)).await;
         }
         Ok(body)
     }
@@ -147,7 +148,7 @@ impl<E: Environment> Inner<E> {
             .iter()
             .filter(|recipient| !recipient.mailbox.is_inbox())
         {
-            pins.push(self.load(recipient.account).await?);
+            pins.push(Box::pin(self.load(recipient.account)).await?);
         }
         Ok(pins)
     }

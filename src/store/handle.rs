@@ -78,7 +78,8 @@ impl<E: Environment> Inner<E> {
     /// Asks for the free bytes if what is known is old, then refuses mail below the reserve.
     pub async fn check_space(&self, bytes: u64) -> Result<(), StoreError> {
         if self.is_free_bytes_old() {
-            self.refresh_free_bytes().await;
+            // Boxed: it is rare, and its state would be room in that of every delivery.
+            Box::pin(self.refresh_free_bytes()).await;
         }
         self.check_reserve(bytes)
     }

@@ -11,6 +11,7 @@ use super::{SpoolKey, StoreError};
 use crate::base::id_map::IdMap;
 use crate::model::{AccountId, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidValidity, Usage};
 use smallvec::SmallVec;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
 /// Accounts with changes in flight.
@@ -101,16 +102,16 @@ impl Pending {
 
     /// The batch is applied.
     pub fn end(&mut self, id: AccountId, added: Usage, durable: Durable<'_>) {
-        let account = self
-            .accounts
-            .get_mut(&id)
-            .expect("a batch in flight keeps its account");
+        let Entry::Occupied(mut entry) = self.accounts.entry(id) else {
+            panic!("a batch in flight keeps its account");
+        };
+        let account = entry.get_mut();
         account.in_flight -= 1;
         account.added.bytes -= added.bytes;
         account.added.messages -= added.messages;
         if account.in_flight == 0 {
             account.check_settled(durable);
-            self.accounts.remove(&id);
+            entry.remove();
         }
     }
 

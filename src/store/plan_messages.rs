@@ -13,11 +13,11 @@ use super::record::{MessageRecord, Record, SpoolRecipient, body_bytes};
 use super::state::{AccountState, INBOX_ID};
 use super::undelete::Opened;
 use super::{LocalRecipient, NewMessage, Outcome, SpoolKey, StoreError};
+use crate::base::id_map::IdMap;
 use crate::model::{AccountId, Flags, Keyword, MailboxId, MailboxName, Quota, Uid, Usage};
 use crate::proto::imap::types::InternalDate;
 use bytes::Bytes;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 
 /// A delivery whose chunks have their places.
 pub struct PlannedBody<'a> {
@@ -122,10 +122,15 @@ impl Planner<'_> {
     }
 
     fn check_quotas(&mut self, recipients: &[LocalRecipient], body_bytes: u64) -> Result<(), StoreError> {
-        let mut added: HashMap<AccountId, Usage> = HashMap::new();
+        let usage = |recipient: &LocalRecipient| Usage::message(recipient.prefix.len() as u64 + body_bytes);
+        // Nearly always there is one: nothing to be summed up, and no map to be made for it.
+        if let [only] = recipients {
+            return self.check_quota(only.account, usage(only), only.quota);
+        }
+        let mut added: IdMap<AccountId, Usage> = IdMap::default();
         for recipient in recipients {
             let added = added.entry(recipient.account).or_default();
-            *added += Usage::message(recipient.prefix.len() as u64 + body_bytes);
+            *added += usage(recipient);
             self.check_quota(recipient.account, *added, recipient.quota)?;
         }
         Ok(())
