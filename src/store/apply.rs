@@ -7,15 +7,18 @@
 //! run time the process ends on it; in recovery it is damage.
 //! Not here: mailboxes and messages in detail (`apply_mailboxes`, `apply_messages`), whether a change is allowed (`plan`).
 
-use super::apply_mailboxes::{delete_mailbox, rename_inbox, rename_mailbox, set_metadata};
+use super::apply_mailboxes::{
+    create_mailbox, delete_mailbox, rename_inbox, rename_mailbox, set_metadata, set_subscribed,
+};
 use super::apply_messages::{
     FlagChange, Leaving, add_message, expunge, forget_graves, move_record, open_grave, store_flags, transfer,
 };
 use super::codec::Malformed;
 use super::record::{MessageRecord, Record};
 use super::state::{AccountState, CoreState, MailboxState};
-use super::{AccountChange, Body, LocalRecipient, Outcome, SpoolEntry, SpoolKey};
+use super::{Body, LocalRecipient, Outcome, SpoolEntry, SpoolKey};
 use crate::model::{AccountId, LogPosition, MailboxId, ModSeq, Quota, UidValidity};
+use std::collections::hash_map::Entry;
 
 /// Where a record lies and which one of its partition it is.
 #[derive(Clone, Copy, Debug)]
@@ -39,13 +42,7 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
         Record::AccountCreated {
             account,
             uid_validity,
-        } => {
-            let new = AccountState::new(*account, *uid_validity);
-            if state.cold.contains_key(account) || state.accounts.insert(*account, new).is_some() {
-                return Err(Malformed("an account is created twice"));
-            }
-            Ok(Outcome::Done)
-        }
+        } => create_account(state, *account, *uid_validity),
         Record::MailboxCreated {
             account,
             mailbox,
@@ -53,14 +50,8 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
             special_use,
             name,
         } => {
-            let account = account_of(state, *account)?;
-            if account.mailboxes.contains_key(mailbox) || account.names.contains_key(name) {
-                return Err(Malformed("a mailbox is created twice"));
-            }
-            let validity = UidValidity(*uid_validity);
-            account.changes.push(AccountChange::Created(name.clone()));
-            account.add_mailbox(MailboxState::new(*mailbox, name.clone(), validity, *special_use));
-            Ok(Outcome::Created(*mailbox))
+            let new = MailboxState::new(*mailbox, name.clone(), UidValidity(*uid_validity), *special_use);
+            create_mailbox(account_of(state, *account)?, new)
         }
         Record::MailboxDeleted { account, mailbox, at } => {
             delete_mailbox(account_of(state, *account)?, *mailbox, *at)
@@ -81,15 +72,7 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
             name,
             subscribed,
         } => {
-            let account = account_of(state, *account)?;
-            let is_change = if *subscribed {
-                account.subscriptions.insert(name.clone())
-            } else {
-                account.subscriptions.remove(name)
-            };
-            if is_change {
-                account.changes.push(AccountChange::Subscription(name.clone()));
-            }
+            set_subscribed(account_of(state, *account)?, name, *subscribed);
             Ok(Outcome::Done)
         }
         Record::Metadata {
@@ -185,12 +168,7 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
             Ok(Outcome::Done)
         }
         Record::SpoolForget { partition, key } => {
-            if let Some(served) = state.served.get_mut(key) {
-                served.retain(|(of, _)| of != partition);
-                if served.is_empty() {
-                    state.served.remove(key);
-                }
-            }
+            forget_served(state, *key, *partition);
             Ok(Outcome::Done)
         }
         Record::Seal { .. } => Ok(Outcome::Done),
@@ -226,6 +204,14 @@ pub fn spool_entry(key: SpoolKey, record: &Record) -> Option<SpoolEntry> {
     })
 }
 
+fn create_account(state: &mut CoreState, id: AccountId, uid_validity: u32) -> Result<Outcome, Malformed> {
+    let new = AccountState::new(id, uid_validity);
+    if state.cold.contains_key(&id) || state.accounts.insert(id, new).is_some() {
+        return Err(Malformed("an account is created twice"));
+    }
+    Ok(Outcome::Done)
+}
+
 pub fn account_of(state: &mut CoreState, id: AccountId) -> Result<&mut AccountState, Malformed> {
     state.accounts.get_mut(&id).ok_or(Malformed(
         "an account that was never created, or is not in memory",
@@ -256,6 +242,15 @@ pub fn add_served(state: &mut CoreState, message: &MessageRecord) {
         let entry = (message.account.partition().0, index);
         if !served.contains(&entry) {
             served.push(entry);
+        }
+    }
+}
+
+fn forget_served(state: &mut CoreState, key: SpoolKey, partition: u16) {
+    if let Entry::Occupied(mut served) = state.served.entry(key) {
+        served.get_mut().retain(|(of, _)| *of != partition);
+        if served.get().is_empty() {
+            served.remove();
         }
     }
 }

@@ -1,15 +1,36 @@
-//! What records do to mailboxes as such: deleted, renamed, described.
+//! What records do to mailboxes as such: made, deleted, renamed, described, subscribed to.
 //!
 //! Invariants: as in `apply`. The messages of a mailbox that goes are buried, so that they can be brought back.
-//! Not here: messages (`apply_messages`), making a mailbox (`apply`).
+//! Not here: messages (`apply_messages`).
 
 use super::apply::{mailbox_of, raise};
 use super::codec::Malformed;
-use super::state::{AccountState, BuriedMailbox, INBOX_ID};
+use super::state::{AccountState, BuriedMailbox, INBOX_ID, MailboxState};
 use super::{AccountChange, MailboxChange, Outcome};
 use crate::base::clock::UnixMillis;
 use crate::model::{MailboxId, MailboxName, ModSeq};
 use bytes::Bytes;
+
+pub fn create_mailbox(account: &mut AccountState, new: MailboxState) -> Result<Outcome, Malformed> {
+    if account.mailboxes.contains_key(&new.id) || account.names.contains_key(&new.name) {
+        return Err(Malformed("a mailbox is created twice"));
+    }
+    let id = new.id;
+    account.changes.push(AccountChange::Created(new.name.clone()));
+    account.add_mailbox(new);
+    Ok(Outcome::Created(id))
+}
+
+pub fn set_subscribed(account: &mut AccountState, name: &MailboxName, is_subscribed: bool) {
+    let is_change = if is_subscribed {
+        account.subscriptions.insert(name.clone())
+    } else {
+        account.subscriptions.remove(name)
+    };
+    if is_change {
+        account.changes.push(AccountChange::Subscription(name.clone()));
+    }
+}
 
 pub fn delete_mailbox(
     account: &mut AccountState,

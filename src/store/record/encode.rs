@@ -3,13 +3,14 @@
 //! Invariants: `decode` reads back what is written here, field by field in the same order.
 //! Not here: what may be in a field (`decode`). FORMAT.md has the fields.
 
-use super::{MessageRecord, NO_MAILBOX, Record};
+use super::{MessageRecord, MovedRecord, NO_MAILBOX, Record, SpoolRecipient};
 use crate::base::clock::UnixMillis;
 use crate::model::{AccountId, Keyword, MailboxId};
 use crate::proto::imap::types::InternalDate;
 use crate::store::codec::{put_bytes, put_u8, put_u16, put_u32, put_u64, put_uids, put_varint};
 use crate::store::state::Metadata;
 use crate::store::{ChunkRef, SpoolKey};
+use bytes::Bytes;
 
 impl Record {
     /// Appends the payload to `out`.
@@ -71,14 +72,7 @@ impl Record {
                 entries,
             } => {
                 put_account_mailbox(out, *account, mailbox.unwrap_or(NO_MAILBOX));
-                put_varint(out, entries.len() as u64);
-                for (name, value) in entries {
-                    put_bytes(out, name.as_bytes());
-                    put_u8(out, u8::from(value.is_some()));
-                    if let Some(value) = value {
-                        put_bytes(out, value);
-                    }
-                }
+                put_entries(out, entries);
             }
             Self::Message(message) => encode_message(message, out),
             Self::StoreFlags {
@@ -141,16 +135,7 @@ impl Record {
                 put_account_mailbox(out, *account, *mailbox);
                 put_u64(out, mod_seq.0);
             }
-            Self::MessageMoved(moved) => {
-                encode_message(&moved.message, out);
-                put_u32(out, moved.from.segment.0);
-                put_u32(out, moved.from.offset);
-                put_varint(out, moved.rows.len() as u64);
-                for (mailbox, uid) in &moved.rows {
-                    put_u32(out, mailbox.0);
-                    put_u32(out, uid.value());
-                }
-            }
+            Self::MessageMoved(moved) => encode_moved(moved, out),
             Self::PartitionBegins { .. } => {}
             Self::Undeleted {
                 mailbox,
@@ -191,20 +176,21 @@ impl Record {
                 put_date(out, *internal_date);
                 put_u32(out, *line_end_octets);
                 put_chunks(out, chunks);
-                put_varint(out, recipients.len() as u64);
-                for recipient in recipients {
-                    put_u64(out, recipient.account.0);
-                    put_bytes(out, recipient.mailbox.as_str().as_bytes());
-                    put_bytes(out, &recipient.prefix);
-                }
-                if recipients.iter().any(|recipient| !recipient.asked.is_empty()) {
-                    recipients
-                        .iter()
-                        .for_each(|recipient| put_bytes(out, &recipient.asked));
-                }
+                put_recipients(out, recipients);
             }
             Self::SpoolDone { key } | Self::SpoolForget { key, .. } => put_key(out, *key),
             Self::Seal { by } => put_u32(out, *by),
+        }
+    }
+}
+
+fn put_entries(out: &mut Vec<u8>, entries: &[(String, Option<Bytes>)]) {
+    put_varint(out, entries.len() as u64);
+    for (name, value) in entries {
+        put_bytes(out, name.as_bytes());
+        put_u8(out, u8::from(value.is_some()));
+        if let Some(value) = value {
+            put_bytes(out, value);
         }
     }
 }
@@ -243,6 +229,17 @@ fn encode_message(message: &MessageRecord, out: &mut Vec<u8>) {
     }
 }
 
+fn encode_moved(moved: &MovedRecord, out: &mut Vec<u8>) {
+    encode_message(&moved.message, out);
+    put_u32(out, moved.from.segment.0);
+    put_u32(out, moved.from.offset);
+    put_varint(out, moved.rows.len() as u64);
+    for (mailbox, uid) in &moved.rows {
+        put_u32(out, mailbox.0);
+        put_u32(out, uid.value());
+    }
+}
+
 fn put_at(out: &mut Vec<u8>, at: Option<UnixMillis>) {
     if let Some(at) = at {
         put_u64(out, at.0.cast_unsigned());
@@ -273,6 +270,20 @@ fn put_chunks(out: &mut Vec<u8>, chunks: &[ChunkRef]) {
         put_u32(out, chunk.position.segment.0);
         put_u32(out, chunk.position.offset);
         put_u32(out, chunk.bytes);
+    }
+}
+
+fn put_recipients(out: &mut Vec<u8>, recipients: &[SpoolRecipient]) {
+    put_varint(out, recipients.len() as u64);
+    for recipient in recipients {
+        put_u64(out, recipient.account.0);
+        put_bytes(out, recipient.mailbox.as_str().as_bytes());
+        put_bytes(out, &recipient.prefix);
+    }
+    if recipients.iter().any(|recipient| !recipient.asked.is_empty()) {
+        recipients
+            .iter()
+            .for_each(|recipient| put_bytes(out, &recipient.asked));
     }
 }
 
