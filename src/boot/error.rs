@@ -25,7 +25,7 @@ pub enum BootError {
     #[error("data directory {path}: {cause}")]
     DataDirectory { path: String, cause: String },
     /// A number or address that names no account.
-    #[error("account {0}: give its number, or an address of the demo")]
+    #[error("account {0}: nobody here has that address; give an account's address, or its number")]
     Account(String),
     /// The configuration file: all of its problems.
     #[error(transparent)]
@@ -61,7 +61,8 @@ impl BootError {
             | Self::Account(_)
             | Self::Configuration(_)
             | Self::Admin(_)
-            | Self::Store(_) => ExitCode::from(2),
+            | Self::Store(_)
+            | Self::Restore(RestoreError::Exists(_) | RestoreError::Contradiction(_)) => ExitCode::from(2),
             Self::Disk(_) | Self::Executor(_) | Self::Restore(_) | Self::System { .. } => ExitCode::FAILURE,
         }
     }

@@ -20,7 +20,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// Names a mailbox's file.
-type FileOf = fn(&str) -> Option<String>;
+type FileOf = fn(&str) -> String;
 
 pub(super) fn run_export(arguments: &ExportArguments) -> Result<ExitCode, BootError> {
     let account = account(&arguments.data, &arguments.account)?;
@@ -41,10 +41,7 @@ pub(super) fn run_export(arguments: &ExportArguments) -> Result<ExitCode, BootEr
         let mut progress = |done, total| line.tell(done, total);
         block_on(export(&survey, account, &mut *sink, root, file_of, &mut progress))
     };
-    let report = report.map_err(|cause| BootError::System {
-        what: "export",
-        cause: cause.to_string(),
-    })?;
+    let report = report.map_err(|cause| of_files("export", &cause))?;
     for lost in &report.lost {
         print_line(&format!("damaged, not exported: {lost}"));
     }
@@ -64,10 +61,7 @@ pub(super) fn run_import(arguments: &ImportArguments) -> Result<ExitCode, BootEr
         MailFormat::Maildir => Box::new(maildir::Reader::new(&arguments.from)),
         MailFormat::Mbox => Box::new(mbox::Reader::new(&arguments.from)),
     };
-    let files = |cause: std::io::Error| BootError::System {
-        what: "import",
-        cause: cause.to_string(),
-    };
+    let files = |cause| of_files("import", &cause);
     // Said before a store is made for it.
     source.mailboxes().map_err(files)?;
     let mut store = OpenStore::open(&arguments.data)?;
@@ -100,6 +94,12 @@ pub(super) fn run_import(arguments: &ImportArguments) -> Result<ExitCode, BootEr
         "{} mailboxes, {} messages ({} bytes) came in",
         report.mailboxes, report.messages, report.bytes
     ));
+    if report.uids_lost > 0 {
+        print_line(&format!(
+            "{} UIDs cannot be kept (none, or not ascending): mail programs see these messages as new",
+            report.uids_lost
+        ));
+    }
     if report.uidls_lost > 0 {
         print_line(&format!(
             "{} UIDLs cannot be kept (said twice, malformed, or too many): POP3 programs see these messages as new",
@@ -107,6 +107,20 @@ pub(super) fn run_import(arguments: &ImportArguments) -> Result<ExitCode, BootEr
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is not there, or not as it must be, is the admin's to change; the rest is the machine's.
+fn of_files(what: &'static str, cause: &std::io::Error) -> BootError {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, NotADirectory, NotFound, PermissionDenied};
+    match cause.kind() {
+        InvalidData | InvalidInput | NotADirectory | NotFound | PermissionDenied => {
+            BootError::Admin(format!("{what}: {cause}"))
+        }
+        _ => BootError::System {
+            what,
+            cause: cause.to_string(),
+        },
+    }
 }
 
 fn new_directory(path: &Path) -> Result<&Path, BootError> {

@@ -30,7 +30,7 @@ impl LockedStore {
             return Err(OpenError::NotAStore(data.display().to_string(), why).into());
         }
         Ok(Self {
-            _lock: lock(data)?,
+            _lock: DirectoryLock::take_to_read(data).map_err(|cause| refuse(data, &cause))?,
             disk: PlainDisk::for_reading(data),
         })
     }

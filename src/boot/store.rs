@@ -26,6 +26,9 @@ const DAMAGES_SHOWN_MAX: usize = 1_000;
 /// # Errors
 /// See [`BootError`]; what a command finds wrong with the mail is no error but its exit code.
 pub fn run(command: &StoreCommand) -> Result<ExitCode, BootError> {
+    // What a command writes is somebody's mail.
+    // SAFETY: it changes a number of this process, which no other thread relies on yet.
+    unsafe { libc::umask(0o077) };
     become_owner(command)?;
     match command {
         StoreCommand::Check(arguments) => run_check(arguments),

@@ -1,7 +1,7 @@
 //! One account out of a store: every message that is whole goes to a [`Sink`], what else is known to the sidecar.
 
 use super::sidecar::{self, Sidecar};
-use super::{FiledMessage, MailboxHead, Sink, invalid};
+use super::{FiledMessage, MailboxHead, Sink};
 use crate::disk::Disk;
 use crate::mailbox::uidl::ImportedUidls;
 use crate::model::AccountId;
@@ -29,7 +29,7 @@ pub async fn export<D: Disk>(
     id: AccountId,
     sink: &mut dyn Sink,
     root: &Path,
-    file_of: fn(&str) -> Option<String>,
+    file_of: fn(&str) -> String,
     progress: Progress<'_>,
 ) -> io::Result<ExportReport> {
     let account = survey.account(id).ok_or_else(|| {
@@ -43,12 +43,7 @@ pub async fn export<D: Disk>(
     let mut sidecar = Sidecar::new(&image);
     for mailbox in &image.mailboxes {
         let state = &account.mailboxes[&mailbox.id];
-        let file = file_of(mailbox.name.as_str()).ok_or_else(|| {
-            invalid(format!(
-                "mailbox {}: its name is too long for a file",
-                mailbox.name
-            ))
-        })?;
+        let file = file_of(mailbox.name.as_str());
         sink.begin_mailbox(&head(mailbox, state))?;
         let uidls = ImportedUidls::of(&state.metadata);
         let mut beside = Vec::with_capacity(state.rows.len());

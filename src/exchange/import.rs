@@ -1,7 +1,8 @@
 //! One account into a store, from a [`Source`] and, where there is one, the sidecar.
 //!
 //! Invariants: the account is new; a mailbox's UIDVALIDITY and its messages' UIDs are what the files say, and messages
-//! without a UID come behind all that have one; nothing gets a UID twice.
+//! without a UID come behind all that have one; nothing gets a UID twice: one that does not rise counts as none, as for
+//! other readers of mbox.
 //! Failure: an import that fails leaves a part of the account in the store, as its error says.
 
 use super::sidecar::{self, Sidecar};
@@ -11,6 +12,7 @@ use crate::mailbox::uidl::ImportedUidls;
 use crate::model::{AccountId, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidValidity};
 use crate::store::{
     AccountImage, AccountState, Body, Environment, MailboxImage, MessageImage, RestoreError, Restorer,
+    UID_MAX,
 };
 use bytes::Bytes;
 use smallvec::smallvec;
@@ -26,6 +28,8 @@ pub struct ImportReport {
     pub bytes: u64,
     /// That could not be kept.
     pub uidls_lost: u64,
+    /// That were said and could not be kept: programs see these messages as new.
+    pub uids_lost: u64,
 }
 
 /// UIDLs of messages of which the files say none.
@@ -84,6 +88,7 @@ pub async fn import<E: Environment>(
             waiting.push(message);
             Ok(())
         })?;
+        report.uids_lost += put_in_order(&mut waiting);
         let mut uidls = ImportedUidls::default();
         for message in waiting {
             report.messages += 1;
@@ -100,6 +105,23 @@ pub async fn import<E: Environment>(
     }
     restorer.end_account(&image).await?;
     Ok(report)
+}
+
+/// Those with a UID ascending, then those without. Gives how many lost theirs.
+fn put_in_order(messages: &mut [FiledMessage]) -> u64 {
+    let (mut last, mut lost) = (0, 0);
+    for message in &mut *messages {
+        match message.uid {
+            Some(uid) if uid > last && uid <= UID_MAX => last = uid,
+            Some(_) => {
+                message.uid = None;
+                lost += 1;
+            }
+            None => {}
+        }
+    }
+    messages.sort_by_key(|message| message.uid.is_none());
+    lost
 }
 
 /// Those of a mailbox that the sidecar says nothing of: it has them with everything else that is said of a mailbox.

@@ -3,7 +3,7 @@
 //! A message is a file in `cur`, its flags the letters behind `:2,`, its INTERNALDATE the time of its last change.
 //! `dovecot-uidlist` says UIDVALIDITY, UIDNEXT, and of each UID the file and the UIDL; `dovecot-keywords` which keywords
 //! the letters `a` to `z` mean. A keyword beyond the 26th has no letter: it is in the file's own list, `ringpost-keywords`.
-//! Failure: a name in the list without its file is passed over (another program deleted it); a file without a UID comes
+//! Failure: a list that says a UID twice, or one that is none, is refused by its line; a name in the list without its file is passed over (another program deleted it); a file without a UID comes
 //! last and gets a new one.
 //! Standards: cr.yp.to/proto/maildir.html, Maildir++, Dovecot's format 3 of the list.
 
@@ -11,7 +11,8 @@ use super::{FiledMessage, MAILDIR_FLAGS, MailboxHead, Sink, Source, invalid, nam
 use crate::base::clock::UnixMillis;
 use crate::model::{Flags, UidValidity};
 use crate::proto::imap::types::InternalDate;
-use std::collections::{BTreeMap, HashMap};
+use crate::store::UID_MAX;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -49,12 +50,7 @@ impl Writer {
 
 impl Sink for Writer {
     fn begin_mailbox(&mut self, head: &MailboxHead) -> io::Result<()> {
-        let name = names::directory(&head.name).ok_or_else(|| {
-            invalid(format!(
-                "mailbox {}: its name is too long for a directory",
-                head.name
-            ))
-        })?;
+        let name = names::directory(&head.name);
         self.place = self.root.join(name);
         for directory in ["cur", "new", "tmp"] {
             fs::create_dir_all(self.place.join(directory))?;
@@ -184,6 +180,7 @@ impl Source for Reader {
         let letters = read_keywords(place)?;
         let more = read_more_keywords(place)?;
         let mut files: BTreeMap<(u32, String), PathBuf> = BTreeMap::new();
+        let mut given = HashSet::new();
         for directory in ["cur", "new"] {
             for entry in fs::read_dir(place.join(directory))? {
                 let entry = entry?;
@@ -194,7 +191,9 @@ impl Source for Reader {
                     continue;
                 }
                 let base = name.split(":2,").next().unwrap_or(&name);
-                let uid = list.uids.get(base).copied().unwrap_or(u32::MAX);
+                // A name that is there twice (in cur and in new, or with other flags) has its UID once.
+                let uid = list.uids.get(base).copied().filter(|uid| given.insert(*uid));
+                let uid = uid.unwrap_or(u32::MAX);
                 files.insert((uid, name), entry.path());
             }
         }
@@ -241,7 +240,8 @@ impl List {
             uid_next: 1,
             ..Self::default()
         };
-        let Some(text) = read_if_there(&place.join(UIDLIST))? else {
+        let path = place.join(UIDLIST);
+        let Some(text) = read_if_there(&path)? else {
             return Ok(list);
         };
         let mut lines = text.lines();
@@ -251,19 +251,25 @@ impl List {
                 .find_map(|field| field.strip_prefix(key)?.parse::<u32>().ok())
         };
         if !head.starts_with("3 ") {
-            return Err(invalid(format!(
-                "{}/{UIDLIST} is not of format 3",
-                place.display()
-            )));
+            return Err(invalid(format!("{}:1: this is not of format 3", path.display())));
         }
         list.uid_validity = field('V').filter(|validity| *validity > 0).map(UidValidity);
         list.uid_next = field('N').unwrap_or(1);
-        for line in lines {
+        let mut lines_of = HashMap::new();
+        for (line, number) in lines.zip(2..) {
             let (Some((uid, _)), Some((fields, file))) = (line.split_once(' '), line.split_once(" :")) else {
                 continue;
             };
             let base = file.split(":2,").next().unwrap_or(file);
             if let Ok(uid) = uid.parse::<u32>() {
+                let refuse =
+                    |why: &str| Err(invalid(format!("{}:{number}: UID {uid} {why}", path.display())));
+                if uid == 0 || uid > UID_MAX {
+                    return refuse(&format!("is none: they are from 1 to {UID_MAX}"));
+                }
+                if let Some(before) = lines_of.insert(uid, number) {
+                    return refuse(&format!("is in line {before}, too"));
+                }
                 list.uid_next = list.uid_next.max(uid.saturating_add(1));
                 list.uids.insert(base.to_owned(), uid);
                 let uidl = fields

@@ -46,8 +46,7 @@ impl Writer {
 
 impl Sink for Writer {
     fn begin_mailbox(&mut self, head: &MailboxHead) -> io::Result<()> {
-        let name = names::mbox_file(&head.name)
-            .ok_or_else(|| invalid(format!("mailbox {}: its name is too long for a file", head.name)))?;
+        let name = names::mbox_file(&head.name);
         let file = BufWriter::new(File::create_new(self.root.join(name))?);
         self.open = Some((head.clone(), file, true));
         Ok(())

@@ -5,19 +5,41 @@
 //! that is part of a level is written in modified UTF-7, too, which Dovecot reads as what it is.
 
 use crate::proto::imap::utf7;
+use aws_lc_rs::digest::{SHA256, digest};
 
 /// Longer names do not fit a file system: see [`directory`].
 const FILE_NAME_BYTES_MAX: usize = 200;
+/// Of a digest that stands for the end of a long name: two of an account's mailboxes do not meet in it by chance.
+const DIGEST_BYTES: usize = 10;
 
-/// `.Work.2024` for `Work/2024`; an empty text for INBOX. `None`: it is too long for a name of a file.
+/// `.Work.2024` for `Work/2024`; an empty text for INBOX. A name too long for a file keeps its beginning and ends in a part
+/// of its SHA-256: the sidecar says what it was.
 #[must_use]
-pub fn directory(mailbox: &str) -> Option<String> {
+pub fn directory(mailbox: &str) -> String {
     if mailbox.eq_ignore_ascii_case("INBOX") {
-        return Some(String::new());
+        return String::new();
     }
     let levels = mailbox.split('/').map(level);
     let name: String = levels.flat_map(|level| [".".to_owned(), level]).collect();
-    (name.len() <= FILE_NAME_BYTES_MAX).then_some(name)
+    if name.len() <= FILE_NAME_BYTES_MAX {
+        return name;
+    }
+    let end = digest(&SHA256, mailbox.as_bytes());
+    let mut kept = FILE_NAME_BYTES_MAX - 2 * DIGEST_BYTES - 2;
+    while !name.is_char_boundary(kept) {
+        kept -= 1;
+    }
+    // Neither half a level of modified UTF-7 nor a dot at its end.
+    let beginning = name[..kept].trim_end_matches('.');
+    let beginning = match beginning.rfind('&') {
+        Some(open) if !beginning[open..].contains('-') => &beginning[..open],
+        _ => beginning,
+    };
+    let end: String = end.as_ref()[..DIGEST_BYTES]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!(".{}-{end}", beginning.trim_matches('.'))
 }
 
 fn level(level: &str) -> String {
@@ -54,10 +76,10 @@ fn decode(level: &str) -> String {
 
 /// `INBOX.mbox`, `Work.2024.mbox`.
 #[must_use]
-pub fn mbox_file(mailbox: &str) -> Option<String> {
-    let name = directory(mailbox)?;
+pub fn mbox_file(mailbox: &str) -> String {
+    let name = directory(mailbox);
     let name = name.strip_prefix('.').unwrap_or("INBOX");
-    Some(format!("{name}.mbox"))
+    format!("{name}.mbox")
 }
 
 /// The mailbox of such a file.
@@ -87,19 +109,34 @@ mod tests {
             "&",
             "日本語",
         ] {
-            let directory = directory(name).expect("it is short");
+            let directory = directory(name);
             assert!(!directory.contains('/'), "{directory}");
             if name != "INBOX" {
                 assert_eq!(mailbox(&directory).as_deref(), Some(name), "{directory}");
             }
-            let file = mbox_file(name).expect("it is short");
+            let file = mbox_file(name);
             assert_eq!(mailbox_of_mbox(&file).as_deref(), Some(name), "{file}");
         }
     }
 
     #[test]
-    fn long_names_and_foreign_directories_are_none() {
-        assert_eq!(directory(&"x".repeat(300)), None);
+    fn long_names_fit_and_differ() {
+        for long in [
+            "x".repeat(300),
+            "ä".repeat(150),
+            "x/".repeat(120) + "x",
+            "ä/".repeat(90) + "ä",
+        ] {
+            let (one, other) = (directory(&long), directory(&format!("{long}y")));
+            assert!(one.len() <= FILE_NAME_BYTES_MAX, "{one}");
+            assert_ne!(one, other);
+            assert!(mailbox(&one).is_some(), "{one}");
+            assert!(mailbox_of_mbox(&mbox_file(&long)).is_some());
+        }
+    }
+
+    #[test]
+    fn foreign_directories_are_none() {
         assert_eq!(mailbox("cur"), None);
         assert_eq!(mailbox(".a..b"), None);
     }

@@ -152,7 +152,7 @@ fn outline(disk: &SimDisk, id: AccountId) -> (AccountImage, Vec<(MailboxName, Ve
     (image, mailboxes)
 }
 
-fn out(disk: &SimDisk, sink: &mut dyn Sink, root: &Path, file_of: fn(&str) -> Option<String>) {
+fn out(disk: &SimDisk, sink: &mut dyn Sink, root: &Path, file_of: fn(&str) -> String) {
     let survey = block_on(Survey::read(disk.crash(0), &mut |_, _| {})).expect("it is a store");
     let report =
         block_on(export(&survey, ALICE, sink, root, file_of, &mut |_, _| {})).expect("it is written");
@@ -299,4 +299,125 @@ fn a_foreign_maildir_and_mbox_get_new_numbers() {
         (Flags::SEEN.0, &b"Subject: a\n\nFrom x\n"[..])
     );
     assert_eq!(rows[1].5, b"Subject: b\n\nB\n");
+}
+
+fn tried(source: &dyn Source, root: &Path) -> Result<(ImportReport, SimDisk), String> {
+    let new = SimDisk::new(13);
+    let mut world = World::open(&new, 1, small_options()).expect("it opens");
+    let mut restorer = Restorer::new(world.of(NEW));
+    let now = UnixMillis(1_750_000_000_000);
+    let mut progress = |_| {};
+    let coming = import(
+        &mut restorer,
+        NEW,
+        source,
+        root,
+        now,
+        UidlForm::Own,
+        &mut progress,
+    );
+    let outcome = world.run(coming);
+    drop(restorer);
+    world.close();
+    World::open(&new, 1, small_options()).expect("whatever came in, the store opens");
+    outcome
+        .map(|report| (report, new))
+        .map_err(|error| error.to_string())
+}
+
+fn maildir_with_list(list: &str) -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("a directory");
+    for directory in ["cur", "new", "tmp"] {
+        std::fs::create_dir(root.path().join(directory)).expect("it is new");
+    }
+    for name in ["1.a", "2.a"] {
+        std::fs::write(root.path().join(format!("cur/{name}:2,S")), "Subject: a\n\nA\n").expect("it is new");
+    }
+    std::fs::write(root.path().join("dovecot-uidlist"), list).expect("it is new");
+    root
+}
+
+/// A list that a program, or somebody with an editor, has spoilt: nothing of it may reach the log, which would be refused at
+/// every start.
+#[test]
+fn a_list_of_uids_that_cannot_be_is_refused_by_its_line() {
+    for (list, told) in [
+        (
+            "3 V5 N6\n5 :1.a\n5 :2.a\n",
+            "dovecot-uidlist:3: UID 5 is in line 2, too",
+        ),
+        (
+            "3 V5 N6\n4294967295 :1.a\n",
+            "dovecot-uidlist:2: UID 4294967295 is none",
+        ),
+        ("3 V5 N6\n0 :1.a\n", "dovecot-uidlist:2: UID 0 is none"),
+        (
+            "3 V4294967295 N6\n1 :1.a\n",
+            "UIDVALIDITY 4294967295 leaves no room",
+        ),
+    ] {
+        let root = maildir_with_list(list);
+        let why = tried(&maildir::Reader::new(root.path()), root.path()).expect_err("it is refused");
+        assert!(why.contains(told), "{why}");
+    }
+}
+
+#[test]
+fn a_file_that_is_there_twice_has_its_uid_once() {
+    let root = maildir_with_list("3 V5 N6\n5 :1.a\n4 :2.a\n");
+    std::fs::write(root.path().join("new/1.a"), "Subject: again\n\nA\n").expect("it is new");
+    let (report, new) = tried(&maildir::Reader::new(root.path()), root.path()).expect("it comes in");
+    assert_eq!((report.messages, report.uids_lost), (3, 0));
+    let uids: Vec<u32> = outline(&new, NEW).1[0].1.iter().map(|row| row.0).collect();
+    assert_eq!(uids, [4, 5, 6]);
+}
+
+#[test]
+fn uids_of_an_mbox_that_do_not_rise_are_none() {
+    let root = tempfile::tempdir().expect("a directory");
+    let message = |uid: &str| format!("From a@b Thu Jan  1 00:00:00 1970\nX-UID: {uid}\n\n{uid}\n\n");
+    let text: String = ["7", "7", "3", "4294967295", "0", "9"]
+        .into_iter()
+        .map(message)
+        .collect();
+    std::fs::write(root.path().join("INBOX.mbox"), text).expect("it is new");
+    let (report, new) = tried(&mbox::Reader::new(root.path()), root.path()).expect("it comes in");
+    assert_eq!((report.messages, report.uids_lost), (6, 4));
+    let rows = &outline(&new, NEW).1[0].1;
+    let uids: Vec<u32> = rows.iter().map(|row| row.0).collect();
+    assert_eq!(uids, [7, 9, 10, 11, 12, 13]);
+    assert!(rows[2].5.starts_with(b"\n7"), "in their order");
+}
+
+#[test]
+fn a_mailbox_with_a_name_too_long_for_a_file_comes_back() {
+    let long = "L".repeat(200) + "/\u{e4}".repeat(60).as_str();
+    let disk = SimDisk::new(14);
+    let mut world = World::open(&disk, 1, small_options()).expect("it opens");
+    world
+        .run(world.of(ALICE).ensure_account(ALICE))
+        .expect("it commits");
+    let create = Change::CreateMailbox {
+        name: name(&long),
+        special_use: None,
+    };
+    world
+        .run(world.of(ALICE).change(ALICE, create))
+        .expect("it commits");
+    world.close();
+    let survey = block_on(Survey::read(disk.crash(0), &mut |_, _| {})).expect("it is a store");
+    for is_maildir in [true, false] {
+        let root = tempfile::tempdir().expect("a directory");
+        let (mut maildir, mut mbox) = (maildir::Writer::new(root.path()), mbox::Writer::new(root.path()));
+        let (sink, file_of): (&mut dyn Sink, fn(&str) -> String) = if is_maildir {
+            (&mut maildir, names::directory)
+        } else {
+            (&mut mbox, names::mbox_file)
+        };
+        block_on(export(&survey, ALICE, sink, root.path(), file_of, &mut |_, _| {})).expect("it is written");
+        let (from_maildir, from_mbox) = (maildir::Reader::new(root.path()), mbox::Reader::new(root.path()));
+        let source: &dyn Source = if is_maildir { &from_maildir } else { &from_mbox };
+        let (_, new) = tried(source, root.path()).expect("it comes in");
+        assert_eq!(outline(&new, NEW), outline(&disk, ALICE));
+    }
 }

@@ -94,7 +94,7 @@ pub use pins::Pin;
 pub use plan::{MAILBOXES_MAX, SUBSCRIPTIONS_MAX};
 pub use quota::{CROSSINGS_MAX, MARKS_PERCENT, QuotaCrossing};
 pub use recovery::{OpenError, Recovered, RecoveryReport, StoreSeed, recover, recover_with};
-pub use restore::{AccountImage, MailboxImage, MessageImage, RestoreError, Restorer};
+pub use restore::{AccountImage, MailboxImage, MessageImage, RestoreError, Restorer, UID_MAX};
 pub use segment::FORMAT_VERSION;
 pub use state::{
     AccountState, BuriedMailbox, ChangeLog, Grave, INBOX_ID, KEYWORDS_MAX, MailboxState, MessageRow, Metadata,

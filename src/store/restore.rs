@@ -6,6 +6,8 @@
 //! of the account (the next UIDVALIDITY, the next mailbox) ends up behind what it was; recipients that shared a body
 //! share it again.
 //! Not kept: email ids (they are places in the log), and therefore EMAILID.
+//! A UID that does not ascend, one without a next one behind it, or a MODSEQ that RFC 7162 has no room for is refused
+//! before a record says it: the log would be read with it, and refused, at every start.
 //! Limits: one batch of messages in memory ([`BATCH_BYTES`], [`BATCH_MESSAGES_MAX`]); beside it, until the tool ends, where each
 //! body lies that others may share: some hundred octets a body.
 
@@ -28,6 +30,12 @@ use std::collections::{BTreeSet, HashMap};
 const BATCH_BYTES: usize = 1024 * 1024;
 /// Messages that are committed together.
 const BATCH_MESSAGES_MAX: usize = 512;
+/// UIDNEXT is a number of 32 bits, too.
+pub const UID_MAX: u32 = u32::MAX - 1;
+/// RFC 7162 §7 (`mod-sequence-value`: 63 bits), with room for as many changes again.
+const MOD_SEQ_MAX: u64 = i64::MAX as u64 / 2;
+/// UIDVALIDITYs and numbers of mailboxes are of 32 bits and rise; so many are left for what comes.
+const NUMBER_MAX: u32 = u32::MAX - 1_000_000;
 
 /// Everything about an account but its messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,10 +129,26 @@ impl AccountImage {
                 let what = format!("mailbox {} is there twice", mailbox.name);
                 return Err(RestoreError::Contradiction(what));
             }
+            if mailbox.id.0 > NUMBER_MAX || mailbox.uid_validity.0 == 0 || mailbox.uid_validity.0 > NUMBER_MAX
+            {
+                let what = format!(
+                    "mailbox {}: number {} or UIDVALIDITY {} leaves no room for those to come (up to {NUMBER_MAX})",
+                    mailbox.name, mailbox.id, mailbox.uid_validity.0
+                );
+                return Err(RestoreError::Contradiction(what));
+            }
             if mailbox.name.is_inbox() != (mailbox.id == INBOX_ID) || mailbox.uid_next == 0 {
                 let what = format!("mailbox {} cannot be number {}", mailbox.name, mailbox.id);
                 return Err(RestoreError::Contradiction(what));
             }
+        }
+        let highest = self.mailboxes.iter().map(|mailbox| mailbox.highest_mod_seq);
+        if let Some(wrong) = highest
+            .chain([self.highest_mod_seq])
+            .find(|seq| seq.0 > MOD_SEQ_MAX)
+        {
+            let what = format!("HIGHESTMODSEQ {} leaves no room for those to come", wrong.0);
+            return Err(RestoreError::Contradiction(what));
         }
         if !ids.contains(&INBOX_ID) {
             return Err(RestoreError::Contradiction("it has no INBOX".to_owned()));
@@ -274,6 +298,8 @@ pub struct Restorer<E: Environment> {
     batch_bytes: usize,
     /// Of the account being restored.
     pin: Option<Pin>,
+    /// The last UID of each of its mailboxes.
+    last_uids: HashMap<MailboxId, Option<Uid>>,
 }
 
 struct Waiting {
@@ -292,6 +318,7 @@ impl<E: Environment> Restorer<E> {
             batch: Vec::new(),
             batch_bytes: 0,
             pin: None,
+            last_uids: HashMap::new(),
         }
     }
 
@@ -306,6 +333,7 @@ impl<E: Environment> Restorer<E> {
         if self.store.account(image.id, |_| ()).is_some() {
             return Err(RestoreError::Exists(image.id));
         }
+        self.last_uids = image.mailboxes.iter().map(|mailbox| (mailbox.id, None)).collect();
         for records in image.records().chunks(64) {
             self.write(records.to_vec()).await?;
         }
@@ -331,13 +359,14 @@ impl<E: Environment> Restorer<E> {
     /// Adds a message. It may wait for others; durable after [`Self::end_account`].
     ///
     /// # Errors
-    /// The store's.
+    /// A number that the log could not be read with, before anything is written; the store's.
     pub async fn message(
         &mut self,
         account: AccountId,
         image: MessageImage,
         body: Option<Body>,
     ) -> Result<(), RestoreError> {
+        self.check(&image)?;
         let bytes = body.as_ref().map_or(0, body_bytes) + image.prefix.len() + image.asked.len() + 512;
         let room = BATCH_BYTES.min(self.store.inner().options.batch_bytes_max() / 4);
         if self.batch_bytes + bytes > room || self.batch.len() == BATCH_MESSAGES_MAX {
@@ -345,6 +374,37 @@ impl<E: Environment> Restorer<E> {
         }
         self.batch_bytes += bytes;
         self.batch.push(Waiting { account, image, body });
+        Ok(())
+    }
+
+    fn check(&mut self, image: &MessageImage) -> Result<(), RestoreError> {
+        let MessageImage {
+            mailbox,
+            uid,
+            mod_seq,
+            ..
+        } = image;
+        let refuse = |what: String| Err(RestoreError::Contradiction(what));
+        let Some(last) = self.last_uids.get_mut(mailbox) else {
+            return refuse(format!("UID {uid}: there is no mailbox {mailbox}"));
+        };
+        if let Some(last) = last.filter(|last| last >= uid) {
+            return refuse(format!(
+                "mailbox {mailbox}: UID {uid} comes behind UID {last}; UIDs ascend"
+            ));
+        }
+        if uid.value() > UID_MAX {
+            return refuse(format!(
+                "mailbox {mailbox}: UID {uid} leaves no UID for the next message"
+            ));
+        }
+        if mod_seq.0 == 0 || mod_seq.0 > MOD_SEQ_MAX {
+            return refuse(format!(
+                "mailbox {mailbox}: UID {uid} has MODSEQ {}, which is none",
+                mod_seq.0
+            ));
+        }
+        *last = Some(*uid);
         Ok(())
     }
 
