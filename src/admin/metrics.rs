@@ -301,6 +301,11 @@ impl Page<'_> {
 
     fn summaries(&mut self) {
         self.core_counters(
+            "ringpost_store_damaged_reads_total",
+            "Reads of messages that failed: damage, or a disk that refuses. The log says which; `store check` lists all.",
+            |core| &core.store.damaged_reads,
+        );
+        self.core_counters(
             "ringpost_store_messages_opened_total",
             "Messages opened to be read or looked into.",
             |core| &core.store.messages_opened,

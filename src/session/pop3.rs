@@ -308,10 +308,8 @@ impl Session {
                 self.opened = Some(message);
                 Ok(())
             }
-            Err(error) => {
-                tracing::error!(%account, uid = %row.uid, %error, "message cannot be read");
-                Err(RetrieveRefusal::Temporary)
-            }
+            // The store's log says which and why.
+            Err(_) => Err(RetrieveRefusal::Temporary),
         }
     }
 
@@ -439,13 +437,8 @@ async fn read(
     message: &StoredMessage,
     range: Range<u64>,
 ) -> Result<Vec<bytes::Bytes>, RetrieveRefusal> {
-    store
-        .read_message(message, range)
-        .await
-        .map_err(|error: StoreError| {
-            tracing::error!(%error, "message broken off");
-            RetrieveRefusal::Temporary
-        })
+    let read = store.read_message(message, range).await;
+    read.map_err(|_| RetrieveRefusal::Temporary)
 }
 
 fn inbox(state: &AccountState) -> Option<&MailboxState> {

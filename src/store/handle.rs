@@ -17,6 +17,7 @@ use super::reader::LogReader;
 use super::segment::{FORMAT_VERSION, SegmentHeader};
 use super::state::CoreState;
 use super::summaries::Summaries;
+use super::troubles::Troubles;
 use super::turn::Line;
 use super::writer::create_segment;
 use super::{BodyWriter, Environment, OpenError, SpoolEntry, StoreError, StoreOptions, StoreSeed};
@@ -72,6 +73,7 @@ pub(super) struct Inner<E: Environment> {
     pub spool_partition: u16,
     free_bytes: Cell<u64>,
     free_bytes_at_ms: Cell<i64>,
+    pub troubles: Troubles,
 }
 
 impl<E: Environment> Inner<E> {
@@ -109,9 +111,9 @@ impl<E: Environment> Inner<E> {
         self.log.borrow().check_open()?;
         let (free, reserve) = (self.free_bytes.get(), self.options.reserve_bytes);
         if free < reserve.saturating_add(bytes) {
-            return Err(StoreError::NoSpace(format!(
-                "{free} bytes are free, {reserve} are kept"
-            )));
+            let why = format!("{free} bytes are free, {reserve} are kept");
+            self.note_full(&why);
+            return Err(StoreError::NoSpace(why));
         }
         Ok(())
     }
@@ -195,6 +197,7 @@ impl<E: Environment> Store<E> {
             spool_partition: spool_partition_of(seed.core, seed.cores),
             free_bytes: Cell::new(free_bytes),
             free_bytes_at_ms: Cell::new(free_bytes_at_ms),
+            troubles: Troubles::default(),
         })))
     }
 

@@ -7,6 +7,7 @@
 use super::handle::{Inner, Store};
 use super::quota::QuotaCrossing;
 use super::state::{AccountState, MessageRow};
+use super::types::Owner;
 use super::{Environment, StoreError, StoredMessage};
 use crate::base::wait::Waiter;
 use crate::disk::DiskError;
@@ -122,7 +123,13 @@ impl<E: Environment> Store<E> {
         self.inner().meters.messages_opened.add(1);
         let mut row = *row;
         loop {
-            if let Some(message) = self.inner().open_pinned(account, &row).await? {
+            let opened = self.inner().open_pinned(account, &row).await;
+            let owner = Owner {
+                account,
+                uid: row.uid,
+                record: row.record,
+            };
+            if let Some(message) = self.inner().note_read(Some(owner), opened)? {
                 return Ok(message);
             }
             row = self
@@ -143,7 +150,8 @@ impl<E: Environment> Store<E> {
         message: &StoredMessage,
         range: Range<u64>,
     ) -> Result<Vec<Bytes>, StoreError> {
-        self.inner().reader.read_message(message, range).await
+        let read = self.inner().reader.read_message(message, range).await;
+        self.inner().note_read(message.owner, read)
     }
 
     /// As [`Self::read_message`], appended to `out`; after an error nothing was appended.
@@ -172,6 +180,7 @@ impl<E: Environment> Store<E> {
         out: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
         let reader = &self.inner().reader;
-        reader.append_message(message, range, take, out).await
+        let appended = reader.append_message(message, range, take, out).await;
+        self.inner().note_read(message.owner, appended)
     }
 }

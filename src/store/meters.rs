@@ -26,6 +26,8 @@ pub struct StoreMeters {
     pub cold_deliveries: Counter,
     /// Messages opened: their records, and what of their bodies was wanted, were looked for in memory or read.
     pub messages_opened: Counter,
+    /// Reads of messages that failed: a checksum was wrong, or the disk refused.
+    pub damaged_reads: Counter,
     /// Summaries found instead.
     pub summaries_recalled: Counter,
     /// Summaries made of new mail before anybody asked for them.

@@ -77,6 +77,7 @@ mod state;
 mod summaries;
 mod superblock;
 pub mod tools;
+mod troubles;
 mod turn;
 mod types;
 mod undelete;

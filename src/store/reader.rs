@@ -10,6 +10,7 @@ use super::cache::{Cache, RecentGroups};
 use super::frame::{RECORD_HEADER_BYTES, RecordHeader, RecordSeed};
 use super::record::{CHUNK_PREFIX_BYTES, MessageRecord, chunk_prefix, kind};
 use super::segment::{SegmentHeader, segment_name};
+use super::types::Owner;
 use super::windows::{self, Span, Windows};
 use super::{ChunkRef, MessageRow, StoreError, StoredMessage};
 use crate::base::id_map::IdMap;
@@ -148,6 +149,11 @@ impl<D: Disk> LogReader<D> {
             prefix: message.prefix,
             chunks: message.chunks,
             email_id: message.email_id,
+            owner: Some(Owner {
+                account,
+                uid: row.uid,
+                record: row.record,
+            }),
             pins: SmallVec::new(),
         })
     }

@@ -268,6 +268,14 @@ pub enum MailboxChange {
     FlagsChanged(Uid),
     Expunged(Uid),
 }
+/// Whose a message is, as the row said by which it was opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    pub account: AccountId,
+    pub uid: Uid,
+    pub record: LogPosition,
+}
+
 /// One stored message, opened for reading.
 #[derive(Clone, Debug)]
 pub struct StoredMessage {
@@ -276,6 +284,8 @@ pub struct StoredMessage {
     pub size: u64,
     /// Unique per message body for the life of the store, equal for copies (RFC 8474 EMAILID).
     pub email_id: u64,
+    /// Whom it is told of if it turns out to be damaged; `None` where nobody is.
+    pub(super) owner: Option<Owner>,
     /// While it lives, compaction does not remove what it is read from.
     pub(super) pins: SmallVec<[Pin; 1]>,
 }

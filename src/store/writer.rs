@@ -300,6 +300,7 @@ impl<E: Environment> Inner<E> {
                 self.log.borrow_mut().next = Next::Ready(segment);
             }
             Err(DiskError::NoSpace { what }) => {
+                self.note_full(&what);
                 let mut log = self.log.borrow_mut();
                 log.next = Next::None;
                 log.refused_segments.0 += 1;

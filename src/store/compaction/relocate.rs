@@ -396,6 +396,7 @@ impl<E: Environment> Inner<E> {
             chunks: record.chunks.clone(),
             size: body_bytes(&record.chunks),
             email_id: record.email_id,
+            owner: None,
             pins: SmallVec::new(),
         };
         let most = self

@@ -182,6 +182,7 @@ pub(super) fn spooled(entry: &SpoolEntry) -> StoredMessage {
         chunks: chunks.into(),
         size: entry.body.len(),
         email_id: first,
+        owner: None,
         pins: smallvec::SmallVec::new(),
     }
 }

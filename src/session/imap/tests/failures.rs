@@ -1,7 +1,12 @@
 //! What a client sees of a disk that fails or lies.
 
-use super::world::World;
+use super::world::{NOW, World};
+use crate::base::clock::UnixMillis;
+use crate::session::imap::Services;
 use crate::sim::Fault;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use tracing_subscriber::fmt::MakeWriter;
 
 #[test]
 fn a_failed_log_refuses_changes_and_still_shows_mail() {
@@ -70,6 +75,93 @@ fn a_damaged_message_is_left_out_and_the_others_come() {
     let search = a.ok(&mut world, "SEARCH BODY body");
     assert_eq!(search.lines(), ["* SEARCH 1 3"]);
     a.ok(&mut world, "FETCH 2 (FLAGS RFC822.SIZE)");
+}
+
+/// A dialogue ends and is forgotten; who runs the server must hear of it, from IMAP and POP3 alike, which read by the same call.
+#[test]
+fn a_damaged_message_is_logged_once_with_its_place_and_counted_each_time() {
+    let lines = Lines::default();
+    let log = tracing_subscriber::fmt()
+        .with_writer(lines.clone())
+        .with_ansi(false)
+        .finish();
+    let _here = tracing::subscriber::set_default(log);
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 3);
+    let mut world = world.restarted();
+    let (name, place) = find(&world, b"body 2\r\n");
+    world.disk.flip_bit(&name, place, 1);
+    let mut a = world.selected(1);
+    for _ in 0..3 {
+        a.command(&mut world, "FETCH 1:3 BODY.PEEK[TEXT]");
+    }
+    let log = lines.text();
+    let told: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("cannot be read"))
+        .collect();
+    assert_eq!(told.len(), 1, "{log}");
+    for part in [
+        "ERROR",
+        "account=1",
+        "mailbox=\"INBOX\"",
+        "uid=2",
+        "place=",
+        "store check",
+    ] {
+        assert!(told[0].contains(part), "{part}: {}", told[0]);
+    }
+    assert!(world.services.store().meters().damaged_reads.value() >= 3);
+}
+
+#[test]
+fn a_full_disk_is_logged_once_for_many_refusals() {
+    let lines = Lines::default();
+    let log = tracing_subscriber::fmt()
+        .with_writer(lines.clone())
+        .with_ansi(false)
+        .finish();
+    let _here = tracing::subscriber::set_default(log);
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    world.disk.set_capacity(1 << 20);
+    world.services.clock.set(UnixMillis(NOW.0 + 3_600_000));
+    for _ in 0..3 {
+        let append = a.command(&mut world, "APPEND INBOX {3+}\r\nabc");
+        assert!(append.tagged.starts_with("NO [UNAVAILABLE]"), "{append:?}");
+    }
+    let log = lines.text();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("no room")).collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(told[0].contains("WARN"), "{}", told[0]);
+}
+
+/// What the log got.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("nobody panicked")).into_owned()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("nobody panicked").extend_from_slice(octets);
+        Ok(octets.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Self;
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
 }
 
 #[test]
