@@ -3,6 +3,7 @@
 use super::BootError;
 use crate::directory::embedded;
 use crate::disk::SUPERBLOCK_NAME;
+use crate::disk::filling;
 use crate::disk::lock::{DirectoryLock, LOCK_NAME};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -35,6 +36,7 @@ impl DataDirectory {
         };
         std::fs::create_dir_all(path).map_err(|e| refuse(e.to_string()))?;
         let path = path.canonicalize().map_err(|e| refuse(e.to_string()))?;
+        filling::refuse_unfinished(&path).map_err(|e| refuse(e.to_string()))?;
         if is_foreign(&path).map_err(|e| refuse(e.to_string()))? {
             let cause = "it is neither empty nor a Ringpost store; name another one".to_owned();
             return Err(BootError::DataDirectory {

@@ -9,6 +9,7 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::cli::store::{ExportArguments, ImportArguments, MailFormat, UidlArgument};
 use crate::directory::embedded::{Database, FILE_NAME};
 use crate::directory::{self, DEMO_DOMAIN};
+use crate::disk::filling::refuse_unfinished;
 use crate::exchange::export::export;
 use crate::exchange::import::{ImportError, UidlForm, import};
 use crate::exchange::{Sink, Source, maildir, mbox, names};
@@ -63,6 +64,7 @@ pub(super) fn run_import(arguments: &ImportArguments) -> Result<ExitCode, BootEr
     };
     let files = |cause| of_files("import", &cause);
     // Said before a store is made for it.
+    refuse_unfinished(&arguments.from).map_err(|cause| refuse(&arguments.from, &cause))?;
     source.mailboxes().map_err(files)?;
     let mut store = OpenStore::open(&arguments.data)?;
     let mut restorer = Restorer::new(store.store.clone());

@@ -7,6 +7,7 @@
 
 use super::BootError;
 use crate::base::clock::SystemClock;
+use crate::disk::filling;
 use crate::disk::lock::DirectoryLock;
 use crate::disk::plain::PlainDisk;
 use crate::disk::{SUBDIRECTORY, SUPERBLOCK_NAME};
@@ -23,11 +24,14 @@ pub(super) struct LockedStore {
 
 impl LockedStore {
     pub fn open(data: &Path) -> Result<Self, BootError> {
+        filling::refuse_unfinished(data).map_err(|cause| refuse(data, &cause))?;
         let has = |name: &str| data.join(name).exists();
         if !has(SUPERBLOCK_NAME) && !has(SUBDIRECTORY) {
             // Said before the lock, which would leave a file in somebody else's directory.
             let why = "it has neither superblock nor segments".to_owned();
-            return Err(OpenError::NotAStore(data.display().to_string(), why).into());
+            let cause = OpenError::NotAStore(data.display().to_string(), why);
+            // There is nothing to be checked or salvaged, so it is not advised.
+            return Err(BootError::Admin(cause.to_string()));
         }
         Ok(Self {
             _lock: DirectoryLock::take_to_read(data).map_err(|cause| refuse(data, &cause))?,
@@ -81,6 +85,12 @@ pub(super) struct OpenStore {
 impl OpenStore {
     /// Opens the store in `data`, made if there is none.
     pub fn open(data: &Path) -> Result<Self, BootError> {
+        filling::refuse_unfinished(data).map_err(|cause| refuse(data, &cause))?;
+        Self::open_unfinished(data)
+    }
+
+    /// The same for whoever fills it.
+    pub fn open_unfinished(data: &Path) -> Result<Self, BootError> {
         std::fs::create_dir_all(data).map_err(|cause| refuse(data, &cause))?;
         let lock = lock(data)?;
         let disk = PlainDisk::for_writing(data).map_err(|cause| refuse(data, &cause))?;

@@ -11,15 +11,22 @@ use crate::cli::store::{
     CheckArguments, DumpArguments, ExportArguments, ImportArguments, LookArguments, SalvageArguments,
     StoreCommand, UndeleteArguments,
 };
+use crate::disk::filling::Filling;
+use crate::disk::plain::PlainDisk;
 use crate::model::SegmentId;
 use crate::store::tools::{CheckReport, Damage, SalvageReport, StatReport, Survey, dump, salvage, stat};
 use futures_executor::block_on;
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Damages that are printed one by one; all of them are in the JSON.
 const DAMAGES_SHOWN_MAX: usize = 1_000;
+
+/// After a salvage that could not write.
+const AGAIN: &str =
+    "it is not finished: remove it, and salvage again where there is room (the old store was not changed)";
 
 /// Runs one command.
 ///
@@ -199,22 +206,34 @@ fn run_salvage(arguments: &SalvageArguments) -> Result<ExitCode, BootError> {
         let mut line = ProgressLine::new("reading");
         block_on(Survey::read(old.disk, &mut |done, total| line.tell(done, total)))?
     };
-    let mut new = OpenStore::open(&arguments.new)?;
-    let store = new.store.clone();
-    let report = {
-        let mut line = ProgressLine::new("copying");
-        new.run(salvage(&survey, &store, &mut |done, total| {
-            line.tell(done, total)
-        }))?
-    };
-    drop(store);
-    new.close()?;
+    let report = fill(&arguments.new, &survey).map_err(|error| {
+        BootError::Admin(format!(
+            "the new store {}: {error}; {AGAIN}",
+            arguments.new.display()
+        ))
+    })?;
     if arguments.json {
         print_line(&report.to_json().to_string());
     } else {
         print_salvage(&report);
     }
     Ok(code(report.is_complete()))
+}
+
+/// Copies into `new`, marked until everything is there.
+fn fill(new: &Path, survey: &Survey<PlainDisk>) -> Result<SalvageReport, BootError> {
+    std::fs::create_dir_all(new).map_err(|cause| refuse(new, &cause))?;
+    let filling = Filling::begin(new, "ringpost store salvage").map_err(|cause| refuse(new, &cause))?;
+    let mut open = OpenStore::open_unfinished(new)?;
+    let store = open.store.clone();
+    let report = {
+        let mut line = ProgressLine::new("copying");
+        open.run(salvage(survey, &store, &mut |done, total| line.tell(done, total)))?
+    };
+    drop(store);
+    open.close()?;
+    filling.finish().map_err(|cause| refuse(new, &cause))?;
+    Ok(report)
 }
 
 fn print_salvage(report: &SalvageReport) {
@@ -230,8 +249,15 @@ fn print_salvage(report: &SalvageReport) {
         ));
     }
     print_line(&match report.damages.count {
-        0 => "everything came over".to_owned(),
+        0 => "all mail came over".to_owned(),
         count => format!("{} messages are known to be lost; {count} damages", report.lost),
     });
+    if report.restorable > 0 {
+        print_line(&format!(
+            "{} expunged messages that `undelete` could still bring back are not in it: if the old store opens, undelete \
+             there first and salvage again",
+            report.restorable
+        ));
+    }
     print_line("EMAILIDs are new; account names and passwords are not part of the store");
 }

@@ -7,6 +7,7 @@
 //! Not here: what is written (`store`), the simulated disk (`sim`).
 
 pub mod file;
+pub mod filling;
 pub mod frozen;
 pub mod lock;
 pub mod meters;

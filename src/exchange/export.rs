@@ -3,6 +3,7 @@
 use super::sidecar::{self, Sidecar};
 use super::{FiledMessage, MailboxHead, Sink};
 use crate::disk::Disk;
+use crate::disk::filling::Filling;
 use crate::mailbox::uidl::ImportedUidls;
 use crate::model::AccountId;
 use crate::store::tools::{Progress, Survey};
@@ -38,6 +39,7 @@ pub async fn export<D: Disk>(
             format!("account {id} is not in this store"),
         )
     })?;
+    let filling = Filling::begin(root, "ringpost store export")?;
     let image = AccountImage::of(account);
     let mut report = ExportReport::default();
     let mut sidecar = Sidecar::new(&image);
@@ -68,6 +70,7 @@ pub async fn export<D: Disk>(
         report.mailboxes += 1;
     }
     sidecar.write(root)?;
+    filling.finish()?;
     Ok(report)
 }
 

@@ -8,6 +8,7 @@
 use super::sidecar::{self, Sidecar};
 use super::{FiledMessage, MailboxHead, Source, invalid};
 use crate::base::clock::UnixMillis;
+use crate::disk::filling::refuse_unfinished;
 use crate::mailbox::uidl::ImportedUidls;
 use crate::model::{AccountId, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidValidity};
 use crate::store::{
@@ -154,6 +155,7 @@ fn plan(
     root: &Path,
     now: UnixMillis,
 ) -> io::Result<(AccountImage, Vec<Planned>)> {
+    refuse_unfinished(root)?;
     let sidecar = Sidecar::read(root)?;
     let mut image = match &sidecar {
         Some(sidecar) => sidecar.image(id)?,

@@ -13,7 +13,9 @@ use super::survey::{Message, Survey, parts};
 use crate::disk::Disk;
 use crate::model::MailboxName;
 use crate::store::restore::{AccountImage, MessageImage, RestoreError, Restorer};
-use crate::store::{Body, Delivery, Environment, INBOX_ID, LocalRecipient, Store, StoreError, StoredMessage};
+use crate::store::{
+    AccountState, Body, Delivery, Environment, INBOX_ID, LocalRecipient, Store, StoreError, StoredMessage,
+};
 use std::collections::BTreeSet;
 
 /// What came over and what did not.
@@ -31,6 +33,8 @@ pub struct SalvageReport {
     pub damages: Damages,
     /// Of the damages: messages known by name that did not come over.
     pub lost: u64,
+    /// Expunged messages that could be brought back from the old store; no salvage takes them over.
+    pub restorable: u64,
 }
 
 impl SalvageReport {
@@ -51,6 +55,7 @@ impl SalvageReport {
             "bytes": self.bytes,
             "spooled": self.spooled,
             "lost": self.lost,
+            "restorable": self.restorable,
             "damages": self.damages.count,
             "damage": self.damages.kept.iter().map(Damage::to_json).collect::<Vec<_>>(),
         })
@@ -105,11 +110,19 @@ pub async fn salvage<D: Disk, E: Environment>(
             }
         }
         restorer.end_account(&image).await?;
+        report.restorable += restorable(account);
         report.accounts += 1;
         report.mailboxes += image.mailboxes.len() as u64;
     }
     deliver_spool(survey, store, &mut report).await?;
     Ok(report)
+}
+
+/// What `undelete` would bring back.
+fn restorable(account: &AccountState) -> u64 {
+    let buried = account.buried.iter().flat_map(|mailbox| &mailbox.graves);
+    let graves = account.mailboxes.values().flat_map(|mailbox| &mailbox.graves);
+    graves.chain(buried).filter(|grave| !grave.has_moved).count() as u64
 }
 
 /// After a lost rename two mailboxes may have one name: the later one is told apart by its number.
