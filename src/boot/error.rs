@@ -34,10 +34,10 @@ pub enum BootError {
     #[error("{0}")]
     Admin(String),
     /// The store in it.
-    #[error(transparent)]
+    #[error("{}{}", .0, advice(.0))]
     Store(#[from] OpenError),
     /// The device below it.
-    #[error(transparent)]
+    #[error("{}{}", .0, of_disk(.0))]
     Disk(#[from] DiskError),
     /// An executor did not start or did not end well.
     #[error(transparent)]
@@ -48,6 +48,27 @@ pub enum BootError {
     /// Something else of the operating system.
     #[error("{what}: {cause}")]
     System { what: &'static str, cause: String },
+}
+
+const FULL: &str = "\nThe file system of the data directory is full: make room there, then start again.";
+
+fn of_disk(error: &DiskError) -> &'static str {
+    match error {
+        DiskError::NoSpace { .. } => FULL,
+        _ => "",
+    }
+}
+
+/// What the admin does about it.
+fn advice(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::Damaged { .. } | OpenError::NotAStore(..) => {
+            "\nTo go on: `ringpost store check DATA` lists what is damaged, and `ringpost store salvage DATA NEW` copies what is \
+             whole into a new store, which then takes the place of the old one."
+        }
+        OpenError::Disk(error) => of_disk(error),
+        _ => "",
+    }
 }
 
 impl BootError {

@@ -16,17 +16,25 @@ pub enum StoreCommand {
     Stat(LookArguments),
     /// The records of the log, a line each. Changes nothing.
     Dump(DumpArguments),
-    /// Copy everything undamaged into a new store. The old one is not changed.
-    /// Exit code 0: everything came over; 1: something was damaged.
+    /// Copy all undamaged mail into a new store. The old one is not changed. Then, with no server running, rename the old
+    /// directory away and the new one into its place, with everything but STORE, LOCK and segments from the old one (directory.sqlite has the accounts).
+    /// EMAILIDs are new, and expunged mail that `undelete` could bring back does not come over: how much is said; if the old store
+    /// opens, undelete there first. A salvage that is interrupted leaves a file UNFINISHED in the new directory, which then nothing
+    /// opens: remove the directory and salvage again.
+    /// Exit code 0: all mail came over; 1: something was damaged; 2: it could not be done, for example for want of room.
     Salvage(SalvageArguments),
     /// Write one account's mail as Maildir or mbox, with flags, dates, UIDs and UIDVALIDITYs, for other programs and for
-    /// `import`. The store is not changed. Exit code 1: some messages are damaged and were left out.
+    /// `import`. The store is not changed. Messages of any size go out. An export that is interrupted leaves a file UNFINISHED,
+    /// and `import` refuses it. Exit code 0: all of it; 1: some messages are damaged and were left out, or it could not be written.
     Export(ExportArguments),
-    /// Put the mail of a Maildir or of mbox files into a store, as an account that is not there yet.
+    /// Put the mail of a Maildir or of mbox files into a store, as an account that is not there yet. An import that fails on the
+    /// way leaves a part of the account in the store: try it on a store of its own first if the mail is of doubtful origin.
+    /// Exit code 0: all of it came in; 1 and 2: it did not.
     Import(ImportArguments),
     /// Bring expunged messages back, under new UIDs, into the mailbox they left; those of deleted mailboxes into
     /// "Restored". A server that runs on the data directory does it itself, and sessions see the messages come in; it may have
-    /// to end a pass of compaction first. Exit code 0, also when there was nothing to bring back.
+    /// to end a pass of compaction first. Quotas are not asked: an account may be over its own afterwards. Exit code 0, also when
+    /// there was nothing to bring back; 2: there is no such account or store, or the server refused.
     Undelete(UndeleteArguments),
 }
 
