@@ -137,6 +137,8 @@ enum Cost {
 pub struct Query {
     root: Criterion,
     texts: Vec<TextKey>,
+    /// What the bits of its keywords meant when it was compiled.
+    keywords: SmallVec<[(u32, Keyword); 1]>,
     has_mod_seq: bool,
 }
 
@@ -164,12 +166,14 @@ impl Query {
         let mut compiler = Compiler {
             context,
             texts: Vec::new(),
+            keywords: SmallVec::new(),
             has_mod_seq: false,
         };
         let root = compiler.all(keys)?;
         Ok(Self {
             root,
             texts: compiler.texts,
+            keywords: compiler.keywords,
             has_mod_seq: compiler.has_mod_seq,
         })
     }
@@ -184,6 +188,17 @@ impl Query {
     #[must_use]
     pub fn has_mod_seq(&self) -> bool {
         self.has_mod_seq
+    }
+
+    /// The bits of its keywords that mean others by now (`keywords`, by bit): a search waits, and meanwhile a mailbox may
+    /// give the bit of a keyword that no message has to another. No message has the one that was searched for.
+    #[must_use]
+    pub fn stale_bits(&self, keywords: &[Keyword]) -> u64 {
+        let stale = self
+            .keywords
+            .iter()
+            .filter(|(bit, keyword)| keywords.get(*bit as usize) != Some(keyword));
+        stale.fold(0, |bits, (bit, _)| bits | 1 << bit)
     }
 
     /// Judges one message with what is known of its texts so far: `answers[i]` decides `texts()[i]`.
@@ -203,6 +218,7 @@ type Wanted = Option<(Cost, usize)>;
 struct Compiler<'a> {
     context: Context<'a>,
     texts: Vec<TextKey>,
+    keywords: SmallVec<[(u32, Keyword); 1]>,
     has_mod_seq: bool,
 }
 
@@ -308,9 +324,13 @@ impl Compiler<'_> {
         Criterion::Text(self.texts.len() - 1, cost)
     }
 
-    fn keyword(&self, keyword: &Keyword) -> Criterion {
-        match self.context.keywords.iter().position(|known| known == keyword) {
-            Some(bit) => Criterion::Keyword(1 << bit),
+    fn keyword(&mut self, keyword: &Keyword) -> Criterion {
+        let mut known = self.context.keywords.iter().zip(0_u32..);
+        match known.find(|(known, _)| *known == keyword) {
+            Some((_, bit)) => {
+                self.keywords.push((bit, keyword.clone()));
+                Criterion::Keyword(1 << bit)
+            }
             None => Criterion::Constant(false),
         }
     }

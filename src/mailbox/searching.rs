@@ -261,7 +261,8 @@ struct Judged {
 
 /// What the rows of some messages of the view decide. `None`: the mailbox is gone.
 fn judge_rows(state: &AccountState, view: &View, query: &Query, slice: Range<usize>) -> Option<Judged> {
-    let rows = &state.mailboxes.get(&view.mailbox())?.rows;
+    let mailbox = state.mailboxes.get(&view.mailbox())?;
+    let (rows, stale_bits) = (&mailbox.rows, query.stale_bits(&mailbox.keywords));
     let mut judged = Judged::default();
     let mut uids = view.uids().range(slice.clone()).peekable();
     let first = uids.peek().copied().unwrap_or(Uid::FIRST);
@@ -275,10 +276,12 @@ fn judge_rows(state: &AccountState, view: &View, query: &Query, slice: Range<usi
             judged.has_gone = true;
             continue;
         };
-        match query.judge(index, row, &[]) {
+        let mut row = *row;
+        row.keywords &= !stale_bits;
+        match query.judge(index, &row, &[]) {
             Verdict::Decided(true) => judged.found.push((index, row.mod_seq)),
             Verdict::Decided(false) => {}
-            Verdict::Wants(_) => judged.undecided.push((index, *row)),
+            Verdict::Wants(_) => judged.undecided.push((index, row)),
         }
     }
     Some(judged)

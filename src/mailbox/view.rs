@@ -38,8 +38,8 @@ pub struct View {
     shown: Cell<ModSeq>,
     /// The client has been told to go back to `complete`, and not yet to go on.
     was_corrected: bool,
-    /// Length of the mailbox's keyword list when FLAGS was last sent.
-    keywords: Cell<usize>,
+    /// [`MailboxState::keywords_version`] when FLAGS was last sent.
+    keywords: Cell<u64>,
     /// UIDs that are `\Recent` here: first and behind the last, ascending, not touching.
     recent: SmallVec<[Range<u32>; 1]>,
 }
@@ -116,7 +116,7 @@ impl View {
             complete: state.highest_mod_seq,
             shown: Cell::default(),
             was_corrected: false,
-            keywords: Cell::new(state.keywords.len()),
+            keywords: Cell::new(state.keywords_version()),
             recent: SmallVec::new(),
         }
     }
@@ -223,7 +223,8 @@ impl View {
     /// True once for every time the mailbox has got keywords that no FLAGS response has named: send one before any
     /// flags that may have them (RFC 9051 §7.2.6).
     pub fn takes_new_keywords(&self, state: &MailboxState) -> bool {
-        self.keywords.replace(state.keywords.len()) != state.keywords.len()
+        let version = state.keywords_version();
+        self.keywords.replace(version) != version
     }
 
     /// True when [`Self::sync`] would find nothing, known without looking at a message.
@@ -251,6 +252,9 @@ impl View {
     /// later call; until then expunged messages keep their numbers.
     pub fn sync(&mut self, state: &MailboxState, may: Telling, own: OwnChanges<'_>) -> ViewChanges {
         if self.is_current(state) {
+            // What is said of a mailbox as such (METADATA) raises its MODSEQ without a change of a message.
+            self.mod_seq = self.mod_seq.max(state.highest_mod_seq);
+            self.complete = self.mod_seq;
             return ViewChanges::default();
         }
         let seen = Seen {

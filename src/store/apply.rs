@@ -78,8 +78,9 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
         Record::Metadata {
             account,
             mailbox,
+            mod_seq,
             entries,
-        } => set_metadata(account_of(state, *account)?, *mailbox, entries),
+        } => set_metadata(account_of(state, *account)?, *mailbox, *mod_seq, entries),
         Record::Message(message) => add_message(state, place, message),
         Record::StoreFlags {
             account,
@@ -89,6 +90,7 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
             flags,
             keywords,
             unchanged_since,
+            rule,
             uids,
         } => {
             let account = account_of(state, *account)?;
@@ -98,6 +100,7 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
                 flags: *flags,
                 keywords,
                 unchanged_since: *unchanged_since,
+                rule: *rule,
             };
             store_flags(mailbox_of(account, *mailbox)?, *mod_seq, &wanted, uids)
         }

@@ -62,11 +62,15 @@ pub fn delete_mailbox(
 pub fn set_metadata(
     account: &mut AccountState,
     mailbox: Option<MailboxId>,
+    mod_seq: Option<ModSeq>,
     entries: &[(String, Option<Bytes>)],
 ) -> Result<Outcome, Malformed> {
+    let mod_seq = mod_seq.unwrap_or_default();
+    raise(&mut account.highest_mod_seq, mod_seq);
     let (name, metadata) = match mailbox {
         Some(id) => {
             let mailbox = mailbox_of(account, id)?;
+            raise(&mut mailbox.highest_mod_seq, mod_seq);
             (Some(mailbox.name.clone()), &mut mailbox.metadata)
         }
         None => (None, &mut account.metadata),

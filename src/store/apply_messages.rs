@@ -7,8 +7,8 @@
 use super::apply::{Place, account_of, add_served, mailbox_of, raise};
 use super::codec::{Malformed, UidSet};
 use super::cold::Cold;
-use super::record::{MessageRecord, MovedRecord, Transferred, body_bytes};
-use super::state::{AccountState, CoreState, Grave, MailboxState, MessageRow};
+use super::record::{MessageRecord, MovedRecord, StoreRule, Transferred, body_bytes};
+use super::state::{AccountState, CoreState, FreeBits, Grave, KeywordBits, MailboxState, MessageRow};
 use super::{ChunkRef, MailboxChange, Outcome};
 use crate::base::clock::UnixMillis;
 use crate::model::{Flags, Keyword, MailboxId, ModSeq, SegmentId, Uid};
@@ -68,8 +68,8 @@ pub fn add_message(
     account.bytes_used += u64::from(row.size);
     let mailbox = mailbox_of(account, message.mailbox)?;
     row.keywords = mailbox
-        .keyword_bits(&message.keywords)
-        .ok_or(Malformed("too many keywords"))?;
+        .keyword_bits(&message.keywords, &mut FreeBits::default())
+        .bits;
     append_row(mailbox, row)?;
     Ok(Outcome::Done)
 }
@@ -103,6 +103,37 @@ pub struct FlagChange<'a> {
     pub flags: Flags,
     pub keywords: &'a [Keyword],
     pub unchanged_since: Option<ModSeq>,
+    pub rule: StoreRule,
+}
+
+impl FlagChange<'_> {
+    /// Is this message left alone? `named`: the bits of those of the keywords that the mailbox knows.
+    fn passes_over(&self, row: &MessageRow, named: u64) -> bool {
+        match self.unchanged_since {
+            None => false,
+            // RFC 7162 §3.1.3: 0 fails where there is such a flag, and system flags always are.
+            Some(ModSeq(0)) if self.rule == StoreRule::OfChanged => {
+                let is_replacing = self.operation == StoreOperation::Replace;
+                is_replacing || self.flags != Flags::default() || row.keywords & named != 0
+            }
+            Some(since) => row.mod_seq > since,
+        }
+    }
+
+    /// Does it give bits to keywords that have none?
+    fn gives_bits(&self, mailbox: &MailboxState, uids: &UidSet, named: u64) -> bool {
+        match (self.operation, self.rule) {
+            (StoreOperation::Remove, _) => false,
+            (_, StoreRule::OfAll) => true,
+            (_, StoreRule::OfChanged) => {
+                let mut ranges = uids.ranges().iter();
+                ranges.any(|(first, last)| {
+                    let mut rows = mailbox.rows[rows_between(&mailbox.rows, *first, *last)].iter();
+                    rows.any(|row| !self.passes_over(row, named))
+                })
+            }
+        }
+    }
 }
 
 pub fn store_flags(
@@ -112,11 +143,14 @@ pub fn store_flags(
     uids: &UidSet,
 ) -> Result<Outcome, Malformed> {
     let flags = wanted.flags;
-    let bits = match wanted.operation {
-        StoreOperation::Remove => mailbox.known_keyword_bits(wanted.keywords),
-        _ => mailbox
-            .keyword_bits(wanted.keywords)
-            .ok_or(Malformed("too many keywords"))?,
+    let named = mailbox.known_keyword_bits(wanted.keywords);
+    let KeywordBits { bits, has_left_out } = if wanted.gives_bits(mailbox, uids, named) {
+        mailbox.keyword_bits(wanted.keywords, &mut FreeBits::default())
+    } else {
+        KeywordBits {
+            bits: named,
+            has_left_out: false,
+        }
     };
     let mut changed = Vec::new();
     let mut modified = Vec::new();
@@ -124,7 +158,7 @@ pub fn store_flags(
         let range = rows_between(&mailbox.rows, *first, *last);
         for row in &mut mailbox.rows[range] {
             // Decided here, not where the change was asked for: what was committed meanwhile counts.
-            if wanted.unchanged_since.is_some_and(|since| row.mod_seq > since) {
+            if wanted.passes_over(row, named) {
                 modified.push(row.uid);
                 continue;
             }
@@ -148,6 +182,7 @@ pub fn store_flags(
         changed,
         mod_seq,
         modified,
+        has_left_out,
     })
 }
 
@@ -236,9 +271,7 @@ pub fn transfer(
         pairs.push((row.uid, new));
         (row.uid, row.mod_seq) = (new, mod_seq);
         row.save_date = when.save_date(row.save_date);
-        row.keywords = bits
-            .translate(row.keywords, target)
-            .ok_or(Malformed("too many keywords"))?;
+        row.keywords = bits.translate(row.keywords, target);
         append_row(target, row)?;
     }
     let end = u64::from(first_uid.value()) + uids.count();
@@ -275,6 +308,7 @@ impl Places<'_> {
 struct KeywordMap<'a> {
     names: &'a [Keyword],
     known: HashMap<u64, u64>,
+    free: FreeBits,
 }
 
 impl<'a> KeywordMap<'a> {
@@ -282,15 +316,16 @@ impl<'a> KeywordMap<'a> {
         Self {
             names,
             known: HashMap::new(),
+            free: FreeBits::default(),
         }
     }
 
-    fn translate(&mut self, bits: u64, target: &mut MailboxState) -> Option<u64> {
+    fn translate(&mut self, bits: u64, target: &mut MailboxState) -> u64 {
         if bits == 0 {
-            return Some(0);
+            return 0;
         }
         if let Some(known) = self.known.get(&bits) {
-            return Some(*known);
+            return *known;
         }
         let names = self
             .names
@@ -298,9 +333,9 @@ impl<'a> KeywordMap<'a> {
             .enumerate()
             .filter(|(index, _)| bits >> index & 1 == 1);
         let names: Vec<Keyword> = names.map(|(_, name)| name.clone()).collect();
-        let translated = target.keyword_bits(&names)?;
+        let translated = target.keyword_bits(&names, &mut self.free).bits;
         self.known.insert(bits, translated);
-        Some(translated)
+        translated
     }
 }
 

@@ -30,10 +30,27 @@ impl UidSet {
         Self(ranges)
     }
 
+    /// Every UID below `uid_next`.
+    #[must_use]
+    pub fn up_to(uid_next: u32) -> Self {
+        Self(if uid_next > 1 {
+            vec![(1, uid_next - 1)]
+        } else {
+            Vec::new()
+        })
+    }
+
     /// The ranges, ascending.
     #[must_use]
     pub fn ranges(&self) -> &[(u32, u32)] {
         &self.0
+    }
+
+    /// Is it one of them?
+    #[must_use]
+    pub fn contains(&self, uid: Uid) -> bool {
+        let at = self.0.partition_point(|(_, last)| *last < uid.value());
+        self.0.get(at).is_some_and(|(first, _)| *first <= uid.value())
     }
 
     /// How many UIDs the ranges hold.

@@ -5,11 +5,12 @@
 //! failed group stay burnt, because a failed log takes no more commits.
 //! Not here: what a change is made into (`plan`).
 
+use super::codec::UidSet;
 use super::cold::{Cold, Durable};
-use super::state::{AccountState, INBOX_ID, KEYWORDS_MAX, MailboxState};
+use super::state::{AccountState, INBOX_ID, MailboxState};
 use super::{SpoolKey, StoreError};
 use crate::base::id_map::IdMap;
-use crate::model::{AccountId, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidValidity, Usage};
+use crate::model::{AccountId, MailboxId, MailboxName, ModSeq, Uid, UidValidity, Usage};
 use smallvec::SmallVec;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashSet};
@@ -26,6 +27,10 @@ pub struct Pending {
 #[derive(Debug)]
 pub struct PendingAccount {
     in_flight: u32,
+    /// Batches that were ever in flight here: the number of the next.
+    batches: u64,
+    /// What batches in flight take out of mailboxes, if it is there still; the number of the batch with each.
+    leaving: Vec<(u64, MailboxId, UidSet)>,
     /// Messages in flight.
     pub added: Usage,
     next_mod_seq: u64,
@@ -44,15 +49,6 @@ pub struct PendingMailbox {
     /// Of the mailbox for ever.
     pub uid_validity: UidValidity,
     uid_next: u32,
-    /// Copied when a change names a keyword. May hold more than will be durable, never less.
-    keywords: Option<Vec<Keyword>>,
-}
-
-impl PendingAccount {
-    /// No change of it is on its way: what will be is what is durable.
-    pub fn is_quiet(&self) -> bool {
-        self.in_flight == 0
-    }
 }
 
 impl Pending {
@@ -97,6 +93,7 @@ impl Pending {
             .get_mut(&id)
             .expect("a planned change looked at its account");
         account.in_flight += 1;
+        account.batches += 1;
         account.added += added;
     }
 
@@ -107,6 +104,9 @@ impl Pending {
         };
         let account = entry.get_mut();
         account.in_flight -= 1;
+        // They end in the order in which they began.
+        let oldest = account.batches - u64::from(account.in_flight);
+        account.leaving.retain(|(batch, ..)| *batch >= oldest);
         account.added.bytes -= added.bytes;
         account.added.messages -= added.messages;
         if account.in_flight == 0 {
@@ -131,6 +131,8 @@ impl PendingAccount {
     fn of(durable: &AccountState) -> Self {
         Self {
             in_flight: 0,
+            batches: 0,
+            leaving: Vec::new(),
             added: Usage::NONE,
             next_mod_seq: durable.highest_mod_seq.0 + 1,
             next_mailbox: durable.next_mailbox,
@@ -147,10 +149,11 @@ impl PendingAccount {
             id: INBOX_ID,
             uid_validity: UidValidity(head.uid_validity),
             uid_next: head.uid_next,
-            keywords: None,
         };
         Self {
             in_flight: 0,
+            batches: 0,
+            leaving: Vec::new(),
             added: Usage::NONE,
             next_mod_seq: head.highest_mod_seq.0 + 1,
             next_mailbox: head.next_mailbox,
@@ -257,7 +260,6 @@ impl PendingAccount {
             id,
             uid_validity,
             uid_next: 1,
-            keywords: None,
         });
         (id, uid_validity)
     }
@@ -274,6 +276,18 @@ impl PendingAccount {
         self.deleted.contains(&id)
     }
 
+    /// The batch that is planned may take these messages out of the mailbox.
+    pub fn note_leaving(&mut self, mailbox: MailboxId, uids: UidSet) {
+        self.leaving.push((self.batches, mailbox, uids));
+    }
+
+    /// May a batch in flight, or the one that is planned, take this message out of the mailbox?
+    #[must_use]
+    pub fn is_leaving(&self, mailbox: MailboxId, uid: Uid) -> bool {
+        let mut of_mailbox = self.leaving.iter().filter(|(_, of, _)| *of == mailbox);
+        of_mailbox.any(|(_, _, uids)| uids.contains(uid))
+    }
+
     /// The mailbox keeps everything but its name.
     pub fn rename_mailbox(&mut self, durable: Option<&AccountState>, from: &MailboxName, to: MailboxName) {
         let names = self.names_mut(durable);
@@ -288,7 +302,6 @@ impl PendingMailbox {
             id: durable.id,
             uid_validity: durable.uid_validity,
             uid_next: durable.uid_next,
-            keywords: None,
         }
     }
 
@@ -313,44 +326,7 @@ impl PendingMailbox {
     }
 
     /// A new mailbox takes over all messages of another with their UIDs.
-    pub fn adopt(&mut self, uid_next: u32, keywords: Vec<Keyword>) {
+    pub fn adopt(&mut self, uid_next: u32) {
         self.uid_next = uid_next;
-        self.keywords = Some(keywords);
-    }
-
-    /// Would the mailbox still know at most [`KEYWORDS_MAX`] keywords with these? `durable` is the same mailbox.
-    pub fn check_keywords(&self, durable: Option<&MailboxState>, new: &[Keyword]) -> Result<(), StoreError> {
-        if new.is_empty() {
-            return Ok(());
-        }
-        let known = self.known_keywords(durable);
-        let added = new.iter().filter(|k| !known.contains(k)).count();
-        if known.len() + added > KEYWORDS_MAX {
-            return Err(StoreError::Limit("keywords of a mailbox"));
-        }
-        Ok(())
-    }
-
-    /// Remembers keywords that were checked.
-    pub fn add_keywords(&mut self, durable: Option<&MailboxState>, new: &[Keyword]) {
-        if new.is_empty() {
-            return;
-        }
-        let mut known = self.known_keywords(durable).to_vec();
-        for keyword in new {
-            if !known.contains(keyword) {
-                known.push(keyword.clone());
-            }
-        }
-        self.keywords = Some(known);
-    }
-
-    /// Every keyword the mailbox may know by then.
-    pub fn known_keywords<'a>(&'a self, durable: Option<&'a MailboxState>) -> &'a [Keyword] {
-        match (&self.keywords, durable) {
-            (Some(known), _) => known,
-            (None, Some(durable)) => &durable.keywords,
-            (None, None) => &[],
-        }
     }
 }

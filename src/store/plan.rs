@@ -3,7 +3,7 @@
 //! Invariants: a refused change has taken no number and leaves no record; a planned one cannot fail any more except
 //! with its log; between planning and encoding nothing waits. What is planned first is applied first, so a mailbox that
 //! is there by the pending view is there when the record is applied.
-//! Limits: [`MAILBOXES_MAX`], [`SUBSCRIPTIONS_MAX`], keywords (`state`), UIDs.
+//! Limits: [`MAILBOXES_MAX`], [`SUBSCRIPTIONS_MAX`], UIDs.
 //! Not here: messages that come in (`plan_messages`), changes of mailboxes (`plan_account`), room in the group (`log`), what records do (`apply`).
 
 use super::QuotaCrossing;
@@ -11,7 +11,7 @@ use super::codec::UidSet;
 use super::cold::Durable;
 use super::pending::{Pending, PendingAccount};
 use super::plan_account::Scope;
-use super::record::Record;
+use super::record::{Record, StoreRule};
 use super::state::{AccountState, CoreState};
 use super::{Change, ChunkRef, Outcome, StoreError};
 use crate::base::clock::UnixMillis;
@@ -182,6 +182,9 @@ impl Planner<'_> {
                 bytes: quota.bytes.map(|most| most.saturating_add(freed.bytes)),
                 messages: quota.messages.map(|most| most.saturating_add(freed.messages)),
             };
+            if let Some((mailbox, uid)) = replaces {
+                self.check_replaced(id, mailbox, uid)?;
+            }
             let added = self.append(id, mailbox, messages, net_quota, bodies, plan)?;
             let net = Usage {
                 bytes: added.bytes.saturating_sub(freed.bytes),
@@ -224,9 +227,7 @@ impl Planner<'_> {
                 unchanged_since,
                 ..
             } => {
-                let is_removal = operation == crate::proto::imap::types::StoreOperation::Remove;
-                let added: &[Keyword] = if is_removal { &[] } else { &keywords };
-                scope.name_keywords(mailbox, added)?;
+                scope.account.mailbox(scope.durable, mailbox)?;
                 let mod_seq = scope.account.take_mod_seq();
                 let record = Record::StoreFlags {
                     account: id,
@@ -236,6 +237,7 @@ impl Planner<'_> {
                     flags,
                     keywords,
                     unchanged_since,
+                    rule: StoreRule::OfChanged,
                     uids,
                 };
                 scope.finish(record);
@@ -247,6 +249,7 @@ impl Planner<'_> {
             } => {
                 scope.account.mailbox(scope.durable, mailbox)?;
                 let mod_seq = scope.account.take_mod_seq();
+                scope.account.note_leaving(mailbox, uids.clone());
                 scope.finish(Record::Expunge {
                     account: id,
                     mailbox,

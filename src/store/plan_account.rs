@@ -5,14 +5,13 @@
 
 use super::StoreError;
 use super::apply_mailboxes::renamed;
-use super::apply_messages::rows_between;
 use super::codec::UidSet;
 use super::pending::PendingAccount;
 use super::plan::{Answer, MAILBOXES_MAX, Plan, SUBSCRIPTIONS_MAX};
 use super::record::{Record, Transferred};
 use super::state::{AccountState, INBOX_ID};
 use crate::base::clock::UnixMillis;
-use crate::model::{AccountId, Keyword, MailboxId, MailboxName, SpecialUse, Uid, UidValidity};
+use crate::model::{AccountId, MailboxId, MailboxName, SpecialUse, Uid, UidValidity};
 use bytes::Bytes;
 
 /// One change to one account being planned.
@@ -148,11 +147,10 @@ impl Scope<'_> {
     pub fn rename_inbox(&mut self, to: &MailboxName) -> Result<(), StoreError> {
         self.create(to, None)?;
         let to = self.id_of(to)?;
-        let durable_inbox = self.durable.and_then(|d| d.mailboxes.get(&INBOX_ID));
-        let inbox = self.account.mailbox(self.durable, INBOX_ID)?;
-        let (uid_next, keywords) = (inbox.uid_next(), inbox.known_keywords(durable_inbox).to_vec());
-        self.account.mailbox(self.durable, to)?.adopt(uid_next, keywords);
+        let uid_next = self.account.mailbox(self.durable, INBOX_ID)?.uid_next();
+        self.account.mailbox(self.durable, to)?.adopt(uid_next);
         let mod_seq = self.account.take_mod_seq();
+        self.account.note_leaving(INBOX_ID, UidSet::up_to(uid_next));
         self.finish(Record::InboxRenamed {
             account: self.id,
             to,
@@ -189,38 +187,15 @@ impl Scope<'_> {
         if let Some(mailbox) = mailbox {
             self.account.mailbox(self.durable, mailbox)?;
         }
+        // RFC 7162: what is said of a mailbox is a part of its state.
+        let mod_seq = mailbox.map(|_| self.account.take_mod_seq());
         self.finish(Record::Metadata {
             account: self.id,
             mailbox,
+            mod_seq,
             entries,
         });
         Ok(())
-    }
-
-    /// Checks and remembers keywords that the mailbox will have to know.
-    pub fn name_keywords(&mut self, mailbox: MailboxId, keywords: &[Keyword]) -> Result<(), StoreError> {
-        let durable_mailbox = self.durable.and_then(|d| d.mailboxes.get(&mailbox));
-        let mailbox = self.account.mailbox(self.durable, mailbox)?;
-        mailbox.check_keywords(durable_mailbox, keywords)?;
-        mailbox.add_keywords(durable_mailbox, keywords);
-        Ok(())
-    }
-
-    /// Keywords that messages may bring along. While other changes of the account are on their way any that the mailbox
-    /// knows may be: which ones come is known when the record is applied.
-    fn keywords_of(&mut self, from: MailboxId, uids: &UidSet) -> Result<Vec<Keyword>, StoreError> {
-        let durable = self.durable.and_then(|d| d.mailboxes.get(&from));
-        let is_quiet = self.account.is_quiet();
-        let source = self.account.mailbox(self.durable, from)?;
-        let Some(durable) = durable.filter(|_| is_quiet) else {
-            return Ok(source.known_keywords(durable).to_vec());
-        };
-        let ranges = uids.ranges().iter();
-        let rows = ranges.flat_map(|(a, b)| &durable.rows[rows_between(&durable.rows, *a, *b)]);
-        let bits = rows.fold(0, |bits, row| bits | row.keywords);
-        let known = durable.keywords.iter().enumerate();
-        let come = known.filter(|(bit, _)| bits >> bit & 1 == 1);
-        Ok(come.map(|(_, keyword)| keyword.clone()).collect())
     }
 
     /// COPY and MOVE.
@@ -231,12 +206,14 @@ impl Scope<'_> {
         uids: UidSet,
         moves: bool,
     ) -> Result<(), StoreError> {
-        let keywords = self.keywords_of(from, &uids)?;
         let count = uids.count();
+        self.account.mailbox(self.durable, from)?;
         self.account.mailbox(self.durable, to)?.check_uids(count)?;
-        self.name_keywords(to, &keywords)?;
         let first_uid: Uid = self.account.mailbox(self.durable, to)?.take_uids(count);
         let mod_seq = self.account.take_mod_seq();
+        if moves {
+            self.account.note_leaving(from, uids.clone());
+        }
         self.finish(Record::Transfer {
             account: self.id,
             from,

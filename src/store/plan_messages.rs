@@ -14,7 +14,7 @@ use super::state::{AccountState, INBOX_ID};
 use super::undelete::Opened;
 use super::{LocalRecipient, NewMessage, Outcome, SpoolKey, StoreError};
 use crate::base::id_map::IdMap;
-use crate::model::{AccountId, Flags, Keyword, MailboxId, MailboxName, Quota, Uid, Usage};
+use crate::model::{AccountId, Flags, MailboxId, MailboxName, Quota, Uid, Usage};
 use crate::proto::imap::types::InternalDate;
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -201,23 +201,28 @@ impl Planner<'_> {
         usage
     }
 
-    /// The record that expunges what was replaced. A mailbox deleted meanwhile took it along: then it expunges nothing
-    /// of INBOX.
+    /// Is the message there, and will it be when the change is applied (RFC 8508 §3.4: one action)?
+    pub fn check_replaced(&mut self, id: AccountId, mailbox: MailboxId, uid: Uid) -> Result<(), StoreError> {
+        let (account, durable, _) = self.account(id);
+        let known = durable.and_then(|account| account.mailboxes.get(&mailbox)?.row(uid));
+        if account.is_deleted(mailbox) || account.is_leaving(mailbox, uid) || known.is_none() {
+            return Err(StoreError::NoSuchMessage);
+        }
+        Ok(())
+    }
+
+    /// The record that expunges what was replaced, which [`Self::check_replaced`] has found.
     pub fn replaced(&mut self, id: AccountId, mailbox: MailboxId, uid: Uid) -> Record {
         let at = self.now;
-        let (account, durable, _) = self.account(id);
-        let is_there = account.mailbox(durable, mailbox).is_ok();
-        let (mailbox, uids) = if is_there {
-            (mailbox, vec![uid])
-        } else {
-            (INBOX_ID, Vec::new())
-        };
+        let (account, _, _) = self.account(id);
+        let uids = UidSet::new(vec![uid]);
+        account.note_leaving(mailbox, uids.clone());
         Record::Expunge {
             account: id,
             mailbox,
             mod_seq: account.take_mod_seq(),
             only_deleted: false,
-            uids: UidSet::new(uids),
+            uids,
             at: Some(at),
         }
     }
@@ -239,12 +244,8 @@ impl Planner<'_> {
         self.check_quota(id, added, quota)?;
         let save_date = self.now;
         let (account, durable, _) = self.account(id);
-        let durable_mailbox = durable.and_then(|d| d.mailboxes.get(&mailbox_id));
         let mailbox = account.mailbox(durable, mailbox_id)?;
-        let keywords: Vec<Keyword> = distinct_keywords(&messages);
         mailbox.check_uids(messages.len() as u64)?;
-        mailbox.check_keywords(durable_mailbox, &keywords)?;
-        mailbox.add_keywords(durable_mailbox, &keywords);
         let uid_validity = mailbox.uid_validity;
         let mut uids = Vec::with_capacity(messages.len());
         for (message, chunks) in messages.into_iter().zip(bodies) {
@@ -286,12 +287,9 @@ impl Planner<'_> {
         let (account, durable, _) = self.account(id);
         let count = opened.len() as u64;
         for opened in &opened {
-            let message = &opened.message;
-            let known = durable.and_then(|d| d.mailboxes.get(&message.mailbox));
-            let mailbox = account.mailbox(durable, message.mailbox)?;
-            mailbox.check_uids(count)?;
-            mailbox.check_keywords(known, &message.keywords)?;
-            mailbox.add_keywords(known, &message.keywords);
+            account
+                .mailbox(durable, opened.message.mailbox)?
+                .check_uids(count)?;
         }
         let mut added = Usage::NONE;
         for Opened { from, uid, message } in opened {
@@ -323,14 +321,4 @@ fn target_of(account: &PendingAccount, durable: Option<&AccountState>, name: &Ma
 fn email_id(chunks: &Chunks) -> u64 {
     let first = chunks.first().expect("a body has a chunk at least").position;
     u64::from(first.segment.0) << 32 | u64::from(first.offset)
-}
-
-fn distinct_keywords(messages: &[NewMessage]) -> Vec<Keyword> {
-    let mut distinct: Vec<Keyword> = Vec::new();
-    for keyword in messages.iter().flat_map(|m| &m.keywords) {
-        if !distinct.contains(keyword) {
-            distinct.push(keyword.clone());
-        }
-    }
-    distinct
 }

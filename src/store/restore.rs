@@ -16,7 +16,7 @@ use super::frame::RECORD_HEADER_BYTES;
 use super::handle::Store;
 use super::pins::Pin;
 use super::plan::{Chunks, Plan, Planner};
-use super::record::{MessageRecord, Record, Transferred};
+use super::record::{MessageRecord, Record, StoreRule, Transferred};
 use super::state::{AccountState, INBOX_ID, Metadata};
 use super::{Body, BodyWriter, Environment, StoreError};
 use crate::base::clock::UnixMillis;
@@ -259,6 +259,7 @@ impl AccountImage {
             .map(|(mailbox, (name, value))| Record::Metadata {
                 account: self.id,
                 mailbox,
+                mod_seq: None,
                 entries: vec![(name.clone(), Some(value.clone()))],
             })
             .collect()
@@ -422,6 +423,7 @@ impl<E: Environment> Restorer<E> {
         self.write(vec![Record::Metadata {
             account,
             mailbox: Some(mailbox),
+            mod_seq: None,
             entries: vec![(name, Some(value))],
         }])
         .await
@@ -599,6 +601,7 @@ fn closing_records(image: &AccountImage, account: &AccountState) -> Vec<Record> 
                 flags: Flags::SEEN,
                 keywords: SmallVec::new(),
                 unchanged_since: None,
+                rule: StoreRule::OfAll,
                 uids: UidSet::new(vec![uid]),
             }));
         }
@@ -612,6 +615,7 @@ fn closing_records(image: &AccountImage, account: &AccountState) -> Vec<Record> 
             flags: Flags::default(),
             keywords: SmallVec::new(),
             unchanged_since: None,
+            rule: StoreRule::OfAll,
             uids: UidSet::new(Vec::new()),
         });
     }

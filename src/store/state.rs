@@ -18,9 +18,11 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Keywords a mailbox ever knew: the bits of [`MessageRow::keywords`].
-/// LIMITATION: a keyword no message carries any more keeps its bit; a mailbox that used 64 takes no new one.
+/// Keywords of a mailbox: the bits of [`MessageRow::keywords`]. When all have a name, a new keyword takes the bit of one that
+/// no message has, of those that are there and of those that can be brought back. When there is none, it is left out, as
+/// RFC 9051 §7.1 (PERMANENTFLAGS) lets a server do.
 pub const KEYWORDS_MAX: usize = 64;
 
 /// Entries a [`ChangeLog`] keeps (8 bytes each, names beside them in an account's): a session that is further behind
@@ -221,9 +223,9 @@ impl MailboxState {
         }));
     }
 
-    /// The bits of `keywords`, giving a new one the next free bit. `None`: there is none.
-    pub(super) fn keyword_bits(&mut self, keywords: &[Keyword]) -> Option<u64> {
-        let mut bits = 0;
+    /// The bits of `keywords`, giving a new one the next free bit, or the lowest that no message has.
+    pub(super) fn keyword_bits(&mut self, keywords: &[Keyword], free: &mut FreeBits) -> KeywordBits {
+        let mut found = KeywordBits::default();
         for keyword in keywords {
             let index = match self.keywords.iter().position(|k| k == keyword) {
                 Some(index) => index,
@@ -231,11 +233,48 @@ impl MailboxState {
                     self.keywords.push(keyword.clone());
                     self.keywords.len() - 1
                 }
-                None => return None,
+                None => {
+                    let known = *free.0.get_or_insert_with(|| !self.used_keyword_bits()) & !found.bits;
+                    if known == 0 {
+                        found.has_left_out = true;
+                        continue;
+                    }
+                    let index = known.trailing_zeros() as usize;
+                    self.keywords[index] = keyword.clone();
+                    index
+                }
             };
-            bits |= 1 << index;
+            found.bits |= 1 << index;
         }
-        Some(bits)
+        if let Some(free) = &mut free.0 {
+            *free &= !found.bits;
+        }
+        found
+    }
+
+    /// The keywords that some message has, of those that are there and of those that can be brought back.
+    fn used_keyword_bits(&self) -> u64 {
+        let rows = self.rows.iter().chain(kept_rows(&self.graves));
+        rows.fold(0, |bits, row| bits | row.keywords)
+    }
+
+    /// Would a keyword that the mailbox does not know be kept? Looks at every message once all bits have names.
+    #[must_use]
+    pub fn takes_new_keyword(&self) -> bool {
+        self.keywords.len() < KEYWORDS_MAX || self.used_keyword_bits() != u64::MAX
+    }
+
+    /// Differs when the meaning of a bit does: a list only grows until all bits have names.
+    #[must_use]
+    pub fn keywords_version(&self) -> u64 {
+        if self.keywords.len() < KEYWORDS_MAX {
+            return self.keywords.len() as u64;
+        }
+        let mut hasher = DefaultHasher::new();
+        self.keywords
+            .iter()
+            .for_each(|keyword| keyword.as_str().hash(&mut hasher));
+        hasher.finish()
     }
 
     /// The bits of those of `keywords` that have one.
@@ -257,6 +296,19 @@ impl MailboxState {
             .map(|(_, keyword)| keyword)
     }
 }
+
+/// What [`MailboxState::keyword_bits`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct KeywordBits {
+    pub bits: u64,
+    /// For some keyword there was no bit.
+    pub has_left_out: bool,
+}
+
+/// Bits that no message had when one record began to be applied, and that it has not given away: looked for once, and only
+/// when a new keyword needs one.
+#[derive(Debug, Default)]
+pub(super) struct FreeBits(Option<u64>);
 
 /// One message in one mailbox, fixed width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -77,13 +77,16 @@ pub enum StoreError {
     /// By this name or id. `NO [NONEXISTENT]`, `[TRYCREATE]`.
     #[error("no such mailbox")]
     NoSuchMailbox,
+    /// That was to be replaced. `NO [NONEXISTENT]`.
+    #[error("no such message")]
+    NoSuchMessage,
     /// `NO [ALREADYEXISTS]`.
     #[error("mailbox exists already")]
     MailboxExists,
     /// INBOX cannot be deleted, a mailbox with children cannot lose its name, …
     #[error("{0}")]
     Cannot(&'static str),
-    /// A named limit: mailboxes per account, keywords per mailbox, UIDs of a mailbox.
+    /// A named limit: mailboxes per account, UIDs of a mailbox.
     #[error("limit reached: {0}")]
     Limit(&'static str),
 }
@@ -188,7 +191,8 @@ pub enum Change {
         operation: StoreOperation,
         flags: Flags,
         keywords: SmallVec<[Keyword; 2]>,
-        /// Messages whose MODSEQ is above this when the record is applied stay as they are (RFC 7162 §3.1.3).
+        /// Messages whose MODSEQ is above this when the record is applied stay as they are, with 0 those that have one of
+        /// these flags (RFC 7162 §3.1.3).
         unchanged_since: Option<ModSeq>,
     },
     /// Removes those of `uids` that are there and, with `only_deleted`, carry \Deleted when the record is applied.
@@ -214,7 +218,8 @@ pub enum Change {
         mailbox: MailboxId,
         messages: Vec<NewMessage>,
         quota: Quota,
-        /// REPLACE: this message is expunged by the same change, if it is still there.
+        /// REPLACE: this message is expunged by the same change. If it is not there any more, or another change that is on
+        /// its way may take it away, nothing is done ([`StoreError::NoSuchMessage`]).
         replaces: Option<(MailboxId, Uid)>,
     },
 }
@@ -228,8 +233,10 @@ pub enum Outcome {
     Flags {
         changed: Vec<Uid>,
         mod_seq: ModSeq,
-        /// UIDs left alone because they were changed after `unchanged_since`, ascending.
+        /// UIDs left alone because of `unchanged_since`, ascending.
         modified: Vec<Uid>,
+        /// Some keyword was left out, because the mailbox has no room for it.
+        has_left_out: bool,
     },
     Expunged(Vec<Uid>),
     /// Pairs (source UID, new UID), ascending.

@@ -18,7 +18,7 @@ use crate::proto::imap::encode::{message, push_number, push_number_set};
 use crate::proto::imap::types::{Fetch, FetchItem, SequenceSet};
 use crate::proto::imap::{Code, Status};
 use crate::session::pipe::Pipe;
-use crate::store::{KEYWORDS_MAX, MailboxState, MessageRow};
+use crate::store::{MailboxState, MessageRow};
 
 /// Messages whose flags are written in one look at the store: about a send buffer full.
 const FLAGS_SLICE: usize = 1_024;
@@ -296,7 +296,7 @@ pub fn write_flags_lines(state: &MailboxState, may_change_flags: bool, out: &mut
     let permanent = Code::PermanentFlags {
         flags,
         keywords,
-        may_create: may_change_flags && state.keywords.len() < KEYWORDS_MAX,
+        may_create: may_change_flags && state.takes_new_keyword(),
     };
     push_status_line(b"*", Status::Ok, Some(&permanent), "Flags permitted", out);
 }

@@ -155,6 +155,7 @@ pub fn code_of(error: &StoreError) -> (Code, Cow<'static, str>) {
         StoreError::Damaged { .. } => (Code::Corruption, "The message is damaged on disk".into()),
         StoreError::OverQuota => (Code::OverQuota, "The account is over its quota".into()),
         StoreError::NoSuchMailbox => (Code::NonExistent, "No such mailbox".into()),
+        StoreError::NoSuchMessage => (Code::NonExistent, "The message is not there any more".into()),
         StoreError::MailboxExists => (Code::AlreadyExists, "There is such a mailbox already".into()),
         StoreError::Cannot(reason) => (Code::Cannot, (*reason).into()),
         StoreError::Limit(limit) => (Code::Limit, format!("Limit reached: {limit}").into()),

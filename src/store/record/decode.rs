@@ -3,7 +3,7 @@
 //! Failure: [`Malformed`] says what is not as it must be; a kind or part of a record that this version does not know is that, too.
 //! Not here: the order of fields is that of `encode`; checksums are the frame's (`frame`).
 
-use super::{MessageRecord, MovedRecord, NO_MAILBOX, Record, SpoolRecipient, Transferred, kind};
+use super::{MessageRecord, MovedRecord, NO_MAILBOX, Record, SpoolRecipient, StoreRule, Transferred, kind};
 use crate::base::clock::UnixMillis;
 use crate::model::{
     AccountId, Flags, Keyword, LogPosition, MailboxId, MailboxName, ModSeq, SegmentId, SpecialUse, Uid,
@@ -76,13 +76,20 @@ impl Record {
                     subscribed,
                 }
             }
-            kind::METADATA => Self::Metadata {
+            kind::METADATA | kind::METADATA_COUNTED => Self::Metadata {
                 account: account(input)?,
                 mailbox: Some(mailbox(input)?).filter(|mailbox| *mailbox != NO_MAILBOX),
+                mod_seq: match kind {
+                    kind::METADATA => None,
+                    _ => Some(mod_seq(input)?),
+                },
                 entries: entries(input)?,
             },
             kind::MESSAGE => Self::Message(Box::new(decode_message(input)?)),
-            kind::STORE_FLAGS | kind::STORE_FLAGS_UNCHANGED => Self::StoreFlags {
+            kind::STORE_FLAGS
+            | kind::STORE_FLAGS_UNCHANGED
+            | kind::STORE_FLAGS_SPARING
+            | kind::STORE_FLAGS_SPARING_UNCHANGED => Self::StoreFlags {
                 account: account(input)?,
                 mailbox: mailbox(input)?,
                 mod_seq: mod_seq(input)?,
@@ -90,8 +97,12 @@ impl Record {
                 flags: flags(input)?,
                 keywords: keywords(input)?,
                 unchanged_since: match kind {
-                    kind::STORE_FLAGS => None,
+                    kind::STORE_FLAGS | kind::STORE_FLAGS_SPARING => None,
                     _ => Some(mod_seq(input)?),
+                },
+                rule: match kind {
+                    kind::STORE_FLAGS | kind::STORE_FLAGS_UNCHANGED => StoreRule::OfAll,
+                    _ => StoreRule::OfChanged,
                 },
                 uids: input.uids()?,
             },

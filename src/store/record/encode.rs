@@ -69,9 +69,13 @@ impl Record {
             Self::Metadata {
                 account,
                 mailbox,
+                mod_seq,
                 entries,
             } => {
                 put_account_mailbox(out, *account, mailbox.unwrap_or(NO_MAILBOX));
+                if let Some(mod_seq) = mod_seq {
+                    put_u64(out, mod_seq.0);
+                }
                 put_entries(out, entries);
             }
             Self::Message(message) => encode_message(message, out),
@@ -83,6 +87,7 @@ impl Record {
                 flags,
                 keywords,
                 unchanged_since,
+                rule: _,
                 uids,
             } => {
                 put_account_mailbox(out, *account, *mailbox);

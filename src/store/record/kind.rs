@@ -63,5 +63,11 @@ pub const UNDELETED: u8 = 28;
 pub const METADATA: u8 = 29;
 /// [`super::Record::Transfer`] that gives a new SAVEDATE
 pub const TRANSFER_SAVED: u8 = 30;
+/// [`super::Record::StoreFlags`] by [`super::StoreRule::OfChanged`]
+pub const STORE_FLAGS_SPARING: u8 = 31;
+/// The same with `unchanged_since`
+pub const STORE_FLAGS_SPARING_UNCHANGED: u8 = 32;
+/// [`super::Record::Metadata`] that raises a mailbox's HIGHESTMODSEQ
+pub const METADATA_COUNTED: u8 = 33;
 /// The highest that is known.
-pub const LAST: u8 = TRANSFER_SAVED;
+pub const LAST: u8 = METADATA_COUNTED;

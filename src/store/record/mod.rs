@@ -65,6 +65,16 @@ impl Transferred {
     }
 }
 
+/// How a STORE is applied. Kinds of their own on disk, because replay must make of old records what was made of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreRule {
+    /// All its keywords get bits, whether a message changes or not; to UNCHANGEDSINCE 0 every message has changed.
+    OfAll,
+    /// Keywords get bits if it changes a message; UNCHANGEDSINCE 0 passes over messages that have one of its flags
+    /// (RFC 7162 §3.1.3).
+    OfChanged,
+}
+
 /// One message in one mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRecord {
@@ -181,6 +191,9 @@ pub enum Record {
     Metadata {
         account: AccountId,
         mailbox: Option<MailboxId>,
+        /// What a mailbox's HIGHESTMODSEQ becomes. A kind of its own on disk; `None` for the account's own, and in older
+        /// records.
+        mod_seq: Option<ModSeq>,
         entries: Vec<(String, Option<Bytes>)>,
     },
     Message(Box<MessageRecord>),
@@ -193,6 +206,7 @@ pub enum Record {
         keywords: SmallVec<[Keyword; 2]>,
         /// Messages with a MODSEQ above this are passed over. A kind of its own on disk.
         unchanged_since: Option<ModSeq>,
+        rule: StoreRule,
         uids: UidSet,
     },
     Expunge {
@@ -346,13 +360,19 @@ impl Record {
             Self::InboxRenamed { at: None, .. } => kind::INBOX_RENAMED,
             Self::InboxRenamed { .. } => kind::INBOX_RENAMED_DATED,
             Self::Subscription { .. } => kind::SUBSCRIPTION,
-            Self::Metadata { .. } => kind::METADATA,
+            Self::Metadata { mod_seq: None, .. } => kind::METADATA,
+            Self::Metadata { .. } => kind::METADATA_COUNTED,
             Self::Message(_) => kind::MESSAGE,
             Self::StoreFlags {
-                unchanged_since: None,
+                unchanged_since,
+                rule,
                 ..
-            } => kind::STORE_FLAGS,
-            Self::StoreFlags { .. } => kind::STORE_FLAGS_UNCHANGED,
+            } => match (unchanged_since, rule) {
+                (None, StoreRule::OfAll) => kind::STORE_FLAGS,
+                (Some(_), StoreRule::OfAll) => kind::STORE_FLAGS_UNCHANGED,
+                (None, StoreRule::OfChanged) => kind::STORE_FLAGS_SPARING,
+                (Some(_), StoreRule::OfChanged) => kind::STORE_FLAGS_SPARING_UNCHANGED,
+            },
             Self::Expunge { at: None, .. } => kind::EXPUNGE,
             Self::Expunge { .. } => kind::EXPUNGE_DATED,
             Self::Transfer { when, .. } => match when {

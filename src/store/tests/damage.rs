@@ -242,26 +242,3 @@ fn a_delivery_to_a_mailbox_that_is_gone_goes_to_inbox() {
         1
     );
 }
-
-#[test]
-fn keywords_beyond_64_are_refused_before_anything_is_written() {
-    let mut world = World::open(&SimDisk::new(3), 1, small_options())
-        .expect("it opens")
-        .load_all();
-    let store = world.of(ALICE);
-    world
-        .run(store.deliver(delivery(&[ALICE], memory("x"))))
-        .expect("it commits");
-    let with = |n: usize| Change::StoreFlags {
-        mailbox: INBOX_ID,
-        uids: vec![Uid::FIRST],
-        operation: StoreOperation::Add,
-        flags: Flags::default(),
-        keywords: smallvec![crate::model::Keyword::new(&format!("k{n}")).expect("an atom")],
-        unchanged_since: None,
-    };
-    let all = (0..70).map(|n| store.change(ALICE, with(n)));
-    let done = world.run(futures::future::join_all(all));
-    assert!(done[..64].iter().all(Result::is_ok));
-    assert!(done[64..].iter().all(|d| matches!(d, Err(StoreError::Limit(_)))));
-}

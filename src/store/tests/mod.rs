@@ -12,6 +12,7 @@ mod fixture_v1;
 mod fixture_v2;
 mod graves;
 mod groups;
+mod keywords;
 pub mod model;
 mod paging;
 mod paging_room;

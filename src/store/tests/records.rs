@@ -6,7 +6,7 @@ use crate::model::{
 };
 use crate::proto::imap::types::{InternalDate, StoreOperation};
 use crate::store::codec::UidSet;
-use crate::store::record::{MessageRecord, MovedRecord, Record, SpoolRecipient, Transferred};
+use crate::store::record::{MessageRecord, MovedRecord, Record, SpoolRecipient, StoreRule, Transferred};
 use crate::store::{ChunkRef, SpoolKey};
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -129,6 +129,11 @@ fn any_record() -> impl Strategy<Value = Record> {
                     flags,
                     keywords,
                     unchanged_since: yes.then_some(ModSeq(d)),
+                    rule: if b % 2 == 0 {
+                        StoreRule::OfAll
+                    } else {
+                        StoreRule::OfChanged
+                    },
                     uids,
                 }
             }
@@ -225,6 +230,7 @@ fn any_record() -> impl Strategy<Value = Record> {
             20 => Record::Metadata {
                 account,
                 mailbox: yes.then_some(MailboxId(b | 1)),
+                mod_seq: (d % 2 == 0).then_some(mod_seq),
                 entries: vec![
                     (name.to_string(), Some(prefix)),
                     ("/private/comment".to_owned(), None),

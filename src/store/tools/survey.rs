@@ -541,8 +541,12 @@ pub(super) fn kind_name(kind: u8) -> Option<&'static str> {
         kind::MAILBOX_RENAMED => "a renamed mailbox",
         kind::INBOX_RENAMED | kind::INBOX_RENAMED_DATED => "a renamed INBOX",
         kind::SUBSCRIPTION => "a subscription",
+        kind::METADATA | kind::METADATA_COUNTED => "what is said of a mailbox",
         kind::MESSAGE => "a message",
-        kind::STORE_FLAGS | kind::STORE_FLAGS_UNCHANGED => "a change of flags",
+        kind::STORE_FLAGS
+        | kind::STORE_FLAGS_UNCHANGED
+        | kind::STORE_FLAGS_SPARING
+        | kind::STORE_FLAGS_SPARING_UNCHANGED => "a change of flags",
         kind::EXPUNGE | kind::EXPUNGE_DATED => "an expunge",
         kind::TRANSFER | kind::TRANSFER_DATED | kind::TRANSFER_SAVED => "a copy or move",
         kind::GRAVES_FORGOTTEN => "what was expunged long ago",

@@ -268,3 +268,40 @@ fn changes_are_told_to_whoever_asked_by_notify() {
         ""
     );
 }
+
+#[test]
+fn what_is_said_of_a_mailbox_raises_its_highestmodseq() {
+    // RFC 7162 §3.2
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.fill(&mut world, "INBOX", 1);
+    a.ok(&mut world, "ENABLE QRESYNC");
+    a.ok(&mut world, "SELECT INBOX");
+    let mut b = world.login(1);
+    play(
+        &mut world,
+        &mut b,
+        "C: b1 STATUS INBOX (HIGHESTMODSEQ)
+         S: * STATUS INBOX (HIGHESTMODSEQ 1)
+         S: b1 OK ~
+         C: b2 SETMETADATA INBOX (/private/comment \"x\")
+         S: b2 OK ~
+         C: b3 STATUS INBOX (HIGHESTMODSEQ)
+         S: * STATUS INBOX (HIGHESTMODSEQ 2)
+         S: b3 OK ~
+         -- the server's own belongs to no mailbox
+         C: b4 SETMETADATA \"\" (/private/comment \"x\")
+         S: b4 OK ~
+         C: b5 STATUS INBOX (HIGHESTMODSEQ)
+         S: * STATUS INBOX (HIGHESTMODSEQ 2)
+         S: b5 OK ~",
+    );
+    // A client that has it open has missed nothing.
+    play(
+        &mut world,
+        &mut a,
+        "C: a1 STORE 1 +FLAGS.SILENT (\\Seen)
+         S: * 1 FETCH (UID 1 MODSEQ (3))
+         S: a1 OK STORE completed",
+    );
+}

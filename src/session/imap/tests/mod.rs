@@ -7,6 +7,7 @@ mod context;
 mod extensions;
 mod failures;
 mod finding;
+mod keywords;
 mod mailboxes;
 mod message_limit;
 mod metadata;

@@ -1,0 +1,140 @@
+//! Keywords: as many as there is room for, room made by those that no message has, and STOREs on a condition.
+
+use super::transcript::play;
+use super::world::World;
+
+/// All 64 keywords that there is room for.
+fn all() -> String {
+    (0..64)
+        .map(|number| format!("k{number:02}"))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn a_keyword_that_no_message_has_makes_room_for_another() {
+    // RFC 9051 §7.1: PERMANENTFLAGS
+    let mut world = World::new();
+    let (mut a, mut b) = (world.selected(1), world.selected(1));
+    a.fill(&mut world, "INBOX", 2);
+    b.ok(&mut world, "NOOP");
+    a.ok(&mut world, &format!("STORE 1 FLAGS.SILENT ({})", all()));
+    a.ok(&mut world, "STORE 1 -FLAGS.SILENT (k07)");
+    b.ok(&mut world, "NOOP");
+    let names = all().replace("k07", "NewOne");
+    let flags = format!("* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft {names})");
+    let stored = a.ok(&mut world, "STORE 2 +FLAGS (NewOne)");
+    assert!(stored.has(&flags), "{stored:?}");
+    assert!(stored.has("* 2 FETCH (UID 2 FLAGS (NewOne))"), "{stored:?}");
+    // Who has it open hears of the name before it sees the keyword.
+    let told = b.ok(&mut world, "NOOP");
+    let place = |line: &str| told.lines().iter().position(|told| *told == line);
+    assert!(
+        place(&flags).is_some() && place(&flags) < place("* 2 FETCH (UID 2 FLAGS (NewOne))"),
+        "{told:?}"
+    );
+    assert_eq!(b.ok(&mut world, "SEARCH KEYWORD NewOne").lines(), ["* SEARCH 2"]);
+    assert_eq!(b.ok(&mut world, "SEARCH KEYWORD k07").lines(), ["* SEARCH"]);
+    let mut world = world.restarted();
+    let mut a = world.selected(1);
+    let fetched = a.ok(&mut world, "FETCH 2 FLAGS");
+    assert!(fetched.has("* 2 FETCH (FLAGS (NewOne))"), "{fetched:?}");
+}
+
+#[test]
+fn a_full_mailbox_leaves_out_what_has_no_room_and_says_so() {
+    // RFC 9051 §7.1, PERMANENTFLAGS: no \* where no keyword can be made; others are ignored.
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 2);
+    a.ok(&mut world, &format!("STORE 1 FLAGS.SILENT ({})", all()));
+    let selected = a.ok(&mut world, "SELECT INBOX");
+    assert!(!selected.untagged.contains("\\*)"), "{selected:?}");
+    play(
+        &mut world,
+        &mut a,
+        "-- Nothing is set.
+         C: a1 STORE 2 +FLAGS (another)
+         S: a1 NO [LIMIT] ~
+         -- What there is room for is set, and the client hears which that is, though it asked for silence.
+         C: a2 STORE 2 +FLAGS.SILENT (\\Seen k01 another)
+         S: * 2 FETCH (UID 2 FLAGS (\\Seen k01))
+         S: a2 OK ~
+         -- In mailboxes that are full, messages arrive without it.
+         C: a3 APPEND INBOX (\\Flagged another) {3+}
+         C: abc
+         S: * 3 EXISTS
+         S: * ~ RECENT
+         S: a3 OK [APPENDUID ~] ~
+         C: a4 FETCH 3 FLAGS
+         S: * 3 FETCH (FLAGS (\\Flagged))
+         S: a4 OK ~",
+    );
+    a.append(&mut world, "Drafts", "tagged k02", "abc");
+    a.ok(&mut world, "SELECT Drafts");
+    a.ok(&mut world, "COPY 1 INBOX");
+    a.ok(&mut world, "MOVE 1 INBOX");
+    a.ok(&mut world, "SELECT INBOX");
+    let fetched = a.ok(&mut world, "FETCH 4:5 FLAGS");
+    assert_eq!(
+        fetched.lines(),
+        ["* 4 FETCH (FLAGS (k02))", "* 5 FETCH (FLAGS (k02))"]
+    );
+    // Room is announced again when there is some.
+    a.ok(&mut world, "STORE 1 -FLAGS.SILENT (k63)");
+    assert!(a.ok(&mut world, "SELECT INBOX").untagged.contains("\\*)"));
+}
+
+#[test]
+fn an_expunged_message_comes_back_with_the_keywords_it_had() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 2);
+    a.ok(&mut world, &format!("STORE 1 FLAGS.SILENT (\\Deleted {})", all()));
+    a.ok(&mut world, "EXPUNGE");
+    // It may be brought back: its keywords are in use.
+    let refused = a.tagged(&mut world, "STORE 1 +FLAGS (another)");
+    assert!(refused.starts_with("NO [LIMIT]"), "{refused}");
+    // What was moved away is where it was moved to.
+    a.append(&mut world, "Drafts", &all(), "abc");
+    a.ok(&mut world, "SELECT Drafts");
+    a.ok(&mut world, "MOVE 1 Trash");
+    a.append(&mut world, "Drafts", "another", "abc");
+    assert!(
+        a.ok(&mut world, "FETCH 1 FLAGS")
+            .has("* 1 FETCH (FLAGS (another))")
+    );
+}
+
+#[test]
+fn unchangedsince_0_sets_what_is_not_there_yet() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 2);
+    play(
+        &mut world,
+        &mut a,
+        "-- RFC 7162 §3.1.3: 0 fails if the flag is there, and system flags always are
+         C: a1 STORE 2 (UNCHANGEDSINCE 0) +FLAGS.SILENT ($MDNSent)
+         S: * OK [HIGHESTMODSEQ 2] Highest
+         S: * 2 FETCH (UID 2 MODSEQ (3))
+         S: * FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $MDNSent)
+         S: * OK [PERMANENTFLAGS ~] ~
+         S: a1 OK STORE completed
+         C: a2 STORE 1:2 (UNCHANGEDSINCE 0) +FLAGS.SILENT ($MDNSent)
+         S: * 1 FETCH (UID 1 MODSEQ (4))
+         S: a2 OK [MODIFIED 2] ~
+         C: a3 STORE 1 (UNCHANGEDSINCE 0) +FLAGS.SILENT (\\Flagged $Other)
+         S: a3 OK [MODIFIED 1] ~
+         C: a4 STORE 1 (UNCHANGEDSINCE 0) FLAGS.SILENT ($Other)
+         S: a4 OK [MODIFIED 1] ~
+         -- RFC 7162 §3.1.3: what fails sets nothing, and makes no keyword
+         C: a5 STORE 1 (UNCHANGEDSINCE 2) +FLAGS.SILENT ($Other)
+         S: a5 OK [MODIFIED 1] ~
+         C: a6 STORE 1 (UNCHANGEDSINCE 4) +FLAGS ($Other)
+         S: * FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $MDNSent $Other)
+         S: * OK [PERMANENTFLAGS ~] ~
+         S: * 1 FETCH (UID 1 FLAGS ($MDNSent $Other) MODSEQ (8))
+         S: a6 OK STORE completed",
+    );
+}
