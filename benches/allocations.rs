@@ -127,6 +127,7 @@ fn plan(
         data: data.canonicalize().expect("it exists"),
         listeners,
         directory: demo::directory(arguments).expect("a directory"),
+        accounts: None,
         main_domain: demo::main_domain().expect("a domain"),
         tls: demo::self_signed_tls().expect("a certificate"),
         settings: demo::settings(arguments),

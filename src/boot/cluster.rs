@@ -15,7 +15,7 @@ use crate::base::buffer::{self, BufferMeters};
 use crate::base::clock::SystemClock;
 use crate::base::spare;
 use crate::delivery::{self, Router, fan_out, warnings};
-use crate::directory::{self, Directory, PasswordHash};
+use crate::directory::{self, Accounts, Directory, PasswordHash};
 
 use crate::disk::file::FileDisk;
 use crate::disk::meters::DiskMeters;
@@ -65,6 +65,8 @@ pub struct Plan {
     pub network: Backend,
     /// Who is here.
     pub directory: directory::Backend,
+    /// Where orders about them go; `None`: they are as they are.
+    pub accounts: Option<Accounts>,
     /// The domain whose postmaster `<postmaster>` is.
     pub main_domain: Domain,
     /// Certificates.
@@ -122,6 +124,7 @@ struct Shared {
     data: PathBuf,
     network: Backend,
     directory: directory::Backend,
+    accounts: Option<Accounts>,
     main_domain: Domain,
     dummy: PasswordHash,
     tls: Offers,
@@ -192,6 +195,7 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
         data: plan.data,
         network: plan.network,
         directory: plan.directory,
+        accounts: plan.accounts,
         main_domain: plan.main_domain,
         dummy: dummy_hash()?,
         tls: plan.tls,
@@ -346,6 +350,7 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
         core,
         router: Router::new(core, store, parts.deliveries),
         directory,
+        accounts: shared.accounts.clone(),
         authenticator,
         tls: shared.tls.clone(),
         pop3_logins: Logins::default(),

@@ -73,6 +73,7 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
             NetworkBackend::Ring => Backend::Ring,
         },
         directory,
+        accounts: None,
         main_domain: main_domain()?,
         tls: self_signed_tls()?,
         settings: settings(arguments),

@@ -124,6 +124,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
             _ => net::Backend::Ring,
         },
         directory: Backend::Source(source),
+        accounts: Some(accounts),
         main_domain: config.server.domain.clone(),
         tls,
         settings: Settings { live, ..started },

@@ -5,7 +5,7 @@
 //! Not here: what the file may say (`config`), who is told when it changes (`reload`).
 
 use super::{BootError, cluster};
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::discovery::{Endpoint, MtaSts, Protocol, Security};
 use crate::disk::{BLOCK_BYTES, small};
 use crate::node::submitters::SubmissionLimits;
@@ -32,6 +32,7 @@ pub fn settings(config: &Config) -> Settings {
             is_literal_plus: config.imap.literal_plus,
             is_compress_offered: config.imap.compress,
             message_limit: config.imap.message_limit,
+            is_quota_settable: config.directory.backend == Backend::Embedded,
             ..crate::proto::imap::Config::default()
         },
         pop3_login_delay_seconds: config.pop3_login_delay_seconds,

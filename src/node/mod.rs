@@ -17,7 +17,7 @@ use crate::auth::{Authenticator, Caller};
 use crate::base::clock::{Clock, SystemClock, UnixMillis};
 use crate::base::network::Network;
 use crate::delivery::Router;
-use crate::directory::Directory;
+use crate::directory::{Accounts, Directory};
 use crate::disk::file::FileDisk;
 use crate::mailbox::digests::Digests;
 use crate::model::ClientProtocol;
@@ -229,6 +229,8 @@ pub struct Node {
     pub router: Router<NodeEnvironment>,
     /// Who is here.
     pub directory: Directory,
+    /// Where orders about them go; `None`: they are as they are.
+    pub accounts: Option<Accounts>,
     /// Who they say they are.
     pub authenticator: Authenticator,
     /// For STARTTLS and the TLS ports.

@@ -1,11 +1,13 @@
 //! What IMAP sessions need of the node, and their move to the account's core.
 
-use super::imap::{self, AuthVerdict, Moved, Served, Services};
+use super::imap::{self, AuthVerdict, Moved, QuotaRefusal, Served, Services};
 use super::login::{self, Judgement};
 use crate::base::clock::SystemClock;
+use crate::directory::Accounts;
+use crate::directory::orders::{AccountSettings, AccountView, Order, OrderError, Outcome};
 use crate::mailbox::digests::Digests;
 use crate::mailbox::searching::Pace;
-use crate::model::ClientProtocol;
+use crate::model::{Account, ClientProtocol, Quota};
 use crate::net::Conn;
 use crate::node::shutdown::Shutdown;
 use crate::node::{CLOCK, Node, NodeEnvironment, NodeStore};
@@ -106,7 +108,51 @@ impl Services for Node {
         }
     }
 
+    async fn set_quota(&self, account: &Account, quota: Quota) -> Result<(), QuotaRefusal> {
+        let Some(Accounts::Embedded(_)) = &self.accounts else {
+            return Err(QuotaRefusal::Elsewhere);
+        };
+        let address = account.address.to_string();
+        let shown = self.order(&address, Order::AccountShow { address: address.clone() }).await?;
+        let Outcome::Accounts(views) = shown else {
+            return Err(QuotaRefusal::Unavailable);
+        };
+        // As the directory has it now: rights may have gone since the login.
+        let domain = account.address.domain.as_str();
+        let may = |view: &AccountView| {
+            let is_same = view.id == account.id.0 && view.is_enabled;
+            is_same && (view.is_admin || view.administers.iter().any(|own| own.eq_ignore_ascii_case(domain)))
+        };
+        if !views.iter().any(may) {
+            return Err(QuotaRefusal::NoPermission);
+        }
+        let order = Order::AccountSet {
+            address: address.clone(),
+            set: AccountSettings {
+                // 0 means none.
+                quota_bytes: Some(quota.bytes.unwrap_or(0)),
+                quota_messages: Some(quota.messages.unwrap_or(0)),
+                ..AccountSettings::default()
+            },
+            is_forced: false,
+        };
+        self.order(&address, order).await.map(|_| ())
+    }
+
     fn shutdown(&self) -> &Shutdown {
         self.drain.shutdown()
+    }
+}
+
+impl Node {
+    /// An order of a session that `address` has logged in to.
+    async fn order(&self, address: &str, order: Order) -> Result<Outcome, QuotaRefusal> {
+        let accounts = self.accounts.as_ref().ok_or(QuotaRefusal::Elsewhere)?;
+        let outcome = accounts.perform_for(&format!("{address} by IMAP"), order).await;
+        outcome.map_err(|error| match error {
+            // It was renamed or deleted meanwhile.
+            OrderError::Refused(_) => QuotaRefusal::NoPermission,
+            OrderError::Failed(_) => QuotaRefusal::Unavailable,
+        })
     }
 }

@@ -36,6 +36,8 @@ pub struct Config {
     /// Most messages that one command works on (MESSAGELIMIT, RFC 9738); `None`: as many as there are. A client that does
     /// not know of it sees a part of a mailbox only.
     pub message_limit: Option<NonZeroU32>,
+    /// Announce QUOTASET (RFC 9208): the directory's limits can be set from here. SETQUOTA itself is always taken.
+    pub is_quota_settable: bool,
     /// Capabilities not to announce, by name, in any case: for clients that a capability breaks. Hiding does not
     /// disable the command.
     pub hidden_capabilities: Vec<String>,
@@ -51,6 +53,7 @@ impl Default for Config {
             is_compress_offered: true,
             is_literal_plus: true,
             message_limit: None,
+            is_quota_settable: false,
             hidden_capabilities: Vec::new(),
         }
     }

@@ -25,6 +25,8 @@ pub enum When {
     Limited,
     /// After login, by the setting.
     Compressible,
+    /// After login, where limits can be set.
+    QuotaSettable,
     /// After login.
     Authenticated,
 }
@@ -113,6 +115,7 @@ pub const TABLE: &[Capability] = &[
     row("QUOTA=RES-STORAGE", When::Authenticated, true),
     row("QUOTA=RES-MESSAGE", When::Authenticated, true),
     row("QUOTA=RES-MAILBOX", When::Authenticated, true),
+    row("QUOTASET", When::QuotaSettable, true),
 ];
 
 /// True for a name that may be hidden: one of [`TABLE`], or `AUTH=` with a mechanism.
@@ -150,6 +153,7 @@ impl When {
             Self::LoginEnabled => before_login && situation.is_login_allowed,
             Self::Limited => situation.is_authenticated && config.message_limit.is_some(),
             Self::Compressible => situation.is_authenticated && config.is_compress_offered,
+            Self::QuotaSettable => situation.is_authenticated && config.is_quota_settable,
             Self::Authenticated => situation.is_authenticated,
         }
     }

@@ -77,6 +77,7 @@ impl<S: Services> Session<S> {
             CommandBody::Notify(notify) => self.notify(link, notify).await,
             CommandBody::GetQuota(root) => self.quota(&root, link.out()),
             CommandBody::GetQuotaRoot(mailbox) => self.quota_root(&mailbox, link.out()),
+            CommandBody::SetQuota { root, limits } => self.set_quota(&root, &limits, link.out()).await,
             CommandBody::Expunge { uids } => self.expunge(uids, link.out()).await,
             CommandBody::Search(search) => self.search(link, &tag, search).await,
             CommandBody::MultiSearch { sources, search } => {

@@ -1,22 +1,15 @@
-//! CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE, STATUS, GETQUOTA, GETQUOTAROOT (RFC 9051 §6.3.4–8, §6.3.11; RFC 6154
-//! §3; RFC 9208).
+//! CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE, STATUS (RFC 9051 §6.3.4–8, §6.3.11; RFC 6154 §3).
 //!
-//! The rules for names are the store's ([`Change`]); here they become responses. An account is one quota root, named "".
+//! The rules for names are the store's ([`Change`]); here they become responses.
 
 use super::Services;
-use super::state::{Answered, Session, Stop, no};
+use super::state::{Answered, Session, no};
 use crate::mailbox::status::status;
 use crate::model::{MailboxName, SpecialUse};
-use crate::proto::imap::encode::mailbox::{
-    Resource, StatusValue, push_quota_line, push_quota_root_line, push_status_data_line,
-};
+use crate::proto::imap::encode::mailbox::{StatusValue, push_status_data_line};
 use crate::proto::imap::types::{NameForm, StatusItem};
 use crate::proto::imap::{Code, Completion, Transition};
-use crate::store::{AccountChange, Change, MAILBOXES_MAX, MailboxState, Outcome};
-use smallvec::SmallVec;
-
-/// The name of an account's only quota root.
-const QUOTA_ROOT: &str = "";
+use crate::store::{AccountChange, Change, MailboxState, Outcome};
 
 impl<S: Services> Session<S> {
     pub async fn create(&mut self, name: MailboxName, special_use: &[SpecialUse]) -> Answered {
@@ -97,44 +90,6 @@ impl<S: Services> Session<S> {
     /// Octets of the longest message that APPEND takes, into whatever mailbox.
     pub fn append_limit(&self) -> u64 {
         self.services.config().message_bytes_max
-    }
-
-    fn push_quota(&self, out: &mut Vec<u8>) -> Result<(), Stop> {
-        let (bytes, messages, mailboxes) =
-            self.with_account(|account| (account.bytes_used, account.messages(), account.names.len()))?;
-        let storage = self
-            .account
-            .quota_bytes
-            .map(|limit| Resource::storage(bytes, limit));
-        let messages = self.account.quota_messages.map(|limit| Resource {
-            name: "MESSAGE",
-            used: messages,
-            limit,
-        });
-        let mailboxes = Resource {
-            name: "MAILBOX",
-            used: mailboxes as u64,
-            limit: MAILBOXES_MAX as u64,
-        };
-        let resources: SmallVec<[Resource; 3]> =
-            storage.into_iter().chain(messages).chain([mailboxes]).collect();
-        push_quota_line(QUOTA_ROOT, &resources, out);
-        Ok(())
-    }
-
-    pub fn quota(&self, root: &str, out: &mut Vec<u8>) -> Answered {
-        if root != QUOTA_ROOT {
-            return Ok(no(Code::NonExistent, "No such quota root"));
-        }
-        self.push_quota(out)?;
-        Ok(Completion::ok("GETQUOTA completed"))
-    }
-
-    pub fn quota_root(&self, name: &MailboxName, out: &mut Vec<u8>) -> Answered {
-        // RFC 9208 §4.1.2: of a mailbox that is still to be made, too.
-        push_quota_root_line(name, QUOTA_ROOT, self.names, out);
-        self.push_quota(out)?;
-        Ok(Completion::ok("GETQUOTAROOT completed"))
     }
 }
 

@@ -36,6 +36,7 @@ mod multi_search;
 mod notify;
 mod partial;
 mod qresync;
+mod quota;
 mod rev2;
 mod search;
 mod select;
@@ -51,7 +52,7 @@ pub use driver::{Moved, Served, resume, serve};
 
 use crate::mailbox::digests::Digests;
 use crate::mailbox::searching::Pace;
-use crate::model::Account;
+use crate::model::{Account, Quota};
 use crate::node::shutdown::Shutdown;
 use crate::proto::imap::{Config, LoginRefusal};
 use crate::proto::sasl::Request;
@@ -90,6 +91,12 @@ pub trait Services: Pace + 'static {
         peer: SocketAddr,
         certificate: Option<&[u8]>,
     ) -> impl Future<Output = AuthVerdict>;
+    /// Gives `account` these limits and no others, if its owner may do that.
+    fn set_quota(
+        &self,
+        account: &Account,
+        quota: Quota,
+    ) -> impl Future<Output = Result<(), QuotaRefusal>>;
     /// What FETCH answered of this core's messages lately.
     fn digests(&self) -> &RefCell<Digests>;
     /// Told once, when the server stops.
@@ -105,4 +112,15 @@ pub enum AuthVerdict {
     /// Whoever has proven the password may log in.
     Proven,
     Refused(LoginRefusal),
+}
+
+/// Why limits stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuotaRefusal {
+    /// The account is no admin of its domain.
+    NoPermission,
+    /// They are kept where this server writes nothing.
+    Elsewhere,
+    /// The directory does not answer.
+    Unavailable,
 }

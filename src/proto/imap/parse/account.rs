@@ -1,6 +1,6 @@
-//! Commands on the connection and the account: ID, ENABLE, AUTHENTICATE, LOGIN, GETQUOTA, GETQUOTAROOT.
+//! Commands on the connection and the account: ID, ENABLE, AUTHENTICATE, LOGIN, GETQUOTA, GETQUOTAROOT, SETQUOTA.
 //!
-//! Limits: [`ID_PAIRS_MAX`], [`ENABLED_MAX`].
+//! Limits: [`ID_PAIRS_MAX`], [`ENABLED_MAX`], [`QUOTA_RESOURCES_MAX`].
 //! Standards: RFC 2971, 5161, 4959, 9208, RFC 9051 §6.1–6.2.
 
 use super::cursor::{Cursor, Parsed};
@@ -13,6 +13,9 @@ pub const ID_PAIRS_MAX: usize = 30;
 /// Most capabilities of one ENABLE: more than there are to enable.
 pub const ENABLED_MAX: usize = 64;
 
+/// Most resources of one SETQUOTA: four have names (RFC 9208 §5).
+pub const QUOTA_RESOURCES_MAX: usize = 16;
+
 pub(super) fn command(verb: &[u8], cursor: &mut Cursor<'_>) -> Option<Parsed<CommandBody>> {
     Some(match verb {
         b"ID" => id(cursor),
@@ -24,6 +27,7 @@ pub(super) fn command(verb: &[u8], cursor: &mut Cursor<'_>) -> Option<Parsed<Com
         b"GETMETADATA" => super::metadata::get_metadata(cursor),
         b"SETMETADATA" => super::metadata::set_metadata(cursor),
         b"NOTIFY" => super::notify::notify(cursor),
+        b"SETQUOTA" => set_quota(cursor),
         b"GETQUOTAROOT" => mailbox::one(cursor).map(CommandBody::GetQuotaRoot),
         _ => return None,
     })
@@ -97,8 +101,28 @@ fn compress(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
 }
 
 fn get_quota(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
+    quota_root(cursor).map(CommandBody::GetQuota)
+}
+
+fn set_quota(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
+    let root = quota_root(cursor)?;
+    cursor.space()?;
+    let mut limits: Vec<(String, u64)> = Vec::new();
+    cursor.list(QUOTA_RESOURCES_MAX, true, |cursor| {
+        let name = String::from_utf8_lossy(cursor.atom("a resource")?).to_ascii_uppercase();
+        cursor.space()?;
+        let limit = cursor.number64()?;
+        if limits.iter().any(|(other, _)| *other == name) {
+            return Err(Fault::Expected("each resource once"));
+        }
+        limits.push((name, limit));
+        Ok(())
+    })?;
+    Ok(CommandBody::SetQuota { root, limits })
+}
+
+fn quota_root(cursor: &mut Cursor<'_>) -> Parsed<String> {
     cursor.space()?;
     let root = cursor.astring()?.into_owned();
-    let root = String::from_utf8(root).map_err(|_| Fault::Expected("a quota root in UTF-8"))?;
-    Ok(CommandBody::GetQuota(root))
+    String::from_utf8(root).map_err(|_| Fault::Expected("a quota root in UTF-8"))
 }

@@ -383,6 +383,8 @@ fn forms_that_clients_send_are_read() {
         "NOTIFY SET (inboxes (X-New)) (personal (SubscriptionChange)) (subscribed (MailboxName))",
         "GETQUOTAROOT INBOX",
         "GETQUOTA \"\"",
+        "SETQUOTA \"\" ()",
+        "setquota {1}\r\nx (storage 512 X-OTHER 9223372036854775807)",
         "AUTHENTICATE PLAIN =",
     ] {
         let _ = read(text);

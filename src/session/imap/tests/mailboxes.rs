@@ -1,6 +1,7 @@
 //! SELECT, LIST and the commands on mailboxes.
 
 use super::world::{Client, World};
+use crate::model::Quota;
 
 #[test]
 fn select_announces_the_mailbox() {
@@ -297,4 +298,65 @@ fn an_empty_mailbox_has_no_sequence_numbers() {
     }
     a.ok(&mut world, "SEARCH RETURN (SAVE) ALL");
     assert_eq!(a.ok(&mut world, "FETCH $ FLAGS").untagged, "");
+}
+
+/// RFC 9208 §4.1.3.
+#[test]
+fn setquota_sets_all_limits_and_shows_them() {
+    let mut world = World::new();
+    let mut a = world.selected(3);
+    let set = a.ok(&mut world, "SETQUOTA \"\" (STORAGE 512 message 9)");
+    assert_eq!(set.lines(), ["* QUOTA \"\" (STORAGE 0 512 MESSAGE 0 9 MAILBOX 6 4096)"]);
+    let kept = Quota {
+        bytes: Some(512 * 1024),
+        messages: Some(9),
+    };
+    assert_eq!(*world.services.quotas_set.borrow(), [kept]);
+    // The new limit counts at once: the old one had no room for this.
+    a.append(&mut world, "INBOX", "", &"x".repeat(2_000));
+    // What is not named is lifted, what is shown may be sent back.
+    let set = a.ok(&mut world, "SETQUOTA \"\" (MAILBOX 4096)");
+    assert_eq!(set.lines(), ["* QUOTA \"\" (MAILBOX 6 4096)"]);
+    assert_eq!(world.services.quotas_set.borrow()[1], Quota::NONE);
+}
+
+#[test]
+fn setquota_is_refused_without_the_right_and_for_what_cannot_be() {
+    let mut world = World::new();
+    for (account, command, answer) in [
+        (1, "SETQUOTA \"\" (STORAGE 512)", "NO [NOPERM]"),
+        (4, "SETQUOTA \"\" (STORAGE 512)", "NO [CANNOT]"),
+        (5, "SETQUOTA \"\" (STORAGE 512)", "NO [UNAVAILABLE]"),
+        (3, "SETQUOTA other (STORAGE 512)", "NO [NONEXISTENT]"),
+        (3, "SETQUOTA \"\" (MAILBOX 7)", "NO [CANNOT]"),
+        (3, "SETQUOTA \"\" (ANNOTATION-STORAGE 7)", "NO [CANNOT]"),
+        (3, "SETQUOTA \"\" (STORAGE 0)", "NO [CANNOT]"),
+        (3, "SETQUOTA \"\" (STORAGE 9223372036854775807)", "NO [CANNOT]"),
+        (3, "SETQUOTA \"\" (STORAGE 9223372036854775808)", "BAD"),
+        (3, "SETQUOTA \"\" (STORAGE 1 STORAGE 2)", "BAD"),
+        (3, "SETQUOTA \"\" STORAGE 1", "BAD"),
+        (3, "SETQUOTA \"\" (STORAGE)", "BAD"),
+        (3, "SETQUOTA \"\"", "BAD"),
+    ] {
+        let mut a = world.selected(account);
+        let tagged = a.tagged(&mut world, command);
+        assert!(tagged.starts_with(answer), "{command}: {tagged}");
+    }
+    assert!(world.services.quotas_set.borrow().is_empty());
+}
+
+/// RFC 9208 §3.1.1: QUOTASET says that SETQUOTA works.
+#[test]
+fn quotaset_is_announced_where_limits_can_be_set() {
+    let mut world = World::new();
+    let announces = |world: &mut World| {
+        let mut a = world.selected(1);
+        a.ok(world, "CAPABILITY").untagged.split_whitespace().any(|word| word == "QUOTASET")
+    };
+    assert!(!announces(&mut world));
+    world.services.config.replace(std::sync::Arc::new(crate::proto::imap::Config {
+        is_quota_settable: true,
+        ..crate::proto::imap::Config::default()
+    }));
+    assert!(announces(&mut world));
 }

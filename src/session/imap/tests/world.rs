@@ -4,13 +4,13 @@ use crate::base::buffer::{BufLease, RECEIVE_BUFFER_BYTES};
 use crate::base::clock::{ManualClock, UnixMillis};
 use crate::mailbox::digests::Digests;
 use crate::mailbox::searching::Pace;
-use crate::model::{Account, AccountId, AddrSpec};
+use crate::model::{Account, AccountId, AddrSpec, Quota};
 use crate::net::TlsInfo;
 use crate::node::shutdown::Shutdown;
 use crate::proto::imap::{Config, LoginRefusal};
 use crate::proto::sasl::Request;
 use crate::runtime::Core;
-use crate::session::imap::{AuthVerdict, Served, Services, resume, serve};
+use crate::session::imap::{AuthVerdict, QuotaRefusal, Served, Services, resume, serve};
 use crate::session::pipe::Pipe;
 use crate::sim::SimDisk;
 use crate::store::{Environment, Store, recover};
@@ -66,6 +66,8 @@ pub struct TestServices {
     pub clock: ManualClock,
     digests: RefCell<Digests>,
     pub shutdown: Shutdown,
+    /// By SETQUOTA, which accounts 3 and 30 may give.
+    pub quotas_set: RefCell<Vec<Quota>>,
     /// Of connections to come, and what running sessions read of it.
     pub config: RefCell<Arc<Config>>,
     core: Core,
@@ -131,6 +133,17 @@ impl Services for TestServices {
             AuthVerdict::Account(account(id))
         })
     }
+    async fn set_quota(&self, account: &Account, quota: Quota) -> Result<(), QuotaRefusal> {
+        match account.id.0 {
+            3 | 30 => {
+                self.quotas_set.borrow_mut().push(quota);
+                Ok(())
+            }
+            4 => Err(QuotaRefusal::Elsewhere),
+            5 => Err(QuotaRefusal::Unavailable),
+            _ => Err(QuotaRefusal::NoPermission),
+        }
+    }
     fn shutdown(&self) -> &Shutdown {
         &self.shutdown
     }
@@ -191,6 +204,7 @@ impl World {
             clock,
             digests: RefCell::default(),
             shutdown: Shutdown::default(),
+            quotas_set: RefCell::default(),
             config: RefCell::default(),
             core,
         });
