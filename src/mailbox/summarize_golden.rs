@@ -8,10 +8,13 @@ use std::fmt::Write;
 
 /// What each version has said of [`MESSAGES`], the newest last. Files of the one before would be served beside new ones if the
 /// version did not rise with what it says.
-const SAID: [(u32, &str); 1] = [(1, include_str!("summarize_golden_v1.txt"))];
+const SAID: [(u32, &str); 2] = [
+    (1, include_str!("summarize_golden_v1.txt")),
+    (2, include_str!("summarize_golden_v2.txt")),
+];
 
 /// A plain letter, what mail programs send, and what attackers do; LF is CRLF.
-const MESSAGES: [&str; 12] = [
+const MESSAGES: [&str; 15] = [
     "From: Ann <ann@example.org>\nTo: Ben <ben@example.net>, \"C, D\" <cd@example.net>\nSubject: Lunch\nDate: Wed, 25 Nov 2026 12:00:00 +0100\n\
      Message-ID: <1@example.org>\nX-Mailer: hand\n\nAt noon?\n> quoted\nYours, Ann\n",
     "Received: from a by b; Wed, 25 Nov 2026 12:00:00 +0100\nReceived: from c\n by a\nFROM: =?utf-8?q?J=C3=BCrgen?= <j@xn--bcher-kva.example>\n\
@@ -38,6 +41,12 @@ const MESSAGES: [&str; 12] = [
     "Content-Type: multipart/signed; boundary=s; micalg=pgp-sha256; protocol=\"application/pgp-signature\"\nAuto-Submitted: auto-replied\n\
      Chat-Version: 1.0\nX-Priority: 1\nImportance: high\nPriority: urgent\nList-Unsubscribe: <mailto:u@x>\nList-Post: <mailto:p@x>\n\
      Disposition-Notification-To: a@b\nNewsgroups: a.b\nX-Label: l\nX-Spam-Flag: NO\n\n--s\n\nsigned\n--s\nContent-Type: application/pgp-signature\n\n-----\n--s--\n",
+    "Content-Type: multipart/report; report-type=delivery-status; boundary=r\n\n--r\nContent-Type: message/global\n\n\
+     Subject: \u{fc}ber\nFrom: \u{fc}@b\u{fc}cher.example\nContent-Type: text/html; charset=utf-8\n\n<p>Gr&uuml;&szlig;e, un<b>believ</b>able<br>&#8364;5</p>\n\
+     --r\nContent-Type: message/global\nContent-Transfer-Encoding: base64\n\nU3ViamVjdDogeAoKeA==\n--r--\n",
+    "Content-Type: application/octet-stream; name*0=\"a b\"; name*1=.bin; x*=iso-8859-1'de'%E4; y*0*=x-none''%E4\n\
+     Content-Disposition: attachment; filename*1=b.pdf; filename*0*=utf-8''%C3%A4; filename*3=z; filename=old\n\nx\n",
+    "Content-Type: text/html; charset=utf-8\n\n<head><title>t</title><body><p>Gr&uuml;&szlig;e, un<b>believ</b>able<br>&#8364;5 &hellip;<td>a<td>b\n",
 ];
 
 fn crlf(message: &str) -> Vec<u8> {

@@ -1,8 +1,8 @@
 //! What BINARY and BINARY.SIZE give: a part's body without its transfer encoding.
 //!
 //! Invariants: identity encodings are not copied. Limits: the result is never longer than the body.
-//! Failure: [`UnknownCte`] for an encoding that is not known or not kept to (RFC 3516 §4.3); the response is
-//! `NO [UNKNOWN-CTE]`.
+//! Failure: [`UnknownCte`] for an encoding that is not known (RFC 3516 §4.3); the response is `NO [UNKNOWN-CTE]`. What does not keep to
+//! a known one is decoded as far as it goes, as RFC 2045 §6.7 and §6.8 have it.
 //!
 //! Standards: RFC 3516 §4. Not here: part numbers (`section::find_part`), partials.
 
@@ -11,7 +11,7 @@ use super::structure::{Kind, Part, Structure};
 use super::{section, transfer};
 use std::borrow::Cow;
 
-/// The transfer encoding is unknown, or the body is not validly encoded. The sender's fault, for good.
+/// The transfer encoding is unknown. The sender's fault, for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the part's transfer encoding cannot be decoded")]
 pub struct UnknownCte;

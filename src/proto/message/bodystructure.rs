@@ -89,6 +89,7 @@ impl<'a> Writer<'a> {
     fn single(&mut self, part: &Part) {
         let content_type = self.content_type(part);
         let (media_type, subtype): (&[u8], &[u8]) = match &content_type {
+            Some(t) if part.kind == Kind::Message && t.is("message", "global") => (b"message", b"global"),
             _ if part.kind == Kind::Message => (b"message", b"rfc822"),
             Some(t) => (&t.media_type, &t.subtype),
             None => (b"text", b"plain"),

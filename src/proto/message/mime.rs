@@ -4,11 +4,12 @@
 //! Limits: [`PARAMETERS_MAX`], [`PARAMETER_BYTES_MAX`]; comments nest by a counter, not by recursion.
 //! Failure: a content type that does not parse is as good as none (RFC 2045 §5.2 says text/plain then); a parameter
 //! that does not parse is skipped up to the next semicolon.
-//! LIMITATION: RFC 2231's continuations and charsets in parameters are passed on as written, the client decodes them.
 //!
 //! Standards: RFC 2045 §5 and §6, 2183, 3282, 1864, 2557 §4.
-//! Not here: the parts themselves (`structure`), decoding a body (`transfer`).
+//! Not here: the parts themselves (`structure`), decoding a body (`transfer`), joining parameters that came in pieces
+//! (`continuations`).
 
+use super::continuations;
 use super::header::{self, DIGESTED_FIELDS_MAX};
 
 /// Parameters kept of one field; the rest is not shown. Honest mail has at most some 10, and RFC 2231 continuations of
@@ -38,12 +39,12 @@ pub struct MimeFields<'a> {
     pub location: Option<&'a [u8]>,
 }
 
-/// A parameter, unquoted.
+/// A parameter, unquoted, in one piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
-    /// As written.
+    /// As written; with a `*` behind it if the value had a charset (RFC 9051 §7.5.2).
     pub name: Vec<u8>,
-    /// Without quotes and backslashes.
+    /// Without quotes and backslashes; UTF-8 if it had a charset.
     pub value: Vec<u8>,
 }
 
@@ -54,7 +55,7 @@ pub struct ContentType {
     pub media_type: Vec<u8>,
     /// Behind it.
     pub subtype: Vec<u8>,
-    /// In the order written.
+    /// In the order written; each joined and decoded (RFC 2231).
     pub parameters: Vec<Parameter>,
 }
 
@@ -63,7 +64,7 @@ pub struct ContentType {
 pub struct Disposition {
     /// `inline`, `attachment` or another token.
     pub kind: Vec<u8>,
-    /// In the order written.
+    /// In the order written; each joined and decoded (RFC 2231).
     pub parameters: Vec<Parameter>,
 }
 
@@ -173,6 +174,12 @@ impl<'a> MimeFields<'a> {
 }
 
 impl ContentType {
+    /// True for the types whose body is a message (RFC 2046 §5.2.1, RFC 6532 §3.7).
+    #[must_use]
+    pub fn is_message(&self) -> bool {
+        self.is("message", "rfc822") || self.is("message", "global")
+    }
+
     /// True for `media_type/subtype`, in any case.
     #[must_use]
     pub fn is(&self, media_type: &str, subtype: &str) -> bool {
@@ -277,7 +284,7 @@ impl<'a> Lexer<'a> {
         while parameters.len() < PARAMETERS_MAX && self.skip_behind(b';') {
             parameters.extend(self.parameter());
         }
-        parameters
+        continuations::join(parameters)
     }
 }
 
@@ -341,7 +348,7 @@ mod tests {
         .expect("valid");
         assert!(parsed.is("TEXT", "Plain"));
         assert_eq!(parsed.parameter("CHARSET"), Some(&b"us-ascii"[..]));
-        assert_eq!(parsed.parameter("name*0*"), Some(&b"utf-8''a%20"[..]));
+        assert_eq!(parsed.parameter("name*"), Some(&b"a "[..]));
         assert_eq!(parsed.parameter("b"), Some(&b"a=b/c"[..]));
         assert_eq!(parsed.parameter("d"), Some(&b"e"[..]));
         assert_eq!(parsed.parameters.len(), 4);

@@ -12,7 +12,7 @@
 //! continuations in quadratic time. So the structure is scanned here, in one pass with a depth limit, and mail-parser
 //! decodes what the scan delimits: charsets, base64 and quoted-printable, each fed one bounded piece at a time.
 //!
-//! Standards: RFC 2045–2047 and 2183 (MIME), 5322 (header), 3501 §6.4.5 and 9051 §7.5.2 (IMAP's view), 3516 (BINARY),
+//! Standards: RFC 2045–2047, 2183 and 2231 (MIME), 5322 (header), 3501 §6.4.5 and 9051 §7.5.2 (IMAP's view), 3516 (BINARY),
 //! 5321 §4.4 (trace fields).
 //! Not here: which message is meant and when it is read (`mailbox`), how FETCH and SEARCH are answered (`session::imap`).
 
@@ -20,9 +20,11 @@ pub mod address;
 pub mod binary;
 pub mod bodystructure;
 pub mod casemap;
+pub mod continuations;
 pub mod date;
 pub mod envelope;
 pub mod header;
+pub mod html;
 pub mod mime;
 pub mod nstring;
 pub mod preview;

@@ -4,8 +4,9 @@
 //! What is shown: of the first text/plain part that has text, else of the first text/html part without its tags, the first
 //! [`PREVIEW_CHARACTERS_MAX`] characters. Quoted lines (`>`) and white space are left out. Attachments are not looked at.
 //! Limits: [`PREVIEW_BODY_BYTES`] of a part, [`PREVIEW_PARTS_MAX`] parts.
-//! Not here: when it is not worth reading the message for it (`session::imap::fetch_content`).
+//! Not here: what is text in HTML (`html`), when it is not worth reading the message for it (`session::imap::fetch_content`).
 
+use super::html::without_tags;
 use super::structure::{Kind, Part, Structure};
 use super::transfer::Lenient;
 use super::words;
@@ -87,80 +88,6 @@ fn digest(text: impl Iterator<Item = char>) -> String {
     out
 }
 
-/// HTML as its text: tags become spaces, what stands in `style`, `script`, `head` and comments is left out, the commonest
-/// entities are undone. Not an HTML parser: what it takes for a tag, `<` to `>`, is enough for a few words.
-fn without_tags(html: &str) -> String {
-    let mut text = String::new();
-    let mut rest = html;
-    while let Some(at) = rest.find('<') {
-        push_entities(&rest[..at], &mut text);
-        text.push(' ');
-        rest = &rest[at..];
-        rest = match hidden_end(rest) {
-            Some(end) => end,
-            None => rest.find('>').map_or("", |end| &rest[end + 1..]),
-        };
-    }
-    push_entities(rest, &mut text);
-    text
-}
-
-/// What follows the element or comment at the start of `html`, if it is one that is not shown.
-fn hidden_end(html: &str) -> Option<&str> {
-    if html.starts_with("<!--") {
-        return Some(html.split_once("-->").map_or("", |(_, rest)| rest));
-    }
-    for name in ["style", "script", "head", "title"] {
-        let Some(tag) = html
-            .get(1..=name.len())
-            .filter(|tag| tag.eq_ignore_ascii_case(name))
-        else {
-            continue;
-        };
-        let behind = html[1 + tag.len()..].chars().next();
-        if behind.is_some_and(|c| c.is_ascii_alphanumeric()) {
-            continue;
-        }
-        return Some(behind_end_tag(html, name));
-    }
-    None
-}
-
-fn behind_end_tag<'a>(html: &'a str, name: &str) -> &'a str {
-    let mut rest = html;
-    while let Some(at) = rest.find("</") {
-        rest = &rest[at + 2..];
-        let is_it = rest
-            .get(..name.len())
-            .is_some_and(|tag| tag.eq_ignore_ascii_case(name));
-        if is_it {
-            return rest.find('>').map_or("", |end| &rest[end + 1..]);
-        }
-    }
-    ""
-}
-
-fn push_entities(text: &str, out: &mut String) {
-    const ENTITIES: [(&str, &str); 6] = [
-        ("&nbsp;", " "),
-        ("&amp;", "&"),
-        ("&lt;", "<"),
-        ("&gt;", ">"),
-        ("&quot;", "\""),
-        ("&#39;", "'"),
-    ];
-    let mut rest = text;
-    while let Some(at) = rest.find('&') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let known = ENTITIES.iter().find(|(entity, _)| rest.starts_with(entity));
-        let (entity, character) = known.copied().unwrap_or(("&", "&"));
-        out.push_str(character);
-        rest = &rest[entity.len()..];
-    }
-    out.push_str(rest);
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::structure;
@@ -190,6 +117,10 @@ mod tests {
         let html = "Content-Type: text/html\r\n\r\n<html><head><style>p {}</style></head><!-- > no -->\
             <p class=\"x\">Fish &amp; <b>chips</b>&nbsp;&unknown;</p><script>if (a < b) x</script>";
         assert_eq!(preview(html), "Fish & chips &unknown;");
+        // RFC 8970 §3.3: of the text, not of its markup.
+        let german =
+            "Content-Type: text/html\r\n\r\n<p>Gr&uuml;&szlig;e &#8364;5 un<b>believ</b>able<br>so</p>";
+        assert_eq!(preview(german), "Gr\u{fc}\u{df}e \u{20ac}5 unbelievable so");
         let mixed = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>no\r\n\
             --b\r\nContent-Disposition: attachment\r\n\r\nneither\r\n--b\r\n\r\nyes\r\n--b--\r\n";
         assert_eq!(preview(mixed), "yes");

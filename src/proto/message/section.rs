@@ -1,8 +1,8 @@
 //! Which octets `BODY[section]` means.
 //!
 //! Invariants: a range lies inside the message; only filtered headers are copied; time is linear in what is looked at.
-//! Numbering (RFC 9051 §6.4.5): the message and those inside message/rfc822 number their parts from 1; one that is no
-//! multipart has part 1, its body. HEADER, TEXT and HEADER.FIELDS behind a number need a message/rfc822 there.
+//! Numbering (RFC 9051 §6.4.5): the message and those inside message/rfc822 or message/global number their parts from 1; one that is no
+//! multipart has part 1, its body. HEADER, TEXT and HEADER.FIELDS behind a number need such a message there.
 //! Failure: a section that does not exist is `None`; the response is NIL (RFC 9051 §6.4.5.1).
 //!
 //! Not here: partials (`<offset.length>`), decoding (`binary`), the response's text.

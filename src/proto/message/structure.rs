@@ -13,14 +13,14 @@
 //! The line end before a delimiter belongs to it (RFC 2046 §5.1.1). Innermost boundaries match first. A delimiter also
 //! ends a header that lacks its empty line. `MIME-Version` is not asked for: much mail lacks it and means MIME.
 //!
-//! Standards: RFC 2046 §5. Not here: how IMAP numbers parts (`section`), how it shows them (`bodystructure`).
+//! Standards: RFC 2046 §5, RFC 6532 §3.7. Not here: how IMAP numbers parts (`section`), how it shows them (`bodystructure`).
 
 use super::header;
-use super::mime::{ContentType, MimeFields};
+use super::mime::{ContentType, Encoding, MimeFields};
 use memchr::memmem;
 use std::ops::Range;
 
-/// Levels of multipart and message/rfc822 taken apart; deeper ones are text. Postfix's mime_nesting_limit.
+/// Levels of multipart, message/rfc822 and message/global taken apart; deeper ones are text. Postfix's mime_nesting_limit.
 pub const NESTING_MAX: u8 = 100;
 /// Parts told apart; everything behind belongs to the last. Bounds BODYSTRUCTURE and the memory of a structure.
 pub const PARTS_MAX: usize = 10_000;
@@ -37,7 +37,7 @@ pub enum Kind {
     Leaf,
     /// One or more children.
     Multipart,
-    /// message/rfc822: one child, the message inside, whose header starts this part's body.
+    /// message/rfc822 or message/global: one child, the message inside, whose header starts this part's body.
     Message,
     /// A multipart or message that could not be taken apart: to be shown as text/plain.
     Opaque,
@@ -46,7 +46,7 @@ pub enum Kind {
 /// A message or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The header with its empty line. For the message itself and those in message/rfc822 it is the message's header.
+    /// The header with its empty line. For the message itself and those inside another it is the message's header.
     pub header: Range<usize>,
     /// What follows the header.
     pub body: Range<usize>,
@@ -321,18 +321,23 @@ impl Scanner<'_> {
             return Kind::Leaf;
         };
         let part = &self.parts[index as usize];
-        let content_type = part.content_type(self.message);
+        let fields = part.fields(self.message);
+        let content_type = part.content_type_of(&fields);
         let is_multipart = content_type
             .as_ref()
             .is_some_and(|t| t.media_type.eq_ignore_ascii_case(b"multipart"));
         let is_message = content_type
             .as_ref()
-            .map_or(part.is_in_digest, |t| t.is("message", "rfc822"));
+            .map_or(part.is_in_digest, ContentType::is_message);
         let is_room = part.depth < NESTING_MAX && self.parts.len() < PARTS_MAX;
+        // RFC 6532 §3.7 lets message/global be encoded, which message/rfc822 must not be (RFC 2046 §5.2.1): the message is not in
+        // these octets then, and whoever decodes them as the text that they are shown as has it.
+        let is_encoded = content_type.as_ref().is_some_and(|t| t.is("message", "global"))
+            && matches!(fields.encoding(), Encoding::Base64 | Encoding::QuotedPrintable);
         let boundary = content_type.as_ref().and_then(usable_boundary);
         let kind = match (is_multipart, is_message, boundary) {
             (false, false, _) => Kind::Leaf,
-            (false, true, _) if is_room => Kind::Message,
+            (false, true, _) if is_room && !is_encoded => Kind::Message,
             (true, _, Some(boundary)) if is_room => {
                 self.delimiters.push(Delimiter {
                     boundary: boundary.to_vec(),

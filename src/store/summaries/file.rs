@@ -14,7 +14,7 @@ use crate::store::codec::{Malformed, Reader, put_u8, put_u16, put_u32, put_u64};
 
 /// Version of these files. Any other is ignored and removed, and summaries are made anew; so it rises with every change of the
 /// fields here and in `entry`, and with every change of what a part says of the same message.
-pub const SUMMARIES_VERSION: u32 = 1;
+pub const SUMMARIES_VERSION: u32 = 2;
 
 /// Summaries of one file, and of one account: sorting as many takes about a millisecond.
 pub const ENTRIES_MAX: usize = 128 * 1024;

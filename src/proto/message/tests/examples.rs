@@ -374,6 +374,37 @@ fn parts_of_a_digest_are_messages_unless_they_say_otherwise() {
     );
 }
 
+/// RFC 9051 §9 (body-type-basic must not be RFC822 or GLOBAL), §6.4.5.1; RFC 6532 §3.7.
+#[test]
+fn a_global_message_is_a_message() {
+    let message = "Content-Type: multipart/report; boundary=a\r\n\r\n\
+        --a\r\nContent-Type: Message/Global\r\n\r\nSubject: \u{fc}ber\r\n\r\none\r\n\
+        --a\r\nContent-Type: message/global\r\nContent-Transfer-Encoding: base64\r\n\r\nU3ViamVjdDogeAoKeA==\r\n--a--\r\n";
+    assert_eq!(
+        outline(message),
+        [
+            (Kind::Message, "Subject: \u{fc}ber\r\n\r\none".to_owned()),
+            (Kind::Leaf, "one".to_owned()),
+            // Encoded, which this type may be: shown as the text that it is once it is decoded.
+            (Kind::Opaque, "U3ViamVjdDogeAoKeA==".to_owned()),
+        ]
+    );
+    for (text, expected) in [
+        ("1.HEADER", Some("Subject: \u{fc}ber\r\n\r\n")),
+        ("1.TEXT", Some("one")),
+        ("1.1", Some("one")),
+        ("2.HEADER", None),
+    ] {
+        assert_eq!(fetch(message.as_bytes(), text).as_deref(), expected, "{text}");
+    }
+    assert_eq!(
+        body_structure(message.as_bytes(), false),
+        "((\"message\" \"global\" NIL NIL NIL \"7bit\" 21 (NIL {5}\r\n\u{fc}ber NIL NIL NIL NIL NIL NIL NIL NIL) \
+         (\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0) 2)\
+         (\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"base64\" 20 0) \"report\")"
+    );
+}
+
 #[test]
 fn binary_undoes_the_transfer_encoding_of_leaves() {
     let message = "Content-Type: multipart/mixed; boundary=a\r\nContent-Transfer-Encoding: base64\r\n\r\n\
@@ -388,7 +419,8 @@ fn binary_undoes_the_transfer_encoding_of_leaves() {
     assert_eq!(decoded(1), Some(Ok("é".to_owned())));
     assert_eq!(decoded(2), Some(Ok("é!".to_owned())));
     assert_eq!(decoded(3), Some(Ok("é".to_owned())));
-    assert_eq!(decoded(4), Some(Err(binary::UnknownCte)));
+    // RFC 2045 §6.8: what is outside the alphabet is passed over.
+    assert_eq!(decoded(4), Some(Ok(String::new())));
     assert_eq!(decoded(5), Some(Err(binary::UnknownCte)));
     assert_eq!(decoded(6), None);
 }

@@ -244,17 +244,21 @@ fn nul_in_an_ordinary_literal_is_refused() {
 }
 
 #[test]
-fn bad_base64_is_refused_as_such() {
+fn an_unknown_encoding_is_refused_and_bad_base64_decoded() {
+    // RFC 3516 §4.3, RFC 2045 §6.8
     let mut world = World::new();
     let mut a = world.selected(1);
-    a.append(
-        &mut world,
-        "INBOX",
-        "",
-        "Content-Transfer-Encoding: base64\r\n\r\n!!!!\r\n",
-    );
+    for (encoding, body) in [("x-other", "x"), ("base64", "aGVsbG8=\r\n--\r\nlist footer!")] {
+        let message = format!("Content-Transfer-Encoding: {encoding}\r\n\r\n{body}\r\n");
+        a.append(&mut world, "INBOX", "", &message);
+    }
     let fetch = a.command(&mut world, "FETCH 1 BINARY.PEEK[1]");
     assert!(fetch.tagged.starts_with("NO [UNKNOWN-CTE]"), "{fetch:?}");
+    let fetch = a.ok(&mut world, "FETCH 2 (BINARY.PEEK[1] BINARY.SIZE[1])");
+    assert!(
+        fetch.untagged.contains("BINARY[1] {5}\r\nhello BINARY.SIZE[1] 5"),
+        "{fetch:?}"
+    );
 }
 
 #[test]
