@@ -113,7 +113,14 @@ impl Services for Node {
             return Err(QuotaRefusal::Elsewhere);
         };
         let address = account.address.to_string();
-        let shown = self.order(&address, Order::AccountShow { address: address.clone() }).await?;
+        let shown = self
+            .order(
+                &address,
+                Order::AccountShow {
+                    address: address.clone(),
+                },
+            )
+            .await?;
         let Outcome::Accounts(views) = shown else {
             return Err(QuotaRefusal::Unavailable);
         };
@@ -121,7 +128,12 @@ impl Services for Node {
         let domain = account.address.domain.as_str();
         let may = |view: &AccountView| {
             let is_same = view.id == account.id.0 && view.is_enabled;
-            is_same && (view.is_admin || view.administers.iter().any(|own| own.eq_ignore_ascii_case(domain)))
+            is_same
+                && (view.is_admin
+                    || view
+                        .administers
+                        .iter()
+                        .any(|own| own.eq_ignore_ascii_case(domain)))
         };
         if !views.iter().any(may) {
             return Err(QuotaRefusal::NoPermission);

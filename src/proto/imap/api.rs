@@ -90,9 +90,13 @@ pub enum Question {
     /// May this message come too (RFC 3502)? Asked when the one before it has come whole. Answered as
     /// [`Self::AppendBegin`]; a refusal is one of all its messages: drop what was collected.
     AppendNext(AppendMessage),
-    /// A further part of the message (RFC 4469): first what these URLs name, then `bytes` octets, none at its end. Answered
-    /// as [`Self::AppendBegin`]; a refusal is one of the whole message.
-    AppendPart { urls: Vec<Vec<u8>>, bytes: u64 },
+    /// A further part of the message (RFC 4469): first what these URLs name, then `bytes` octets, none at its end, with NUL in them
+    /// only if `is_binary`. Answered as [`Self::AppendBegin`]; a refusal is one of the whole message.
+    AppendPart {
+        urls: Vec<Vec<u8>>,
+        bytes: u64,
+        is_binary: bool,
+    },
     /// The last message is complete: store them all, or none. [`Answer::Appended`] or [`Answer::AppendRefused`].
     AppendCommit,
     /// The command went wrong after its message: drop what was collected. [`Answer::AppendDropped`].

@@ -37,7 +37,7 @@ pub(super) enum Tail {
 impl Tail {
     fn of(message: &AppendMessage) -> Self {
         if let Some(parts) = &message.catenate {
-            return Self::of_part(matches!(parts.end, PartsEnd::Text { is_utf8: true }));
+            return Self::of_part(matches!(parts.end, PartsEnd::Text { is_utf8: true, .. }));
         }
         if message.is_utf8 {
             Self::Parenthesis
@@ -61,7 +61,7 @@ impl Tail {
     pub(super) fn of_line(line: &Line) -> Self {
         match line.messages.last() {
             Some(message) => Self::of(message),
-            None => Self::of_part(line.end() == Some(PartsEnd::Text { is_utf8: true })),
+            None => Self::of_part(matches!(line.end(), Some(PartsEnd::Text { is_utf8: true, .. }))),
         }
     }
 }

@@ -226,6 +226,7 @@ impl Core {
         let of_parts = if line.messages.is_empty() { bytes } else { 0 };
         let first = match line.parts {
             Some(parts) => Question::AppendPart {
+                is_binary: parts.is_binary(),
                 urls: parts.urls,
                 bytes: of_parts,
             },

@@ -6,6 +6,8 @@
 //! change too, and only the difference counts against the quota.
 //! Limits: the size is the core's (`Config::message_bytes_max`); memory is the body writer's, [`APPEND_MESSAGES_MAX`]
 //! times.
+//! LIMITATION: octets above 127 in a header are taken without RFC 6855 §4's UTF8, which says to refuse them: much old mail has
+//! them, and whoever moves a mailbox here would lose it.
 //! Not here: the dialogue around the literal (`proto::imap::append`).
 
 use super::Services;
@@ -55,9 +57,9 @@ impl<S: Services> Session<S> {
             Ok(replaces) => replaces,
             Err(refusal) => return Answer::AppendRefused(refusal),
         };
-        let urls = append.message.catenate.take().map(|parts| parts.urls);
+        let parts = append.message.catenate.take();
         let bytes = append.message.size;
-        if urls.is_some() {
+        if parts.is_some() {
             append.message.size = 0;
         }
         let freed = replaces.map_or(0, |(_, bytes)| bytes);
@@ -72,8 +74,8 @@ impl<S: Services> Session<S> {
                     failure: None,
                     replaces,
                 }));
-                match urls {
-                    Some(urls) => self.append_part(&urls, bytes).await,
+                match parts {
+                    Some(parts) => self.append_part(&parts.urls, bytes, parts.is_binary()).await,
                     None => Answer::AppendReady,
                 }
             }
@@ -90,9 +92,9 @@ impl<S: Services> Session<S> {
             return Answer::AppendRefused(Refusal::new(Code::Cannot, "One message replaces one"));
         }
         let writer = self.services.store().body_writer();
-        let urls = message.catenate.take().map(|parts| parts.urls);
+        let parts = message.catenate.take();
         let bytes = message.size;
-        if urls.is_some() {
+        if parts.is_some() {
             message.size = 0;
         }
         let checked = match upload.next(message, writer, &*self.services).await {
@@ -103,8 +105,8 @@ impl<S: Services> Session<S> {
             return Answer::AppendRefused(refusal);
         }
         self.upload = Some(upload);
-        match urls {
-            Some(urls) => self.append_part(&urls, bytes).await,
+        match parts {
+            Some(parts) => self.append_part(&parts.urls, bytes, parts.is_binary()).await,
             None => Answer::AppendReady,
         }
     }
@@ -157,13 +159,18 @@ impl<S: Services> Session<S> {
     /// The next octets of the message.
     pub async fn upload_piece(&mut self, piece: Bytes) {
         let Some(upload) = &mut self.upload else { return };
-        if upload.failure.is_some() {
-            return;
-        }
         // RFC 9051 §4.3: no literal holds NUL. Taken for what it says it is, it would go out as what it must not be.
-        if !upload.message.is_binary && memchr(0, &piece).is_some() {
+        if upload.failure.is_none() && !upload.message.is_binary && memchr(0, &piece).is_some() {
             let refusal = Refusal::new(Code::Cannot, "A message with NUL in it must come as a literal8");
             upload.failure = Some(refusal);
+        }
+        self.add_piece(piece).await;
+    }
+
+    /// Octets of the message, wherever they come from.
+    pub(super) async fn add_piece(&mut self, piece: Bytes) {
+        let Some(upload) = &mut self.upload else { return };
+        if upload.failure.is_some() {
             return;
         }
         let pushed = upload.writer.push(piece).await;
@@ -247,6 +254,11 @@ impl<E: Environment> Upload<E> {
     pub fn add_octets(&mut self, bytes: u64) -> u64 {
         self.message.size = self.message.size.saturating_add(bytes);
         self.message.size
+    }
+
+    /// What the literal that comes next is.
+    pub fn expect_literal(&mut self, is_binary: bool) {
+        self.message.is_binary = is_binary;
     }
 
     /// Where they go.

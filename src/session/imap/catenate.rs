@@ -20,8 +20,13 @@ use std::ops::Range;
 const PIECE_BYTES: u64 = 64 * 1024;
 
 impl<S: Services> Session<S> {
-    /// Adds what the URLs name; then `bytes` octets more may come.
-    pub async fn append_part(&mut self, urls: &[Vec<u8>], bytes: u64) -> Answer<CommitReceipt> {
+    /// Adds what the URLs name; then `bytes` octets more may come, with NUL in them only if `is_binary`.
+    pub async fn append_part(
+        &mut self,
+        urls: &[Vec<u8>],
+        bytes: u64,
+        is_binary: bool,
+    ) -> Answer<CommitReceipt> {
         for url in urls {
             if let Err(refusal) = self.append_url(url).await {
                 self.upload = None;
@@ -29,7 +34,12 @@ impl<S: Services> Session<S> {
             }
         }
         match self.make_room_for_part(bytes) {
-            Ok(()) => Answer::AppendReady,
+            Ok(()) => {
+                if let Some(upload) = &mut self.upload {
+                    upload.expect_literal(is_binary);
+                }
+                Answer::AppendReady
+            }
             Err(refusal) => {
                 self.upload = None;
                 Answer::AppendRefused(refusal)
@@ -66,7 +76,7 @@ impl<S: Services> Session<S> {
                 let range = within(&url, 0..octets.len() as u64);
                 self.make_room_for_part(range.end - range.start)?;
                 let piece = Bytes::from(octets).slice(range.start as usize..range.end as usize);
-                self.upload_piece(piece).await;
+                self.add_piece(piece).await;
                 Ok(())
             }
             Value::Range(range) => {
@@ -78,7 +88,7 @@ impl<S: Services> Session<S> {
                     at = piece.end;
                     let octets = reader.read(piece).await;
                     for piece in octets.map_err(|_| bad("The message cannot be read"))? {
-                        self.upload_piece(piece).await;
+                        self.add_piece(piece).await;
                     }
                     self.services.breathe().await;
                 }

@@ -352,7 +352,11 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             }
             Question::AppendBegin(append) => session.append_begin(append).await,
             Question::AppendNext(message) => session.append_next(message).await,
-            Question::AppendPart { urls, bytes } => session.append_part(&urls, bytes).await,
+            Question::AppendPart {
+                urls,
+                bytes,
+                is_binary,
+            } => session.append_part(&urls, bytes, is_binary).await,
             Question::AppendCommit => session.append_commit(link).await?,
             Question::AppendAbandon => {
                 session.upload = None;

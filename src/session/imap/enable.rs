@@ -17,10 +17,7 @@ impl<S: Services> Session<S> {
                     continue;
                 }
                 "IMAP4REV2" => (&mut self.is_rev2, "IMAP4rev2"),
-                "UTF8=ACCEPT" => {
-                    enabled.push("UTF8=ACCEPT");
-                    continue;
-                }
+                "UTF8=ACCEPT" => (&mut self.is_utf8_accept, "UTF8=ACCEPT"),
                 "QRESYNC" => (&mut self.is_qresync, "QRESYNC"),
                 "UIDONLY" => (&mut self.is_uid_only, "UIDONLY"),
                 _ => continue,

@@ -92,11 +92,7 @@ pub trait Services: Pace + 'static {
         certificate: Option<&[u8]>,
     ) -> impl Future<Output = AuthVerdict>;
     /// Gives `account` these limits and no others, if its owner may do that.
-    fn set_quota(
-        &self,
-        account: &Account,
-        quota: Quota,
-    ) -> impl Future<Output = Result<(), QuotaRefusal>>;
+    fn set_quota(&self, account: &Account, quota: Quota) -> impl Future<Output = Result<(), QuotaRefusal>>;
     /// What FETCH answered of this core's messages lately.
     fn digests(&self) -> &RefCell<Digests>;
     /// Told once, when the server stops.

@@ -58,20 +58,21 @@ impl<S: Services> Session<S> {
     }
 
     /// Limits that are not named are lifted (RFC 9208 §4.1.3), but for that of mailboxes.
-    pub async fn set_quota(
-        &mut self,
-        root: &str,
-        limits: &[(String, u64)],
-        out: &mut Vec<u8>,
-    ) -> Answered {
+    pub async fn set_quota(&mut self, root: &str, limits: &[(String, u64)], out: &mut Vec<u8>) -> Answered {
         known_root(root)?;
         let quota = quota_of(limits).map_err(|text| no(Code::Cannot, text))?;
         let services = self.services.clone();
         let set = services.set_quota(&self.account, quota).await;
         set.map_err(|refusal| match refusal {
             QuotaRefusal::NoPermission => no(Code::NoPerm, "Only admins set quotas"),
-            QuotaRefusal::Elsewhere => no(Code::Cannot, "Quotas are kept in a directory that is looked after elsewhere"),
-            QuotaRefusal::Unavailable => no(Code::Unavailable, "The directory does not answer, try again later"),
+            QuotaRefusal::Elsewhere => no(
+                Code::Cannot,
+                "Quotas are kept in a directory that is looked after elsewhere",
+            ),
+            QuotaRefusal::Unavailable => no(
+                Code::Unavailable,
+                "The directory does not answer, try again later",
+            ),
         })?;
         self.account.quota_bytes = quota.bytes;
         self.account.quota_messages = quota.messages;

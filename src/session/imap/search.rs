@@ -35,6 +35,10 @@ const PROGRESS_TIME: Duration = Duration::from_secs(10);
 
 impl<S: Services> Session<S> {
     pub async fn search<P: Pipe>(&mut self, link: &mut Link<P>, tag: &Tag, search: Search) -> Answered {
+        // RFC 6855 §3: SHOULD. SORT and THREAD cannot do without a charset.
+        if self.is_utf8_accept && search.charset.is_some() && search.sort.is_empty() {
+            return Ok(Completion::bad("UTF8=ACCEPT is enabled: no CHARSET"));
+        }
         let updates = self.may_update(tag, &search, link.out())?;
         let searched = self.search_selected(link, tag, &search, None).await?;
         if updates {

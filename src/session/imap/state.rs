@@ -38,6 +38,8 @@ pub struct Session<S: Services> {
     pub notify: Option<Box<Watch>>,
     /// ENABLE IMAP4rev2 was given: see `rev2`.
     pub is_rev2: bool,
+    /// ENABLE UTF8=ACCEPT (RFC 6855).
+    pub is_utf8_accept: bool,
     /// How names of mailboxes are written.
     pub names: NameForm,
     /// The message of the APPEND in progress.
@@ -185,6 +187,7 @@ impl<S: Services> Session<S> {
             is_uid_only: false,
             notify: None,
             is_rev2: false,
+            is_utf8_accept: false,
             names: NameForm::default(),
             upload: None,
         }

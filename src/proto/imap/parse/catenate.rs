@@ -18,11 +18,19 @@ pub struct Parts {
     pub end: PartsEnd,
 }
 
+impl Parts {
+    /// The literal that is announced is a literal8.
+    #[must_use]
+    pub fn is_binary(&self) -> bool {
+        matches!(self.end, PartsEnd::Text { is_binary: true, .. })
+    }
+}
+
 /// What ends a run of URLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartsEnd {
-    /// A literal of the message is announced.
-    Text { is_utf8: bool },
+    /// A literal of the message is announced; `is_binary`: as a literal8, which may hold NUL.
+    Text { is_utf8: bool, is_binary: bool },
     /// A literal is announced that is a URL.
     UrlLiteral,
     /// `)`
@@ -89,12 +97,18 @@ pub(super) fn parts(cursor: &mut Cursor<'_>) -> Parsed<Parts> {
     loop {
         let end = if cursor.eat_word(b"TEXT") {
             // literal8 is taken too, as for APPEND (RFC 3516 §4.4).
-            let _ = cursor.eat(b'~');
-            Some(PartsEnd::Text { is_utf8: false })
+            let is_binary = cursor.eat(b'~');
+            Some(PartsEnd::Text {
+                is_utf8: false,
+                is_binary,
+            })
         } else if cursor.eat_word(b"UTF8") {
             cursor.expect(b'(', "'(' and a literal8")?;
             cursor.expect(b'~', "a literal8")?;
-            Some(PartsEnd::Text { is_utf8: true })
+            Some(PartsEnd::Text {
+                is_utf8: true,
+                is_binary: true,
+            })
         } else if !cursor.eat_word(b"URL") {
             return Err(Fault::Expected("URL, TEXT or UTF8"));
         } else if super::mailbox::is_announcement(cursor.rest()) {

@@ -235,6 +235,11 @@ impl<'a> Cursor<'a> {
                 }
             }
         }
+        // RFC 6855 §3, RFC 9051 §9: where quoted strings may have more than ASCII in them, it is UTF-8. Before, it should not be
+        // there at all, and clients that send it mean what their user typed.
+        if self.names == NameForm::Utf8 && std::str::from_utf8(&body[..at]).is_err() {
+            return Err(Fault::Expected("UTF-8 in a quoted string"));
+        }
         self.at += at + 2;
         Ok(unescaped.map_or(Cow::Borrowed(&body[..at]), Cow::Owned))
     }

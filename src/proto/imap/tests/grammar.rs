@@ -391,6 +391,29 @@ fn forms_that_clients_send_are_read() {
     }
 }
 
+/// RFC 6855 §3, RFC 9051 §9.
+#[test]
+fn quoted_strings_are_utf8_where_they_may_be_more_than_ascii() {
+    for text in [
+        &b"a SEARCH SUBJECT \"\xff\""[..],
+        b"a SEARCH SUBJECT \"\xed\xa0\x80\"",
+        b"a SEARCH SUBJECT \"\\\"\xc3\"",
+        b"a SETMETADATA x (/private/comment \"\xe4\")",
+    ] {
+        let error = parse::command_with(text, NameForm::Utf8).expect_err("no UTF-8");
+        assert_eq!(
+            error.fault,
+            Fault::Expected("UTF-8 in a quoted string"),
+            "{}",
+            text.escape_ascii()
+        );
+        assert!(parse::command(text).is_ok(), "{}", text.escape_ascii());
+    }
+    let literal = b"a SEARCH SUBJECT {1}\r\n\xff";
+    assert!(parse::command_with(literal, NameForm::Utf8).is_ok());
+    assert!(parse::command_with("a SEARCH SUBJECT \"\u{e4}\"".as_bytes(), NameForm::Utf8).is_ok());
+}
+
 #[test]
 fn a_fault_keeps_the_tag_and_says_what_was_expected() {
     let fault = |text: &str| {

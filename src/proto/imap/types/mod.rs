@@ -160,7 +160,10 @@ pub enum CommandBody {
     /// RFC 2087/9208.
     GetQuotaRoot(MailboxName),
     /// RFC 9208 §4.1.3: all limits that the root shall have. Names of resources in upper case.
-    SetQuota { root: String, limits: Vec<(String, u64)> },
+    SetQuota {
+        root: String,
+        limits: Vec<(String, u64)>,
+    },
 }
 
 /// Field-value pairs of ID (RFC 2971 §3.3); a value of `None` is `NIL`.

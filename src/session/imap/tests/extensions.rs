@@ -297,6 +297,9 @@ fn catenate_is_refused_whole() {
         ("TEXT {1+}\r\nx TEXT", "BAD"),
         ("TEXT {1+}\r\nx) {1+}\r\n(", "BAD"),
         ("TEXT {0+}\r\n", "NO [CANNOT]"),
+        // RFC 9051 §4.3: as in an APPEND that is one literal.
+        ("TEXT {3+}\r\na\0b", "NO [CANNOT]"),
+        ("TEXT ~{3+}\r\na\0b TEXT {3+}\r\na\0b", "NO [CANNOT]"),
         ("FILE x", "BAD"),
         ("URL /Drafts/;UID=1 URL /Drafts/;UID=1", "NO [OVERQUOTA]"),
     ] {
@@ -310,6 +313,14 @@ fn catenate_is_refused_whole() {
     assert!(
         a.ok(&mut world, "STATUS INBOX (MESSAGES)")
             .has("* STATUS INBOX (MESSAGES 0)")
+    );
+    a.ok(
+        &mut world,
+        "APPEND Drafts CATENATE (TEXT {1+}\r\na TEXT ~{3+}\r\na\0b)",
+    );
+    a.ok(
+        &mut world,
+        "APPEND Drafts CATENATE (URL /Drafts/;UID=2 TEXT {1+}\r\na)",
     );
     assert!(
         a.ok(
@@ -602,4 +613,26 @@ fn of_two_sessions_that_replace_a_message_one_does() {
     );
     let status = b.ok(&mut world, "STATUS INBOX (MESSAGES)");
     assert!(status.has("* STATUS INBOX (MESSAGES 1)"), "{status:?}");
+}
+
+/// RFC 6855 §3.
+#[test]
+fn a_search_names_no_charset_once_utf8_is_accepted() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 1);
+    a.ok(&mut world, "SEARCH CHARSET UTF-8 ALL");
+    a.ok(&mut world, "ENABLE UTF8=ACCEPT");
+    for command in [
+        "SEARCH CHARSET UTF-8 ALL",
+        "UID SEARCH RETURN (COUNT) CHARSET UTF-8 ALL",
+    ] {
+        assert!(a.tagged(&mut world, command).starts_with("BAD"), "{command}");
+    }
+    a.ok(&mut world, "SEARCH ALL");
+    a.ok(&mut world, "SORT (ARRIVAL) UTF-8 ALL");
+    a.ok(&mut world, "THREAD REFS UTF-8 ALL");
+    let mut b = world.selected(1);
+    b.ok(&mut world, "ENABLE IMAP4rev2");
+    b.ok(&mut world, "SEARCH CHARSET UTF-8 ALL");
 }

@@ -306,7 +306,10 @@ fn setquota_sets_all_limits_and_shows_them() {
     let mut world = World::new();
     let mut a = world.selected(3);
     let set = a.ok(&mut world, "SETQUOTA \"\" (STORAGE 512 message 9)");
-    assert_eq!(set.lines(), ["* QUOTA \"\" (STORAGE 0 512 MESSAGE 0 9 MAILBOX 6 4096)"]);
+    assert_eq!(
+        set.lines(),
+        ["* QUOTA \"\" (STORAGE 0 512 MESSAGE 0 9 MAILBOX 6 4096)"]
+    );
     let kept = Quota {
         bytes: Some(512 * 1024),
         messages: Some(9),
@@ -351,12 +354,18 @@ fn quotaset_is_announced_where_limits_can_be_set() {
     let mut world = World::new();
     let announces = |world: &mut World| {
         let mut a = world.selected(1);
-        a.ok(world, "CAPABILITY").untagged.split_whitespace().any(|word| word == "QUOTASET")
+        a.ok(world, "CAPABILITY")
+            .untagged
+            .split_whitespace()
+            .any(|word| word == "QUOTASET")
     };
     assert!(!announces(&mut world));
-    world.services.config.replace(std::sync::Arc::new(crate::proto::imap::Config {
-        is_quota_settable: true,
-        ..crate::proto::imap::Config::default()
-    }));
+    world
+        .services
+        .config
+        .replace(std::sync::Arc::new(crate::proto::imap::Config {
+            is_quota_settable: true,
+            ..crate::proto::imap::Config::default()
+        }));
     assert!(announces(&mut world));
 }
