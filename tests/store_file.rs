@@ -215,3 +215,27 @@ fn a_cached_read_sees_every_write_that_is_over() {
         assert_eq!(read.as_ref(), [0; 6]);
     });
 }
+
+#[test]
+fn a_store_whose_segments_are_not_mounted_is_no_new_one() {
+    let directory = directory();
+    let path = directory.path().to_owned();
+    let used = path.clone();
+    on_executor(move || session(environment(&used), 0));
+    let segments = path.join("segments");
+    std::fs::remove_dir_all(&segments).expect("it is there");
+    let refused = FileDisk::new(&path).expect_err("the directory is lost");
+    assert!(refused.to_string().contains("not mounted"), "{refused}");
+    assert!(!segments.exists());
+    // A mount point that is empty.
+    std::fs::create_dir(&segments).expect("it can be made");
+    let found = on_executor(move || async move {
+        let recovered = recover_with(&environment(&path), 1, options()).await;
+        recovered
+            .map(|recovered| recovered.report)
+            .map_err(|error| error.to_string())
+    });
+    let error = found.expect_err("everything is gone");
+    assert!(error.contains("1 logs at least, 0 of them"), "{error}");
+    assert!(error.contains("ringpost store salvage"), "{error}");
+}

@@ -45,13 +45,7 @@ impl FileDisk {
     /// # Errors
     /// When the directories cannot be made.
     pub fn new(root: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(root.join(SUBDIRECTORY))?;
-        let root = root.canonicalize()?;
-        // The names of the directories themselves must survive, too.
-        sync_directory_at(&root)?;
-        if let Some(parent) = root.parent() {
-            sync_directory_at(parent)?;
-        }
+        let root = make_directories(root)?;
         Ok(Self {
             root: Rc::new(root),
             is_tried: Rc::new(Cell::new(false)),
@@ -157,6 +151,25 @@ pub(super) fn free_bytes_at(path: &Path) -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Makes what of a store's directories is not there; durable on return. The superblock comes after that: where it is there
+/// and its segments' directory is not, that one is lost, and an empty one in its place would look like a new store.
+pub(super) fn make_directories(root: &Path) -> io::Result<PathBuf> {
+    let segments = root.join(SUBDIRECTORY);
+    if root.join(super::SUPERBLOCK_NAME).exists() && !segments.exists() {
+        let (superblock, segments) = (super::SUPERBLOCK_NAME, segments.display());
+        let why = format!("{superblock} is there and {segments} is not: is a file system not mounted?");
+        return Err(io::Error::new(io::ErrorKind::NotFound, why));
+    }
+    std::fs::create_dir_all(segments)?;
+    let root = root.canonicalize()?;
+    // The names of the directories themselves must survive, too.
+    sync_directory_at(&root)?;
+    if let Some(parent) = root.parent() {
+        sync_directory_at(parent)?;
+    }
+    Ok(root)
 }
 
 pub(super) fn list_in(root: &Path) -> io::Result<Vec<(String, u64)>> {

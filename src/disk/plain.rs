@@ -4,7 +4,7 @@
 //! Failure: as [`Disk`] says; every change of a disk opened for reading is refused.
 //! Not here: the server's own disk (`file`).
 
-use super::file::{create_written, disk_error, free_bytes_at, list_in, sync_directory_at};
+use super::file::{create_written, disk_error, free_bytes_at, list_in, make_directories, sync_directory_at};
 use super::{Disk, DiskError, DiskFile, SUBDIRECTORY, WriteBuffer};
 use std::fs::File;
 use std::io;
@@ -42,12 +42,7 @@ impl PlainDisk {
     /// # Errors
     /// When the directories cannot be made.
     pub fn for_writing(root: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(root.join(SUBDIRECTORY))?;
-        let root = root.canonicalize()?;
-        sync_directory_at(&root)?;
-        if let Some(parent) = root.parent() {
-            sync_directory_at(parent)?;
-        }
+        let root = make_directories(root)?;
         Ok(Self {
             root: Rc::new(root),
             may_write: true,

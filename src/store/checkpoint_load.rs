@@ -132,6 +132,19 @@ pub async fn load<D: Disk>(disk: &D, store_id: u64, files: &[(String, u64)]) -> 
 }
 
 impl Loaded {
+    /// The highest segment that anything right in them names.
+    pub fn last_segment(&self) -> u32 {
+        let headers = self.headers.iter().map(|header| header.position);
+        let ahead = self.base.iter().flat_map(|base| base.ahead.values().copied());
+        let covered = self.base.iter().flat_map(|base| base.segments.keys().copied());
+        let positions = headers.chain(ahead).map(|position| position.segment);
+        positions
+            .chain(covered)
+            .map(|segment| segment.0)
+            .max()
+            .unwrap_or(0)
+    }
+
     /// Nothing of them is to be used.
     pub fn give_up(&mut self) {
         self.base = None;

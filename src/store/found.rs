@@ -5,14 +5,16 @@
 //! Failure: [`OpenError::Damaged`]; nothing has been changed then.
 //! Not here: what is in them (`scan`), what follows from it (`recovery`).
 
+use super::checkpoint::CheckpointHeader;
 use super::checkpoint_load::Base;
 use super::compaction::Released;
 use super::scan::{LogName, ScanSegment, has_groups};
+use super::segment::Superblock;
 use super::segment::{SegmentHeader, segment_name, segment_of_name};
 use super::{Environment, OpenError};
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
 use crate::model::{LogPosition, SegmentId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 type FileOf<E> = <<E as Environment>::Disk as Disk>::File;
 
@@ -57,7 +59,14 @@ pub async fn find_segments<E: Environment>(
         };
         match header {
             Ok(header) if header.store_id != store_id || header.segment != id => {
-                let what = "the segment belongs to another store or has another's name".to_owned();
+                let what = if header.store_id == store_id {
+                    format!(
+                        "this is segment {} under another name, or a copy of it",
+                        header.segment
+                    )
+                } else {
+                    "the segment belongs to another store".to_owned()
+                };
                 return Err(OpenError::Damaged {
                     position: start,
                     what,
@@ -84,7 +93,7 @@ pub async fn find_segments<E: Environment>(
                 found.logs.entry(name).or_default().push(segment);
             }
             // The header is durable before the first group is written: with a group behind it, it was right once.
-            Err(why) if has_groups(store_id, &file, len, id).await? => {
+            Err(why) if has_groups(store_id, &file, len).await? => {
                 let what = format!("the segment's header: {why}");
                 return Err(OpenError::Damaged {
                     position: start,
@@ -156,4 +165,45 @@ pub fn check_covered<F>(base: &Base, found: &Found<F>, released: &Released) -> R
         }
     }
     Ok(())
+}
+
+/// How many logs have had a group: these, which are there, and those of which all was freed.
+#[must_use]
+pub fn count_logs(there: impl Iterator<Item = LogName>, released: &Released) -> u32 {
+    let logs: BTreeSet<LogName> = there.chain(released.whole_logs()).collect();
+    u32::try_from(logs.len()).unwrap_or(u32::MAX)
+}
+
+/// Why so many logs are too few, if they are: of a log that is gone with its last segment nothing else is left that says so.
+#[must_use]
+pub fn missing_logs(superblock: Superblock, released: &Released, logs: u32) -> Option<String> {
+    // Nothing is freed before there is something.
+    let wanted = superblock.logs.max(u32::from(released.number > 0));
+    (logs < wanted).then(|| {
+        format!(
+            "this store has had {wanted} logs at least, {logs} of them are there: segments are missing (is a file system \
+             not mounted?)"
+        )
+    })
+}
+
+/// The place up to which a right checkpoint saw a log whose segment there is not there, and was not freed.
+pub fn missing_of_headers<'a, F: 'a>(
+    headers: &'a [CheckpointHeader],
+    logs: &'a BTreeMap<LogName, Vec<F>>,
+    id: impl Fn(&F) -> SegmentId + 'a,
+    released: &'a Released,
+) -> impl Iterator<Item = LogPosition> + 'a {
+    let is_missing = move |header: &&CheckpointHeader| {
+        let log = LogName {
+            incarnation: header.name.incarnation,
+            log: header.name.core,
+        };
+        let segment = header.position.segment;
+        let is_there = logs
+            .get(&log)
+            .is_some_and(|files| files.iter().any(|file| id(file) == segment));
+        header.sequence > 0 && !is_there && !released.has(log, segment)
+    };
+    headers.iter().filter(is_missing).map(|header| header.position)
 }

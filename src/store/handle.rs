@@ -17,6 +17,7 @@ use super::reader::LogReader;
 use super::segment::{FORMAT_VERSION, SegmentHeader};
 use super::state::CoreState;
 use super::summaries::Summaries;
+use super::superblock::LogCount;
 use super::troubles::Troubles;
 use super::turn::Line;
 use super::writer::create_segment;
@@ -43,6 +44,7 @@ pub(super) struct Inner<E: Environment> {
     pub options: StoreOptions,
     pub core: usize,
     pub next_segment: Arc<AtomicU32>,
+    pub log_count: Arc<LogCount>,
     pub state: RefCell<CoreState>,
     pub pending: RefCell<Pending>,
     pub pins: Pins,
@@ -173,6 +175,7 @@ impl<E: Environment> Store<E> {
             options: seed.options,
             core: seed.core,
             next_segment: seed.next_segment,
+            log_count: seed.log_count,
             state: RefCell::new(state),
             pending: RefCell::default(),
             pins: Pins::default(),

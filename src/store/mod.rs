@@ -55,6 +55,7 @@ mod handle;
 mod log;
 mod looking;
 pub mod meters;
+mod named;
 mod options;
 mod paging;
 mod pending;

@@ -13,7 +13,9 @@ use super::checkpoint_load::load;
 use super::checkpoint_state::CoveredSegment;
 use super::checkpoints::CheckpointBoard;
 use super::compaction::{CompactionBoard, Released, Segments};
-use super::found::{Found, check_covered, find_segments, is_outdated};
+use super::found::{
+    Found, check_covered, count_logs, find_segments, is_outdated, missing_logs, missing_of_headers,
+};
 use super::frame::GroupHeader;
 use super::group::{Segment, seal_at_cut};
 use super::options::StoreOptions;
@@ -21,9 +23,9 @@ use super::replay::Replay;
 use super::scan::{LogEnd, LogName, ScanSegment};
 use super::segment::segment_name;
 use super::snapshot::SnapshotName;
-use super::state::{AccountState, CoreState};
+use super::state::CoreState;
 use super::summaries::SummariesName;
-use super::superblock::open_superblock;
+use super::superblock::{LogCount, note_logs, open_superblock};
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile};
 use crate::model::{LogPosition, SPOOL_PARTITIONS, SegmentId};
 use std::collections::BTreeMap;
@@ -47,6 +49,7 @@ pub struct StoreSeed {
     pub(super) core: usize,
     pub(super) cores: usize,
     pub(super) store_id: u64,
+    pub(super) log_count: Arc<LogCount>,
     pub(super) incarnation: u32,
     pub(super) next_segment: Arc<AtomicU32>,
     /// Segments of older logs that have something in them.
@@ -97,19 +100,25 @@ pub enum OpenError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// Something else lies there.
-    #[error("{0} is not a Ringpost store: {1}")]
+    #[error("{0} is not a Ringpost store: {1} (if it was one, `ringpost store check DIR` says what is left)")]
     NotAStore(String, String),
     /// A newer program wrote it.
     #[error("the store has format {found}, this version reads up to {supported}: use a newer ringpost")]
     #[allow(missing_docs)]
     NewerFormat { found: u32, supported: u32 },
     /// What was acknowledged is not there any more as it was written.
-    #[error("damage in acknowledged data at {position}: {what}; nothing was changed")]
+    #[error(
+        "damage in acknowledged data at {position}: {what}; nothing was changed. `ringpost store check DIR` names what is \
+         damaged, `ringpost store salvage DIR NEW` copies what is whole into a new store"
+    )]
     #[allow(missing_docs)]
     Damaged { position: LogPosition, what: String },
     /// More than `CORES_MAX`.
     #[error("a store serves at most {CORES_MAX} cores, not {0}")]
     TooManyCores(usize),
+    /// Asked for by an admin.
+    #[error("{0} has no segment {1}")]
+    NoSuchSegment(String, SegmentId),
 }
 
 type FileOf<E> = <<E as Environment>::Disk as Disk>::File;
@@ -193,6 +202,12 @@ async fn attempt<E: Environment>(
     let mut found = find_segments(env, store_id, &files, &released).await?;
     let mut loaded = load(env.disk(), store_id, &files).await;
     found.incarnation = found.incarnation.max(loaded.incarnation);
+    found.last_segment = found.last_segment.max(loaded.last_segment());
+    let id = |segment: &ScanSegment<_>| segment.id;
+    if let Some(position) = missing_of_headers(&loaded.headers, &found.logs, id, &released).next() {
+        let what = "the segment is missing up to which a checkpoint saw its log".to_owned();
+        return Err(OpenError::Damaged { position, what }.into());
+    }
     if !uses_checkpoints {
         loaded.give_up();
     }
@@ -224,9 +239,21 @@ async fn attempt<E: Environment>(
         cover(&mut covered, *name, segments, end);
     }
     replay.report.segments = covered.len() as u64;
+    let logs = count_logs(covered.values().map(|segment| segment.log), &released);
+    if let Some(what) = missing_logs(superblock, &released, logs) {
+        let position = LogPosition {
+            segment: SegmentId(0),
+            offset: 0,
+        };
+        return Err(OpenError::Damaged { position, what }.into());
+    }
+    replay.named.note_rows(&replay.state);
+    found.last_segment = found.last_segment.max(replay.named.highest);
     let there = Segments::new(covered.keys().copied(), found.last_segment);
-    check_rows(&replay.state, &there)?;
+    replay.named.check(&replay.state, &there)?;
     make_durable(env, store_id, &found, &ends, incarnation).await?;
+    let superblock = note_logs(env.disk(), superblock, logs).await?;
+    let log_count = Arc::new(LogCount::new(superblock, cores));
     let covered = Arc::new(covered.into_values().collect());
     let compaction = Arc::new(CompactionBoard::new(released, there));
     let snapshots = loaded.snapshots.keys().copied();
@@ -241,6 +268,7 @@ async fn attempt<E: Environment>(
         core,
         cores,
         store_id,
+        log_count: Arc::clone(&log_count),
         incarnation,
         next_segment: next_segment.clone(),
         covered: Arc::clone(&covered),
@@ -291,19 +319,6 @@ fn cover<F>(
             end: behind + seal_bytes,
         };
         covered.insert(segment.id, segment);
-    }
-}
-
-/// No message may lie in a segment that is not there. What snapshots say is looked at when they are read (`paging`).
-fn check_rows(state: &CoreState, there: &Segments) -> Result<(), OpenError> {
-    let loaded = state.accounts.values().flat_map(AccountState::rows_and_graves);
-    let deltas = state.cold.values().flat_map(|cold| &cold.delta);
-    match there.first_missing(loaded.chain(deltas)) {
-        None => Ok(()),
-        Some(position) => Err(OpenError::Damaged {
-            position,
-            what: "a message lies in a segment that is not there".to_owned(),
-        }),
     }
 }
 

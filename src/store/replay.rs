@@ -14,6 +14,7 @@ use super::cold::Cold;
 use super::compaction::Released;
 use super::found::Found;
 use super::frame::RecordHeader;
+use super::named::Named;
 use super::rebuild::Rebuild;
 use super::record::Record;
 use super::recovery::{Recovered, RecoveryReport, StoreSeed, Unopened};
@@ -39,6 +40,8 @@ pub struct Replay {
     rebuild: Rebuild,
     /// Records behind the checkpoint are missing: it is older than the one by which they were freed.
     pub is_outdated: bool,
+    /// Segments that the records speak of.
+    pub named: Named,
 }
 
 impl Replay {
@@ -65,6 +68,7 @@ impl Replay {
             ahead: base.ahead,
             rebuild: Rebuild::default(),
             is_outdated: false,
+            named: Named::default(),
         }
     }
 
@@ -143,6 +147,7 @@ impl Replay {
             self.rebuild.gap(header.partition, position, missing);
         }
         let record = Record::decode(header.kind, header.partition, payload)?;
+        self.named.note(position, &record);
         let bytes = u32::try_from(header.record_bytes()).map_err(|_| Malformed("it is too long"))?;
         let place = Place {
             position,

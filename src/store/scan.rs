@@ -323,18 +323,13 @@ fn is_whole(header: &GroupHeader, seed: RecordSeed, bytes: &[u8]) -> bool {
     rest.is_empty()
 }
 
-/// Is there any group of this store in the file? Asked of segments whose header is bad.
-pub async fn has_groups<F: DiskFile>(
-    store_id: u64,
-    file: &F,
-    len: u64,
-    id: SegmentId,
-) -> Result<bool, DiskError> {
+/// Is there any group of this store in the file, whatever its segment? Asked of files whose header is bad, and whose name may be.
+pub async fn has_groups<F: DiskFile>(store_id: u64, file: &F, len: u64) -> Result<bool, DiskError> {
     let mut window = Window::empty();
     let mut offset = BLOCK_BYTES as u64;
     while offset + GROUP_HEADER_BYTES as u64 <= len {
         let bytes = window.load(file, offset, GROUP_HEADER_BYTES).await?;
-        if GroupHeader::decode(store_id, bytes).is_some_and(|header| header.segment == id) {
+        if GroupHeader::decode(store_id, bytes).is_some() {
             return Ok(true);
         }
         offset += BLOCK_BYTES as u64;

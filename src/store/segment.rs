@@ -29,6 +29,8 @@ pub struct Superblock {
     pub store_id: u64,
     /// Milliseconds since the epoch; for people only.
     pub created: i64,
+    /// At least so many logs have had a group, so that it shows when they are all gone. Never more than have; 0 where nobody has said so yet.
+    pub logs: u32,
 }
 
 /// Why a block is not the superblock of a store we can open.
@@ -49,6 +51,7 @@ impl Superblock {
         put_u64(&mut out, self.store_id);
         put_u64(&mut out, self.created.cast_unsigned());
         put_u16(&mut out, PARTITIONS);
+        put_u32(&mut out, self.logs);
         seal_block(out)
     }
 
@@ -60,16 +63,21 @@ impl Superblock {
         if version > FORMAT_VERSION {
             return Err(SuperblockError::Newer(version));
         }
+        if version == 0 {
+            return Err(SuperblockError::Invalid("a format version that never was"));
+        }
         let store_id = fields.u64().map_err(short)?;
         let created = fields.u64().map_err(short)?.cast_signed();
         let partitions = fields.u16().map_err(short)?;
         if partitions != PARTITIONS {
             return Err(SuperblockError::Invalid("another number of partitions"));
         }
+        let logs = fields.u32().map_err(short)?;
         Ok(Self {
             version,
             store_id,
             created,
+            logs,
         })
     }
 }
@@ -186,6 +194,7 @@ mod tests {
             version: 1,
             store_id: 5,
             created: -3,
+            logs: 7,
         };
         assert_eq!(Superblock::decode(&superblock.encode()), Ok(superblock));
         let block = HEADER.encode();
@@ -203,11 +212,17 @@ mod tests {
             version: FORMAT_VERSION + 1,
             store_id: 5,
             created: 0,
+            logs: 0,
         };
         assert_eq!(
             Superblock::decode(&newer.encode()),
             Err(SuperblockError::Newer(FORMAT_VERSION + 1))
         );
+        let none = Superblock { version: 0, ..newer };
+        assert!(matches!(
+            Superblock::decode(&none.encode()),
+            Err(SuperblockError::Invalid(_))
+        ));
         assert!(matches!(
             Superblock::decode(&[0; 4096]),
             Err(SuperblockError::Invalid(_))

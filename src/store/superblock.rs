@@ -1,8 +1,9 @@
-//! The superblock at a start: read, made in a new store, raised when the store is of an older format.
+//! The superblock at a start: read, made in a new store, raised when the store is of an older format; told how many logs there are.
 //!
 //! Invariants: no segment of a format is written before the superblock that says so is durable, so that an older program
 //! never takes for torn what it cannot read; a superblock is overwritten only while a durable copy of the new one lies
 //! beside the segments.
+//! Every log that it counts has had a group, which was durable before.
 //! Failure: [`OpenError::NotAStore`], [`OpenError::NewerFormat`]. Interrupted at any point, the next start goes on.
 //! Not here: the block's bytes (`segment`).
 
@@ -11,6 +12,7 @@ use super::{Environment, OpenError};
 use crate::base::clock::Clock;
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, DiskFile, SUPERBLOCK_NAME, WriteBuffer};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The copy that stands in while the superblock is overwritten.
 const NEXT_NAME: &str = "segments/STORE.next";
@@ -22,10 +24,12 @@ pub async fn open_superblock<E: Environment>(
 ) -> Result<Superblock, OpenError> {
     let disk = env.disk();
     let not_a_store = |why: &str| OpenError::NotAStore(disk.describe(), why.to_owned());
-    let has_segments = files.iter().any(|(name, _)| segment_of_name(name).is_some());
+    let has_segments = files.iter().any(|(name, _)| is_behind_superblock(name));
     let Some((_, len)) = files.iter().find(|(name, _)| name == SUPERBLOCK_NAME) else {
         if has_segments {
-            return Err(not_a_store("it has segments and no superblock"));
+            return Err(not_a_store(
+                "it has segments, or files beside them, and no superblock",
+            ));
         }
         return create(env).await;
     };
@@ -65,6 +69,46 @@ pub async fn open_superblock<E: Environment>(
     }
 }
 
+/// What the cores of one start share about the superblock.
+pub struct LogCount {
+    /// As the start left it.
+    superblock: Superblock,
+    cores: u32,
+    /// Logs of this start that have their seal.
+    sealed: AtomicU32,
+}
+
+impl LogCount {
+    /// For a start with so many cores.
+    pub fn new(superblock: Superblock, cores: usize) -> Self {
+        Self {
+            superblock,
+            cores: u32::try_from(cores).expect("cores were counted"),
+            sealed: AtomicU32::new(0),
+        }
+    }
+
+    /// A log of this start has its seal. The last of them says that there are as many more: there is one superblock, and one
+    /// that writes it.
+    ///
+    /// # Errors
+    /// As [`note_logs`].
+    pub async fn note_sealed<D: Disk>(&self, disk: &D) -> Result<(), DiskError> {
+        if self.sealed.fetch_add(1, Ordering::Relaxed) + 1 == self.cores {
+            let logs = self.superblock.logs.saturating_add(self.cores);
+            note_logs(disk, self.superblock, logs).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A segment, or a file that is not made before the first of them.
+fn is_behind_superblock(name: &str) -> bool {
+    let beside = [".ckp", ".snp", ".freed"];
+    segment_of_name(name).is_some()
+        || (name.starts_with("segments/") && beside.iter().any(|end| name.ends_with(end)))
+}
+
 async fn read<D: Disk>(disk: &D, name: &str) -> Result<Result<Superblock, SuperblockError>, DiskError> {
     let file = disk.open(name).await?;
     let block = file.read_at(0, BLOCK_BYTES).await?;
@@ -76,6 +120,7 @@ async fn create<E: Environment>(env: &E) -> Result<Superblock, OpenError> {
         version: FORMAT_VERSION,
         store_id: env.random_u64(),
         created: env.clock().now().0,
+        logs: 0,
     };
     let file = env.disk().create(SUPERBLOCK_NAME, BLOCK_BYTES as u64).await?;
     write(&file, superblock).await?;
@@ -94,14 +139,37 @@ async fn raise<D: Disk>(
         ..found
     };
     if copy != Some(next) {
-        match disk.remove(NEXT_NAME).await {
-            Ok(()) | Err(DiskError::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let file = disk.create(NEXT_NAME, BLOCK_BYTES as u64).await?;
-        write(&file, next).await?;
+        write_copy(disk, next).await?;
     }
     disk.open(NEXT_NAME).await?.sync().await?;
+    disk.sync_directory().await?;
+    overwrite(disk, next).await?;
+    Ok(next)
+}
+
+async fn write_copy<D: Disk>(disk: &D, next: Superblock) -> Result<(), DiskError> {
+    match disk.remove(NEXT_NAME).await {
+        Ok(()) | Err(DiskError::NotFound { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let file = disk.create(NEXT_NAME, BLOCK_BYTES as u64).await?;
+    write(&file, next).await
+}
+
+/// Says durably that at least `logs` logs have had a group; gives the superblock as it is then. On a full disk it says so
+/// another time.
+///
+/// # Errors
+/// The disk's. The superblock, or its copy, is right all the same.
+pub async fn note_logs<D: Disk>(disk: &D, found: Superblock, logs: u32) -> Result<Superblock, DiskError> {
+    if logs <= found.logs {
+        return Ok(found);
+    }
+    let next = Superblock { logs, ..found };
+    match write_copy(disk, next).await {
+        Err(DiskError::NoSpace { .. }) => return Ok(found),
+        written => written?,
+    }
     disk.sync_directory().await?;
     overwrite(disk, next).await?;
     Ok(next)

@@ -71,6 +71,13 @@ impl<E: Environment> Inner<E> {
         self.flush_summaries().await;
         if self.log.borrow().is_sealed {
             self.checkpoint().await;
+            self.note_log().await;
+        }
+    }
+
+    async fn note_log(&self) {
+        if let Err(error) = self.log_count.note_sealed(self.env.disk()).await {
+            tracing::warn!(%error, "the superblock does not say how many logs there are");
         }
     }
 

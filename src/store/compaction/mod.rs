@@ -96,7 +96,9 @@ impl Segments {
         Self { runs, last }
     }
 
-    fn has(&self, SegmentId(id): SegmentId) -> bool {
+    /// Was it there, or made later?
+    #[must_use]
+    pub fn has(&self, SegmentId(id): SegmentId) -> bool {
         let index = self.runs.partition_point(|(_, last)| *last < id);
         id > self.last || self.runs.get(index).is_some_and(|(first, _)| *first <= id)
     }

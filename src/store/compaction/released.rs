@@ -86,6 +86,15 @@ impl Released {
         self.of(log).find(|run| run.first_group == group)
     }
 
+    /// Logs of which every group was freed.
+    pub fn whole_logs(&self) -> impl Iterator<Item = LogName> + '_ {
+        let whole = self
+            .runs
+            .iter()
+            .filter(|run| run.first_group == 1 && run.has_seal);
+        whole.map(|run| run.log)
+    }
+
     /// The first freed groups of the log behind `segment`.
     #[must_use]
     pub fn next_behind(&self, log: LogName, segment: SegmentId) -> Option<&Run> {
@@ -170,14 +179,21 @@ impl Released {
         read().map(|(list, _)| list).map_err(|why| why.0)
     }
 
-    /// From either of its two copies.
-    fn decode_file(store_id: u64, number: u32, bytes: &[u8]) -> Result<Self, &'static str> {
-        let second = &bytes[bytes.len() / 2..];
-        Self::decode(store_id, number, bytes).or_else(|why| {
-            let list = Self::decode(store_id, number, second).map_err(|_| why)?;
-            tracing::warn!(number, why, "one copy of the list of freed segments is damaged");
-            Ok(list)
-        })
+    /// From either of its two copies, and what is wrong with one of them.
+    fn decode_file(
+        store_id: u64,
+        number: u32,
+        bytes: &[u8],
+    ) -> Result<(Self, Option<&'static str>), &'static str> {
+        let second = Self::decode(store_id, number, &bytes[bytes.len() / 2..]);
+        match Self::decode(store_id, number, bytes) {
+            Ok(list) => Ok((list, second.err())),
+            Err(why) => {
+                let list = second.map_err(|_| why)?;
+                tracing::warn!(number, why, "one copy of the list of freed segments is damaged");
+                Ok((list, Some(why)))
+            }
+        }
     }
 
     /// The newest list in the directory that is right, and what else there is.
@@ -195,6 +211,7 @@ impl Released {
             .collect();
         numbers.sort_unstable();
         let mut newest = None;
+        let mut half = None;
         let mut junk = Vec::new();
         for (number, len) in numbers.iter().rev() {
             let name = file_name(*number);
@@ -203,8 +220,9 @@ impl Released {
                 let len = usize::try_from(*len).unwrap_or(usize::MAX).min(1 << 28);
                 let bytes = file.read_at(0, len).await?;
                 match Self::decode_file(store_id, *number, bytes.as_ref()) {
-                    Ok(list) => {
+                    Ok((list, trouble)) => {
                         newest = Some(list);
+                        half = trouble.map(|why| (name, why));
                         continue;
                     }
                     Err(why) => tracing::warn!(file = name, why, "a list of freed segments is not usable"),
@@ -218,6 +236,7 @@ impl Released {
             released: newest.unwrap_or_default(),
             junk,
             damaged,
+            half,
         })
     }
 
@@ -256,6 +275,8 @@ pub struct LoadedLists {
     pub junk: Vec<String>,
     /// The newest, if it was right once and is no more: nothing says what was freed.
     pub damaged: Option<String>,
+    /// The newest that is right, if one of its copies is not, and why.
+    pub half: Option<(String, &'static str)>,
 }
 
 fn run(input: &mut Reader<'_>) -> Result<Run, Malformed> {

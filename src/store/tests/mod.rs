@@ -8,6 +8,7 @@ mod compaction_crash;
 mod compaction_damage;
 mod crash;
 mod damage;
+mod damage_lost;
 mod fixture_v1;
 mod fixture_v2;
 mod graves;
