@@ -95,6 +95,12 @@ fn print_damages(kept: &[Damage], count: u64) {
     }
 }
 
+/// `1 damage`, `2 damages`.
+fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
 fn print_check(report: &CheckReport) {
     print_damages(&report.damages.kept, report.damages.count);
     print_damages(&report.derived.kept, report.derived.count);
@@ -113,11 +119,13 @@ fn print_check(report: &CheckReport) {
     print_line(&match (report.damages.count, report.derived.count) {
         (0, 0) => "the store is whole".to_owned(),
         (0, count) => format!(
-            "no mail is lost; {count} damages in derived files: remove segments/*.ckp and segments/*.snp while no \
-             server runs, and the next start makes them anew from the log"
+            "no mail is lost; {} in derived files: remove segments/*.ckp and segments/*.snp while no \
+             server runs, and the next start makes them anew from the log",
+            counted(count, "damage")
         ),
         (count, _) => {
-            format!("{count} damages; `ringpost store salvage` copies what is whole into a new store")
+            let damages = counted(count, "damage");
+            format!("{damages}; `ringpost store salvage` copies what is whole into a new store")
         }
     });
 }
@@ -250,7 +258,11 @@ fn print_salvage(report: &SalvageReport) {
     }
     print_line(&match report.damages.count {
         0 => "all mail came over".to_owned(),
-        count => format!("{} messages are known to be lost; {count} damages", report.lost),
+        count => format!(
+            "known to be lost: {}; {} in all",
+            counted(report.lost, "message"),
+            counted(count, "damage")
+        ),
     });
     if report.restorable > 0 {
         print_line(&format!(

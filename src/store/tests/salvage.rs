@@ -2,6 +2,7 @@
 
 use super::tools::{checked, salvaged};
 use super::world::*;
+use crate::disk::Disk;
 use crate::model::AccountId;
 use crate::sim::SimDisk;
 use crate::store::tools::Survey;
@@ -96,4 +97,41 @@ fn metadata_comes_over() {
     let account = survey.account(ALICE).expect("it came over");
     assert_eq!(account.metadata["/private/comment"], "of all");
     assert_eq!(account.mailboxes[&INBOX_ID].metadata["/private/comment"], "last");
+}
+
+/// What is not in the new store is counted, also where only a checkpoint knows that it ever was.
+#[test]
+fn messages_that_went_with_their_segment_are_counted() {
+    let disk = SimDisk::new(8);
+    let mut world = World::open(&disk, 1, small_options()).expect("it opens");
+    let store = world.of(ALICE);
+    for n in 0..40 {
+        let body = memory(long_text(&n.to_string(), 3_000));
+        world
+            .run(store.deliver(delivery(&[ALICE], body)))
+            .expect("it commits");
+    }
+    drop(store);
+    world.close();
+    let mut names: Vec<String> = disk.names().into_iter().map(|(name, _)| name).collect();
+    let is_used = |name: &String| {
+        let content = disk.content(name).expect("it was listed");
+        name.ends_with(".seg") && content[4096..].starts_with(b"RPGROUP")
+    };
+    names.retain(is_used);
+    let mut lost = 0;
+    for name in &names {
+        let damaged = disk.crash(0);
+        block_on(damaged.remove(name)).expect("it is there");
+        let (report, _) = salvaged(&damaged);
+        assert!(!report.is_complete(), "{name}");
+        assert_eq!(
+            report.messages + report.lost,
+            40,
+            "{name}: {:?}",
+            report.damages.kept
+        );
+        lost += report.lost;
+    }
+    assert_eq!(lost, 40, "every message lies in one of them");
 }

@@ -250,17 +250,27 @@ fn a_flipped_bit_in_a_message_record_names_it_as_far_as_it_can_be_read() {
         let damaged = disk.crash(1);
         // In the header's sequence: the payload says whose it is.
         damaged.flip_bit(&segment_file(row.record), row.record.offset as usize + 12, 6);
-        let report = checked(&damaged);
-        let damage = report
-            .damages
-            .kept
-            .iter()
-            .find(|damage| damage.position == Some(row.record))
-            .unwrap_or_else(|| panic!("{:?}", report.damages.kept));
-        let mail = damage.mail.as_ref().expect("it is named");
-        assert_eq!((mail.account, mail.mailbox.as_deref()), (CAROL, Some("INBOX")));
-        assert_eq!((mail.uid, mail.is_certain), (Some(row.uid.value()), false));
-        let (_, new) = salvaged(&damaged);
+        let (salvage, new) = salvaged(&damaged);
+        assert_eq!(salvage.lost, 1);
+        // A checkpoint is sure of it; what is left of the record is not.
+        for has_checkpoints in [true, false] {
+            if !has_checkpoints {
+                remove_checkpoints(&damaged);
+            }
+            let report = checked(&damaged);
+            let damage = report
+                .damages
+                .kept
+                .iter()
+                .find(|damage| damage.position == Some(row.record))
+                .unwrap_or_else(|| panic!("{:?}", report.damages.kept));
+            let mail = damage.mail.as_ref().expect("it is named");
+            assert_eq!((mail.account, mail.mailbox.as_deref()), (CAROL, Some("INBOX")));
+            assert_eq!(
+                (mail.uid, mail.is_certain),
+                (Some(row.uid.value()), has_checkpoints)
+            );
+        }
         assert_eq!(checked(&new).messages, checked(&disk).messages - 1);
     }
 }

@@ -1,10 +1,12 @@
 //! The admin's tools where something whole lies in another's place: a block, a group, a segment.
 
-use super::tools::{CAROL, checked, salvaged};
+use super::tools::{CAROL, checked, salvaged, snapshots};
 use super::world::*;
+use crate::disk::Disk;
 use crate::model::LogPosition;
 use crate::sim::SimDisk;
 use crate::store::*;
+use futures::executor::block_on;
 
 const MESSAGES: u64 = 60;
 
@@ -149,4 +151,92 @@ fn many_damaged_headers_are_read_once_and_not_each_with_all_behind_it() {
     assert!(headers >= MESSAGES, "{headers}");
     let (whole, damaged) = (reads(&disk), reads(&damaged));
     assert!(damaged <= whole, "{damaged} reads, {whole} of the whole store");
+}
+
+/// A file with these bytes under a name that was free.
+fn put_file(disk: &SimDisk, name: &str, content: Vec<u8>) {
+    block_on(disk.create(name, content.len() as u64)).expect("the name is free");
+    disk.put_content(name, content);
+    block_on(disk.sync_directory()).expect("the name is durable");
+}
+
+/// A start refuses, and so does `check`; all mail comes over.
+fn assert_told_and_salvaged(damaged: &SimDisk, of: &SimDisk, context: &str) {
+    let refused = World::open(&damaged.crash(1), 1, small_options());
+    assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{context}");
+    let report = checked(damaged);
+    assert!(report.damages.count > 0, "{context}: {:?}", report.notes);
+    assert_eq!(report.readable, MESSAGES, "{context}: {:?}", report.damages.kept);
+    let (salvage, new) = salvaged(damaged);
+    assert_eq!((salvage.messages, salvage.lost), (MESSAGES, 0), "{context}");
+    assert_eq!(snapshots(&new), snapshots(&of.crash(1)), "{context}");
+}
+
+/// Those with something in them.
+fn used_segments(disk: &SimDisk) -> Vec<String> {
+    let mut names = segments(disk);
+    names.retain(|name| !groups(disk, name).is_empty());
+    names
+}
+
+#[test]
+fn a_copy_of_a_segment_is_told_and_counts_for_nothing() {
+    let disk = cut_off(&small_options());
+    for name in used_segments(&disk) {
+        let damaged = disk.crash(1);
+        put_file(
+            &damaged,
+            "segments/00000099.seg",
+            disk.content(&name).expect("it is there"),
+        );
+        assert_told_and_salvaged(&damaged, &disk, &name);
+    }
+}
+
+#[test]
+fn a_segment_under_another_name_is_told_and_read() {
+    let disk = cut_off(&small_options());
+    for name in used_segments(&disk) {
+        let content = disk.content(&name).expect("it is there");
+        for has_header in [true, false] {
+            let damaged = disk.crash(1);
+            block_on(damaged.remove(&name)).expect("it is there");
+            put_file(&damaged, "segments/00000099.seg", content.clone());
+            if !has_header {
+                damaged.flip_bit("segments/00000099.seg", 13, 1);
+            }
+            assert_told_and_salvaged(&damaged, &disk, &format!("{name}, its header {has_header}"));
+        }
+    }
+}
+
+#[test]
+fn two_segments_with_each_others_names_are_told_and_read() {
+    let disk = cut_off(&small_options());
+    let names = used_segments(&disk);
+    assert!(names.len() > 2, "{names:?}");
+    for pair in names.windows(2) {
+        let damaged = disk.crash(1);
+        let [one, other] = [&pair[0], &pair[1]].map(|name| disk.content(name).expect("it is there"));
+        damaged.put_content(&pair[0], other);
+        damaged.put_content(&pair[1], one);
+        assert_told_and_salvaged(&damaged, &disk, &format!("{pair:?}"));
+    }
+}
+
+#[test]
+fn a_segment_of_another_store_is_told_by_both() {
+    let disk = cut_off(&small_options());
+    let header = segment::SegmentHeader {
+        version: segment::FORMAT_VERSION,
+        store_id: 1,
+        segment: crate::model::SegmentId(0x99),
+        generation: 1,
+        log: 0,
+        incarnation: 1,
+    };
+    put_file(&disk, "segments/00000099.seg", header.encode());
+    let refused = World::open(&disk.crash(1), 1, small_options());
+    assert!(matches!(refused, Err(OpenError::Damaged { .. })));
+    assert_eq!(checked(&disk).damages.count, 1);
 }

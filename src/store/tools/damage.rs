@@ -92,7 +92,12 @@ impl fmt::Display for Damage {
             (None, Some(position)) => write!(f, "{position}")?,
             (None, None) => f.write_str("store")?,
         }
-        write!(f, ": {}", self.what.escape_debug())?;
+        // Texts of our own with names of peers in them; an apostrophe is no danger to anybody.
+        write!(
+            f,
+            ": {}",
+            self.what.escape_debug().to_string().replace("\\'", "'")
+        )?;
         let Some(mail) = &self.mail else { return Ok(()) };
         let verb = if mail.is_certain { ":" } else { ", probably" };
         write!(f, "{verb} account {}", mail.account)?;

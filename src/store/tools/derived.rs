@@ -18,11 +18,11 @@ use crate::model::{AccountId, LogPosition, SegmentId};
 use crate::store::checkpoint::CheckpointHeader;
 use crate::store::checkpoint_load::{Bad, Base, Unusable, load};
 use crate::store::cold::Cold;
-use crate::store::found::is_outdated;
+use crate::store::found::{is_outdated, missing_of_headers};
 use crate::store::scan::LogName;
 use crate::store::snapshot::{SnapshotName, read_snapshot};
 use crate::store::state::{AccountState, MessageRow};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// What says that something of a log was durable.
 #[derive(Default)]
@@ -137,6 +137,7 @@ impl<D: Disk> Survey<D> {
         let derived = std::mem::take(&mut self.segments.derived);
         self.derived = derived.damages;
         self.notes.extend(derived.notes);
+        self.tell_missing_of(&derived.headers);
         let is_outdated = |base: &Base| is_outdated(base, &self.segments.released);
         let Some(base) = derived.base.filter(|base| !is_outdated(base)) else {
             return;
@@ -146,8 +147,12 @@ impl<D: Disk> Survey<D> {
         if is_log_whole {
             self.compare_sequences(&base);
         }
-        let known = self.damages.kept.iter().filter_map(|damage| damage.position);
-        let known: HashSet<LogPosition> = known.collect();
+        let mut known = HashMap::new();
+        for (index, damage) in self.damages.kept.iter().enumerate() {
+            if let Some(position) = damage.position {
+                known.entry(position).or_insert(index);
+            }
+        }
         let mut ids: Vec<AccountId> = base.state.cold.keys().copied().collect();
         ids.sort_unstable();
         for id in ids {
@@ -156,6 +161,16 @@ impl<D: Disk> Survey<D> {
             let must_equal = is_log_whole && is_current && !base.ahead.contains_key(&id);
             self.compare_account(id, &base.state.cold[&id], must_equal, &known)
                 .await;
+        }
+    }
+
+    /// Also where no core has a whole checkpoint.
+    fn tell_missing_of(&mut self, headers: &[CheckpointHeader]) {
+        let Segments { logs, released, .. } = &self.segments;
+        let missing: Vec<LogPosition> = missing_of_headers(headers, logs, |file| file.id, released).collect();
+        for position in missing {
+            let what = "the segment is missing up to which a checkpoint saw its log";
+            self.damages.push(Damage::at(position, 0, what));
         }
     }
 
@@ -198,7 +213,7 @@ impl<D: Disk> Survey<D> {
         id: AccountId,
         cold: &Cold,
         must_equal: bool,
-        known: &HashSet<LogPosition>,
+        known: &HashMap<LogPosition, usize>,
     ) {
         let read = read_snapshot(&self.segments.disk, self.segments.store_id, id, cold).await;
         let account = match read {
@@ -208,19 +223,26 @@ impl<D: Disk> Survey<D> {
                 return self.derived.push(Damage::in_file(blob.file.file(), what));
             }
         };
-        let lost = self.lost_rows(&account, known).await;
+        let lost = self.lost_rows(&account).await;
         if lost.is_empty() && must_equal && !self.is_as_in_log(&account) {
             let file = cold.chain[0].file.file();
             let what = format!("the snapshot of account {id} is not what the log says");
             return self.derived.push(Damage::in_file(file, what));
         }
+        self.lost += lost.len() as u64;
         for damage in lost {
-            self.damages.push(damage);
+            let place = damage.position.and_then(|position| known.get(&position));
+            let seen = place.and_then(|index| self.damages.kept.get_mut(*index));
+            // A record that is not what was written may have said whose it was, nothing more.
+            match seen.filter(|seen| seen.mail.as_ref().is_none_or(|mail| !mail.is_certain)) {
+                Some(seen) => seen.mail = damage.mail,
+                None => self.damages.push(damage),
+            }
         }
     }
 
     /// Messages that a snapshot knows and the log does not have. What lies in freed segments lives on elsewhere.
-    async fn lost_rows(&self, account: &AccountState, known: &HashSet<LogPosition>) -> Vec<Damage> {
+    async fn lost_rows(&self, account: &AccountState) -> Vec<Damage> {
         let in_log = self.state.accounts.get(&account.id);
         let in_log: HashSet<LogPosition> = in_log.map_or_else(HashSet::new, |account| {
             account.rows_and_graves().map(|row| row.record).collect()
@@ -228,8 +250,7 @@ impl<D: Disk> Survey<D> {
         let mut lost = Vec::new();
         for (mailbox, row) in all_rows(account) {
             let position = row.record;
-            let is_known = in_log.contains(&position) || known.contains(&position);
-            if is_known || self.is_released(position.segment) {
+            if in_log.contains(&position) || self.is_released(position.segment) {
                 continue;
             }
             let Err(why) = self.open(account.id, row).await else {

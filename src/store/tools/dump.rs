@@ -17,13 +17,16 @@ use std::ops::ControlFlow;
 /// Gives every line to `line` until it says stop; `only` one segment, if asked for.
 ///
 /// # Errors
-/// When there is no store to look at.
+/// When there is no store to look at, or no such segment in it.
 pub async fn dump<D: Disk>(
     disk: D,
     only: Option<SegmentId>,
     line: &mut dyn FnMut(&str) -> ControlFlow<()>,
 ) -> Result<(), OpenError> {
     let segments = Segments::open(disk).await?;
+    if let Some(id) = only.filter(|id| !segments.has(*id)) {
+        return Err(OpenError::NoSuchSegment(segments.disk.describe(), id));
+    }
     let mut has_stopped = false;
     let mut put = |segment: Option<SegmentId>, text: &str| {
         let is_wanted = only.is_none_or(|only| segment == Some(only));

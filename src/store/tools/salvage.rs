@@ -81,6 +81,7 @@ pub async fn salvage<D: Disk, E: Environment>(
 ) -> Result<SalvageReport, RestoreError> {
     let mut report = SalvageReport {
         damages: survey.damages.clone(),
+        lost: survey.lost,
         ..SalvageReport::default()
     };
     let mut restorer = Restorer::new(store.clone());

@@ -121,7 +121,7 @@ pub async fn stat<D: Disk>(disk: D, progress: Progress<'_>) -> Result<StatReport
     let graves = survey.graves();
     Ok(StatReport {
         store_id: survey.segments.store_id,
-        created: survey.segments.created,
+        created: survey.segments.superblock.created,
         incarnation: survey.segments.newest,
         counts: survey.counts,
         accounts: accounts.len() as u64,

@@ -56,6 +56,8 @@ pub struct Survey<D: Disk> {
     pub(super) sequences: Vec<u64>,
     pub(super) counts: Counts,
     pub(super) damages: Damages,
+    /// Of the damages: messages that checkpoints know and the log does not have any more.
+    pub(super) lost: u64,
     /// Of files that a start makes anew from the log.
     pub(super) derived: Damages,
     /// For people: what is unusual and no damage.
@@ -88,10 +90,17 @@ impl<D: Disk> Survey<D> {
         let mut ledger = Ledger::new(segments.damages.clone());
         walk(&segments, &mut |event| ledger.see(event), progress).await;
         ledger.tell_unexplained();
+        if segments.released.number == 0 && ledger.has_restated && ledger.damages.count > 0 {
+            // A crash in the very first pass leaves that, too, and nothing missing.
+            let what = "compaction was at work here, and there is no list of what it freed: what is missing may be that";
+            ledger
+                .damages
+                .push(Damage::in_file("segments/*.freed".to_owned(), what));
+        }
         let reader = LogReader::new(disk, segments.store_id);
         let files = segments.logs.values().flatten();
         let headerless = files
-            .filter(|file| file.has_bad_header)
+            .filter(|file| file.is_unreachable)
             .map(|file| (file.id, (file.record_seed(), file.file.clone())))
             .collect();
         let mut counts = ledger.counts;
@@ -109,6 +118,7 @@ impl<D: Disk> Survey<D> {
             sequences: ledger.sequences,
             counts,
             damages: ledger.damages,
+            lost: 0,
             derived: Damages::default(),
             notes,
             segments,
@@ -251,6 +261,8 @@ struct Ledger {
     held: BTreeMap<u16, Vec<(Damage, Option<MailboxId>)>>,
     /// The partition of the record that is being read, if its damages are held.
     holds: Option<u16>,
+    /// Compaction has said a partition anew.
+    has_restated: bool,
 }
 
 impl Ledger {
@@ -266,6 +278,7 @@ impl Ledger {
             rebuild: Rebuild::default(),
             held: BTreeMap::new(),
             holds: None,
+            has_restated: false,
         }
     }
 
@@ -369,6 +382,7 @@ impl Ledger {
             self.push(damage(what.to_owned()), None);
             return;
         }
+        self.has_restated |= matches!(record, Record::PartitionBegins { .. });
         *last = header.sequence;
         let partition = header.partition;
         if missing > 0 {
