@@ -178,7 +178,7 @@ fn keywords_are_those_of_a_naive_mailbox_also_after_restarts() {
             uid_next: 1,
             ..NaiveMailbox::default()
         });
-        let mut world = Some(world).map(World::load_all).expect("it is there");
+        let mut world = World::load_all(world);
         for step in 0..130 {
             let store = world.of(ALICE);
             let of = chance.below(2) as usize;
