@@ -5,7 +5,7 @@
 //! out. Character references are HTML's, mail-parser has the table of their names; those of numbers that name controls of the
 //! C1 range mean windows-1252 (HTML §13.2.5.80).
 //!
-//! Invariants: linear. Limits: the caller's; [`REFERENCE_BYTES_MAX`].
+//! Invariants: linear. Limits: the caller's; `REFERENCE_BYTES_MAX`.
 //! Failure: none; what is no tag and no reference is text.
 //! LIMITATION: references without their semicolon stay as they are.
 
