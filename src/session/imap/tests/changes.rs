@@ -462,3 +462,29 @@ fn only_keywords_that_come_along_count_in_the_target() {
         ]
     );
 }
+
+#[test]
+fn of_two_sessions_that_replace_a_message_one_does() {
+    // RFC 8508 §3.2: NO if the message cannot be removed; §3.4: one action.
+    let mut world = World::new();
+    let (mut a, mut b) = (world.selected(1), world.selected(1));
+    a.fill(&mut world, "INBOX", 1);
+    b.ok(&mut world, "NOOP");
+    for client in [&mut a, &mut b] {
+        client.send("r UID REPLACE 1 INBOX (\\Draft) {3}\r\n");
+        world.run();
+        assert!(client.read().starts_with("+ "));
+    }
+    a.send("abc\r\n");
+    world.run();
+    assert!(a.read().contains("r OK "));
+    b.send("abd\r\n");
+    world.run();
+    let told = b.read();
+    assert!(
+        told.contains("r NO [NONEXISTENT] ") && !told.contains("APPENDUID"),
+        "{told}"
+    );
+    let status = b.ok(&mut world, "STATUS INBOX (MESSAGES)");
+    assert!(status.has("* STATUS INBOX (MESSAGES 1)"), "{status:?}");
+}

@@ -233,3 +233,25 @@ fn messages_are_sorted() {
     );
     assert!(a.tagged(&mut world, "SORT () UTF-8 ALL").starts_with("BAD"));
 }
+
+/// RFC 6855 §3.
+#[test]
+fn a_search_names_no_charset_once_utf8_is_accepted() {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 1);
+    a.ok(&mut world, "SEARCH CHARSET UTF-8 ALL");
+    a.ok(&mut world, "ENABLE UTF8=ACCEPT");
+    for command in [
+        "SEARCH CHARSET UTF-8 ALL",
+        "UID SEARCH RETURN (COUNT) CHARSET UTF-8 ALL",
+    ] {
+        assert!(a.tagged(&mut world, command).starts_with("BAD"), "{command}");
+    }
+    a.ok(&mut world, "SEARCH ALL");
+    a.ok(&mut world, "SORT (ARRIVAL) UTF-8 ALL");
+    a.ok(&mut world, "THREAD REFS UTF-8 ALL");
+    let mut b = world.selected(1);
+    b.ok(&mut world, "ENABLE IMAP4rev2");
+    b.ok(&mut world, "SEARCH CHARSET UTF-8 ALL");
+}
