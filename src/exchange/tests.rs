@@ -160,24 +160,7 @@ fn out(disk: &SimDisk, sink: &mut dyn Sink, root: &Path, file_of: fn(&str) -> St
 }
 
 fn back(source: &dyn Source, root: &Path) -> (ImportReport, SimDisk) {
-    let new = SimDisk::new(12);
-    let mut world = World::open(&new, 1, small_options()).expect("it opens");
-    let mut restorer = Restorer::new(world.of(NEW));
-    let now = UnixMillis(1_750_000_000_000);
-    let report = world
-        .run(import(
-            &mut restorer,
-            NEW,
-            source,
-            root,
-            now,
-            UidlForm::Own,
-            &mut |_| {},
-        ))
-        .expect("it comes in");
-    drop(restorer);
-    world.close();
-    (report, new)
+    tried(source, root).expect("it comes in")
 }
 
 /// What is easily forgotten, because most accounts have none of it.

@@ -12,7 +12,7 @@ use futures::executor::block_on;
 const ALICE: AccountId = AccountId(1);
 
 /// Every place at which a block begins that holds a group, of one file, ascending.
-fn groups(disk: &SimDisk, name: &str) -> Vec<usize> {
+pub(super) fn groups(disk: &SimDisk, name: &str) -> Vec<usize> {
     let content = disk.content(name).expect("it was listed");
     let blocks = (4096..content.len()).step_by(4096);
     blocks
@@ -20,7 +20,7 @@ fn groups(disk: &SimDisk, name: &str) -> Vec<usize> {
         .collect()
 }
 
-fn segments(disk: &SimDisk) -> Vec<String> {
+pub(super) fn segments(disk: &SimDisk) -> Vec<String> {
     let names = disk.names().into_iter().map(|(name, _)| name);
     names.filter(|name| name.ends_with(".seg")).collect()
 }

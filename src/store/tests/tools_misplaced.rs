@@ -1,6 +1,7 @@
 //! The admin's tools where something whole lies in another's place: a block, a group, a segment.
 
 use super::tools::{CAROL, checked, salvaged, snapshots};
+use super::tools_derived::{groups, segments};
 use super::world::*;
 use crate::disk::Disk;
 use crate::model::LogPosition;
@@ -22,20 +23,6 @@ fn cut_off(options: &StoreOptions) -> SimDisk {
             .expect("it commits");
     }
     disk.crash(0)
-}
-
-/// Where the groups of a segment begin.
-fn groups(disk: &SimDisk, name: &str) -> Vec<usize> {
-    let content = disk.content(name).expect("it was listed");
-    let blocks = (4096..content.len()).step_by(4096);
-    blocks
-        .filter(|at| content[*at..].starts_with(b"RPGROUP\x1a"))
-        .collect()
-}
-
-fn segments(disk: &SimDisk) -> Vec<String> {
-    let names = disk.names().into_iter().map(|(name, _)| name);
-    names.filter(|name| name.ends_with(".seg")).collect()
 }
 
 fn swap(disk: &SimDisk, name: &str, one: usize, other: usize) {

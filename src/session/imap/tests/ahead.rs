@@ -41,6 +41,14 @@ fn filled() -> (World, Client) {
     (world, client)
 }
 
+fn assert_few_reads(world: &World, before: u64) {
+    let operations = world.disk.operations() - before;
+    assert!(
+        operations < MESSAGES as u64 / 4,
+        "{operations} operations for {MESSAGES} messages"
+    );
+}
+
 #[test]
 fn all_messages_come_in_order_with_few_reads() {
     let (mut world, mut client) = filled();
@@ -48,11 +56,7 @@ fn all_messages_come_in_order_with_few_reads() {
     let fetched = client.ok(&mut world, "FETCH 1:* (UID BODY.PEEK[])");
     let expected: String = (1..=MESSAGES).map(answer).collect();
     assert!(fetched.untagged == expected, "another text");
-    let operations = world.disk.operations() - before;
-    assert!(
-        operations < MESSAGES as u64 / 4,
-        "{operations} operations for {MESSAGES} messages"
-    );
+    assert_few_reads(&world, before);
 }
 
 #[test]
@@ -67,11 +71,7 @@ fn the_highest_first_are_read_ahead_as_well() {
     let lowest = MESSAGES - LIMIT as usize + 1;
     let expected: String = (lowest..=MESSAGES).rev().map(answer).collect();
     assert!(fetched.untagged == expected, "another text");
-    let operations = world.disk.operations() - before;
-    assert!(
-        operations < MESSAGES as u64 / 4,
-        "{operations} operations for {MESSAGES} messages"
-    );
+    assert_few_reads(&world, before);
 }
 
 #[test]

@@ -77,15 +77,20 @@ fn a_damaged_message_is_left_out_and_the_others_come() {
     a.ok(&mut world, "FETCH 2 (FLAGS RFC822.SIZE)");
 }
 
-/// A dialogue ends and is forgotten; who runs the server must hear of it, from IMAP and POP3 alike, which read by the same call.
-#[test]
-fn a_damaged_message_is_logged_once_with_its_place_and_counted_each_time() {
+/// What this thread logs from here on.
+fn captured_log() -> (Lines, tracing::subscriber::DefaultGuard) {
     let lines = Lines::default();
     let log = tracing_subscriber::fmt()
         .with_writer(lines.clone())
         .with_ansi(false)
         .finish();
-    let _here = tracing::subscriber::set_default(log);
+    (lines, tracing::subscriber::set_default(log))
+}
+
+/// A dialogue ends and is forgotten; who runs the server must hear of it, from IMAP and POP3 alike, which read by the same call.
+#[test]
+fn a_damaged_message_is_logged_once_with_its_place_and_counted_each_time() {
+    let (lines, _here) = captured_log();
     let mut world = World::new();
     let mut a = world.selected(1);
     a.fill(&mut world, "INBOX", 3);
@@ -117,12 +122,7 @@ fn a_damaged_message_is_logged_once_with_its_place_and_counted_each_time() {
 
 #[test]
 fn a_full_disk_is_logged_once_for_many_refusals() {
-    let lines = Lines::default();
-    let log = tracing_subscriber::fmt()
-        .with_writer(lines.clone())
-        .with_ansi(false)
-        .finish();
-    let _here = tracing::subscriber::set_default(log);
+    let (lines, _here) = captured_log();
     let mut world = World::new();
     let mut a = world.selected(1);
     world.disk.set_capacity(1 << 20);
