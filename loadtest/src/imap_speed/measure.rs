@@ -2,7 +2,7 @@
 
 use super::fill::{LARGE, MANY, SMALL, SMALL_BYTES, message};
 use super::wire::Wire;
-use super::{Options, Server};
+use super::{Options, Part, Server};
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -62,17 +62,25 @@ pub fn medians(rounds: &[Vec<Figure>]) -> Vec<Figure> {
     (0..rows).map(median).collect()
 }
 
-/// Everything, on one server.
+/// Everything that was asked for, on one server.
 pub fn measure(server: &Server, options: &Options) -> io::Result<Vec<Figure>> {
     let bench = Bench { server, options };
-    let mut wire = bench.log_in()?;
-    let mut figures = vec![bench.logins(10)?];
-    figures.extend(bench.reading(&mut wire)?);
-    for connections in [1, 10] {
-        figures.push(bench.appends(connections)?);
+    let mut figures = Vec::new();
+    if options.wants(Part::Logins) {
+        figures.push(bench.logins(10)?);
     }
-    for connections in [1, 10, 50] {
-        figures.push(bench.stores(connections)?);
+    if options.wants(Part::Reading) {
+        figures.extend(bench.reading(&mut bench.log_in()?)?);
+    }
+    if options.wants(Part::Append) {
+        for connections in [1, 10] {
+            figures.push(bench.appends(connections)?);
+        }
+    }
+    if options.wants(Part::Store) {
+        for connections in [1, 10, 50] {
+            figures.push(bench.stores(connections)?);
+        }
     }
     Ok(figures)
 }

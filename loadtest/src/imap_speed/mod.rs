@@ -44,12 +44,28 @@ pub struct Options {
     /// Accounts that get one message of 4 KiB each, in turn, between those of the mailboxes that are read
     #[arg(long, default_value_t = 0)]
     fillers: usize,
+    /// What to measure, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Logins, Part::Reading, Part::Append, Part::Store])]
+    parts: Vec<Part>,
     /// The mailboxes are filled already, by an earlier run
     #[arg(long)]
     filled: bool,
     /// Also write the medians to this file
     #[arg(long)]
     json: Option<PathBuf>,
+}
+
+/// Rows of the table that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Sessions of LOGIN and LOGOUT
+    Logins,
+    /// SELECT, FETCH and SEARCH
+    Reading,
+    /// APPEND by 1 and 10 connections
+    Append,
+    /// STORE by 1, 10 and 50 connections
+    Store,
 }
 
 /// One server under test.
@@ -62,6 +78,10 @@ pub struct Server {
 impl Options {
     fn login(&self, number: usize) -> String {
         self.login_pattern.replace("{}", &number.to_string())
+    }
+
+    fn wants(&self, part: Part) -> bool {
+        self.parts.contains(&part)
     }
 
     fn servers(&self) -> io::Result<Vec<Server>> {
