@@ -42,6 +42,10 @@ impl Pace for CorePace {
         Instant::now()
     }
 
+    fn computed(&self) -> Option<Duration> {
+        runtime::computed()
+    }
+
     async fn breathe(&self) {
         runtime::breathe().await;
     }

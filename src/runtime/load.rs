@@ -37,7 +37,7 @@ impl Load {
         let told = self.schedstat.as_ref().and_then(wanted_of);
         Look {
             at: Instant::now(),
-            wanted: told.unwrap_or_else(cpu_time),
+            wanted: told.or_else(computed).unwrap_or_default(),
         }
     }
 
@@ -63,18 +63,17 @@ fn wanted_of(schedstat: &File) -> Option<Duration> {
     Some(Duration::from_nanos(ran.saturating_add(waited)))
 }
 
-/// What the thread ran so far.
-fn cpu_time() -> Duration {
+/// For how long this thread has run on a CPU so far. `None`: the kernel does not say.
+#[must_use]
+pub fn computed() -> Option<Duration> {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: clock_gettime(2) writes one timespec, which is ours.
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    if failed != 0 {
-        return Duration::ZERO;
-    }
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+    let is_told = failed == 0;
+    is_told.then(|| Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub use control::{Control, ControlGone};
 pub(crate) use doorbell::{Doorbell, from_outside, make_event};
 pub use executor::{Core, ExecutorError, run_cores, spawn_detached, task_panics};
 pub(crate) use executor::{at_core_end, contained};
-pub use load::Load;
+pub use load::{Load, computed};
 pub use mesh::{CoreGone, Endpoint, MeshMeters, mesh};
 pub use probe::{ProbeError, connections_max, probe, raise_descriptors};
 pub use timer::{breathe, sleep, sleep_if_any, timeout};

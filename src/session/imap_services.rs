@@ -20,7 +20,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A session from its greeting until it ends or wants to move.
 pub fn serve(conn: Conn, node: Rc<Node>) -> impl Future<Output = Option<Box<Moved<Conn>>>> {
@@ -50,6 +50,10 @@ fn moved(served: Served<Conn>) -> Option<Box<Moved<Conn>>> {
 impl Pace for Node {
     fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    fn computed(&self) -> Option<Duration> {
+        runtime::computed()
     }
 
     async fn breathe(&self) {

@@ -78,6 +78,9 @@ impl Pace for TestServices {
         self.looked.set(self.looked.get() + self.look.get());
         self.began + self.looked.get()
     }
+    fn computed(&self) -> Option<Duration> {
+        Some(self.looked.get())
+    }
     async fn breathe(&self) {
         self.looked.set(self.looked.get() + self.wait_of_breath.get());
         let mut turns = self.turns_of_breath.get();
