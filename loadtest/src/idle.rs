@@ -7,10 +7,10 @@
 //! Limits: descriptors of this process, raised to the hard limit.
 //! Failure: a connection that cannot be opened, or is not told within `--patience`, is counted, and the exit code is 1.
 
+use crate::address::resolve;
 use crate::client::Smtp;
 use crate::epoll::{Epoll, Interest, Ready};
 use crate::process::Usage;
-use crate::run::resolve;
 use crate::tls::{Dialect, Security, TlsLink, TlsMode};
 use clap::Args;
 use serde_json::json;

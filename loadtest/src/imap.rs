@@ -40,7 +40,7 @@ pub struct Reading {
 /// The `imap` command.
 pub fn main(options: &Options) -> io::Result<bool> {
     let report = report(&options.common, &options.reading, &options.items)?;
-    report.publish(&options.common)?;
+    options.common.publish(&report)?;
     Ok(true)
 }
 

@@ -4,6 +4,7 @@
 //! measure any server. Every figure it prints is of acknowledged work only.
 //! Exit code: 0; 1 when mail was lost, damaged or invented; 2 when the test could not be made.
 
+mod address;
 mod choice;
 mod client;
 mod compare;

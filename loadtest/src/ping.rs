@@ -3,9 +3,9 @@
 //! Each NOOP has an intended moment, and its latency counts from there, so one that had to wait for a slow one before
 //! it is charged with the wait.
 
+use crate::address::resolve;
 use crate::client::{Imap, Pop3, Smtp};
 use crate::process::{self, Usage};
-use crate::run::resolve;
 use crate::stats::{Ends, Recorder, Report, Window};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;

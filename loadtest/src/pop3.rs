@@ -37,7 +37,7 @@ pub fn main(options: &Options) -> io::Result<bool> {
         options.retr,
         options.pipelining,
     )?;
-    report.publish(&options.common)?;
+    options.common.publish(&report)?;
     Ok(true)
 }
 

@@ -5,8 +5,9 @@
 //! commit too: that is what a user with two devices sees. With `--smtp` mail is delivered to other accounts all the while.
 //! Limits: three threads an account, so a few dozen accounts; a change that is not told within `PATIENCE` ends the run.
 
+use crate::address::resolve;
 use crate::client::{Imap, Response};
-use crate::run::{Common, resolve};
+use crate::run::Common;
 use crate::smtp::{self, Sending};
 use clap::Args;
 use hdrhistogram::Histogram;

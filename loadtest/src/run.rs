@@ -3,15 +3,17 @@
 //! The threads share nothing but a counter and a stop flag. The main thread sleeps, and reads what the server's
 //! processes used at both ends of the window.
 
+use crate::address::resolve;
 use crate::driver::{Driver, Pace, Workload};
+use crate::html;
 use crate::process::{self, Usage};
-use crate::scrape;
+use crate::scrape::{self, Store};
 use crate::stats::{Ends, Recorder, Report, Window};
 use crate::tls::{Dialect, Security, TlsMode};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -81,6 +83,18 @@ impl Common {
             quiet: true,
         }
     }
+
+    /// Prints the report and, if asked, writes the JSON and the HTML.
+    pub fn publish(&self, report: &Report) -> io::Result<()> {
+        report.print();
+        if let Some(path) = &self.html {
+            std::fs::write(path, html::page(std::slice::from_ref(report)))?;
+        }
+        match &self.json {
+            Some(path) => std::fs::write(path, serde_json::to_string_pretty(report)? + "\n"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What one thread is given to build its workload from.
@@ -96,11 +110,6 @@ pub trait Finish {
     fn finish(self) -> io::Result<Recorder>;
 }
 
-pub fn resolve(address: &str) -> io::Result<SocketAddr> {
-    let found = address.to_socket_addrs()?.next();
-    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no address for {address}")))
-}
-
 /// Runs a load to its end and returns its report. `build` is called once in each thread.
 pub fn run<W, B>(
     workload: &str,
@@ -114,65 +123,21 @@ where
     W: Workload + Finish,
     B: Fn(Share) -> io::Result<W> + Sync,
 {
-    let address = resolve(&common.address)?;
-    let began = Instant::now();
-    let window = Window {
-        from: began + Duration::from_secs_f64(common.warmup),
-        to: began + Duration::from_secs_f64(common.warmup + common.seconds),
-    };
-    let security = Security::new(common.tls, dialect);
-    let progress = Arc::new(AtomicU64::new(0));
-    let stop = AtomicBool::new(false);
-    let threads = common.threads.clamp(1, common.connections.max(1));
+    let run = Run::new(common, dialect)?;
     let (recorder, ends, seconds) = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|thread| {
-                let (progress, stop, build) = (Arc::clone(&progress), &stop, &build);
-                let security = &security;
-                scope.spawn(move || {
-                    let split = |total: usize| total / threads + usize::from(thread < total % threads);
-                    let limit = common
-                        .count
-                        .map_or(u64::MAX, |count| split(count as usize) as u64);
-                    let share = Share {
-                        thread: thread as u64,
-                        threads: threads as u64,
-                        pace: Pace::new(common.rate.map(|rate| rate / threads as f64), limit),
-                        recorder: Recorder::new(window, progress),
-                    };
-                    let driver = Driver::new(
-                        build(share)?,
-                        address,
-                        security.clone(),
-                        split(common.connections),
-                    )?;
-                    driver.run(window.to, stop)?.finish()
-                })
-            })
+        let (run, build) = (&run, &build);
+        let workers: Vec<_> = (0..run.threads)
+            .map(|thread| scope.spawn(move || run.work(thread, build)))
             .collect();
-        let mut ends = Ends::default();
-        let is_finished = || workers.iter().all(|worker| worker.is_finished());
-        watch(window.from, &progress, common.quiet, is_finished);
-        ends.own.0 = process::own_cpu_seconds();
-        let before = common.server_pid.map(Usage::of_tree).transpose();
-        let store_before = common.metrics.as_deref().map(scrape::read).transpose()?;
-        watch(window.to, &progress, common.quiet, is_finished);
-        let seconds = Instant::now()
-            .min(window.to)
-            .saturating_duration_since(window.from);
-        ends.own.1 = process::own_cpu_seconds();
-        let after = common.server_pid.map(Usage::of_tree).transpose();
-        ends.server = before?.zip(after?);
-        let store_after = common.metrics.as_deref().map(scrape::read).transpose()?;
-        ends.store = store_before.zip(store_after);
-        let mut total = Recorder::new(window, Arc::clone(&progress));
+        let (ends, seconds) = run.watch(|| workers.iter().all(|worker| worker.is_finished()))?;
+        let mut total = run.recorder();
         for worker in workers {
             match worker.join() {
                 Ok(recorder) => total.merge(recorder?),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        io::Result::Ok((total, ends, seconds.as_secs_f64().max(1e-6)))
+        io::Result::Ok((total, ends, seconds))
     })?;
     parameters.insert("connections", common.connections.to_string());
     if common.tls != TlsMode::None {
@@ -184,8 +149,89 @@ where
     Ok(Report::new(workload, unit, parameters, &recorder, seconds, &ends))
 }
 
+/// What the threads of one run share.
+struct Run<'a> {
+    common: &'a Common,
+    address: SocketAddr,
+    security: Option<Security>,
+    window: Window,
+    threads: usize,
+    progress: Arc<AtomicU64>,
+    stop: AtomicBool,
+}
+
+impl<'a> Run<'a> {
+    /// Time counts from here.
+    fn new(common: &'a Common, dialect: Dialect) -> io::Result<Run<'a>> {
+        let address = resolve(&common.address)?;
+        let from = Instant::now() + Duration::from_secs_f64(common.warmup);
+        Ok(Run {
+            common,
+            address,
+            security: Security::new(common.tls, dialect),
+            window: Window {
+                from,
+                to: from + Duration::from_secs_f64(common.seconds),
+            },
+            threads: common.threads.clamp(1, common.connections.max(1)),
+            progress: Arc::default(),
+            stop: AtomicBool::new(false),
+        })
+    }
+
+    fn recorder(&self) -> Recorder {
+        Recorder::new(self.window, Arc::clone(&self.progress))
+    }
+
+    /// One thread's part, to its end.
+    fn work<W: Workload + Finish>(
+        &self,
+        thread: usize,
+        build: impl Fn(Share) -> io::Result<W>,
+    ) -> io::Result<Recorder> {
+        let threads = self.threads;
+        let split = |total: usize| total / threads + usize::from(thread < total % threads);
+        let count = self.common.count;
+        let limit = count.map_or(u64::MAX, |count| split(count as usize) as u64);
+        let rate = self.common.rate.map(|rate| rate / threads as f64);
+        let workload = build(Share {
+            thread: thread as u64,
+            threads: threads as u64,
+            pace: Pace::new(rate, limit),
+            recorder: self.recorder(),
+        })?;
+        let connections = split(self.common.connections);
+        let driver = Driver::new(workload, self.address, self.security.clone(), connections)?;
+        driver.run(self.window.to, &self.stop)?.finish()
+    }
+
+    /// Sleeps to the window's end; what was used within it, and its length in seconds.
+    fn watch(&self, is_finished: impl Fn() -> bool) -> io::Result<(Ends, f64)> {
+        let (window, is_quiet) = (self.window, self.common.quiet);
+        let mut ends = Ends::default();
+        wait(window.from, &self.progress, is_quiet, &is_finished);
+        ends.own.0 = process::own_cpu_seconds();
+        let (server_before, store_before) = self.used()?;
+        wait(window.to, &self.progress, is_quiet, &is_finished);
+        let end = Instant::now().min(window.to);
+        ends.own.1 = process::own_cpu_seconds();
+        let (server_after, store_after) = self.used()?;
+        ends.server = server_before.zip(server_after);
+        ends.store = store_before.zip(store_after);
+        let seconds = end.saturating_duration_since(window.from).as_secs_f64();
+        Ok((ends, seconds.max(1e-6)))
+    }
+
+    /// What the server's processes and its store have used so far, as far as that is asked for.
+    fn used(&self) -> io::Result<(Option<Usage>, Option<Store>)> {
+        let server = self.common.server_pid.map(Usage::of_tree).transpose()?;
+        let store = self.common.metrics.as_deref().map(scrape::read).transpose()?;
+        Ok((server, store))
+    }
+}
+
 /// Sleeps until `until` or until the workers are done; on a terminal a line tells how it goes.
-fn watch(until: Instant, progress: &AtomicU64, is_quiet: bool, is_finished: impl Fn() -> bool) {
+fn wait(until: Instant, progress: &AtomicU64, is_quiet: bool, is_finished: impl Fn() -> bool) {
     let is_terminal = io::stderr().is_terminal() && !is_quiet;
     let mut last = (Instant::now(), progress.load(Ordering::Relaxed));
     while !is_finished() {

@@ -24,7 +24,7 @@ pub fn read(url: &str) -> io::Result<Store> {
         .strip_prefix("http://")
         .ok_or_else(|| io::Error::other("metrics: give http://host:port/path"))?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, "metrics"));
-    let mut stream = TcpStream::connect(crate::run::resolve(host)?)?;
+    let mut stream = TcpStream::connect(crate::address::resolve(host)?)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream
         .write_all(format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;

@@ -5,9 +5,10 @@
 //! octet by octet; a message that does. Whoever is hung up on comes back at once, as an attacker would, and is counted.
 //! Limits: descriptors of this process (raised to the hard limit); one octet a connection every `--drip-seconds`.
 
+use crate::address::resolve;
 use crate::driver::Pace;
 use crate::idle::raise_descriptors;
-use crate::run::{Common, resolve};
+use crate::run::Common;
 use crate::smtp::{self, Sending};
 use clap::Args;
 use serde_json::json;

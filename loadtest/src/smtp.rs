@@ -87,7 +87,7 @@ pub fn lmtp_main(options: &Options) -> io::Result<bool> {
 fn publish(options: &Options, sending: &Sending) -> io::Result<bool> {
     let Some(imap) = &options.verify else {
         let report = report(&options.common, sending)?;
-        report.publish(&options.common)?;
+        options.common.publish(&report)?;
         return Ok(true);
     };
     let own = std::env::temp_dir().join(format!("loadtest-journal-{:016x}", random::number()));
@@ -97,7 +97,7 @@ fn publish(options: &Options, sending: &Sending) -> io::Result<bool> {
         ..sending.clone()
     };
     let report = report(&options.common, &sending)?;
-    report.publish(&options.common)?;
+    options.common.publish(&report)?;
     let outcome = verify::check(&journal, imap, None, &options.password);
     if journal == own {
         std::fs::remove_file(own)?;

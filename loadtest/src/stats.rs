@@ -3,14 +3,11 @@
 //! Invariants: only what ends between the warm-up's end and the run's end is counted, in the histogram and the rate
 //! alike, so both are of the same work. Latencies are in microseconds, kept to three digits.
 
-use crate::html;
 use crate::process::Usage;
-use crate::run::Common;
 use crate::scrape::Store;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -200,18 +197,6 @@ impl Report {
                     written_bytes_per_unit: per_unit(written_bytes as f64),
                 }
             }),
-        }
-    }
-
-    /// Prints the table and, if asked, writes the JSON and the HTML.
-    pub fn publish(&self, common: &Common) -> io::Result<()> {
-        self.print();
-        if let Some(path) = &common.html {
-            std::fs::write(path, html::page(std::slice::from_ref(self)))?;
-        }
-        match &common.json {
-            Some(path) => std::fs::write(path, serde_json::to_string_pretty(self)? + "\n"),
-            None => Ok(()),
         }
     }
 

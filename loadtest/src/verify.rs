@@ -1,11 +1,11 @@
 //! Reads mailboxes back, over IMAP and POP3, and has the oracle judge them.
 
+use crate::address::resolve;
 use crate::client::{Imap, Pop3, Response};
 use crate::crash::flags_of;
 use crate::journal;
 use crate::message::{self, MessageId};
 use crate::oracle::{AccountSeen, Findings, MailboxSeen, Oracle, Seen};
-use crate::run::resolve;
 use clap::Args;
 use std::collections::BTreeSet;
 use std::io;

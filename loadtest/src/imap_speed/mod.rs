@@ -91,7 +91,7 @@ impl Options {
             })?;
             Ok(Server {
                 name: name.to_owned(),
-                address: crate::run::resolve(address)?,
+                address: crate::address::resolve(address)?,
             })
         };
         self.servers.iter().map(parse).collect()
