@@ -1,10 +1,11 @@
 //! The IMAP load: whole sessions one after another on each connection's place: LOGIN, SELECT, FETCH, LOGOUT.
 //!
-//! A unit is a session; its latency counts from connect (open loop: from the intended moment) to the tagged answer of
-//! LOGOUT. A session whose command is refused is counted as failed, by command and answer.
+//! A unit is a session (see `reading`), which ends with the tagged answer of LOGOUT. A session whose command is refused
+//! is counted as failed, by command and answer.
 
 use crate::client::literal_length;
 use crate::driver::{Next, Pace, Wire, Workload};
+use crate::reading::{Readers, Reading};
 use crate::run::{self, Common, Finish, Share};
 use crate::stats::{Recorder, Report};
 use crate::tls::Dialect;
@@ -24,19 +25,6 @@ pub struct Options {
     items: String,
 }
 
-/// Who reads.
-#[derive(Args, Clone, Debug)]
-pub struct Reading {
-    /// Logins, {} being a number from 1 to --logins
-    #[arg(long, default_value = "user{}@example.org")]
-    pub login_pattern: String,
-    /// Accounts that log in, in turn
-    #[arg(long, default_value_t = 8)]
-    pub logins: u64,
-    #[arg(long, default_value = "ringpost")]
-    pub password: String,
-}
-
 /// The `imap` command.
 pub fn main(options: &Options) -> io::Result<bool> {
     let report = report(&options.common, &options.reading, &options.items)?;
@@ -52,16 +40,8 @@ pub fn report(common: &Common, reading: &Reading, items: &str) -> io::Result<Rep
     ]);
     let build = |share: Share| {
         Ok(ImapLoad {
-            login_pattern: reading.login_pattern.clone(),
-            logins: reading.logins.max(1),
-            password: reading.password.clone(),
+            readers: Readers::new(reading, common, share),
             items: items.to_owned(),
-            turn: share.thread,
-            turn_step: share.threads,
-            is_open_loop: common.rate.is_some(),
-            pace: share.pace,
-            recorder: share.recorder,
-            in_flight: 0,
         })
     };
     run::run("imap", "sessions", Dialect::Imap, common, parameters, build)
@@ -69,16 +49,8 @@ pub fn report(common: &Common, reading: &Reading, items: &str) -> io::Result<Rep
 
 /// Everything one thread's sessions share.
 struct ImapLoad {
-    login_pattern: String,
-    logins: u64,
-    password: String,
+    readers: Readers,
     items: String,
-    turn: u64,
-    turn_step: u64,
-    is_open_loop: bool,
-    pace: Pace,
-    recorder: Recorder,
-    in_flight: usize,
 }
 
 const COMMANDS: [&str; 4] = ["LOGIN", "SELECT", "FETCH", "LOGOUT"];
@@ -96,15 +68,10 @@ struct ImapSession {
 
 impl ImapLoad {
     fn begin(&mut self, session: &mut ImapSession, wire: &mut Wire) -> Next {
-        let Some(intended) = self.pace.take(wire.now) else {
+        session.since = self.readers.begin(session.connected_at, wire.now);
+        if session.since.is_none() {
             return Next::Rest;
-        };
-        session.since = Some(if self.is_open_loop {
-            intended
-        } else {
-            session.connected_at
-        });
-        self.in_flight += 1;
+        }
         session.step = 0;
         self.send(session, wire);
         Next::Read
@@ -113,11 +80,8 @@ impl ImapLoad {
     fn send(&mut self, session: &ImapSession, wire: &mut Wire) {
         let command = match session.step {
             0 => {
-                let login = self
-                    .login_pattern
-                    .replace("{}", &(self.turn % self.logins + 1).to_string());
-                self.turn += self.turn_step;
-                format!("t0 LOGIN \"{login}\" \"{}\"\r\n", self.password)
+                let login = self.readers.next_login();
+                format!("t0 LOGIN \"{login}\" \"{}\"\r\n", self.readers.password())
             }
             1 => "t1 SELECT INBOX\r\n".to_owned(),
             2 => format!("t2 FETCH 1:* ({})\r\n", self.items),
@@ -138,16 +102,12 @@ impl ImapLoad {
             return Next::Read;
         };
         if !outcome.starts_with(b"OK") {
-            let outcome = String::from_utf8_lossy(&outcome[..outcome.len().min(40)]);
-            self.recorder.failed(COMMANDS[session.step], &outcome);
-            self.in_flight -= usize::from(session.since.take().is_some());
+            let command = COMMANDS[session.step];
+            self.readers.refused(&mut session.since, command, outcome);
             return Next::Abandon;
         }
         if session.step == 3 {
-            if let Some(since) = session.since.take() {
-                self.in_flight -= 1;
-                self.recorder.done(since, wire.now);
-            }
+            self.readers.done(&mut session.since, wire.now);
             return Next::Reconnect;
         }
         // 1:* of an empty mailbox is an error to some servers.
@@ -218,25 +178,22 @@ impl Workload for ImapLoad {
         if session.has_greeting && session.since.is_none() {
             return;
         }
-        self.in_flight -= usize::from(session.since.take().is_some());
-        self.recorder.failed(
-            COMMANDS[session.step],
-            &format!("connection lost ({})", error.kind()),
-        );
+        self.readers
+            .lost(&mut session.since, COMMANDS[session.step], error);
     }
 
     fn pace(&mut self) -> &mut Pace {
-        &mut self.pace
+        &mut self.readers.pace
     }
 
     fn in_flight(&self) -> usize {
-        self.in_flight
+        self.readers.in_flight()
     }
 }
 
 impl Finish for ImapLoad {
     fn finish(self) -> io::Result<Recorder> {
-        Ok(self.recorder)
+        Ok(self.readers.recorder)
     }
 }
 

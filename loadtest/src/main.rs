@@ -25,6 +25,7 @@ mod power;
 mod process;
 mod push;
 mod random;
+mod reading;
 mod run;
 mod scrape;
 mod slow;

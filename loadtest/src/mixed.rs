@@ -2,6 +2,7 @@
 //!
 //! What is told of the server (`--server-pid`) is told once, by the first.
 
+use crate::reading::Reading;
 use crate::run::Common;
 use crate::smtp::Sending;
 use crate::stats::Report;
@@ -72,7 +73,7 @@ pub fn main(options: &Options) -> io::Result<bool> {
         metrics: options.metrics.clone(),
         ..common(&options.smtp, options.senders, options.send_rate)
     };
-    let reading = imap::Reading {
+    let reading = Reading {
         login_pattern: options.sending.to_pattern.clone(),
         logins: options.sending.accounts,
         password: options.password.clone(),

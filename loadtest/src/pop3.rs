@@ -1,11 +1,11 @@
 //! The POP3 load: whole sessions one after another on each connection's place: USER, PASS, STAT, UIDL, some RETR, QUIT.
 //!
-//! A unit is a session; its latency counts from connect (open loop: from the intended moment) to the answer to QUIT.
+//! A unit is a session (see `reading`), which ends with the answer to QUIT.
 //! With pipelining (RFC 2449 §6.6) the commands up to STAT go out in one piece, and those after its answer in another.
 //! Nothing is deleted, so every session finds the same maildrop.
 
 use crate::driver::{Next, Pace, Wire, Workload};
-use crate::imap::Reading;
+use crate::reading::{Readers, Reading};
 use crate::run::{self, Common, Finish, Share};
 use crate::stats::{Recorder, Report};
 use crate::tls::Dialect;
@@ -50,17 +50,9 @@ pub fn report(common: &Common, reading: &Reading, retr: u64, pipelining: bool) -
     ]);
     let build = |share: Share| {
         Ok(Pop3Load {
-            login_pattern: reading.login_pattern.clone(),
-            logins: reading.logins.max(1),
-            password: reading.password.clone(),
+            readers: Readers::new(reading, common, share),
             retr,
             pipelining,
-            turn: share.thread,
-            turn_step: share.threads,
-            is_open_loop: common.rate.is_some(),
-            pace: share.pace,
-            recorder: share.recorder,
-            in_flight: 0,
         })
     };
     run::run("pop3", "sessions", Dialect::Pop3, common, parameters, build)
@@ -68,17 +60,9 @@ pub fn report(common: &Common, reading: &Reading, retr: u64, pipelining: bool) -
 
 /// Everything one thread's sessions share.
 struct Pop3Load {
-    login_pattern: String,
-    logins: u64,
-    password: String,
+    readers: Readers,
     retr: u64,
     pipelining: bool,
-    turn: u64,
-    turn_step: u64,
-    is_open_loop: bool,
-    pace: Pace,
-    recorder: Recorder,
-    in_flight: usize,
 }
 
 /// The command whose answer is awaited.
@@ -122,15 +106,10 @@ struct Pop3Session {
 
 impl Pop3Load {
     fn begin(&mut self, session: &mut Pop3Session, wire: &mut Wire) -> Next {
-        let Some(intended) = self.pace.take(wire.now) else {
+        session.since = self.readers.begin(session.connected_at, wire.now);
+        if session.since.is_none() {
             return Next::Rest;
-        };
-        session.since = Some(if self.is_open_loop {
-            intended
-        } else {
-            session.connected_at
-        });
-        self.in_flight += 1;
+        }
         self.ask(session, Step::User, wire);
         Next::Read
     }
@@ -151,14 +130,8 @@ impl Pop3Load {
 
     fn command(&mut self, step: Step) -> String {
         match step {
-            Step::User => {
-                let login = self
-                    .login_pattern
-                    .replace("{}", &(self.turn % self.logins + 1).to_string());
-                self.turn += self.turn_step;
-                format!("USER {login}\r\n")
-            }
-            Step::Pass => format!("PASS {}\r\n", self.password),
+            Step::User => format!("USER {}\r\n", self.readers.next_login()),
+            Step::Pass => format!("PASS {}\r\n", self.readers.password()),
             Step::Retr(number) => format!("RETR {number}\r\n"),
             other => format!("{}\r\n", other.name()),
         }
@@ -173,9 +146,8 @@ impl Pop3Load {
             return self.advance(session, wire);
         }
         let Some(answer) = line.strip_prefix(b"+OK") else {
-            let line = String::from_utf8_lossy(&line[..line.len().min(40)]);
-            self.recorder.failed(session.step.name(), &line);
-            self.in_flight -= usize::from(session.since.take().is_some());
+            let command = session.step.name();
+            self.readers.refused(&mut session.since, command, line);
             return Next::Abandon;
         };
         if session.step.is_multi_line() {
@@ -205,10 +177,7 @@ impl Pop3Load {
             Step::Retr(number) if number < wanted => Step::Retr(number + 1),
             Step::Uidl | Step::Retr(_) => Step::Quit,
             Step::Quit => {
-                if let Some(since) = session.since.take() {
-                    self.in_flight -= 1;
-                    self.recorder.done(since, wire.now);
-                }
+                self.readers.done(&mut session.since, wire.now);
                 return Next::Reconnect;
             }
         };
@@ -256,27 +225,23 @@ impl Workload for Pop3Load {
 
     fn lost(&mut self, session: &mut Pop3Session, error: &io::Error) {
         // Before any work a server may hang up on an idle peer.
-        if session.step == Step::Greeting && session.since.is_none() && self.is_open_loop {
+        if session.step == Step::Greeting && session.since.is_none() && self.readers.is_open_loop {
             return;
         }
-        self.in_flight -= usize::from(session.since.take().is_some());
-        self.recorder.failed(
-            session.step.name(),
-            &format!("connection lost ({})", error.kind()),
-        );
+        self.readers.lost(&mut session.since, session.step.name(), error);
     }
 
     fn pace(&mut self) -> &mut Pace {
-        &mut self.pace
+        &mut self.readers.pace
     }
 
     fn in_flight(&self) -> usize {
-        self.in_flight
+        self.readers.in_flight()
     }
 }
 
 impl Finish for Pop3Load {
     fn finish(self) -> io::Result<Recorder> {
-        Ok(self.recorder)
+        Ok(self.readers.recorder)
     }
 }
