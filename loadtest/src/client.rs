@@ -3,6 +3,7 @@
 //! Failure: an answer that is not the wanted one is an `io::Error` with the command and the answer in its text.
 //! Limits: `TIMEOUT` for every read and write. A literal is held whole in memory: these talk to the server under test.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -156,6 +157,19 @@ impl Response {
 
     pub fn contains(&self, part: &str) -> bool {
         memchr::memmem::find(&self.text, part.as_bytes()).is_some()
+    }
+
+    /// The flags in a FETCH response, without \Recent, which is the session's.
+    pub fn flags(&self) -> BTreeSet<String> {
+        let text = String::from_utf8_lossy(&self.text);
+        let Some((_, rest)) = text.split_once("FLAGS (") else {
+            return BTreeSet::new();
+        };
+        let list = rest.split(')').next().unwrap_or_default();
+        list.split_whitespace()
+            .filter(|flag| *flag != "\\Recent")
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -339,4 +353,19 @@ fn monotonic_nanos() -> u64 {
     // SAFETY: `now` is a whole timespec that the call fills.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recent_is_no_flag_of_the_message() {
+        let response = Response {
+            text: b"* 1 FETCH (UID 3 FLAGS (\\Seen Work \\Recent) BODY[] )".to_vec(),
+            literals: Vec::new(),
+        };
+        let flags = BTreeSet::from(["\\Seen".to_owned(), "Work".to_owned()]);
+        assert_eq!(response.flags(), flags);
+    }
 }

@@ -2,7 +2,6 @@
 
 use crate::address::resolve;
 use crate::client::{Imap, Pop3, Response};
-use crate::crash::flags_of;
 use crate::journal;
 use crate::message::{self, MessageId};
 use crate::oracle::{AccountSeen, Findings, MailboxSeen, Oracle, Seen};
@@ -126,7 +125,7 @@ fn read_selected(imap: &mut Imap, account: &str, name: &str) -> io::Result<Mailb
             };
             messages.push(Seen {
                 uid,
-                flags: flags_of(&response),
+                flags: response.flags(),
                 identity: message::identify(text),
             });
         })?;

@@ -4,12 +4,15 @@
 //! While it is full, mail must be refused with a 452 or NO that says "later", and what is there must be readable; when
 //! it is free again mail must be taken without a restart. Nothing acknowledged may be lost, with and without one.
 
+use super::context::PASSWORD;
+use super::options::Options;
 use super::server::Server;
-use super::{Options, Outcome, Verdict, judge, load, nothing_lost, power};
+use super::verdict::{Outcome, Verdict, nothing_lost};
+use super::{judge, load};
 use crate::client::{Imap, Smtp};
 use crate::oracle::{Findings, Oracle};
 use crate::power::disk::Disk;
-use crate::power::mount::{Kind, Stack, run as command};
+use crate::power::mount::{self, Kind, Stack};
 use crate::random::Random;
 use std::fs::File;
 use std::io;
@@ -28,7 +31,7 @@ const NOTICE_TIMEOUT: Duration = Duration::from_secs(15);
 const PROBED: &str = "user4@example.org";
 
 pub fn run(options: &Options, journals: &Path) -> io::Result<Verdict> {
-    if !power::check_machine(Kind::Ext4)? {
+    if !mount::check_machine(Kind::Ext4)? {
         return Ok(Verdict {
             outcome: Outcome::Skipped,
             summary: "disk full: skipped".to_owned(),
@@ -121,7 +124,7 @@ fn fill(
 }
 
 fn free_bytes(directory: &Path) -> io::Result<u64> {
-    let text = command(
+    let text = mount::run(
         Command::new("stat")
             .args(["--file-system", "--format=%a %S"])
             .arg(directory),
@@ -163,8 +166,7 @@ fn refuses(server: &Server) -> Result<(), String> {
         thread::sleep(Duration::from_millis(20));
     }
     let mut imap = Imap::connect(server.addresses.imap).map_err(|error| error.to_string())?;
-    imap.login(PROBED, load::PASSWORD)
-        .map_err(|error| error.to_string())?;
+    imap.login(PROBED, PASSWORD).map_err(|error| error.to_string())?;
     imap.command("SELECT INBOX").map_err(|error| error.to_string())?;
     let body = b"Subject: no room\r\n\r\nNo room.\r\n";
     // Each core asks for the room that is left in its own time: this one may not have when the other had.

@@ -2,7 +2,7 @@
 //!
 //! Everything he asks for is told before it is asked, and again when it is acknowledged; what he is shown is told too.
 
-use super::load::{Context, PASSWORD};
+use super::context::{Context, PASSWORD};
 use crate::client::{Imap, Response};
 use crate::journal::Journal;
 use crate::message::{MESSAGE_BYTES_MIN, MessageId, Template, identify_header};
@@ -184,7 +184,7 @@ impl Visit<'_> {
             let Some(id) = identify_header(header) else {
                 continue;
             };
-            let flags = flags_of(&response);
+            let flags = response.flags();
             self.told.push(Told::Message {
                 id,
                 mailbox: INBOX.to_owned(),
@@ -328,19 +328,6 @@ fn set(uids: &[u32]) -> String {
     uids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// The flags in a FETCH response, without \Recent, which is the session's.
-pub fn flags_of(response: &Response) -> Flags {
-    let text = String::from_utf8_lossy(&response.text);
-    let Some((_, rest)) = text.split_once("FLAGS (") else {
-        return Flags::new();
-    };
-    let list = rest.split(')').next().unwrap_or_default();
-    list.split_whitespace()
-        .filter(|flag| *flag != "\\Recent")
-        .map(str::to_owned)
-        .collect()
-}
-
 /// The target's UIDs in a COPYUID response code (RFC 4315 §3).
 fn copied_to(response: &Response) -> Option<Vec<u32>> {
     let text = String::from_utf8_lossy(&response.text);
@@ -369,13 +356,5 @@ mod tests {
     fn targets_of_a_copy_are_read_from_ranges() {
         let copied = copied_to(&response("* OK [COPYUID 7 1,3,9 10:11,14] moved"));
         assert_eq!(copied, Some(vec![10, 11, 14]));
-    }
-
-    #[test]
-    fn recent_is_no_flag_of_the_message() {
-        let flags = flags_of(&response(
-            "* 1 FETCH (UID 3 FLAGS (\\Seen Work \\Recent) BODY[] )",
-        ));
-        assert_eq!(flags, Flags::from(["\\Seen".to_owned(), "Work".to_owned()]));
     }
 }

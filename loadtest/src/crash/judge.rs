@@ -1,7 +1,8 @@
 //! After the accident: everything is read back and judged, and large mailboxes are emptied.
 
+use super::context::PASSWORD;
 use super::imap_user::ARCHIVE;
-use super::load::{PASSWORD, Tales};
+use super::load::Tales;
 use super::server::{Addresses, Server};
 use crate::client::Imap;
 use crate::journal;

@@ -3,6 +3,7 @@
 //! Every fourth account, from the first, has an IMAP user; every fourth, from the second, a POP3 user; the others only
 //! get mail. A user is the only one who changes his account, so what must be there follows from what he was told.
 
+use super::context::{Context, Shape};
 use super::imap_user::ImapUser;
 use super::pop3_user;
 use super::server::Addresses;
@@ -22,7 +23,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub const PASSWORD: &str = "ringpost";
 const TO_PATTERN: &str = "user{}@example.org";
 /// Longest a load may run: whoever ends it does so long before.
 const LOAD_TIME_MAX: Duration = Duration::from_secs(600);
@@ -33,33 +33,8 @@ pub fn account(number: u64) -> String {
     TO_PATTERN.replace("{}", &number.to_string())
 }
 
-/// The shape of a load.
-#[derive(Clone, Debug)]
-pub struct Shape {
-    pub accounts: u64,
-    pub connections: usize,
-    pub size: usize,
-    pub recipients: u64,
-    /// The server may answer "not now": its disk is gone or full. Otherwise a refusal is a finding.
-    pub may_refuse: bool,
-}
-
 /// What each user was told, by account.
 pub type Tales = Vec<(String, Vec<Told>)>;
-
-/// What the users of a load share.
-pub struct Context<'a> {
-    pub shape: &'a Shape,
-    pub addresses: Addresses,
-    pub journal: &'a Path,
-    pub stop: &'a AtomicBool,
-}
-
-impl Context<'_> {
-    pub fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-}
 
 /// Loads the server until `accident` has happened, and returns what everybody was told.
 pub fn until(

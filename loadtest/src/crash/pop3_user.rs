@@ -1,6 +1,6 @@
 //! A POP3 user at work: looks at his maildrop, reads, deletes some, and says QUIT, or hangs up, which deletes nothing.
 
-use super::load::{Context, PASSWORD};
+use super::context::{Context, PASSWORD};
 use crate::client::Pop3;
 use crate::message::{MessageId, identify_header};
 use crate::oracle::belief::{Change, Place, Told};

@@ -8,8 +8,10 @@
 //! Failure: a store that is damaged or does not open is a finding like lost mail. A file system that does not mount shows
 //! nothing about the server: then the test could not be made, unless the disk is one that ignores flushes.
 
-use super::server::Server;
-use super::{Options, Outcome, Verdict, judge, load, milliseconds, nothing_lost};
+use super::options::Options;
+use super::server::{Launch, Server};
+use super::verdict::{Outcome, Verdict, milliseconds, nothing_lost};
+use super::{judge, load};
 use crate::oracle::{Findings, Oracle};
 use crate::power::disk::Disk;
 use crate::power::mount::{self, Kind, Stack};
@@ -39,26 +41,8 @@ struct Tally {
     started: Vec<Duration>,
 }
 
-/// Tells what is missing; an error in CI, where nobody would see that nothing was tested.
-pub fn check_machine(kind: Kind) -> io::Result<bool> {
-    let missing = mount::missing(kind);
-    if missing.is_empty() {
-        return mount::leave_mount_namespace().map(|()| true);
-    }
-    let text = format!(
-        "no power cuts on {}: this needs {}",
-        kind.name(),
-        missing.join("; ")
-    );
-    if std::env::var_os("CI").is_some() {
-        return Err(io::Error::other(text));
-    }
-    println!("SKIPPED: {text}");
-    Ok(false)
-}
-
 pub fn run(options: &Options, kind: Kind, journals: &Path) -> io::Result<Verdict> {
-    if !check_machine(kind)? {
+    if !mount::check_machine(kind)? {
         let summary = format!("{}: skipped", kind.name());
         return Ok(Verdict {
             outcome: Outcome::Skipped,
@@ -235,7 +219,7 @@ impl Trial<'_> {
         }
     }
 
-    fn check_and_start(&self, launch: &super::Launch, data: &Path) -> Result<Server, String> {
+    fn check_and_start(&self, launch: &Launch, data: &Path) -> Result<Server, String> {
         let checked = Command::new(&launch.binary)
             .args(["store", "check"])
             .arg(data)
