@@ -115,7 +115,7 @@ pub fn protocols(settings: &Settings) -> Protocols {
 struct CoreParts {
     listeners: CoreListeners,
     seed: StoreSeed,
-    deliveries: Endpoint<delivery::router::Request, delivery::router::Reply>,
+    deliveries: Endpoint<delivery::request::Request, delivery::request::Reply>,
     moves: Endpoint<Moved, ()>,
 }
 

@@ -4,12 +4,15 @@
 //! ([`crate::store::StoreOptions::compaction_bytes_per_second`]), so that it takes a known share of the disk from mail.
 //! Failure: a pass that fails has freed nothing that is needed; the next one tries again. A store that takes no commits
 //! any more is not compacted.
-//! Not here: what a pass does (`store::compaction`).
+//! Not here: what a pass does (`store::compaction`), the pace of one core's part (`owner`).
 
-use super::router::{Reply, Request, Router};
+pub use super::owner::step_on;
+
+use super::request::{Reply, Request};
+use super::router::Router;
 use super::undelete::Turn;
 use crate::runtime;
-use crate::store::{CompactionAnswer, CompactionStep, Environment, PassReport, Store, StoreError, compact};
+use crate::store::{CompactionStep, Environment, PassReport, StoreError, compact};
 use std::time::Duration;
 
 /// Between two passes, unless the configuration says otherwise. A look that may be worth it walks over all rows; those not
@@ -56,18 +59,4 @@ pub async fn run<E: Environment>(router: &Router<E>) -> Result<PassReport, Store
         }
     };
     compact(router.store(), router.cores(), &ask).await
-}
-
-/// One core's part.
-pub async fn step_on<E: Environment>(
-    store: &Store<E>,
-    step: CompactionStep,
-) -> Result<CompactionAnswer, StoreError> {
-    let rate = store.options().compaction_bytes_per_second.max(1);
-    let pace = async |bytes: u64| {
-        // At least a breath: other tasks and their I/O come first.
-        let micros = bytes.saturating_mul(1_000_000) / rate;
-        runtime::sleep(Duration::from_micros(micros.max(2))).await;
-    };
-    store.compact_step(step, &pace).await
 }

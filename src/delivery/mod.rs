@@ -10,13 +10,18 @@
 //! Not here: who a recipient is (`directory`), trace fields' text (`proto::message::trace`), the SMTP dialogue
 //! (`session::smtp`).
 
+mod accept;
 pub mod compaction;
 pub mod fan_out;
-pub mod router;
+mod owner;
+mod permits;
+pub mod request;
+mod router;
 pub mod summaries;
 #[cfg(test)]
 mod tests;
 pub mod undelete;
 pub mod warnings;
 
-pub use router::{AcceptedMessage, Recipient, Router};
+pub use accept::{AcceptedMessage, Recipient};
+pub use router::Router;

@@ -6,9 +6,12 @@
 //! Failure: whoever ordered is told; what was brought back before stays.
 //! Not here: what it does (`store::undelete`), who may order it (`admin::socket`).
 
-use super::router::{Reply, Request, Router};
+pub use super::owner::restore;
+
+use super::request::{Reply, Request, Restored};
+use super::router::Router;
 use crate::model::AccountId;
-use crate::store::{Environment, Store, StoreError, Wanted};
+use crate::store::{Environment, Wanted};
 use std::rc::Rc;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -17,9 +20,6 @@ pub const WAITING_MAX: usize = 16;
 
 /// Held by whoever needs that no segment is freed, and by whoever frees them.
 pub type Turn = Rc<Mutex<()>>;
-
-/// What was brought back; `None`: the store has no such account.
-pub type Restored = Result<Option<u64>, StoreError>;
 
 /// One account's messages to be brought back.
 #[derive(Debug)]
@@ -52,15 +52,4 @@ async fn run<E: Environment>(router: &Router<E>, account: AccountId, wanted: Wan
         Reply::Undeleted(restored) => restored,
         other => unreachable!("an order to undelete was answered with {other:?}"),
     }
-}
-
-/// On the owner.
-///
-/// # Errors
-/// The store's.
-pub async fn restore<E: Environment>(store: &Store<E>, account: AccountId, wanted: &Wanted) -> Restored {
-    if !store.account_ids().contains(&account) {
-        return Ok(None);
-    }
-    store.undelete(account, wanted).await.map(Some)
 }

@@ -32,6 +32,10 @@ impl Environment for TestEnvironment {
     }
 }
 
+fn environment() -> TestEnvironment {
+    TestEnvironment(SimDisk::new(1), ManualClock::at(UnixMillis(1_700_000_000_000)))
+}
+
 struct World {
     pool: LocalPool,
     router: Router<TestEnvironment>,
@@ -39,7 +43,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let environment = TestEnvironment(SimDisk::new(1), ManualClock::at(UnixMillis(1_700_000_000_000)));
+        let environment = environment();
         let mut pool = LocalPool::new();
         let store = pool.run_until(async {
             let recovered = recover(&environment, 1).await.expect("an empty disk");
