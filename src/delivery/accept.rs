@@ -73,7 +73,7 @@ impl<E: Environment> Router<E> {
         let mut outcomes = vec![Err(StoreError::OverQuota); count];
         let mut group = Vec::with_capacity(count);
         for (at, recipient) in message.recipients.iter().enumerate() {
-            let bytes = message.body.len() + recipient.prefix.len() as u64;
+            let bytes = copy_bytes(&message, recipient);
             match self.check_room(&recipient.account, bytes).await {
                 Ok(()) => group.push(at),
                 Err(error) => outcomes[at] = Err(error),
@@ -102,7 +102,8 @@ impl<E: Environment> Router<E> {
     async fn spool(&self, message: AcceptedMessage) -> Result<CommitReceipt, StoreError> {
         let permit = self.fan_outs().take().await;
         for recipient in &message.recipients {
-            self.check_room(&recipient.account, message.body.len()).await?;
+            self.check_room(&recipient.account, copy_bytes(&message, recipient))
+                .await?;
         }
         let recipients = message.recipients.into_iter().map(local_recipient).collect();
         let (receipt, entry) = self
@@ -118,6 +119,11 @@ impl<E: Environment> Router<E> {
 /// that is not known, and trying again might make a second copy.
 fn concerns_one_recipient(error: &StoreError) -> bool {
     matches!(error, StoreError::OverQuota | StoreError::Limit(_))
+}
+
+/// What counts against the quota: the trace fields too.
+fn copy_bytes(message: &AcceptedMessage, recipient: &Recipient) -> u64 {
+    message.body.len() + recipient.prefix.len() as u64
 }
 
 fn local_recipient(recipient: Recipient) -> LocalRecipient {

@@ -2,8 +2,8 @@
 //!
 //! Invariants: the record is marked done only after every owner's copy is durable; the owners forget their keys only
 //! after the mark is durable, so that a crash at any point leads to a repeat that changes nothing, never to a second copy.
-//! Failure: an owner that refuses is asked again after [`RETRY_DELAY`]; an owner whose log failed is served at the next
-//! start, because the record is still there.
+//! Failure: an owner that has no room is asked again after [`RETRY_DELAY`]; an owner that fails keeps no other waiting, and is
+//! served at the next start, because the record is still there.
 
 use super::permits::Permit;
 use super::router::Router;
@@ -44,10 +44,12 @@ pub fn resume<E: Environment>(router: &Router<E>) -> impl Future<Output = ()> + 
 async fn run<E: Environment>(router: Router<E>, entry: SpoolEntry) {
     let shares = split_by_owner(&router, &entry);
     let owners: Vec<usize> = shares.keys().copied().collect();
+    let mut is_served = true;
     for (owner, delivery) in shares {
-        if !serve_owner(&router, owner, delivery).await {
-            return;
-        }
+        is_served &= serve_owner(&router, owner, delivery).await;
+    }
+    if !is_served {
+        return;
     }
     if router.store().spool_done(entry.key).await.is_err() {
         return;

@@ -1,4 +1,6 @@
-//! Deliveries over one core's store on a simulated disk.
+//! Deliveries over one core's store on a simulated disk; over several cores' in `spool`.
+
+mod spool;
 
 use super::{AcceptedMessage, Recipient, Router};
 use crate::base::clock::{ManualClock, UnixMillis};
