@@ -43,10 +43,9 @@ pub fn accounts(config: &Config, embedded: &Embedded, control: &Control) -> Resu
     }
     let manner = config.directory.manner.clone();
     let foreign = Foreign::new(tables, embedded.clone(), control.clone(), manner);
-    foreign.map(Accounts::Foreign).map_err(|cause| BootError::System {
-        what: "entropy",
-        cause,
-    })
+    foreign
+        .map(Accounts::Foreign)
+        .map_err(BootError::system("entropy"))
 }
 
 /// Whether the other directory, if one is used, answers and takes its queries.

@@ -48,11 +48,10 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
     let (http, https) =
         listeners::bind_http(IpAddr::V4(Ipv4Addr::LOCALHOST), arguments.port_offset, &mut ports)?;
     let data = DataDirectory::open(arguments.data.as_deref())?;
-    let system = |what| move |cause: String| BootError::System { what, cause };
-    let (stop, _) = signal::listen().map_err(|e| system("signal handlers")(e.to_string()))?;
-    let control = Control::start().map_err(|e| system("control thread")(e.to_string()))?;
+    let (stop, _) = signal::listen().map_err(BootError::system("signal handlers"))?;
+    let control = Control::start().map_err(BootError::system("control thread"))?;
     let directory = directory(arguments)?;
-    let listener = socket::bind(&data.path).map_err(|e| system("control socket")(e.to_string()))?;
+    let listener = socket::bind(&data.path).map_err(BootError::system("control socket"))?;
     let (restore, undelete) = super::undelete::orders(directory.clone());
     let view = cluster::view(&data.path);
     let doors = socket::Doors {
@@ -110,16 +109,16 @@ pub fn run(arguments: &DemoArguments) -> Result<(), BootError> {
 /// # Errors
 /// [`BootError::System`].
 pub fn directory(arguments: &DemoArguments) -> Result<directory::Backend, BootError> {
-    let system = |what| move |cause: String| BootError::System { what, cause };
-    let mut hashes = vec![scheme::hash(PASSWORD.as_bytes()).map_err(system("password hash"))?];
-    hashes.extend(scram::hashes(PASSWORD).map_err(system("password verifiers"))?);
+    let hash = scheme::hash(PASSWORD.as_bytes()).map_err(BootError::system("password hash"))?;
+    let mut hashes = vec![hash];
+    hashes.extend(scram::hashes(PASSWORD).map_err(BootError::system("password verifiers"))?);
     let shape = |account: &mut Account| {
         account.quota_bytes = arguments.quota;
         account.pop3_deletion = arguments.pop3_deletion;
         account.retention_days = arguments.pop3_retention_days.map(NonZeroU16::get);
     };
     let memory = directory::demo(DEMO_DOMAIN, arguments.accounts, &hashes, shape)
-        .map_err(|e| system("directory")(e.to_string()))?;
+        .map_err(BootError::system("directory"))?;
     Ok(directory::Backend::Memory(Arc::new(memory)))
 }
 
@@ -128,10 +127,7 @@ pub fn directory(arguments: &DemoArguments) -> Result<directory::Backend, BootEr
 /// # Errors
 /// None; it is a domain.
 pub fn main_domain() -> Result<Domain, BootError> {
-    Domain::new(DEMO_DOMAIN).map_err(|e| BootError::System {
-        what: "directory",
-        cause: e.to_string(),
-    })
+    Domain::new(DEMO_DOMAIN).map_err(BootError::system("directory"))
 }
 
 /// What the demo's sessions are told.
@@ -182,13 +178,10 @@ pub fn self_signed_tls() -> Result<tls::Offers, BootError> {
         "localhost".to_owned(),
         "127.0.0.1".to_owned(),
     ];
-    let system = |cause: tls::TlsError| BootError::System {
-        what: "TLS",
-        cause: cause.to_string(),
-    };
-    let certificate = tls::self_signed(&names).map_err(system)?;
-    let certificates = tls::Certificates::new(certificate, Vec::new()).map_err(system)?;
-    tls::Offers::new(&certificates).map_err(system)
+    let system = BootError::system("TLS");
+    let certificate = tls::self_signed(&names).map_err(&system)?;
+    let certificates = tls::Certificates::new(certificate, Vec::new()).map_err(&system)?;
+    tls::Offers::new(&certificates).map_err(&system)
 }
 
 /// What mail programs ask for.

@@ -121,14 +121,10 @@ fn of_domain(config: &Config, arguments: &DoctorArguments) -> Result<Vec<Finding
         addresses,
         has_mta_sts: config.web.mta_sts.is_some(),
     };
-    let system = |cause: String| BootError::System {
-        what: "control thread",
-        cause,
-    };
-    let control = Control::start().map_err(|error| system(error.to_string()))?;
+    let control = Control::start().map_err(BootError::system("control thread"))?;
     let server = arguments.resolver;
     let examining = control.run(async move { domain::examine(&expected, server).await });
-    futures_executor::block_on(examining).map_err(|error| system(error.to_string()))
+    futures_executor::block_on(examining).map_err(BootError::system("control thread"))
 }
 
 /// What `init` made, as it is published; a key that cannot be read is not compared.

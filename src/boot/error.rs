@@ -3,6 +3,7 @@
 use crate::disk::DiskError;
 use crate::runtime::{ExecutorError, ProbeError};
 use crate::store::{OpenError, RestoreError};
+use std::fmt::Display;
 use std::process::ExitCode;
 
 /// Each says whose matter it is by its exit code: 2 for what the admin changes, 1 for the rest.
@@ -72,6 +73,14 @@ fn advice(error: &OpenError) -> &'static str {
 }
 
 impl BootError {
+    /// For `map_err`: `what` of the operating system failed.
+    pub fn system<E: Display>(what: &'static str) -> impl Fn(E) -> Self {
+        move |cause| Self::System {
+            what,
+            cause: cause.to_string(),
+        }
+    }
+
     /// See the module head of `cli`.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {

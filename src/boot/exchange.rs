@@ -118,10 +118,7 @@ fn of_files(what: &'static str, cause: &std::io::Error) -> BootError {
         InvalidData | InvalidInput | NotADirectory | NotFound | PermissionDenied => {
             BootError::Admin(format!("{what}: {cause}"))
         }
-        _ => BootError::System {
-            what,
-            cause: cause.to_string(),
-        },
+        _ => BootError::system(what)(cause),
     }
 }
 

@@ -184,10 +184,7 @@ impl Setup {
     }
 
     fn make_dkim_keys(&self) -> Result<Vec<DkimKey>, BootError> {
-        let system = |cause: &dyn std::fmt::Display| BootError::System {
-            what: "DKIM key",
-            cause: cause.to_string(),
-        };
+        let system = |cause: &dyn std::fmt::Display| BootError::system("DKIM key")(cause);
         let rsa =
             aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).map_err(|e| system(&e))?;
         let private: aws_lc_rs::encoding::Pkcs8V1Der<'_> = rsa.as_der().map_err(|e| system(&e))?;
@@ -220,10 +217,7 @@ impl Setup {
 
     /// The domain, the first admin with a password nobody knows yet, and the addresses every domain should have.
     fn make_accounts(&self) -> Result<String, BootError> {
-        let password = scheme::random_password().map_err(|cause| BootError::System {
-            what: "password",
-            cause,
-        })?;
+        let password = scheme::random_password().map_err(BootError::system("password"))?;
         let mut database = Database::open(&self.data).map_err(|error| self.refuse(&error))?;
         let admin = self.admin.to_string();
         let mut orders = vec![

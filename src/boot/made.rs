@@ -24,10 +24,7 @@ const DAY: i64 = 86_400;
 
 /// Makes a key and a certificate for `names`, where no files are.
 pub(super) fn make(files: &CertificateFiles, names: &[String]) -> Result<(), BootError> {
-    let made = tls::self_signed(names).map_err(|error| BootError::System {
-        what: "certificate",
-        cause: error.to_string(),
-    })?;
+    let made = tls::self_signed(names).map_err(BootError::system("certificate"))?;
     write_new(&files.chain, chain_of(&made).as_bytes(), 0o644)?;
     let key = pem("PRIVATE KEY", made.key.secret_der());
     write_new(&files.key, key.as_bytes(), 0o600)

@@ -464,12 +464,9 @@ fn add_app_password(
     protocols: String,
     expires: Option<u32>,
 ) -> Result<ExitCode, BootError> {
-    let system = |cause| BootError::System {
-        what: "app password",
-        cause,
-    };
-    let password = scheme::random_password().map_err(system)?;
-    let hash = scheme::fast_hash(password.as_bytes()).map_err(system)?;
+    let system = BootError::system("app password");
+    let password = scheme::random_password().map_err(&system)?;
+    let hash = scheme::fast_hash(password.as_bytes()).map_err(&system)?;
     let order = Order::AppPasswordAdd {
         address,
         password: NewAppPassword {

@@ -31,7 +31,7 @@ pub fn become_user(name: &str) -> Result<(), BootError> {
 /// # Errors
 /// [`BootError::Admin`] with what to do.
 pub fn find_user(name: &str) -> Result<User, BootError> {
-    let found = User::from_name(name).map_err(|error| system(&error))?;
+    let found = User::from_name(name).map_err(BootError::system("privileges"))?;
     found.ok_or_else(|| {
         BootError::Admin(format!(
             "server.user: there is no user {name:?} on this machine: make it (`useradd --system --no-create-home {name}`), \
@@ -78,9 +78,10 @@ pub fn make_like(directory: &Path, data: &Path) -> Result<(), BootError> {
 }
 
 fn change(uid: Uid, gid: Gid) -> Result<(), BootError> {
-    setgroups(&[gid]).map_err(|error| system(&error))?;
-    setgid(gid).map_err(|error| system(&error))?;
-    setuid(uid).map_err(|error| system(&error))?;
+    let system = BootError::system("privileges");
+    setgroups(&[gid]).map_err(&system)?;
+    setgid(gid).map_err(&system)?;
+    setuid(uid).map_err(&system)?;
     if !uid.is_root() && setuid(Uid::from_raw(0)).is_ok() {
         return Err(BootError::System {
             what: "privileges",
@@ -88,11 +89,4 @@ fn change(uid: Uid, gid: Gid) -> Result<(), BootError> {
         });
     }
     Ok(())
-}
-
-fn system(error: &nix::Error) -> BootError {
-    BootError::System {
-        what: "privileges",
-        cause: error.to_string(),
-    }
 }

@@ -103,10 +103,7 @@ impl OpenStore {
         let seed = recovered.seeds.pop().expect("one core was asked for");
         let store = pool.run_until(Store::start(env, seed))?;
         let spawned = pool.spawner().spawn_local(store.clone().run_writer());
-        spawned.map_err(|_| BootError::System {
-            what: "store",
-            cause: "its writer does not start".to_owned(),
-        })?;
+        spawned.map_err(|_| BootError::system("store")("its writer does not start"))?;
         Ok(Self {
             pool,
             store,
