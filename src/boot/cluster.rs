@@ -16,7 +16,6 @@ use crate::base::clock::SystemClock;
 use crate::base::spare;
 use crate::delivery::{self, Router, fan_out, warnings};
 use crate::directory::{self, Accounts, Directory, PasswordHash};
-
 use crate::disk::file::FileDisk;
 use crate::disk::meters::DiskMeters;
 use crate::model::Domain;
@@ -32,7 +31,6 @@ use crate::node::{Node, NodeEnvironment, Protocols, Settings};
 use crate::proto::smtp::Role;
 use crate::runtime::{self, Control, Core, Endpoint};
 use crate::session::{self, Moved, Service};
-
 use crate::store::{self, RESERVE_BYTES, Recovered, Store, StoreOptions, StoreSeed};
 use crate::tls::Offers;
 use futures_util::future::select;
@@ -160,28 +158,26 @@ pub fn view(data: &Path) -> Arc<View> {
 ///
 /// # Errors
 /// The first thing that kept a core from starting or ending well.
-pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(), BootError> {
+pub fn run(mut plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(), BootError> {
     let cores = plan.cores;
-    let view = plan.view;
     // Already now: whoever asks while the log is read hears that it is.
-    for http in plan.http {
-        plan.control.spawn(admin::http::serve(
-            http,
-            admin::router(view.clone(), plan.readers.clone()),
-        ));
-    }
-    for https in plan.https {
-        let router = admin::router(view.clone(), plan.readers.clone()).merge(plan.pages.clone());
-        let serving = admin::http::serve_tls(https, router, plan.tls.https.clone());
-        plan.control.spawn(serving);
-    }
+    plan.serve_web();
     let recovered = recover(&plan.data, cores, plan.store)?;
     tracing::info!(report = ?recovered.report, "store opened");
-    let parts = recovered
-        .seeds
+    let parts = parts(recovered.seeds, std::mem::take(&mut plan.listeners));
+    let shared = Arc::new(Shared::new(plan, parts, Box::new(when_ready))?);
+    let ends = runtime::run_cores(cores, move |core| run_core(core, shared.clone()));
+    ends.into_iter().try_for_each(|end| end?)
+}
+
+/// What each core takes with it.
+fn parts(seeds: Vec<StoreSeed>, listeners: Vec<CoreListeners>) -> Vec<Option<CoreParts>> {
+    let cores = seeds.len();
+    let meshes = runtime::mesh(cores).into_iter().zip(runtime::mesh(cores));
+    seeds
         .into_iter()
-        .zip(plan.listeners)
-        .zip(runtime::mesh(cores).into_iter().zip(runtime::mesh(cores)))
+        .zip(listeners)
+        .zip(meshes)
         .map(|((seed, listeners), (deliveries, moves))| {
             Some(CoreParts {
                 listeners,
@@ -190,38 +186,57 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
                 moves,
             })
         })
-        .collect();
-    let shared = Arc::new(Shared {
-        data: plan.data,
-        network: plan.network,
-        directory: plan.directory,
-        accounts: plan.accounts,
-        main_domain: plan.main_domain,
-        dummy: dummy_hash()?,
-        tls: plan.tls,
-        decoys: Decoys::new().map_err(|cause| BootError::System {
-            what: "entropy",
-            cause,
-        })?,
-        failures: plan.failures,
-        issuer: plan.issuer,
-        peers: Arc::new(Peers::new(seed()?)),
-        connections_max: runtime::connections_max(cores, store::DESCRIPTORS_PER_CORE_MAX),
-        settings: plan.settings,
-        compaction: plan.compaction,
-        control: plan.control,
-        stop: plan.stop,
-        parts: Mutex::new(parts),
-        undelete: Mutex::new(Some(plan.undelete)),
-        started: Barrier::new(cores),
-        caught_up: Barrier::new(cores),
-        drained: Barrier::new(cores),
-        has_failed: AtomicBool::new(false),
-        view,
-        when_ready: Mutex::new(Some(Box::new(when_ready))),
-    });
-    let ends = runtime::run_cores(cores, move |core| run_core(core, shared.clone()));
-    ends.into_iter().try_for_each(|end| end?)
+        .collect()
+}
+
+impl Plan {
+    fn serve_web(&mut self) {
+        for http in self.http.drain(..) {
+            let router = admin::router(self.view.clone(), self.readers.clone());
+            self.control.spawn(admin::http::serve(http, router));
+        }
+        for https in self.https.drain(..) {
+            let router = admin::router(self.view.clone(), self.readers.clone()).merge(self.pages.clone());
+            let serving = admin::http::serve_tls(https, router, self.tls.https.clone());
+            self.control.spawn(serving);
+        }
+    }
+}
+
+impl Shared {
+    fn new(
+        plan: Plan,
+        parts: Vec<Option<CoreParts>>,
+        when_ready: Box<dyn FnOnce() + Send>,
+    ) -> Result<Self, BootError> {
+        let cores = plan.cores;
+        Ok(Self {
+            data: plan.data,
+            network: plan.network,
+            directory: plan.directory,
+            accounts: plan.accounts,
+            main_domain: plan.main_domain,
+            dummy: dummy_hash()?,
+            tls: plan.tls,
+            decoys: Decoys::new().map_err(BootError::system("entropy"))?,
+            failures: plan.failures,
+            issuer: plan.issuer,
+            peers: Arc::new(Peers::new(seed()?)),
+            connections_max: runtime::connections_max(cores, store::DESCRIPTORS_PER_CORE_MAX),
+            settings: plan.settings,
+            compaction: plan.compaction,
+            control: plan.control,
+            stop: plan.stop,
+            parts: Mutex::new(parts),
+            undelete: Mutex::new(Some(plan.undelete)),
+            started: Barrier::new(cores),
+            caught_up: Barrier::new(cores),
+            drained: Barrier::new(cores),
+            has_failed: AtomicBool::new(false),
+            view: plan.view,
+            when_ready: Mutex::new(Some(when_ready)),
+        })
+    }
 }
 
 /// The hash of a password nobody has.
@@ -229,10 +244,7 @@ pub fn run(plan: Plan, when_ready: impl FnOnce() + Send + 'static) -> Result<(),
 /// # Errors
 /// When the system gives no entropy.
 pub fn dummy_hash() -> Result<PasswordHash, BootError> {
-    auth::scheme::hash(&seed()?.to_le_bytes()).map_err(|cause| BootError::System {
-        what: "password hash",
-        cause,
-    })
+    auth::scheme::hash(&seed()?.to_le_bytes()).map_err(BootError::system("password hash"))
 }
 
 /// An empty table of failed logins.
@@ -245,10 +257,7 @@ pub fn failures() -> Result<Arc<Failures>, BootError> {
 
 /// A number nobody can guess.
 fn seed() -> Result<u64, BootError> {
-    getrandom::u64().map_err(|cause| BootError::System {
-        what: "entropy",
-        cause: cause.to_string(),
-    })
+    getrandom::u64().map_err(BootError::system("entropy"))
 }
 
 fn recover(data: &std::path::Path, cores: usize, options: StoreOptions) -> Result<Recovered, BootError> {
@@ -332,20 +341,14 @@ async fn start_core(core: Core, shared: &Shared, parts: CoreParts) -> Result<Run
         shared.dummy.clone(),
         shared.failures.clone(),
     )
-    .map_err(|cause| BootError::System {
-        what: "authentication",
-        cause,
-    })?
+    .map_err(BootError::system("authentication"))?
     .with_issuer(shared.issuer.clone());
     let listeners = parts
         .listeners
         .into_iter()
         .map(|(service, bound)| Ok((service, Rc::new(Listener::new(bound, shared.network)?))))
         .collect::<std::io::Result<_>>()
-        .map_err(|cause| BootError::System {
-            what: "listeners",
-            cause: cause.to_string(),
-        })?;
+        .map_err(BootError::system("listeners"))?;
     let node = Rc::new(Node {
         core,
         router: Router::new(core, store, parts.deliveries),

@@ -33,8 +33,8 @@ pub struct Reloader {
     exchanged: Exchanged,
 }
 
-/// What a reload exchanges.
-#[derive(Debug)]
+/// What a reload exchanges. Clones are the same, but for the settings, of which only `live` is exchanged.
+#[derive(Clone, Debug)]
 pub struct Exchanged {
     pub keeper: Arc<Keeper>,
     pub found: Arc<Found>,

@@ -6,17 +6,19 @@
 use super::certificates::Keeper;
 use super::cluster::{self, Plan};
 use super::data::DataDirectory;
+use super::listeners::{self, CoreListeners};
 use super::notify::Notifier;
 use super::reload::{Exchanged, Reloader};
 use super::settings::{endpoints, live_settings, mta_sts, offers, settings, store_options};
-use super::{BootError, backend, issuer, listeners, privileges, signal};
+use super::{BootError, backend, issuer, privileges, signal};
 use crate::acme::{self, challenges::Challenges};
 use crate::admin::discovery::{Domains, Found};
 use crate::admin::pages::{Pages, Sessions};
-use crate::admin::{self, socket};
+use crate::admin::{self, View, socket};
 use crate::auth::failures::Failures;
 use crate::cli::serve::ServeArguments;
 use crate::config::{self, Config};
+use crate::delivery::undelete::Order;
 use crate::directory::embedded::{self, Database, Embedded};
 use crate::directory::{Accounts, Backend};
 use crate::net;
@@ -30,6 +32,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -39,68 +42,159 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
     let path = absolute(&arguments.config);
     let (config, values) = Config::load(&path)?;
     super::log::set_filter(&config.log_filter);
-    let cores = match config.server.cores {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        cores => usize::from(cores),
-    };
-    let (bound, mut ports) = listeners::bind_each(&config.listen, cores)?;
-    let http = listeners::bind_web("http", &config.http, &mut ports)?;
-    let https = listeners::bind_web("https", &config.https, &mut ports)?;
-    let challenges = listeners::bind_web("acme", &config.acme_listen, &mut ports)?;
+    let cores = cores(&config);
+    let sockets = Sockets::bind(&config, cores)?;
     privileges::become_user(&config.server.user)?;
     runtime::probe(cores)?;
     let data = open_data(&config)?;
-    let system = |what| move |cause: String| BootError::System { what, cause };
     let keeper = Arc::new(Keeper::start(&config)?);
     let certificates = keeper.certificates().clone();
     let tls = offers(&config, &certificates)?;
     let (issuer, token_refusal) = issuer::of(&config)?.unzip();
-    let (stop, reloads) = signal::listen().map_err(|e| system("signal handlers")(e.to_string()))?;
-    let control = Control::start().map_err(|e| system("control thread")(e.to_string()))?;
-    note_backend(&config, &data.path)?;
-    let directory =
-        Embedded::start(&data.path, control.clone()).map_err(|e| BootError::Admin(e.to_string()))?;
-    let accounts = backend::accounts(&config, &directory, &control)?;
-    let source = accounts.source();
-    let found = Arc::new(Found {
-        hostname: config.server.hostname.clone(),
-        domains: match config.directory.backend {
-            config::Backend::Embedded => Domains::Embedded(directory.clone(), config.server.domain.clone()),
-            _ => Domains::Asked(source.clone(), config.server.domain.clone()),
-        },
-        endpoints: endpoints(&ports),
-        mta_sts: RwLock::new(mta_sts(&config)),
-        known: Mutex::default(),
-    });
-    let started = Settings {
+    let (stop, reloads) = signal::listen().map_err(BootError::system("signal handlers"))?;
+    let control = Control::start().map_err(BootError::system("control thread"))?;
+    let accounts = open_accounts(&config, &data.path, &control)?;
+
+    let settings = Settings {
         token_refusal,
         ..settings(&config)
     };
-    let live = Arc::new(RwLock::new(live_settings(&config, &started)));
-    let readers: admin::Readers = Arc::new(RwLock::new(config.web.metrics_from.clone()));
-    let reloader = Arc::new(Reloader::new(
-        path,
-        values,
-        Exchanged {
-            keeper,
-            found: found.clone(),
-            readers: readers.clone(),
-            live: live.clone(),
-            settings: started.clone(),
-        },
-    ));
+    let exchanged = Exchanged {
+        keeper,
+        found: Arc::new(found(&config, &accounts, &sockets.ports)),
+        readers: Arc::new(RwLock::new(config.web.metrics_from.clone())),
+        live: Arc::new(RwLock::new(live_settings(&config, &settings))),
+        settings,
+    };
+    let reloader = Arc::new(Reloader::new(path, values, exchanged.clone()));
     let notifier = Notifier::of_environment();
     control.spawn(notifier.clone().say_when_stopping(stop.clone()));
     control.spawn(reloader.clone().at_signals(reloads, notifier.clone()));
     control.spawn(reloader.clone().watch());
-    ask_for_certificates(&config, certificates, challenges, &reloader, &control);
-    let listener = socket::bind(&data.path).map_err(|e| system("control socket")(e.to_string()))?;
+    ask_for_certificates(&config, certificates, sockets.challenges, &reloader, &control);
+
+    let view = cluster::view(&data.path);
+    let undelete = open_control_socket(&data.path, &control, &accounts, reloader, &view)?;
+    let failures = cluster::failures()?;
+    let pages = pages(&config, &accounts, &control, &failures, &sockets.ports)?;
+    let plan = Plan {
+        cores,
+        data: data.path.clone(),
+        listeners: sockets.bound,
+        http: sockets.http,
+        https: sockets.https,
+        pages: admin::discovery::router(exchanged.found).merge(pages),
+        network: network(&config),
+        directory: Backend::Source(accounts.source()),
+        accounts: Some(accounts),
+        main_domain: config.server.domain.clone(),
+        tls,
+        settings: Settings {
+            live: exchanged.live,
+            ..exchanged.settings
+        },
+        readers: exchanged.readers,
+        failures,
+        store: store_options(&config),
+        compaction: compaction_pause(&config),
+        undelete,
+        issuer,
+        view,
+        control: control.clone(),
+        stop,
+    };
+    let (path, ports) = (data.path.clone(), sockets.ports);
+    cluster::run(plan, move || {
+        announce(&path, &ports);
+        notifier.ready();
+        // No sign of life is due before that.
+        control.spawn(notifier.keep_alive());
+    })?;
+    data.close();
+    Ok(())
+}
+
+/// What is listened on, bound while the process may bind it.
+struct Sockets {
+    bound: Vec<CoreListeners>,
+    http: Vec<TcpListener>,
+    https: Vec<TcpListener>,
+    /// For the issuer of certificates.
+    challenges: Vec<TcpListener>,
+    /// By service, the first of each.
+    ports: BTreeMap<&'static str, u16>,
+}
+
+impl Sockets {
+    fn bind(config: &Config, cores: usize) -> Result<Self, BootError> {
+        let (bound, mut ports) = listeners::bind_each(&config.listen, cores)?;
+        Ok(Self {
+            bound,
+            http: listeners::bind_web("http", &config.http, &mut ports)?,
+            https: listeners::bind_web("https", &config.https, &mut ports)?,
+            challenges: listeners::bind_web("acme", &config.acme_listen, &mut ports)?,
+            ports,
+        })
+    }
+}
+
+fn cores(config: &Config) -> usize {
+    match config.server.cores {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        cores => usize::from(cores),
+    }
+}
+
+fn network(config: &Config) -> net::Backend {
+    match config.server.network.as_str() {
+        "tcp" => net::Backend::Tcp,
+        _ => net::Backend::Ring,
+    }
+}
+
+fn compaction_pause(config: &Config) -> Option<Duration> {
+    let store = &config.store;
+    let pause = Duration::from_secs(store.compaction_pause_seconds);
+    store.compaction.then_some(pause)
+}
+
+/// The accounts, wherever the configuration says that they are.
+fn open_accounts(config: &Config, data: &Path, control: &Control) -> Result<Accounts, BootError> {
+    note_backend(config, data)?;
+    let embedded =
+        Embedded::start(data, control.clone()).map_err(|error| BootError::Admin(error.to_string()))?;
+    backend::accounts(config, &embedded, control)
+}
+
+/// What mail programs are told that look for this server.
+fn found(config: &Config, accounts: &Accounts, ports: &BTreeMap<&'static str, u16>) -> Found {
+    let main = config.server.domain.clone();
+    Found {
+        hostname: config.server.hostname.clone(),
+        domains: match accounts {
+            Accounts::Embedded(embedded) => Domains::Embedded(embedded.clone(), main),
+            Accounts::Foreign(_) => Domains::Asked(accounts.source(), main),
+        },
+        endpoints: endpoints(ports),
+        mta_sts: RwLock::new(mta_sts(config)),
+        known: Mutex::default(),
+    }
+}
+
+/// Where commands of this machine are heard. Gives back the orders among them that a core carries out.
+fn open_control_socket(
+    data: &Path,
+    control: &Control,
+    accounts: &Accounts,
+    reloader: Arc<Reloader>,
+    view: &Arc<View>,
+) -> Result<mpsc::Receiver<Order>, BootError> {
+    let listener = socket::bind(data).map_err(BootError::system("control socket"))?;
     let reload: socket::Reload = Arc::new(move || {
         let reloader = reloader.clone();
         Box::pin(async move { reloader.reload() })
     });
-    let (restore, undelete) = super::undelete::orders(Backend::Source(source.clone()));
-    let view = cluster::view(&data.path);
+    let (restore, orders) = super::undelete::orders(Backend::Source(accounts.source()));
     let doors = socket::Doors {
         view: Some(view.clone()),
         directory: Some(accounts.clone()),
@@ -108,48 +202,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), BootError> {
         restore: Some(restore),
     };
     control.spawn(socket::serve(listener, doors));
-    let failures = cluster::failures()?;
-    let pages =
-        admin::discovery::router(found).merge(pages(&config, &accounts, &control, &failures, &ports)?);
-    let alive = control.clone();
-    let plan = Plan {
-        cores,
-        data: data.path.clone(),
-        listeners: bound,
-        http,
-        https,
-        pages,
-        network: match config.server.network.as_str() {
-            "tcp" => net::Backend::Tcp,
-            _ => net::Backend::Ring,
-        },
-        directory: Backend::Source(source),
-        accounts: Some(accounts),
-        main_domain: config.server.domain.clone(),
-        tls,
-        settings: Settings { live, ..started },
-        readers,
-        failures,
-        store: store_options(&config),
-        compaction: config
-            .store
-            .compaction
-            .then(|| Duration::from_secs(config.store.compaction_pause_seconds)),
-        undelete,
-        issuer,
-        view,
-        control,
-        stop,
-    };
-    let path = data.path.clone();
-    cluster::run(plan, move || {
-        announce(&path, &ports);
-        notifier.ready();
-        // No sign of life is due before that.
-        alive.spawn(notifier.keep_alive());
-    })?;
-    data.close();
-    Ok(())
+    Ok(orders)
 }
 
 /// Asks the issuer that the configuration names, if any, from now on.
