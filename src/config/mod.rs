@@ -17,6 +17,7 @@ mod options_directory;
 mod options_server;
 pub mod problem;
 pub mod read;
+mod sections;
 pub mod show;
 #[cfg(test)]
 mod tests;
@@ -25,17 +26,13 @@ pub mod values;
 pub use directory::{Backend, DirectoryOptions};
 pub use option::Value;
 pub use problem::{Problem, Problems};
+pub use sections::{CertificateFiles, Imap, Limits, Oauth, Security, Server, Storage, Tls, Web};
 pub use values::Values;
 
 use crate::auth::oauth;
-use crate::base::network::Network;
-use crate::discovery::MtaStsMode;
-use crate::model::Domain;
 use crate::session::Service;
-use crate::tls::clients::AccountField;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tracing_subscriber::EnvFilter;
 
 /// Where the file is looked for unless `--config` says otherwise.
@@ -69,121 +66,6 @@ pub struct Config {
     pub acme_listen: Vec<SocketAddr>,
     /// `[directory]`, `[postgresql]`, `[ldap]`
     pub directory: DirectoryOptions,
-}
-
-/// `[server]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Server {
-    pub hostname: Domain,
-    pub domain: Domain,
-    pub data: PathBuf,
-    pub user: String,
-    /// 0: all.
-    pub cores: u16,
-    pub network: String,
-}
-
-/// `[tls]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tls {
-    pub default: CertificateFiles,
-    /// The default is the one that `init` made.
-    pub is_default_made: bool,
-    pub certificates: Vec<CertificateFiles>,
-    /// Seconds between two looks at the files.
-    pub watch_seconds: u64,
-    /// Who vouches for clients' certificates, and where these name accounts; `None`: nobody logs in by one.
-    pub clients: Option<(PathBuf, AccountField)>,
-}
-
-/// A certificate and its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFiles {
-    pub chain: PathBuf,
-    pub key: PathBuf,
-}
-
-/// `[limits]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limits {
-    pub submission_messages_per_hour: u32,
-    pub submission_recipients_per_day: u32,
-    pub message_bytes: u64,
-    pub loopback: bool,
-}
-
-/// `[store]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Storage {
-    pub expunged_kept_seconds: u64,
-    pub compaction: bool,
-    pub compaction_pause_seconds: u64,
-    pub compaction_bytes_per_second: u64,
-    pub compaction_dead_bytes: u64,
-    pub segment_bytes: u32,
-}
-
-/// `[security]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Security {
-    pub plaintext_login_on_loopback: bool,
-    pub trusted_proxies: Vec<Network>,
-    pub xclient_from: Vec<Network>,
-    pub scram: bool,
-}
-
-/// `[imap]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Imap {
-    pub hidden_capabilities: Vec<String>,
-    pub literal_plus: bool,
-    pub compress: bool,
-    pub message_limit: Option<NonZeroU32>,
-}
-
-/// `[oauth]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Oauth {
-    pub issuer: String,
-    pub audience: String,
-    /// Empty: by the issuer's metadata.
-    pub keys: String,
-    /// Empty: nowhere.
-    pub introspection: String,
-    pub client_id: String,
-    pub client_secret_file: Option<PathBuf>,
-    pub login_claim: String,
-    pub scope: String,
-    pub ca: Option<PathBuf>,
-}
-
-/// `[web]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Web {
-    pub mta_sts: Option<MtaStsMode>,
-    pub mta_sts_max_age_seconds: u32,
-    pub metrics_from: Vec<Network>,
-}
-
-impl Oauth {
-    fn from_values(values: &Values, directory: &Path) -> Option<Self> {
-        let path = |key: &str| {
-            let text = values.text(key);
-            (!text.is_empty()).then(|| directory.join(text))
-        };
-        let oauth = Self {
-            issuer: values.text("oauth.issuer"),
-            audience: values.text("oauth.audience"),
-            keys: values.text("oauth.keys"),
-            introspection: values.text("oauth.introspection"),
-            client_id: values.text("oauth.client_id"),
-            client_secret_file: path("oauth.client_secret_file"),
-            login_claim: values.text("oauth.login_claim"),
-            scope: values.text("oauth.scope"),
-            ca: path("oauth.ca"),
-        };
-        (!oauth.issuer.is_empty()).then_some(oauth)
-    }
 }
 
 impl Config {
@@ -220,96 +102,21 @@ impl Config {
     /// From values that were checked one by one; relative paths are below `directory`.
     #[must_use]
     pub fn from_values(values: &Values, directory: &Path) -> Self {
-        let path = |key: &str| directory.join(values.text(key));
-        let files = |label: &str| CertificateFiles {
-            chain: path(&format!("tls.certificate.{label}.chain")),
-            key: path(&format!("tls.certificate.{label}.key")),
-        };
-        let labels = values.labels("tls.certificate");
-        let data = path("server.data");
-        let default = CertificateFiles {
-            chain: data.join("tls/default.crt"),
-            key: data.join("tls/default.key"),
-        };
-        let count = |key: &str| u32::try_from(values.number(key)).unwrap_or(u32::MAX);
-        let listening = |service: Service| (service, values.addresses(&format!("listen.{}", service.name())));
+        let server = Server::from_values(values, directory);
         Self {
-            server: Server {
-                hostname: values.domain("server.hostname"),
-                domain: values.domain("server.domain"),
-                user: values.text("server.user"),
-                cores: u16::try_from(values.number("server.cores")).unwrap_or_default(),
-                network: values.text("server.network"),
-                data,
-            },
+            tls: Tls::from_values(values, directory, &server.data),
+            server,
             log_filter: values.text("log.filter"),
-            listen: Service::ALL
-                .into_iter()
-                .filter(|service| options::find(&format!("listen.{}", service.name())).is_some())
-                .map(listening)
-                .filter(|(_, addresses)| !addresses.is_empty())
-                .collect(),
+            listen: listening(values),
             http: values.addresses("listen.http"),
             https: values.addresses("listen.https"),
-            tls: Tls {
-                default: if labels.iter().any(|label| label == "default") {
-                    files("default")
-                } else {
-                    default
-                },
-                is_default_made: !labels.iter().any(|label| label == "default"),
-                certificates: labels
-                    .iter()
-                    .filter(|label| *label != "default")
-                    .map(|label| files(label))
-                    .collect(),
-                watch_seconds: values.number("tls.watch"),
-                clients: {
-                    let field = match values.text("tls.client_account").as_str() {
-                        "common_name" => AccountField::CommonName,
-                        _ => AccountField::Email,
-                    };
-                    (!values.text("tls.client_ca").is_empty()).then(|| (path("tls.client_ca"), field))
-                },
-            },
-            limits: Limits {
-                submission_messages_per_hour: count("limits.submission_messages_per_hour"),
-                submission_recipients_per_day: count("limits.submission_recipients_per_day"),
-                message_bytes: values.number("limits.message_bytes"),
-                loopback: values.flag("limits.loopback"),
-            },
-            store: Storage {
-                expunged_kept_seconds: values.number("store.expunged_kept"),
-                compaction: values.flag("store.compaction"),
-                compaction_pause_seconds: values.number("store.compaction_pause"),
-                compaction_bytes_per_second: values.number("store.compaction_bytes_per_second"),
-                compaction_dead_bytes: values.number("store.compaction_dead_bytes"),
-                segment_bytes: count("store.segment_bytes"),
-            },
-            security: Security {
-                plaintext_login_on_loopback: values.flag("security.plaintext_login_on_loopback"),
-                trusted_proxies: values.networks("security.trusted_proxies"),
-                xclient_from: values.networks("security.xclient_from"),
-                scram: values.flag("security.scram"),
-            },
+            limits: Limits::from_values(values),
+            store: Storage::from_values(values),
+            security: Security::from_values(values),
             oauth: Oauth::from_values(values, directory),
-            pop3_login_delay_seconds: count("pop3.login_delay"),
-            imap: Imap {
-                hidden_capabilities: values.list("imap.hidden_capabilities"),
-                literal_plus: values.flag("imap.literal_plus"),
-                compress: values.flag("imap.compress"),
-                message_limit: NonZeroU32::new(count("imap.message_limit")),
-            },
-            web: Web {
-                mta_sts: match values.text("web.mta_sts").as_str() {
-                    "enforce" => Some(MtaStsMode::Enforce),
-                    "testing" => Some(MtaStsMode::Testing),
-                    "none" => Some(MtaStsMode::None),
-                    _ => None,
-                },
-                mta_sts_max_age_seconds: count("web.mta_sts_max_age"),
-                metrics_from: values.networks("web.metrics_from"),
-            },
+            pop3_login_delay_seconds: values.count("pop3.login_delay"),
+            imap: Imap::from_values(values),
+            web: Web::from_values(values),
             acme: acme::from_values(values, directory),
             acme_listen: values.addresses("acme.listen"),
             directory: DirectoryOptions::from_values(values, directory),
@@ -422,4 +229,15 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port()
         && one.is_ipv4() == other.is_ipv4()
         && (one.ip() == other.ip() || is_either_all)
+}
+
+/// Every service that has addresses to listen on.
+fn listening(values: &Values) -> Vec<(Service, Vec<SocketAddr>)> {
+    let key = |service: Service| format!("listen.{}", service.name());
+    Service::ALL
+        .into_iter()
+        .filter(|service| options::find(&key(*service)).is_some())
+        .map(|service| (service, values.addresses(&key(service))))
+        .filter(|(_, addresses)| !addresses.is_empty())
+        .collect()
 }

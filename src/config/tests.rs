@@ -7,6 +7,7 @@ use super::*;
 use proptest::prelude::*;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 thread_local! {
     static READ: RefCell<BTreeSet<String>> = RefCell::default();

@@ -100,6 +100,12 @@ impl Values {
         }
     }
 
+    /// A number of an option whose range fits.
+    #[must_use]
+    pub fn count(&self, key: &str) -> u32 {
+        u32::try_from(self.number(key)).unwrap_or(u32::MAX)
+    }
+
     /// A domain.
     #[must_use]
     pub fn domain(&self, key: &str) -> Domain {
