@@ -36,6 +36,21 @@ pub struct DkimKey {
     pub public: String,
 }
 
+impl Record {
+    fn new(name: impl Into<String>, kind: &'static str, value: String, purpose: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            value,
+            purpose,
+        }
+    }
+
+    fn text(name: impl Into<String>, value: &str, purpose: &'static str) -> Self {
+        Self::new(name, "TXT", quoted(value), purpose)
+    }
+}
+
 /// Everything for `domain` on `hostname`.
 #[must_use]
 pub fn records(
@@ -45,80 +60,102 @@ pub fn records(
     keys: &[DkimKey],
     endpoints: &[Endpoint],
 ) -> Vec<Record> {
-    let record = |name: String, kind, value: String, purpose| Record {
-        name,
+    let mut records: Vec<Record> = addresses.iter().map(|at| address(hostname, *at)).collect();
+    records.extend(mail(domain, hostname));
+    records.extend(keys.iter().map(|key| signature(domain, key)));
+    records.extend(policies(domain));
+    records.extend(settings(domain, hostname));
+    records.extend(endpoints.iter().map(|at| service(domain, hostname, at)));
+    records
+}
+
+fn address(hostname: &Domain, address: IpAddr) -> Record {
+    let kind = if address.is_ipv4() { "A" } else { "AAAA" };
+    Record::new(
+        hostname.to_string(),
         kind,
-        value,
-        purpose,
-    };
-    let text = |name: String, value: &str, purpose| record(name, "TXT", quoted(value), purpose);
-    let mut records = Vec::new();
-    for address in addresses {
-        let kind = if address.is_ipv4() { "A" } else { "AAAA" };
-        let value = address.to_string();
-        records.push(record(hostname.to_string(), kind, value, "where this machine is"));
-    }
-    records.push(record(
-        domain.to_string(),
-        "MX",
-        format!("10 {hostname}."),
-        "who takes mail for the domain",
-    ));
-    records.push(text(
-        domain.to_string(),
-        "v=spf1 mx -all",
-        "who sends mail of the domain: SPF",
-    ));
-    for key in keys {
-        let name = format!("{}._domainkey.{domain}", key.selector);
-        let value = format!("v=DKIM1; k={}; p={}", key.algorithm, key.public);
-        records.push(text(name, &value, "what its signatures are verified with: DKIM"));
-    }
-    let dmarc = format!("v=DMARC1; p=quarantine; rua=mailto:postmaster@{domain}");
-    records.push(text(
-        format!("_dmarc.{domain}"),
-        &dmarc,
-        "what becomes of mail that is neither: DMARC",
-    ));
-    let purpose = "that there is a policy for TLS: MTA-STS (change the id with the policy)";
-    records.push(text(format!("_mta-sts.{domain}"), "v=STSv1; id=1", purpose));
-    let tlsrpt = format!("v=TLSRPTv1; rua=mailto:postmaster@{domain}");
-    records.push(text(
-        format!("_smtp._tls.{domain}"),
-        &tlsrpt,
-        "who hears of failures of TLS: TLSRPT",
-    ));
-    for (label, purpose) in [
-        ("mta-sts", "where that policy is"),
-        ("autoconfig", "how Thunderbird finds its settings"),
-        ("autodiscover", "how Outlook finds its settings"),
-    ] {
-        records.push(record(
+        address.to_string(),
+        "where this machine is",
+    )
+}
+
+/// Who takes mail, and who sends it.
+fn mail(domain: &Domain, hostname: &Domain) -> [Record; 2] {
+    [
+        Record::new(
+            domain.to_string(),
+            "MX",
+            format!("10 {hostname}."),
+            "who takes mail for the domain",
+        ),
+        Record::text(
+            domain.to_string(),
+            "v=spf1 mx -all",
+            "who sends mail of the domain: SPF",
+        ),
+    ]
+}
+
+fn signature(domain: &Domain, key: &DkimKey) -> Record {
+    Record::text(
+        format!("{}._domainkey.{domain}", key.selector),
+        &format!("v=DKIM1; k={}; p={}", key.algorithm, key.public),
+        "what its signatures are verified with: DKIM",
+    )
+}
+
+fn policies(domain: &Domain) -> [Record; 3] {
+    [
+        Record::text(
+            format!("_dmarc.{domain}"),
+            &format!("v=DMARC1; p=quarantine; rua=mailto:postmaster@{domain}"),
+            "what becomes of mail that is neither: DMARC",
+        ),
+        Record::text(
+            format!("_mta-sts.{domain}"),
+            "v=STSv1; id=1",
+            "that there is a policy for TLS: MTA-STS (change the id with the policy)",
+        ),
+        Record::text(
+            format!("_smtp._tls.{domain}"),
+            &format!("v=TLSRPTv1; rua=mailto:postmaster@{domain}"),
+            "who hears of failures of TLS: TLSRPT",
+        ),
+    ]
+}
+
+/// Names that pages of this server are asked for by.
+fn settings(domain: &Domain, hostname: &Domain) -> [Record; 3] {
+    let alias = |label: &str, purpose| {
+        Record::new(
             format!("{label}.{domain}"),
             "CNAME",
             format!("{hostname}."),
             purpose,
-        ));
-    }
-    for endpoint in endpoints {
-        let service = match (endpoint.protocol, endpoint.security) {
-            (Protocol::Imap, Security::Tls) => "_imaps",
-            (Protocol::Imap, Security::StartTls) => "_imap",
-            (Protocol::Pop3, Security::Tls) => "_pop3s",
-            (Protocol::Pop3, Security::StartTls) => "_pop3",
-            (Protocol::Submission, Security::Tls) => "_submissions",
-            (Protocol::Submission, Security::StartTls) => "_submission",
-        };
-        let value = format!("0 1 {} {hostname}.", endpoint.port);
-        let name = format!("{service}._tcp.{domain}");
-        records.push(record(
-            name,
-            "SRV",
-            value,
-            "how other programs find their settings",
-        ));
-    }
-    records
+        )
+    };
+    [
+        alias("mta-sts", "where that policy is"),
+        alias("autoconfig", "how Thunderbird finds its settings"),
+        alias("autodiscover", "how Outlook finds its settings"),
+    ]
+}
+
+fn service(domain: &Domain, hostname: &Domain, endpoint: &Endpoint) -> Record {
+    let service = match (endpoint.protocol, endpoint.security) {
+        (Protocol::Imap, Security::Tls) => "_imaps",
+        (Protocol::Imap, Security::StartTls) => "_imap",
+        (Protocol::Pop3, Security::Tls) => "_pop3s",
+        (Protocol::Pop3, Security::StartTls) => "_pop3",
+        (Protocol::Submission, Security::Tls) => "_submissions",
+        (Protocol::Submission, Security::StartTls) => "_submission",
+    };
+    Record::new(
+        format!("{service}._tcp.{domain}"),
+        "SRV",
+        format!("0 1 {} {hostname}.", endpoint.port),
+        "how other programs find their settings",
+    )
 }
 
 /// A text in pieces of at most 255 octets (RFC 1035 §3.3), which readers put together again.
