@@ -75,52 +75,25 @@ impl Work<'_> {
                 address,
                 set,
                 is_forced,
-            } => {
-                let had_admin = self.has_admin()?;
-                self.set_account(self.account_id(&address)?, &set)?;
-                if had_admin && !is_forced && !self.has_admin()? {
-                    return refuse(LAST_ADMIN);
-                }
-            }
+            } => self.keeping_an_admin(is_forced, || self.set_account(self.account_id(&address)?, &set))?,
             Order::AccountPassword {
                 address,
                 hashes,
                 is_forced,
-            } => {
-                let had_admin = self.has_admin()?;
-                self.set_password(self.account_id(&address)?, &hashes)?;
-                if had_admin && !is_forced && !self.has_admin()? {
-                    return refuse(LAST_ADMIN);
-                }
-            }
+            } => self.keeping_an_admin(is_forced, || {
+                self.set_password(self.account_id(&address)?, &hashes)
+            })?,
             Order::AccountTotp { ref address, .. }
             | Order::AppPasswordAdd { ref address, .. }
             | Order::AppPasswordDelete { ref address, .. } => {
                 let id = self.account_id(address)?;
                 return perform_for(self.to, id, &order, self.now);
             }
-            Order::AccountDelete { address, is_forced } => {
-                let id = self.account_id(&address)?;
-                if !is_forced {
-                    self.check_unneeded(&own_key(&parse_address(&address)?))?;
-                    self.check_not_last_admin(id)?;
-                }
-                credentials::forget(self.to, id)?;
-                self.to.execute("DELETE FROM account WHERE id = ?1", [id])?;
-            }
+            Order::AccountDelete { address, is_forced } => self.delete_account(&address, is_forced)?,
             Order::AccountImport { accounts } => return self.import(&accounts),
             Order::AliasAdd { address, targets } => self.add_alias(&address, &targets)?,
-            Order::AliasSet { address, targets } => {
-                let alias = self.alias(&address)?;
-                self.set_targets(&alias, &targets)?;
-            }
-            Order::AliasDelete { address, is_forced } => {
-                let alias = self.alias(&address)?;
-                if !is_forced {
-                    self.check_unneeded(&alias)?;
-                }
-                self.to.execute("DELETE FROM alias WHERE address = ?1", [alias])?;
-            }
+            Order::AliasSet { address, targets } => self.set_targets(&self.alias(&address)?, &targets)?,
+            Order::AliasDelete { address, is_forced } => self.delete_alias(&address, is_forced)?,
             Order::DomainShow { domain } => return self.show_domain(&self.own_domain(&domain)?),
             Order::DomainList => return Ok(super::views::domains(self.to, None)?),
             Order::AccountShow { address } => {
@@ -245,6 +218,36 @@ impl Work<'_> {
             shown(address),
             names.join(", ")
         ))
+    }
+
+    fn delete_account(&self, address: &str, is_forced: bool) -> Result<()> {
+        let id = self.account_id(address)?;
+        if !is_forced {
+            self.check_unneeded(&own_key(&parse_address(address)?))?;
+            self.check_not_last_admin(id)?;
+        }
+        credentials::forget(self.to, id)?;
+        self.to.execute("DELETE FROM account WHERE id = ?1", [id])?;
+        Ok(())
+    }
+
+    fn delete_alias(&self, address: &str, is_forced: bool) -> Result<()> {
+        let alias = self.alias(address)?;
+        if !is_forced {
+            self.check_unneeded(&alias)?;
+        }
+        self.to.execute("DELETE FROM alias WHERE address = ?1", [alias])?;
+        Ok(())
+    }
+
+    /// Makes a change, unless it leaves a site without anybody who looks after it that had somebody.
+    fn keeping_an_admin(&self, is_forced: bool, change: impl FnOnce() -> Result<()>) -> Result<()> {
+        let had_admin = self.has_admin()?;
+        change()?;
+        if had_admin && !is_forced && !self.has_admin()? {
+            return refuse(LAST_ADMIN);
+        }
+        Ok(())
     }
 
     /// Somebody else who can log in looks after the site, or this account never did.
