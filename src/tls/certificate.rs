@@ -4,7 +4,8 @@
 //! Failure: an unusable certificate or key is the admin's, and says which of them and why.
 //! Not here: choosing a certificate by name (a `ResolvesServerCert` given to [`server_config_with`]).
 
-use super::certificates::{Described, describe};
+use super::described::{Described, describe};
+use super::error::TlsError;
 use super::names::Witness;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -14,20 +15,6 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::sync::Arc;
-
-/// Why a certificate or configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    #[error("the certificate chain cannot be read: {0}")]
-    Chain(String),
-    #[error("the private key cannot be read: {0}")]
-    Key(String),
-    /// For example a key that does not belong to the certificate.
-    #[error("certificate and key cannot be used: {0}")]
-    Unusable(rustls::Error),
-    #[error("no self-signed certificate could be made: {0}")]
-    SelfSigned(rcgen::Error),
-}
 
 /// A certificate for `name` that has `digest` in it (RFC 8737 §3); good for nothing else.
 pub(super) fn challenge_certificate(name: &str, digest: &[u8]) -> Result<Certificate, TlsError> {

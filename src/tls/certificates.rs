@@ -7,7 +7,9 @@
 //! Standards: RFC 6066 §3 (SNI), RFC 6125 §6.4 (wildcards), RFC 7301 (ALPN).
 //! Not here: where the files lie and when they are read again (`boot`).
 
-use super::certificate::{Certificate, TlsError, challenge_certificate, login_config, server_config_with};
+use super::certificate::{Certificate, challenge_certificate, login_config, server_config_with};
+use super::described::{Described, describe};
+use super::error::TlsError;
 use super::names;
 use parking_lot::RwLock;
 use rustls::ServerConfig;
@@ -17,8 +19,6 @@ use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, WebPkiCli
 use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use x509_parser::extensions::GeneralName;
-use x509_parser::parse_x509_certificate;
 
 /// What is in use. Clones are the same.
 #[derive(Clone, Debug)]
@@ -43,19 +43,6 @@ struct Certified {
     key: Arc<CertifiedKey>,
     /// What its channels are called.
     end_point: Option<Arc<[u8]>>,
-}
-
-/// A certificate, for the log and for admins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Described {
-    /// The names it is good for.
-    pub names: Vec<String>,
-    /// The first second of its validity, Unix time.
-    pub begins_at: i64,
-    /// The last second of its validity, Unix time.
-    pub expires_at: i64,
-    /// Nobody else vouches for it.
-    pub is_self_signed: bool,
 }
 
 impl Certificates {
@@ -171,30 +158,6 @@ fn certified(certificate: Certificate) -> Result<(Arc<Certified>, Described), Tl
         CertifiedKey::from_der(certificate.chain, certificate.key, &provider).map_err(TlsError::Unusable)?;
     let key = Arc::new(key);
     Ok((Arc::new(Certified { key, end_point }), description))
-}
-
-/// What a certificate (DER) says.
-///
-/// # Errors
-/// [`TlsError::Chain`]: it cannot be read.
-pub fn describe(der: &[u8]) -> Result<Described, TlsError> {
-    let (_, certificate) = parse_x509_certificate(der).map_err(|error| TlsError::Chain(error.to_string()))?;
-    let alternative = certificate
-        .subject_alternative_name()
-        .map_err(|error| TlsError::Chain(error.to_string()))?;
-    let name = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        _ => None,
-    };
-    let names = alternative.map_or_else(Vec::new, |extension| {
-        extension.value.general_names.iter().filter_map(name).collect()
-    });
-    Ok(Described {
-        names,
-        begins_at: certificate.validity().not_before.timestamp(),
-        expires_at: certificate.validity().not_after.timestamp(),
-        is_self_signed: certificate.issuer() == certificate.subject(),
-    })
 }
 
 /// Tickets that end with the certificates they were given out under. A resumed session shows no certificate: what a client

@@ -3,7 +3,7 @@
 //! Invariants: a server's certificate is always verified, by the roots that the machine trusts or by those of one file.
 //! Not here: TLS to other MTAs.
 
-use super::certificate::TlsError;
+use super::error::TlsError;
 use crate::disk::small;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;

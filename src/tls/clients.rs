@@ -6,7 +6,7 @@
 //! Standards: RFC 5280 §4.2.1.6 (rfc822Name), RFC 4422 appendix A (EXTERNAL).
 //! Not here: whether a named account may log in (`auth`).
 
-use super::certificate::TlsError;
+use super::error::TlsError;
 use crate::model::login_key;
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;

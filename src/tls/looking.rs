@@ -3,7 +3,7 @@
 //! Invariants: nothing secret is ever sent under this configuration; that the server has the certificate's key is verified.
 //! Not here: whether the certificate is good for anything (`doctor`).
 
-use super::certificate::TlsError;
+use super::error::TlsError;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};

@@ -9,16 +9,20 @@ mod certificate;
 mod certificates;
 mod client;
 pub mod clients;
+mod described;
+mod error;
 mod looking;
 mod names;
 mod record_buffer;
 mod session;
 
 pub use certificate::{
-    Certificate, SELF_SIGNED_DAYS, TlsError, self_signed, self_signed_with, server_config, server_config_with,
+    Certificate, SELF_SIGNED_DAYS, self_signed, self_signed_with, server_config, server_config_with,
 };
-pub use certificates::{Certificates, Described, Offers, describe};
+pub use certificates::{Certificates, Offers};
 pub use client::client_config;
+pub use described::{Described, describe};
+pub use error::TlsError;
 pub use looking::looking_config;
 pub use names::Names;
 pub use record_buffer::trim;
