@@ -10,10 +10,12 @@
 //! and one line a minute in the log; until then what was said last is said again (`last`), to all cores.
 //! Not here: what a core remembers (`cache`), what follows from the answers (`resolve`).
 
+mod failure;
 mod last;
 mod orders;
 pub mod row;
 
+pub use failure::Failure;
 pub use row::Row;
 
 use super::cache::RETRY_AFTER;
@@ -37,17 +39,6 @@ pub const TARGETS_MAX: usize = super::resolve::TARGETS_MAX;
 
 /// Between two lines of the log about the same trouble.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
-
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// It cannot be reached, or does not answer in time: its or the network's fault.
-    #[error("it does not answer: {0}")]
-    Down(String),
-    /// It answers, and the answer cannot be used: the site's queries or data have to be mended.
-    #[error("its answer cannot be used: {0}")]
-    Wrong(String),
-}
 
 /// A row under way, on the control thread.
 pub type Fetching<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;

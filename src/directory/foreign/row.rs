@@ -16,7 +16,7 @@
 //!
 //! Failure: a fact that cannot be read is the admin's to mend ([`Failure::Wrong`]); nothing is guessed in its place.
 
-use super::Failure;
+use super::failure::Failure;
 use crate::directory::{DomainFacts, LoginRecord, PasswordHash, Recipient};
 use crate::model::{Account, AccountId, AddrSpec, Pop3Deletion, Protocols, login_key};
 use std::collections::BTreeMap;
