@@ -9,8 +9,9 @@
 //! Standards: RFC 9051 §7.5.2 (RFC 3501 §7.4.2). Not here: the part tree (`structure`).
 
 use super::envelope;
-use super::mime::{ContentType, MimeFields, Parameter};
+use super::mime::{ContentType, MimeFields};
 use super::nstring;
+use super::parameter::Parameter;
 use super::structure::{Kind, Part, Structure};
 
 /// Octets of output after which parts are written without what their headers say of them beyond the type: at most one

@@ -10,8 +10,8 @@
 //!
 //! Not here: reading parameters (`mime`).
 
-use super::mime::{PARAMETER_BYTES_MAX, Parameter};
 use super::nstring;
+use super::parameter::{PARAMETER_BYTES_MAX, Parameter};
 use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode_char;
 

@@ -9,14 +9,13 @@
 //! Not here: the parts themselves (`structure`), decoding a body (`transfer`), joining parameters that came in pieces
 //! (`continuations`).
 
-use super::continuations;
 use super::header::{self, DIGESTED_FIELDS_MAX};
+use super::parameter::{PARAMETER_BYTES_MAX, Parameter};
+use super::{continuations, nstring};
 
 /// Parameters kept of one field; the rest is not shown. Honest mail has at most some 10, and RFC 2231 continuations of
 /// a long file name some more.
 pub const PARAMETERS_MAX: usize = 100;
-/// Octets kept of a parameter's name or value. File systems end at 255 characters, which RFC 2231 can write in 3,000.
-pub const PARAMETER_BYTES_MAX: usize = 4_096;
 
 /// The values of a header's MIME fields, raw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,15 +36,6 @@ pub struct MimeFields<'a> {
     pub language: Option<&'a [u8]>,
     /// Content-Location
     pub location: Option<&'a [u8]>,
-}
-
-/// A parameter, unquoted, in one piece.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parameter {
-    /// As written; with a `*` behind it if the value had a charset (RFC 9051 §7.5.2).
-    pub name: Vec<u8>,
-    /// Without quotes and backslashes; UTF-8 if it had a charset.
-    pub value: Vec<u8>,
 }
 
 /// `type/subtype; parameters` as written; compare without case.
@@ -233,7 +223,7 @@ impl<'a> Lexer<'a> {
         let end = self.rest.iter().position(is_end).unwrap_or(self.rest.len());
         let (token, rest) = self.rest.split_at(end);
         self.rest = rest;
-        (!token.is_empty()).then(|| super::nstring::clip(token, PARAMETER_BYTES_MAX).to_vec())
+        (!token.is_empty()).then(|| nstring::clip(token, PARAMETER_BYTES_MAX).to_vec())
     }
 
     fn quoted_string(&mut self) -> Vec<u8> {

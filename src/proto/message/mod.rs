@@ -27,6 +27,7 @@ pub mod header;
 pub mod html;
 pub mod mime;
 pub mod nstring;
+pub mod parameter;
 pub mod preview;
 pub mod references;
 pub mod search;
