@@ -47,10 +47,11 @@ impl Transaction {
         }
     }
 
+    /// Accepts a forward-path that leads to these accounts.
     pub(super) fn add(&mut self, targets: Targets) -> RecipientVerdict {
         let before: usize = self.targets.iter().map(|targets| targets.len()).sum();
         if before + targets.len() > ACCOUNTS_MAX {
-            return Err(RecipientRefusal::Temporary);
+            return Err(RecipientRefusal::Full);
         }
         self.targets.push(targets);
         Ok(())
@@ -148,5 +149,24 @@ pub(super) fn commit_refusal(error: &StoreError) -> CommitRefusal {
         StoreError::NoSpace(_) => CommitRefusal::NoSpace,
         StoreError::OverQuota => CommitRefusal::OverQuota,
         _ => CommitRefusal::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::AccountId;
+    use std::sync::Arc;
+
+    #[test]
+    fn beyond_its_accounts_a_transaction_is_full_and_takes_what_still_fits() {
+        let address = AddrSpec::parse("a@x.test").expect("an address");
+        let account = Arc::new(Account::new(AccountId(1), address));
+        let targets = |count| -> Targets { std::iter::repeat_n(account.clone(), count).collect() };
+        let mut transaction = Transaction::new();
+        assert_eq!(transaction.add(targets(ACCOUNTS_MAX - 1)), Ok(()));
+        assert_eq!(transaction.add(targets(2)), Err(RecipientRefusal::Full));
+        assert_eq!(transaction.add(targets(1)), Ok(()));
+        assert_eq!(transaction.targets.len(), 2);
     }
 }

@@ -112,6 +112,8 @@ pub enum RecipientRefusal {
     NotSentOnYet,
     /// The submitter has had as many recipients as it may for now.
     TooMany,
+    /// The transaction reaches as many accounts as it may: the rest goes in another one.
+    Full,
 }
 
 /// Why a message whose end was reached is not taken.
@@ -171,6 +173,7 @@ impl RecipientRefusal {
             Self::NotSentOn => b"550 5.7.1 Mail for other sites is not sent from here\r\n",
             Self::NotSentOnYet => b"451 4.7.1 Mail for other sites is not sent from here yet\r\n",
             Self::TooMany => TOO_MANY_FOR_NOW,
+            Self::Full => TOO_MANY_RECIPIENTS,
         }
     }
 }
