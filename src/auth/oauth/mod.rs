@@ -5,7 +5,8 @@
 //! Invariants: only the configured issuer's word counts, for the configured audience, within the token's time; what cannot
 //! be read, is not signed by a public key of the issuer, or names nobody, is nobody's; an issuer that does not answer is
 //! [`Unavailable`], never a yes.
-//! Limits: [`TOKEN_BYTES_MAX`], [`ASKED_AT_ONCE_MAX`], [`KEYS_LIFETIME`], [`KEYS_ASKED_EVERY`]; those of `http`.
+//! Limits: [`TOKEN_BYTES_MAX`], [`ASKED_AT_ONCE_MAX`], [`KEYS_LIFETIME`], [`KEYS_ASKED_EVERY`], [`KEYS_RETRIED_AFTER`]; those of
+//! `http`.
 //! Standards: RFC 7519 and 7515 (JWT, JWS), 7517 (JWK), 8414 and OpenID Connect Discovery (where keys are), 7662
 //! (introspection), 8725 (what goes wrong with JWTs).
 //! LIMITATION: a token taken back before its time goes on opening new sessions if it is a JWT: issuers keep their time short.
@@ -28,7 +29,7 @@ use tokio::sync::Semaphore;
 /// Longest token looked at, octets. Those of large directories are some 4 KiB.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// Introspections and fetches of keys under way at once; others wait, and are 451 after a while.
+/// Introspections under way at once; others wait.
 pub const ASKED_AT_ONCE_MAX: usize = 32;
 
 /// How long keys are believed.
@@ -36,6 +37,10 @@ pub const KEYS_LIFETIME: Duration = Duration::from_secs(3_600);
 
 /// Between two fetches, whoever shows tokens with unknown keys.
 pub const KEYS_ASKED_EVERY: Duration = Duration::from_secs(30);
+
+/// Between a fetch that failed and the next, while no keys are known: anybody may show tokens, and an issuer that is down is
+/// asked once for all of them.
+pub const KEYS_RETRIED_AFTER: Duration = Duration::from_secs(5);
 
 /// What the operator says of the issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +66,8 @@ pub struct Issuer {
     config: IssuerConfig,
     client: Client,
     keys: Mutex<Keys>,
+    /// Held by the one fetch of keys that is under way.
+    fetching: tokio::sync::Mutex<()>,
     places: Semaphore,
 }
 
@@ -70,6 +77,8 @@ struct Keys {
     fetched: Option<Instant>,
     /// Also when nothing came of it.
     asked: Option<Instant>,
+    /// When nothing came of it, if nothing has since.
+    failed: Option<Instant>,
 }
 
 impl std::fmt::Debug for Issuer {
@@ -86,6 +95,7 @@ impl Issuer {
             config,
             client,
             keys: Mutex::default(),
+            fetching: tokio::sync::Mutex::default(),
             places: Semaphore::new(ASKED_AT_ONCE_MAX),
         }
     }
@@ -155,17 +165,34 @@ impl Issuer {
     }
 
     async fn fetch(&self) -> Result<Arc<JwkSet>, Unavailable> {
-        let _place = self.places.acquire().await.map_err(|_| Unavailable)?;
+        let began = Instant::now();
+        let _turn = self.fetching.lock().await;
         {
             let mut keys = self.keys.lock();
-            // Somebody else has done it while this one waited for its place.
-            if let (Some(set), Some(at)) = (&keys.set, keys.fetched)
-                && at.elapsed() < Duration::from_secs(1)
-            {
+            // Whoever had the turn before may have done it for this one too.
+            if let (Some(set), true) = (&keys.set, keys.fetched >= Some(began)) {
                 return Ok(set.clone());
+            }
+            if keys.failed.is_some_and(|at| at.elapsed() < KEYS_RETRIED_AFTER) {
+                return Err(Unavailable);
             }
             keys.asked = Some(Instant::now());
         }
+        let fetched = self.ask_for_keys().await;
+        let mut keys = self.keys.lock();
+        match fetched {
+            Ok(set) => {
+                (keys.fetched, keys.failed) = (Some(Instant::now()), None);
+                Ok(keys.set.insert(Arc::new(set)).clone())
+            }
+            Err(Unavailable) => {
+                keys.failed = Some(Instant::now());
+                Err(Unavailable)
+            }
+        }
+    }
+
+    async fn ask_for_keys(&self) -> Result<JwkSet, Unavailable> {
         let url = match &self.config.keys {
             Some(url) => url.clone(),
             None => self.discover().await?,
@@ -175,12 +202,7 @@ impl Issuer {
             .get(&url)
             .await
             .map_err(|error| self.complain(&error))?;
-        let set: JwkSet = serde_json::from_slice(&body).map_err(|error| self.complain(&error))?;
-        let set = Arc::new(set);
-        let mut keys = self.keys.lock();
-        keys.set = Some(set.clone());
-        keys.fetched = Some(Instant::now());
-        Ok(set)
+        serde_json::from_slice(&body).map_err(|error| self.complain(&error))
     }
 
     /// OpenID Connect Discovery §4.
@@ -287,6 +309,7 @@ pub fn refusal(config: &IssuerConfig) -> Vec<u8> {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     pub(super) fn config() -> IssuerConfig {
         IssuerConfig {
@@ -299,6 +322,40 @@ mod tests {
             login_claim: "email".to_owned(),
             scope: "imap".to_owned(),
         }
+    }
+
+    /// A token that could be signed by a key of the issuer's.
+    fn signed() -> String {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let header = json!({ "alg": "ES256", "kid": "1" }).to_string();
+        format!("{}.e30.c2ln", URL_SAFE_NO_PAD.encode(header))
+    }
+
+    #[tokio::test]
+    async fn an_issuer_that_is_down_is_asked_once_for_all_who_show_tokens() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let keys = format!("http://{}/keys", listener.local_addr().expect("an address"));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                drop(connection);
+            }
+        });
+        let config = IssuerConfig {
+            keys: Some(Url::parse(&keys).expect("loopback")),
+            ..config()
+        };
+        let issuer = Issuer::new(config, Client::new(None).expect("a client"));
+        let token = signed();
+        let all = futures::future::join_all((0..8).map(|_| issuer.owner(&token, 900))).await;
+        assert!(all.iter().all(|owner| owner.is_err()));
+        assert!(issuer.owner(&token, 900).await.is_err());
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
     }
 
     #[test]
