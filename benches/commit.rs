@@ -16,16 +16,15 @@
 //! *core*: what a commit takes of the core's own time, producers included (a message, one look at the clock, a histogram); a disk that is shared moves it less than the rates.
 //! For one producer the time of a commit is put beside that of a bare write and fdatasync of 4 KiB, too (`--bs=4k`).
 
+mod common;
+
 use bytes::Bytes;
+use common::{RealEnvironment, delivery, number};
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use hdrhistogram::Histogram;
-use ringpost::base::clock::{SystemClock, UnixMillis};
-use ringpost::disk::file::FileDisk;
 use ringpost::disk::meters::DiskMeters;
-use ringpost::model::{AccountId, MailboxName};
-use ringpost::proto::imap::types::InternalDate;
-use ringpost::store::{Body, Delivery, Environment, LocalRecipient, Store, StoreOptions, recover_with};
-use smallvec::smallvec;
+use ringpost::model::AccountId;
+use ringpost::store::{Store, StoreOptions, recover_with};
 use std::cell::RefCell;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -39,23 +38,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const PRODUCERS: [usize; 4] = [1, 16, 256, 2000];
 const OCTETS: [usize; 2] = [4 * 1024, 50 * 1024];
-
-#[derive(Clone)]
-struct RealEnvironment(FileDisk);
-
-impl Environment for RealEnvironment {
-    type Disk = FileDisk;
-    type Clock = SystemClock;
-    fn disk(&self) -> &FileDisk {
-        &self.0
-    }
-    fn clock(&self) -> &SystemClock {
-        &SystemClock
-    }
-    fn random_u64(&self) -> u64 {
-        u64::from(std::process::id())
-    }
-}
 
 /// What one side of one row did over all rounds.
 struct Figures {
@@ -97,24 +79,6 @@ impl Figures {
     }
 }
 
-fn delivery(account: AccountId, body: Bytes) -> Delivery {
-    Delivery {
-        recipients: vec![LocalRecipient {
-            account,
-            mailbox: MailboxName::inbox(),
-            prefix: b"Return-Path: <>\r\nDelivered-To: user@example.org\r\n".to_vec(),
-            asked: bytes::Bytes::new(),
-            quota: ringpost::model::Quota::NONE,
-        }],
-        body: Body::from_memory(smallvec![body]),
-        internal_date: InternalDate {
-            at: UnixMillis(0),
-            zone_minutes: 0,
-        },
-        key: None,
-    }
-}
-
 async fn produce(
     store: Store<RealEnvironment>,
     account: AccountId,
@@ -139,9 +103,9 @@ async fn produce(
 }
 
 async fn store_round(path: PathBuf, producers: usize, octets: usize, length: Duration) -> Figures {
-    let env = RealEnvironment(FileDisk::new(&path).expect("the directory can be made"));
+    let env = RealEnvironment::new(&path);
     let defaults = StoreOptions::default();
-    let group_kib = from_environment("RINGPOST_BENCH_GROUP_KIB", defaults.group_bytes_max as u64 / 1024);
+    let group_kib = number("RINGPOST_BENCH_GROUP_KIB", defaults.group_bytes_max as u64 / 1024);
     let options = StoreOptions {
         group_bytes_max: group_kib as usize * 1024,
         ..defaults
@@ -334,30 +298,23 @@ impl FioRow {
     }
 }
 
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(default)
-}
-
 fn main() {
     let directory = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with("--"));
     let root = directory.map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
-    let length = Duration::from_millis(from_environment("RINGPOST_BENCH_MS", 1000));
-    let rounds = from_environment("RINGPOST_BENCH_ROUNDS", 3);
+    let length = Duration::from_millis(number("RINGPOST_BENCH_MS", 1000));
+    let rounds = number("RINGPOST_BENCH_ROUNDS", 3);
     println!(
         "one core, one log, {rounds} alternating rounds of {length:?}, in {}",
         root.display()
     );
-    let only_kib = from_environment("RINGPOST_BENCH_KIB", 0) as usize;
+    let only_kib = number("RINGPOST_BENCH_KIB", 0) as usize;
     for octets in OCTETS
         .into_iter()
         .filter(|octets| only_kib == 0 || *octets == only_kib * 1024)
     {
-        let only = from_environment("RINGPOST_BENCH_PRODUCERS", 0) as usize;
+        let only = number("RINGPOST_BENCH_PRODUCERS", 0) as usize;
         for producers in PRODUCERS.into_iter().filter(|count| only == 0 || *count == only) {
             let (mut store, mut plain) = (Figures::new(), Figures::new());
             let mut fio = FioRow::default();

@@ -15,18 +15,16 @@
 //! Measured (2-core VM, ext4, nothing beside it): three pairs of 4 s 0.99, 0.90 and 0.96 of the rate alone, two of 8 s 1.00 and
 //! 0.83, with one pass under way all the time. The store grows by what is measured: 8 s need more than 25 GB of disk.
 
+mod common;
+
 use bytes::Bytes;
+use common::{RealEnvironment, delivery, number};
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
-use ringpost::base::clock::{SystemClock, UnixMillis};
 use ringpost::delivery::compaction::step_on;
-use ringpost::disk::file::FileDisk;
-use ringpost::model::{AccountId, MailboxName, Uid};
-use ringpost::proto::imap::types::InternalDate;
+use ringpost::model::{AccountId, Uid};
 use ringpost::store::{
-    Body, Change, CompactionStep, Delivery, Environment, INBOX_ID, LocalRecipient, PassReport, Store,
-    StoreOptions, compact, recover_with,
+    Change, CompactionStep, INBOX_ID, PassReport, Store, StoreOptions, compact, recover_with,
 };
-use smallvec::smallvec;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -34,23 +32,6 @@ use std::time::{Duration, Instant};
 
 const PRODUCERS: u64 = 256;
 const OCTETS: usize = 50 * 1024;
-
-#[derive(Clone)]
-struct RealEnvironment(FileDisk);
-
-impl Environment for RealEnvironment {
-    type Disk = FileDisk;
-    type Clock = SystemClock;
-    fn disk(&self) -> &FileDisk {
-        &self.0
-    }
-    fn clock(&self) -> &SystemClock {
-        &SystemClock
-    }
-    fn random_u64(&self) -> u64 {
-        u64::from(std::process::id())
-    }
-}
 
 type RealStore = Store<RealEnvironment>;
 
@@ -62,23 +43,10 @@ async fn produce(
     count: Rc<Cell<u64>>,
 ) {
     while may_go_on() {
-        let recipient = LocalRecipient {
-            account,
-            mailbox: MailboxName::inbox(),
-            prefix: b"Return-Path: <>\r\n".to_vec(),
-            asked: Bytes::new(),
-            quota: ringpost::model::Quota::NONE,
-        };
-        let delivery = Delivery {
-            recipients: vec![recipient],
-            body: Body::from_memory(smallvec![body.clone()]),
-            internal_date: InternalDate {
-                at: UnixMillis(0),
-                zone_minutes: 0,
-            },
-            key: None,
-        };
-        store.deliver(delivery).await.expect("the disk takes it");
+        store
+            .deliver(delivery(account, body.clone()))
+            .await
+            .expect("the disk takes it");
         count.set(count.get() + 1);
     }
 }
@@ -254,7 +222,7 @@ fn print_pair(round: u64, alone: &Measured, beside: &Measured, path: &Path) {
 }
 
 async fn measure(path: PathBuf, rounds: u64, length: Duration, mib: u64) {
-    let env = RealEnvironment(FileDisk::new(&path).expect("the directory can be made"));
+    let env = RealEnvironment::new(&path);
     let options = StoreOptions {
         expunged_kept_ms: 0,
         compaction_dead_bytes_min: 0,
@@ -291,21 +259,14 @@ async fn measure(path: PathBuf, rounds: u64, length: Duration, mib: u64) {
     writer.await;
 }
 
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(default)
-}
-
 fn main() {
     let directory = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with("--"));
     let root = directory.map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
-    let length = Duration::from_millis(from_environment("RINGPOST_BENCH_MS", 3000));
-    let rounds = from_environment("RINGPOST_BENCH_ROUNDS", 3);
-    let mib = from_environment("RINGPOST_BENCH_MIB", 512);
+    let length = Duration::from_millis(number("RINGPOST_BENCH_MS", 3000));
+    let rounds = number("RINGPOST_BENCH_ROUNDS", 3);
+    let mib = number("RINGPOST_BENCH_MIB", 512);
     println!(
         "one core, {PRODUCERS} producers of {} KiB, in {}",
         OCTETS / 1024,

@@ -11,14 +11,13 @@
 //! A start from checkpoints also loads an account, the large one if there is one: what the first SELECT waits for, and then
 //! what the next one does.
 
+mod common;
+
 use bytes::Bytes;
+use common::{RealEnvironment, delivery, number};
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
-use ringpost::base::clock::{SystemClock, UnixMillis};
-use ringpost::disk::file::FileDisk;
-use ringpost::model::{AccountId, MailboxName};
-use ringpost::proto::imap::types::InternalDate;
-use ringpost::store::{Body, Delivery, Environment, INBOX_ID, LocalRecipient, Recovered, Store, recover};
-use smallvec::smallvec;
+use ringpost::model::AccountId;
+use ringpost::store::{INBOX_ID, Recovered, Store, recover};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -29,49 +28,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Deliveries in flight while the store is filled.
 const PRODUCERS: u64 = 2_000;
 
-#[derive(Clone)]
-struct RealEnvironment(FileDisk);
-
-impl Environment for RealEnvironment {
-    type Disk = FileDisk;
-    type Clock = SystemClock;
-    fn disk(&self) -> &FileDisk {
-        &self.0
-    }
-    fn clock(&self) -> &SystemClock {
-        &SystemClock
-    }
-    fn random_u64(&self) -> u64 {
-        u64::from(std::process::id())
-    }
-}
-
-fn environment(path: &Path) -> RealEnvironment {
-    RealEnvironment(FileDisk::new(path).expect("the directory can be made"))
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-}
-
-fn delivery(account: AccountId, body: Bytes) -> Delivery {
-    Delivery {
-        recipients: vec![LocalRecipient {
-            account,
-            mailbox: MailboxName::inbox(),
-            prefix: b"Return-Path: <>\r\nDelivered-To: user@example.org\r\n".to_vec(),
-            asked: bytes::Bytes::new(),
-            quota: ringpost::model::Quota::NONE,
-        }],
-        body: Body::from_memory(smallvec![body]),
-        internal_date: InternalDate {
-            at: UnixMillis(0),
-            zone_minutes: 0,
-        },
-        key: None,
-    }
-}
-
 async fn fill(path: PathBuf) {
     let (messages, accounts) = (
         number("RINGPOST_BENCH_MESSAGES", 1_000_000),
@@ -79,7 +35,7 @@ async fn fill(path: PathBuf) {
     );
     let large = number("RINGPOST_BENCH_LARGE", 0);
     let body = Bytes::from(vec![b'x'; number("RINGPOST_BENCH_OCTETS", 500) as usize]);
-    let env = environment(&path);
+    let env = RealEnvironment::new(&path);
     let recovered = recover(&env, 1).await.expect("it opens");
     let seed = recovered.seeds.into_iter().next().expect("one core");
     let store = Store::start(env, seed).await.expect("it starts");
@@ -134,7 +90,7 @@ fn resident_kb() -> u64 {
 }
 
 async fn start(path: PathBuf) {
-    let env = environment(&path);
+    let env = RealEnvironment::new(&path);
     let before_kb = resident_kb();
     let began = Instant::now();
     let cores = number("RINGPOST_BENCH_CORES", 2) as usize;
