@@ -147,6 +147,15 @@ impl<Q> Default for Actions<Q> {
 }
 
 impl<Q> Actions<Q> {
+    /// True when something must be done before a core takes more input. `wire_bytes_max`: what it lets wait to be sent.
+    fn pauses_input(&self, wire_bytes_max: usize) -> bool {
+        self.question.is_some()
+            || self.synchronise
+            || self.start_tls
+            || self.close
+            || self.wire.len() > wire_bytes_max
+    }
+
     /// Empties everything but keeps the memory of `wire` and `body`.
     pub fn clear(&mut self) {
         self.wire.clear();

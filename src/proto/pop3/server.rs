@@ -291,15 +291,6 @@ impl<R: Receipt> Pop3<R> {
     }
 }
 
-/// True when something must be done before more input is read.
-fn is_paused(out: &Actions<Question>) -> bool {
-    out.question.is_some()
-        || out.synchronise
-        || out.start_tls
-        || out.close
-        || out.wire.len() > limits::WIRE_BYTES_MAX
-}
-
 impl<R: Receipt> Protocol for Pop3<R> {
     type Question = Question;
     type Answer = Answer<R>;
@@ -339,7 +330,7 @@ impl<R: Receipt> LineProtocol for Pop3<R> {
 
     fn take(&mut self, input: &[u8], out: &mut Actions<Question>) -> usize {
         let mut at = 0;
-        while !is_paused(out) {
+        while !out.pauses_input(limits::WIRE_BYTES_MAX) {
             let taken = match self.state {
                 State::Command => self.take_command(&input[at..], out),
                 State::Sasl(_) => self.take_response(&input[at..], out),

@@ -428,12 +428,7 @@ impl<R: Receipt> Smtp<R> {
 
 /// True when something must be done before more input is read.
 fn is_paused(out: &Actions<Question>) -> bool {
-    out.question.is_some()
-        || out.synchronise
-        || out.start_tls
-        || out.close
-        || out.wire.len() > limits::WIRE_BYTES_MAX
-        || out.body.len() >= limits::BODY_RANGES_MAX
+    out.pauses_input(limits::WIRE_BYTES_MAX) || out.body.len() >= limits::BODY_RANGES_MAX
 }
 
 impl<R: Receipt> Protocol for Smtp<R> {
