@@ -1,9 +1,9 @@
 //! How much mail each account has submitted lately: a stolen password must not make a site a source of junk.
 //!
 //! Invariants: an account is served by one core, so its mail is counted there and nowhere else; a limit is passed by
-//! nothing, and hit for now only (450).
-//! Limits: [`SubmissionLimits`]; [`ACCOUNTS_MAX`] accounts are remembered, beyond it those without recent mail are forgotten.
-//! A restart forgets all.
+//! nothing while its account is remembered, and hit for now only (450).
+//! Limits: [`SubmissionLimits`]; [`ACCOUNTS_MAX`] accounts are remembered, beyond it those without recent mail are forgotten,
+//! and if all have some, all. A restart forgets all.
 
 use crate::model::AccountId;
 use std::cell::RefCell;
@@ -99,7 +99,7 @@ impl Submitters {
         if all.len() >= ACCOUNTS_MAX && !all.contains_key(&account) {
             all.retain(|_, usage| {
                 usage.turn(now);
-                usage.recipients > 0
+                usage.recipients > 0 || usage.messages > 0
             });
             if all.len() >= ACCOUNTS_MAX {
                 all.clear();
@@ -135,5 +135,23 @@ mod tests {
         assert!(submitters.may_begin(AccountId(2), limits, start) && recipient(2, start));
         assert!(submitters.may_begin(AccountId(1), limits, start + HOUR));
         assert!(!recipient(1, start + HOUR) && recipient(1, start + DAY));
+    }
+    #[test]
+    fn whoever_has_sent_within_the_hour_is_not_forgotten_for_want_of_room() {
+        let submitters = Submitters::default();
+        let limits = SubmissionLimits {
+            messages_per_hour: 1,
+            recipients_per_day: 9,
+        };
+        let (first, start) = (AccountId(0), Instant::now());
+        assert!(submitters.note_recipient(first, limits, start));
+        // Its day is over soon, and with it the count of recipients; its hour has just begun.
+        let late = start + DAY - Duration::from_secs(1);
+        assert!(submitters.note_message(first, limits, late));
+        let next_day = start + DAY;
+        for id in 1..=ACCOUNTS_MAX as u64 {
+            assert!(submitters.may_begin(AccountId(id), limits, next_day));
+        }
+        assert!(!submitters.may_begin(first, limits, next_day));
     }
 }
