@@ -9,7 +9,7 @@
 //! pending `accept()` leaks the accepted descriptor, so the accept is never dropped but ended by `shutdown(2)`; a listener
 //! shared between executors races into a blocking accept, hence SO_REUSEPORT; an EMFILE comes straight back, hence the
 //! timer; closing a SO_REUSEPORT listener resets what waits in its backlog, so [`Listener::stop`] accepts that first.
-//! Not here: how many connections are allowed (`server`).
+//! Not here: how many connections are allowed (`node::connections`).
 
 use super::conn::Conn;
 use super::meters::NetMeters;

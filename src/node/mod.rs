@@ -1,7 +1,8 @@
 //! What all sessions of one core share: the store, the way to other cores, credentials, TLS, and whether to stop.
 //!
-//! Invariants: a node lives on one core and is handed out as `Rc`; nothing in it is shared with another core except
-//! what is immutable (directory, TLS configuration) or a channel.
+//! Invariants: a node lives on one core and is handed out as `Rc`; nothing in it is shared with another core except what is
+//! immutable (TLS configuration), exchanged whole ([`LiveSettings`]), or a channel, and two tables of the whole process, of
+//! atomics for which nobody waits (`peers`, `auth::failures`).
 //! Not here: starting and stopping the process (`boot`), the dialogues (`session`).
 
 pub mod connections;

@@ -1,4 +1,5 @@
-//! How many connections each address and each network has to the whole process: the one thing cores share.
+//! How many connections each address and each network has to the whole process: a table that all cores share, as they do
+//! that of failed logins (`auth::failures`).
 //!
 //! One address lands on every core (SO_REUSEPORT), so that a limit counted on each core would be a limit times the number
 //! of cores, and a session that moved would be lost to it. A table of fixed size, touched when a connection comes and

@@ -2,10 +2,10 @@
 //! a core is, the probe of the kernel.
 //!
 //! Invariants: one thread and one executor per core; what lives on a core never leaves it except through [`mesh()`],
-//! [`Control`] or a detached connection. glommio is named only in `runtime`, `net` and `disk::file`.
+//! [`Control`] or a detached connection. glommio is named only in `runtime`, `net` and `disk`.
 //! Failure: a panic ends one task ([`spawn_detached`]), never its core; a core that ends is told by [`run_cores`] and
 //! seen by callers as [`CoreGone`]; a core that hangs ends the process (`watchdog`).
-//! Not here: sockets (`net`), files (`disk`), what the cores do (`server`).
+//! Not here: sockets (`net`), files (`disk`), what the cores do (`boot`, `node`).
 
 mod activity;
 mod compute;

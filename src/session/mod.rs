@@ -5,7 +5,7 @@
 //! it does from then on is local.
 //! Invariants: what a protocol may do is decided by its core; a session only feeds it, answers its questions and sends
 //! what it says; nothing of the store is borrowed over a wait.
-//! Not here: accepting connections and the limits on them (`net`, `boot`).
+//! Not here: accepting connections (`net`), the limits on them (`node::connections`), starting and stopping (`boot`).
 
 mod counted;
 pub mod dialogue;
