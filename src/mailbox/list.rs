@@ -5,6 +5,7 @@
 //! patterns match it; names come in octet order.
 //! A level that exists only as the parent of a mailbox or of a subscription is shown as `\NonExistent` where a pattern
 //! matches it (RFC 5258 §3).
+//! Patterns and names are compared in NFC, names are shown as they are here (`store::names`).
 //! Every name is matched once, whatever lies above and below it: the work is names × patterns, never names × names.
 //! Limits: a slice ends after [`LIST_SLICE_STEPS`] of matching or [`LIST_SLICE_NAMES`] lines, so that others get their
 //! turn; a LIST ends at [`LIST_STEPS_MAX`]; [`LEVELS_MAX`] levels that are no mailboxes; patterns are bounded in `pattern`.
@@ -14,6 +15,7 @@ use super::pattern::Pattern;
 use crate::model::{MailboxId, MailboxName, SpecialUse};
 use crate::proto::imap::types::List;
 use crate::store::AccountState;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
 
@@ -100,7 +102,7 @@ impl ListEntry {
         Self {
             mailbox,
             has_children: has_children(&account.names, name),
-            is_subscribed: account.subscriptions.contains(name),
+            is_subscribed: account.is_subscribed(name),
             special_use: state.and_then(|state| state.special_use),
             child_is_subscribed: false,
             is_placeholder: false,
@@ -159,10 +161,14 @@ impl ListQuery {
 
     fn names_of(&self, account: &AccountState) -> Names {
         let is_asked_below = self.recursive_match || self.selection == Selection::Lsub;
-        let subscriptions = account.subscriptions.iter().filter(|_| is_asked_below);
+        let subscriptions = if is_asked_below {
+            subscribed(account)
+        } else {
+            BTreeSet::new()
+        };
         Names {
             candidates: Column::new(candidates(account, self.selection)),
-            subscriptions: Column::new(subscriptions.cloned().collect()),
+            subscriptions: Column::new(subscriptions.into_iter().map(Cow::into_owned).collect()),
         }
     }
 
@@ -207,7 +213,7 @@ impl ListQuery {
         let special_use = mailbox
             .and_then(|id| account.mailboxes.get(&id))
             .and_then(|m| m.special_use);
-        let is_subscribed = account.subscriptions.contains(name);
+        let is_subscribed = account.is_subscribed(name);
         let child_is_subscribed = names.subscriptions.has_other_below(name);
         let is_selected = match self.selection {
             // A parent that is no mailbox is shown only when nothing below it is.
@@ -292,9 +298,9 @@ impl Column {
 
 /// Every name that may be shown, parents included, ascending.
 fn candidates(account: &AccountState, selection: Selection) -> Vec<MailboxName> {
-    let names: BTreeSet<&MailboxName> = match selection {
-        Selection::Existing | Selection::SpecialUse => account.names.keys().collect(),
-        _ => account.subscriptions.iter().collect(),
+    let names: BTreeSet<Cow<'_, MailboxName>> = match selection {
+        Selection::Existing | Selection::SpecialUse => account.names.keys().map(Cow::Borrowed).collect(),
+        _ => subscribed(account),
     };
     let mut levels = BTreeSet::new();
     for name in &names {
@@ -309,8 +315,18 @@ fn candidates(account: &AccountState, selection: Selection) -> Vec<MailboxName> 
             }
         }
     }
-    levels.extend(names.into_iter().cloned());
+    levels.extend(names.into_iter().map(Cow::into_owned));
     levels.into_iter().collect()
+}
+
+/// What is subscribed to, in whatever Unicode normalization, as the mailbox is called, or would be.
+fn subscribed(account: &AccountState) -> BTreeSet<Cow<'_, MailboxName>> {
+    let names = &account.names;
+    let called = |name| match names.find(name) {
+        Some((name, _)) => Cow::Borrowed(name),
+        None => names.name_of_new(name).map_or(Cow::Borrowed(name), Cow::Owned),
+    };
+    account.subscriptions.keys().map(called).collect()
 }
 
 /// Space is the least character a name can have, so this is the least name below `name`, if names that long exist.

@@ -204,7 +204,7 @@ fn naive(account: &AccountState, list: &List) -> Vec<(String, bool)> {
     let patterns: Vec<Pattern> = list.patterns.iter().map(|p| Pattern::new("", p)).collect();
     let is_match = |name: &MailboxName| patterns.iter().any(|pattern| pattern.matches(name));
     let chosen: Vec<&MailboxName> = if list.select_subscribed {
-        account.subscriptions.iter().collect()
+        account.subscriptions.keys().collect()
     } else {
         account.names.keys().collect()
     };
@@ -216,10 +216,10 @@ fn naive(account: &AccountState, list: &List) -> Vec<(String, bool)> {
     for name in all.iter().filter(|name| is_match(name)) {
         let has_other = account
             .subscriptions
-            .iter()
+            .keys()
             .any(|child| child.is_below(name) && !is_match(child));
         let is_selected = if list.select_subscribed {
-            account.subscriptions.contains(name)
+            account.is_subscribed(name)
         } else {
             account.names.contains_key(name)
                 || !all.iter().any(|child| child.is_below(name) && is_match(child))

@@ -3,11 +3,12 @@
 //! Owns: matching, as a bit-parallel simulation of the pattern's states: time is name octets × pattern words, whatever
 //! the pattern is; there is no backtracking for a hostile one to feed on.
 //! Limits: a pattern with more literal octets than a name can have matches nothing and is not built.
+//! Both are compared in NFC (RFC 5198 §3), in which a wildcard is composed with nothing.
 //! `INBOX`, alone or as the first level of a name, matches in any case (RFC 9051 §5.1).
 //! Not here: which names there are (`list`).
 
 use crate::model::MailboxName;
-use crate::model::mailbox_name::{HIERARCHY_DELIMITER, MAILBOX_NAME_BYTES_MAX};
+use crate::model::mailbox_name::{HIERARCHY_DELIMITER, MAILBOX_NAME_BYTES_MAX, normalized};
 
 const DELIMITER: u8 = HIERARCHY_DELIMITER as u8;
 const WORD_BITS: usize = u64::BITS as usize;
@@ -43,9 +44,10 @@ impl Pattern {
     /// Compiles `reference` followed by `pattern`.
     #[must_use]
     pub fn new(reference: &str, pattern: &str) -> Self {
+        let text = format!("{reference}{pattern}");
         let mut tokens = Vec::new();
         let mut literal_bytes = 0;
-        for octet in reference.bytes().chain(pattern.bytes()) {
+        for octet in normalized(&text).bytes() {
             let token = match octet {
                 b'*' => Token::Anything,
                 b'%' => Token::Level,
@@ -80,7 +82,7 @@ impl Pattern {
     #[must_use]
     pub fn matches(&self, name: &MailboxName) -> bool {
         let Some(automaton) = &self.0 else { return false };
-        automaton.matches(name.as_str().as_bytes())
+        automaton.matches(name.normalized().as_bytes())
     }
 }
 

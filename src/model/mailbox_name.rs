@@ -2,9 +2,13 @@
 //!
 //! Invariants: 1 to [`MAILBOX_NAME_BYTES_MAX`] octets, at most [`MAILBOX_DEPTH_MAX`] levels, none of them empty, no
 //! control character; `INBOX` in any case is the one INBOX (RFC 9051 §5.1), also as the first level of a longer name.
+//! Any Unicode normalization is kept, so that names of old stay what they are; which of an account's names one in another
+//! normalization means, its `store::names` say.
 //! Not here: modified UTF-7 (`proto::imap::utf7`), which maps wire names to these.
 
+use std::borrow::{Borrow, Cow};
 use std::fmt;
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 /// Longest name, octets of UTF-8. RFC 9051 sets none; Dovecot and Cyrus stand at about the same.
 pub const MAILBOX_NAME_BYTES_MAX: usize = 1_000;
@@ -79,6 +83,28 @@ impl MailboxName {
         &*self.0 == "INBOX"
     }
 
+    /// A name that no other comes before.
+    #[must_use]
+    pub fn least() -> Self {
+        Self(" ".into())
+    }
+
+    /// The name in NFC ([`normalized`]); it may be longer than a name can be.
+    #[must_use]
+    pub fn normalized(&self) -> Cow<'_, str> {
+        normalized(&self.0)
+    }
+
+    /// The name in NFC, where that is a name; else as it is.
+    #[must_use]
+    pub fn into_normalized(self) -> Self {
+        let normal = match self.normalized() {
+            Cow::Owned(normal) => Self::new(&normal).ok(),
+            Cow::Borrowed(_) => None,
+        };
+        normal.unwrap_or(self)
+    }
+
     /// UTF-8, levels separated by [`HIERARCHY_DELIMITER`].
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -102,12 +128,30 @@ impl MailboxName {
     }
 }
 
+/// A text in Unicode's normalization form C, as Net-Unicode has it (RFC 5198 §3). Borrowed: it is in that form already, which
+/// of ASCII is seen at once. The delimiter stands for itself and is composed with nothing, so that each level is normalized alone.
+#[must_use]
+pub fn normalized(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() || is_nfc(text) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.nfc().collect())
+    }
+}
+
 fn with_canonical_inbox(text: &str) -> String {
     let first = text.split(HIERARCHY_DELIMITER).next().unwrap_or_default();
     if first.eq_ignore_ascii_case("INBOX") {
         format!("INBOX{}", &text[first.len()..])
     } else {
         text.to_owned()
+    }
+}
+
+/// A name is ordered and compared as its text.
+impl Borrow<str> for MailboxName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -203,5 +247,15 @@ mod tests {
             Err(MailboxNameError::TooDeep)
         );
         assert!(MailboxName::new("../../etc/passwd").is_ok());
+    }
+
+    #[test]
+    fn each_level_is_normalized_alone() {
+        let normal = |text: &str| MailboxName::new(text).unwrap().into_normalized().to_string();
+        assert_eq!(normal("u\u{308}/\u{301}a"), "\u{fc}/\u{301}a");
+        assert_eq!(normal("Sent"), "Sent");
+        let long = "\u{958}".repeat(300);
+        assert_eq!(normal(&long), long, "what cannot be in NFC stays");
+        assert!(MailboxName::least() < MailboxName::new("!").unwrap());
     }
 }

@@ -23,9 +23,9 @@ pub fn create_mailbox(account: &mut AccountState, new: MailboxState) -> Result<O
 
 pub fn set_subscribed(account: &mut AccountState, name: &MailboxName, is_subscribed: bool) {
     let is_change = if is_subscribed {
-        account.subscriptions.insert(name.clone())
+        account.subscriptions.insert(name.clone(), ()).is_none()
     } else {
-        account.subscriptions.remove(name)
+        account.subscriptions.remove(name).is_some()
     };
     if is_change {
         account.changes.push(AccountChange::Subscription(name.clone()));

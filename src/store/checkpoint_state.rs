@@ -123,7 +123,7 @@ pub fn served(input: &mut Reader<'_>) -> Result<(SpoolKey, SmallVec<[(u16, u16);
 
 /// About as many bytes as [`put_account`] needs; never much fewer.
 pub fn account_bytes(account: &AccountState) -> usize {
-    let names: usize = account.subscriptions.iter().map(|n| n.as_str().len() + 2).sum();
+    let names: usize = account.subscriptions.keys().map(|n| n.as_str().len() + 2).sum();
     let mailboxes = account.mailboxes.values().map(|mailbox| {
         let keywords: usize = mailbox.keywords.iter().map(|k| k.as_str().len() + 2).sum();
         let rows = mailbox.rows.len() * ROW_BYTES + mailbox.graves.len() * GRAVE_BYTES;
@@ -150,11 +150,11 @@ pub fn put_account(out: &mut Vec<u8>, account: &AccountState) {
     put_u32(out, account.next_mailbox);
     put_u32(out, account.next_uid_validity);
     put_varint(out, account.subscriptions.len() as u64);
-    for name in &account.subscriptions {
+    for name in account.subscriptions.keys() {
         put_bytes(out, name.as_str().as_bytes());
     }
     put_varint(out, account.names.len() as u64);
-    for (name, id) in &account.names {
+    for (name, id) in account.names.iter() {
         let mailbox = account.mailboxes.get(id).expect("a name has a mailbox");
         put_mailbox(out, name, mailbox);
     }
@@ -252,7 +252,7 @@ pub fn account(input: &mut Reader<'_>) -> Result<AccountState, Malformed> {
     account.next_uid_validity = input.u32()?;
     let count = input.count(2)?;
     for _ in 0..count {
-        account.subscriptions.insert(name(input)?);
+        account.subscriptions.insert(name(input)?, ());
     }
     let count = input.count(28)?;
     account.mailboxes.reserve(count);

@@ -12,6 +12,7 @@
 //! | `commit` | one commit from planning to receipt |
 //! | `looking` | looks at what is durable |
 //! | `plan`, `plan_account`, `plan_messages`, `pending` | may this be, and under which numbers |
+//! | `names` | which mailbox a name means |
 //! | `record`, `frame`, `segment`, `codec` | bytes; FORMAT.md describes them |
 //! | `log`, `group`, `turn`, `writer` | the open group, room in it, writing and syncing, the next segment |
 //! | `apply`, `apply_mailboxes`, `apply_messages`, `state` | what a record does; the state sessions look at |
@@ -56,6 +57,7 @@ mod log;
 mod looking;
 pub mod meters;
 mod named;
+mod names;
 mod options;
 mod paging;
 mod pending;
@@ -91,6 +93,7 @@ pub(crate) mod tests;
 pub use body::{Body, BodyWriter};
 pub use compaction::{Answer as CompactionAnswer, PassReport, Step as CompactionStep, compact};
 pub use handle::Store;
+pub use names::Names;
 pub use options::{BODY_IN_MEMORY_BYTES_MAX, CHUNK_BYTES_MAX, RESERVE_BYTES, SEGMENT_BYTES, StoreOptions};
 pub use pins::Pin;
 pub use plan::{MAILBOXES_MAX, SUBSCRIPTIONS_MAX};

@@ -151,11 +151,13 @@ fn memory_bytes(account: &AccountState) -> usize {
             + graves(&mailbox.graves)
             + keywords(&mailbox.keywords)
     });
-    let subscriptions = account.subscriptions.iter().map(name);
+    let subscriptions = account.subscriptions.keys().map(name);
     size_of::<AccountState>()
         + mailboxes.sum::<usize>()
         + buried.sum::<usize>()
         + subscriptions.sum::<usize>()
+        + account.names.denormalized_bytes()
+        + account.subscriptions.denormalized_bytes()
         + account.changes.memory_bytes()
 }
 

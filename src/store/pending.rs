@@ -7,13 +7,14 @@
 
 use super::codec::UidSet;
 use super::cold::{Cold, Durable};
+use super::names::Names;
 use super::state::{AccountState, INBOX_ID, MailboxState};
 use super::{SpoolKey, StoreError};
 use crate::base::id_map::IdMap;
 use crate::model::{AccountId, MailboxId, MailboxName, ModSeq, Uid, UidValidity, Usage};
 use smallvec::SmallVec;
+use std::collections::HashSet;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashSet};
 
 /// Accounts with changes in flight.
 #[derive(Debug, Default)]
@@ -37,7 +38,7 @@ pub struct PendingAccount {
     next_mailbox: u32,
     next_uid_validity: u32,
     /// Copied from the durable names when the first of them changes.
-    names: Option<BTreeMap<MailboxName, MailboxId>>,
+    names: Option<Names<MailboxId>>,
     deleted: Vec<MailboxId>,
     mailboxes: SmallVec<[PendingMailbox; 1]>,
 }
@@ -202,7 +203,7 @@ impl PendingAccount {
     }
 
     /// Every name as it will be. `durable` may be absent only for an account that is not durable yet.
-    pub fn names<'a>(&'a self, durable: Option<&'a AccountState>) -> &'a BTreeMap<MailboxName, MailboxId> {
+    pub fn names<'a>(&'a self, durable: Option<&'a AccountState>) -> &'a Names<MailboxId> {
         match (&self.names, durable) {
             (Some(names), _) => names,
             (None, Some(durable)) => &durable.names,
@@ -210,7 +211,7 @@ impl PendingAccount {
         }
     }
 
-    fn names_mut(&mut self, durable: Option<&AccountState>) -> &mut BTreeMap<MailboxName, MailboxId> {
+    fn names_mut(&mut self, durable: Option<&AccountState>) -> &mut Names<MailboxId> {
         if self.names.is_none() {
             self.names = Some(self.names(durable).clone());
         }

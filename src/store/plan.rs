@@ -15,6 +15,7 @@ use super::record::{Record, StoreRule};
 use super::state::{AccountState, CoreState};
 use super::{Change, ChunkRef, Outcome, StoreError};
 use crate::base::clock::UnixMillis;
+use crate::model::mailbox_name::{HIERARCHY_DELIMITER, MAILBOX_NAME_BYTES_MAX};
 use crate::model::{AccountId, Keyword, MailboxName, Quota, Usage};
 use smallvec::{SmallVec, smallvec};
 
@@ -216,8 +217,8 @@ impl Planner<'_> {
             Change::CreateMailbox { name, special_use } => scope.create(&name, special_use)?,
             Change::DeleteMailbox { name } => scope.delete(&name)?,
             Change::RenameMailbox { from, to } if from.is_inbox() => scope.rename_inbox(&to)?,
-            Change::RenameMailbox { from, to } => scope.rename(&from, to)?,
-            Change::Subscribe { name, subscribed } => scope.subscribe(name, subscribed)?,
+            Change::RenameMailbox { from, to } => scope.rename(&from, &to)?,
+            Change::Subscribe { name, subscribed } => scope.subscribe(&name, subscribed)?,
             Change::SetMetadata { mailbox, entries } => scope.set_metadata(mailbox, entries)?,
             Change::StoreFlags {
                 mailbox,
@@ -272,12 +273,15 @@ impl Planner<'_> {
 pub fn change_bytes_max(change: &Change, uids: &UidSet) -> usize {
     /// A record's header and fixed fields, and the creation of the account.
     const RECORD: usize = 256;
+    // Levels of ASCII are what they are, but for letters that are what others become in NFC. Any other may be longer here.
     let name_bytes = |name: &MailboxName| {
-        let levels = name
-            .as_str()
-            .split(crate::model::mailbox_name::HIERARCHY_DELIMITER)
-            .count();
-        levels * (RECORD + name.as_str().len())
+        let text = name.as_str();
+        let longest = if text.is_ascii() {
+            3 * text.len()
+        } else {
+            MAILBOX_NAME_BYTES_MAX
+        };
+        text.split(HIERARCHY_DELIMITER).count() * (RECORD + longest)
     };
     let keywords_bytes = |keywords: &[Keyword]| keywords.iter().map(|k| k.as_str().len() + 2).sum::<usize>();
     2 * RECORD

@@ -1,11 +1,13 @@
 //! Planning changes of one account: its mailboxes, subscriptions, flags, copies and moves.
 //!
 //! Invariants: as in `plan`: everything is checked before the first number is taken, so a refused change leaves nothing.
+//! Names come as clients give them and go into records as `names` has them.
 //! Not here: messages that come in (`plan`), what the records do (`apply`).
 
 use super::StoreError;
 use super::apply_mailboxes::renamed;
 use super::codec::UidSet;
+use super::names::Names;
 use super::pending::PendingAccount;
 use super::plan::{Answer, MAILBOXES_MAX, Plan, SUBSCRIPTIONS_MAX};
 use super::record::{Record, Transferred};
@@ -35,13 +37,24 @@ impl Scope<'_> {
         self.plan.answer = Answer::OfLastRecord;
     }
 
-    fn has(&self, name: &MailboxName) -> bool {
-        self.account.names(self.durable).contains_key(name)
+    fn names(&self) -> &Names<MailboxId> {
+        self.account.names(self.durable)
     }
 
-    fn id_of(&self, name: &MailboxName) -> Result<MailboxId, StoreError> {
-        let names = self.account.names(self.durable);
-        names.get(name).copied().ok_or(StoreError::NoSuchMailbox)
+    fn has(&self, name: &MailboxName) -> bool {
+        self.names().find(name).is_some()
+    }
+
+    /// A mailbox, and what it is called.
+    fn find(&self, name: &MailboxName) -> Result<(MailboxName, MailboxId), StoreError> {
+        let (name, id) = self.names().find(name).ok_or(StoreError::NoSuchMailbox)?;
+        Ok((name.clone(), *id))
+    }
+
+    /// What a new mailbox is called.
+    fn name_of_new(&self, name: &MailboxName) -> Result<MailboxName, StoreError> {
+        let new = self.names().name_of_new(name);
+        new.map_err(|_| StoreError::Cannot("the name would be too long in Unicode's normal form"))
     }
 
     /// The levels above `name` that are missing, the topmost first.
@@ -54,7 +67,7 @@ impl Scope<'_> {
     }
 
     fn check_mailboxes(&self, added: usize) -> Result<(), StoreError> {
-        if self.account.names(self.durable).len() + added > MAILBOXES_MAX {
+        if self.names().len() + added > MAILBOXES_MAX {
             return Err(StoreError::Limit("mailboxes of an account"));
         }
         Ok(())
@@ -77,12 +90,13 @@ impl Scope<'_> {
         if self.has(name) {
             return Err(StoreError::MailboxExists);
         }
-        let parents = self.missing_parents(name);
+        let name = self.name_of_new(name)?;
+        let parents = self.missing_parents(&name);
         self.check_mailboxes(parents.len() + 1)?;
         for parent in parents {
             self.create_one(parent, None);
         }
-        self.create_one(name.clone(), special_use);
+        self.create_one(name, special_use);
         self.plan.answer = Answer::OfLastRecord;
         Ok(())
     }
@@ -92,8 +106,8 @@ impl Scope<'_> {
         if name.is_inbox() {
             return Err(StoreError::Cannot("INBOX cannot be deleted"));
         }
-        let mailbox = self.id_of(name)?;
-        self.account.delete_mailbox(self.durable, name, mailbox);
+        let (name, mailbox) = self.find(name)?;
+        self.account.delete_mailbox(self.durable, &name, mailbox);
         self.finish(Record::MailboxDeleted {
             account: self.id,
             mailbox,
@@ -102,27 +116,30 @@ impl Scope<'_> {
         Ok(())
     }
 
-    /// What lies below moves along; missing parents of the new name come with it (RFC 9051 §6.3.6).
-    pub fn rename(&mut self, from: &MailboxName, to: MailboxName) -> Result<(), StoreError> {
-        let mailbox = self.id_of(from)?;
-        if to == *from || self.has(&to) {
+    /// What lies below moves along; missing parents of the new name come with it (RFC 9051 §6.3.6). A name that is not in NFC
+    /// can be given up for the one that is.
+    pub fn rename(&mut self, from: &MailboxName, to: &MailboxName) -> Result<(), StoreError> {
+        let is_same = from == to;
+        let (from, mailbox) = self.find(from)?;
+        let to = self.name_of_new(to)?;
+        if is_same || to == from {
             return Err(StoreError::MailboxExists);
         }
-        if to.is_below(from) {
+        if to.is_below(&from) {
             return Err(StoreError::Cannot("a mailbox cannot be moved below itself"));
         }
-        let names = self.account.names(self.durable);
-        let moving: Vec<MailboxName> = names
+        let moving: Vec<MailboxName> = self
+            .names()
             .keys()
-            .filter(|name| *name == from || name.is_below(from))
+            .filter(|name| **name == from || name.is_below(&from))
             .cloned()
             .collect();
         let mut targets = Vec::with_capacity(moving.len());
         for name in &moving {
             let target =
-                renamed(name, from, &to).ok_or(StoreError::Cannot("a name below it would be too long"))?;
+                renamed(name, &from, &to).ok_or(StoreError::Cannot("a name below it would be too long"))?;
             // A name that moves away itself frees its place only if nothing else takes it first.
-            if self.has(&target) {
+            if self.is_taken(&target, name) {
                 return Err(StoreError::MailboxExists);
             }
             targets.push(target);
@@ -143,10 +160,16 @@ impl Scope<'_> {
         Ok(())
     }
 
+    /// Does another mailbox than `name`, which is to be called so, stand in the way?
+    fn is_taken(&self, target: &MailboxName, name: &MailboxName) -> bool {
+        let found = self.names().find(target);
+        found.is_some_and(|(found, _)| found == target || found != name)
+    }
+
     /// RFC 9051 §6.3.6: a new mailbox takes the messages, INBOX stays; what lies below INBOX does too.
     pub fn rename_inbox(&mut self, to: &MailboxName) -> Result<(), StoreError> {
         self.create(to, None)?;
-        let to = self.id_of(to)?;
+        let (_, to) = self.find(to)?;
         let uid_next = self.account.mailbox(self.durable, INBOX_ID)?.uid_next();
         self.account.mailbox(self.durable, to)?.adopt(uid_next);
         let mod_seq = self.account.take_mod_seq();
@@ -160,8 +183,8 @@ impl Scope<'_> {
         Ok(())
     }
 
-    /// The name need not exist (RFC 9051 §6.3.7).
-    pub fn subscribe(&mut self, name: MailboxName, subscribed: bool) -> Result<(), StoreError> {
+    /// The name need not exist (RFC 9051 §6.3.7). A mailbox is subscribed to as it is called.
+    pub fn subscribe(&mut self, name: &MailboxName, subscribed: bool) -> Result<(), StoreError> {
         // Counted in the durable state: what is in flight may exceed the limit by a few.
         if subscribed
             && self
@@ -170,6 +193,15 @@ impl Scope<'_> {
         {
             return Err(StoreError::Limit("subscriptions of an account"));
         }
+        let known = self.durable.and_then(|durable| durable.subscriptions.find(name));
+        let known = known.map(|(name, ())| name);
+        let mailbox = self.names().find(name).map(|(name, _)| name);
+        let here = if subscribed {
+            mailbox.or(known)
+        } else {
+            known.or(mailbox)
+        };
+        let name = here.cloned().map_or_else(|| self.name_of_new(name), Ok)?;
         self.finish(Record::Subscription {
             account: self.id,
             name,

@@ -159,7 +159,7 @@ fn put_head(out: &mut Vec<u8>, account: &AccountState) {
     put_u32(out, account.next_mailbox);
     put_u32(out, account.next_uid_validity);
     put_varint(out, account.subscriptions.len() as u64);
-    for name in &account.subscriptions {
+    for name in account.subscriptions.keys() {
         put_bytes(out, name.as_str().as_bytes());
     }
     put_varint(out, account.names.len() as u64);
@@ -208,7 +208,7 @@ pub fn decode(id: AccountId, octets: &[u8]) -> Result<AccountState, Malformed> {
     account.next_mailbox = input.u32()?;
     account.next_uid_validity = input.u32()?;
     for _ in 0..input.count(2)? {
-        account.subscriptions.insert(name(&mut input)?);
+        account.subscriptions.insert(name(&mut input)?, ());
     }
     for _ in 0..input.count(32)? {
         let mailbox = mailbox(&mut input)?;

@@ -113,7 +113,7 @@ impl AccountImage {
         Self {
             id: account.id,
             mailboxes,
-            subscriptions: account.subscriptions.clone(),
+            subscriptions: account.subscriptions.keys().cloned().collect(),
             highest_mod_seq: account.highest_mod_seq,
             metadata: account.metadata.clone(),
             next_mailbox: account.next_mailbox,
@@ -271,8 +271,9 @@ impl AccountImage {
             name: name.clone(),
             subscribed,
         };
-        let lost = start.subscriptions.difference(&self.subscriptions);
-        let new = self.subscriptions.difference(&start.subscriptions);
+        let had = &start.subscriptions;
+        let lost = had.keys().filter(|name| !self.subscriptions.contains(*name));
+        let new = self.subscriptions.iter().filter(|name| !had.contains_key(*name));
         lost.map(|name| record(name, false))
             .chain(new.map(|name| record(name, true)))
             .collect()

@@ -6,6 +6,7 @@
 //! Not here: numbers given to changes that are not durable yet (`pending`).
 
 use super::cold::{Cold, Kept};
+use super::names::Names;
 use super::{AccountChange, MailboxChange, SpoolEntry, SpoolKey};
 use crate::base::clock::UnixMillis;
 use crate::base::id_map::IdMap;
@@ -17,7 +18,7 @@ use crate::proto::imap::types::InternalDate;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Keywords of a mailbox: the bits of [`MessageRow::keywords`]. When all have a name, a new keyword takes the bit of one that
@@ -41,11 +42,11 @@ pub struct AccountState {
     /// Whose.
     pub id: AccountId,
     /// Every mailbox by its name.
-    pub names: BTreeMap<MailboxName, MailboxId>,
+    pub names: Names<MailboxId>,
     /// Every mailbox by its id.
     pub mailboxes: IdMap<MailboxId, MailboxState>,
     /// Names subscribed to, whether there is such a mailbox or not.
-    pub subscriptions: BTreeSet<MailboxName>,
+    pub subscriptions: Names<()>,
     /// Of the newest change of the account.
     pub highest_mod_seq: ModSeq,
     /// Octets of all its messages; a copy counts again.
@@ -81,9 +82,9 @@ impl AccountState {
     pub(super) fn empty(id: AccountId) -> Self {
         Self {
             id,
-            names: BTreeMap::new(),
+            names: Names::default(),
             mailboxes: IdMap::default(),
-            subscriptions: BTreeSet::new(),
+            subscriptions: Names::default(),
             highest_mod_seq: ModSeq(0),
             bytes_used: 0,
             metadata: Metadata::new(),
@@ -112,6 +113,12 @@ impl AccountState {
         let mailboxes = self.mailboxes.values();
         let own = mailboxes.flat_map(|mailbox| mailbox.rows.iter().chain(kept_rows(&mailbox.graves)));
         own.chain(self.buried.iter().flat_map(|mailbox| kept_rows(&mailbox.graves)))
+    }
+
+    /// Is this name subscribed to, in whatever normalization?
+    #[must_use]
+    pub fn is_subscribed(&self, name: &MailboxName) -> bool {
+        self.subscriptions.find(name).is_some()
     }
 
     /// How many messages there are in all its mailboxes.

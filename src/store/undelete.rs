@@ -137,7 +137,10 @@ fn openings(account: &AccountState, wanted: &Wanted) -> Vec<Opening> {
         let is_late = wanted.since.is_none_or(|since| grave.at >= since);
         !grave.has_moved && is_late
     };
-    let has_name = |name: &MailboxName| wanted.mailbox.as_ref().is_none_or(|wanted| wanted == name);
+    let has_name = |name: &MailboxName| {
+        let wanted = wanted.mailbox.as_ref();
+        wanted.is_none_or(|wanted| wanted.normalized() == name.normalized())
+    };
     let mut all = Vec::new();
     let mailboxes = account.names.iter().filter(|(name, _)| has_name(name));
     for (_, id) in mailboxes {

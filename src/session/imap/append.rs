@@ -13,6 +13,7 @@
 use super::Services;
 use super::changes::Occasion;
 use super::link::{Link, Lost};
+use super::naming::Known;
 use super::state::{Session, Stop, code_of};
 use crate::base::clock::Clock;
 use crate::mailbox::view::row_of;
@@ -143,7 +144,7 @@ impl<S: Services> Session<S> {
                 bytes: account.bytes_used,
                 messages: account.messages(),
             };
-            (account.names.contains_key(mailbox), used)
+            (account.names.find(mailbox).is_some(), used)
         });
         let Some((true, used)) = seen else {
             return Err(Refusal::new(Code::TryCreate, "No such mailbox"));
@@ -189,8 +190,13 @@ impl<S: Services> Session<S> {
             Some(_) => Occasion::Asked,
             None => Occasion::Command,
         };
+        let given = upload.mailbox.clone();
         let mut answer = match self.commit_upload(*upload).await {
             Ok(appended) => {
+                if let Ok(name) = self.called(&given) {
+                    // What is appended is durable, whatever else can be said.
+                    let _ = self.tell_name(&given, &name, link.out());
+                }
                 if appended.were_told {
                     let code = Code::AppendUid {
                         uid_validity: appended.uid_validity,
@@ -218,11 +224,11 @@ impl<S: Services> Session<S> {
         upload: Upload<S::Environment>,
     ) -> Result<Appended<CommitReceipt>, Refusal> {
         // Looked up only now: the mailbox may have been deleted or renamed while the messages came.
-        let mailbox = self.mailbox_id(&upload.mailbox, Code::TryCreate);
+        let mailbox = self.find_mailbox(&upload.mailbox, Code::TryCreate);
         let replaced = upload.replaces.map(|(uid, _)| uid);
         let selected = self.selected.as_ref().map(|selected| selected.view.mailbox());
         let messages = upload.finish(&*self.services).await?;
-        let Ok(mailbox) = mailbox else {
+        let Ok(Known { id: mailbox, .. }) = mailbox else {
             return Err(Refusal::new(Code::TryCreate, "No such mailbox"));
         };
         let append = Change::Append {

@@ -109,7 +109,7 @@ impl<S: Services> Session<S> {
         let selected = self.selected.as_ref().map(|selected| selected.view.mailbox());
         let found = self.services.store().account(self.account.id, |account| {
             let id = match &url.mailbox {
-                Some(name) => *account.names.get(name)?,
+                Some(name) => *account.names.find(name)?.1,
                 None => selected?,
             };
             let state = account.mailboxes.get(&id)?;

@@ -58,11 +58,13 @@ impl<S: Services> Session<S> {
             }
             CommandBody::Unselect => Ok(self.unselect()),
             CommandBody::Close => self.close().await,
-            CommandBody::Create { mailbox, special_use } => self.create(mailbox, &special_use).await,
-            CommandBody::Delete(mailbox) => self.delete(mailbox).await,
-            CommandBody::Rename { from, to } => self.rename(from, to).await,
-            CommandBody::Subscribe(mailbox) => self.subscribe(mailbox, true).await,
-            CommandBody::Unsubscribe(mailbox) => self.subscribe(mailbox, false).await,
+            CommandBody::Create { mailbox, special_use } => {
+                self.create(mailbox, &special_use, link.out()).await
+            }
+            CommandBody::Delete(mailbox) => self.delete(mailbox, link.out()).await,
+            CommandBody::Rename { from, to } => self.rename(from, to, link.out()).await,
+            CommandBody::Subscribe(mailbox) => self.subscribe(mailbox, true, link.out()).await,
+            CommandBody::Unsubscribe(mailbox) => self.subscribe(mailbox, false, link.out()).await,
             CommandBody::List(list) => self.list(link, list).await,
             CommandBody::Lsub { reference, pattern } => self.lsub(link, &reference, &pattern).await,
             CommandBody::Namespace => {
@@ -73,7 +75,9 @@ impl<S: Services> Session<S> {
             CommandBody::GetMetadata { mailbox, query } => {
                 self.get_metadata(link, mailbox.as_ref(), &query).await
             }
-            CommandBody::SetMetadata { mailbox, entries } => self.set_metadata(mailbox, entries).await,
+            CommandBody::SetMetadata { mailbox, entries } => {
+                self.set_metadata(mailbox, entries, link.out()).await
+            }
             CommandBody::Notify(notify) => self.notify(link, notify).await,
             CommandBody::GetQuota(root) => self.quota(&root, link.out()),
             CommandBody::GetQuotaRoot(mailbox) => self.quota_root(&mailbox, link.out()),
@@ -87,7 +91,7 @@ impl<S: Services> Session<S> {
             CommandBody::Thread { algorithm, search } => self.thread(link, &tag, algorithm, search).await,
             CommandBody::Fetch(fetch) => self.fetch(link, fetch).await,
             CommandBody::Store(store) => self.store(link, store).await,
-            CommandBody::Copy { set, mailbox, by_uid } => self.copy(set, mailbox, by_uid).await,
+            CommandBody::Copy { set, mailbox, by_uid } => self.copy(set, mailbox, by_uid, link.out()).await,
             CommandBody::Move { set, mailbox, by_uid } => self.r#move(link, set, mailbox, by_uid).await,
             // The core answers these itself or asks about them in other words.
             CommandBody::Capability

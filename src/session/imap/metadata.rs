@@ -11,6 +11,7 @@
 
 use super::Services;
 use super::link::Link;
+use super::naming::Known;
 use super::state::{Answered, Session, Stop, no};
 use crate::mailbox::uidl::is_hidden;
 use crate::model::{MailboxId, MailboxName};
@@ -128,7 +129,10 @@ impl<S: Services> Session<S> {
         mailbox: Option<&MailboxName>,
         query: &MetadataQuery,
     ) -> Answered {
-        let id = self.annotated(mailbox)?;
+        let known = self.annotated(mailbox, link.out())?;
+        let id = known.as_ref().map(|known| known.id);
+        let mailbox = mailbox.zip(known.as_ref());
+        let mailbox = mailbox.map(|(given, known)| self.name_in_response(given, &known.name));
         let names = self.names;
         let longest = self.with_account(|account| {
             let mut metadata = metadata_of(account, id)?.clone();
@@ -150,8 +154,10 @@ impl<S: Services> Session<S> {
         &mut self,
         mailbox: Option<MailboxName>,
         entries: Vec<(String, Option<Vec<u8>>)>,
+        out: &mut Vec<u8>,
     ) -> Answered {
-        let id = self.annotated(mailbox.as_ref())?;
+        let known = self.annotated(mailbox.as_ref(), out)?;
+        let id = known.as_ref().map(|known| known.id);
         if mailbox.is_none() && entries.iter().any(|(name, _)| name.starts_with("/shared/")) {
             return Ok(no(Code::NoPerm, "Only the operator says that to everybody"));
         }
@@ -162,7 +168,7 @@ impl<S: Services> Session<S> {
         }
         self.check_metadata(id, &entries)?;
         let own = AccountChange::Metadata {
-            mailbox,
+            mailbox: known.map(|known| known.name),
             entries: entries.iter().map(|(name, _)| name.clone()).collect(),
         };
         let entries = entries.into_iter();
@@ -177,9 +183,9 @@ impl<S: Services> Session<S> {
         Ok(Completion::ok("SETMETADATA completed"))
     }
 
-    fn annotated(&self, mailbox: Option<&MailboxName>) -> Result<Option<MailboxId>, Stop> {
+    fn annotated(&self, mailbox: Option<&MailboxName>, out: &mut Vec<u8>) -> Result<Option<Known>, Stop> {
         mailbox
-            .map(|name| self.mailbox_id(name, Code::NonExistent))
+            .map(|name| self.mailbox(name, Code::NonExistent, out))
             .transpose()
     }
 

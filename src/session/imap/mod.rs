@@ -33,6 +33,7 @@ mod mailboxes;
 mod message_limit;
 mod metadata;
 mod multi_search;
+mod naming;
 mod notify;
 mod partial;
 mod qresync;

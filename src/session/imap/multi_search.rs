@@ -84,9 +84,11 @@ impl<S: Services> Session<S> {
     ) -> Result<Vec<(MailboxName, MailboxId)>, Stop> {
         let selected = self.selected.as_ref().map(|selected| selected.view.mailbox());
         let selected = selected.filter(|_| wants_selected);
+        let mut sources = sources.to_vec();
+        sources.iter_mut().for_each(MailboxFilter::normalize);
         self.with_account(|account| {
             let is_meant = |(name, id): &(&MailboxName, &MailboxId)| {
-                let is_subscribed = account.subscriptions.contains(*name);
+                let is_subscribed = account.is_subscribed(name);
                 selected == Some(**id) || sources.iter().any(|source| source.takes(name, is_subscribed))
             };
             let named = account.names.iter().filter(is_meant);

@@ -116,7 +116,7 @@ impl Watch {
         account: &'a AccountState,
         name: &'a MailboxName,
     ) -> impl Iterator<Item = &'a Events> + 'a {
-        let is_subscribed = account.subscriptions.contains(name);
+        let is_subscribed = account.is_subscribed(name);
         let is_meant = move |group: &&EventGroup| group.filter.takes(name, is_subscribed);
         let groups = self.groups.iter().filter(is_meant);
         groups.map(|group| &group.events)
@@ -264,7 +264,10 @@ fn status_items(happened: Happened, gives_mod_seq: bool) -> SmallVec<[StatusItem
 impl<S: Services> Session<S> {
     /// NOTIFY. The end of the command tells what changed in the selected mailbox before it (RFC 5465 §3.1).
     pub async fn notify<P: Pipe>(&mut self, link: &mut Link<P>, notify: Notify) -> Answered {
-        let NotifySet { gives_status, groups } = match notify {
+        let NotifySet {
+            gives_status,
+            mut groups,
+        } = match notify {
             Notify::Set(set) => set,
             Notify::None => NotifySet {
                 gives_status: false,
@@ -273,6 +276,9 @@ impl<S: Services> Session<S> {
         };
         if groups.iter().any(|group| group.events.is_unsupported) {
             return Ok(no(Code::BadEvent(EVENTS), "There are other events only"));
+        }
+        for group in &mut groups {
+            group.filter.normalize();
         }
         let watch = self.with_account(|account| Watch::new(groups, account))?;
         self.notify = Some(Box::new(watch));

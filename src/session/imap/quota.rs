@@ -50,9 +50,11 @@ impl<S: Services> Session<S> {
         Ok(Completion::ok("GETQUOTA completed"))
     }
 
-    pub fn quota_root(&self, name: &MailboxName, out: &mut Vec<u8>) -> Answered {
+    pub fn quota_root(&self, given: &MailboxName, out: &mut Vec<u8>) -> Answered {
         // RFC 9208 §4.1.2: of a mailbox that is still to be made, too.
-        push_quota_root_line(name, QUOTA_ROOT, self.names, out);
+        let name = self.called(given)?;
+        self.tell_name(given, &name, out)?;
+        push_quota_root_line(self.name_in_response(given, &name), QUOTA_ROOT, self.names, out);
         self.push_quota(out)?;
         Ok(Completion::ok("GETQUOTAROOT completed"))
     }

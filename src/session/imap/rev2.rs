@@ -7,14 +7,20 @@
 //! as RFC 9051 appendix A has it of servers that speak both.
 
 use crate::model::MailboxName;
-use crate::proto::imap::encode::mailbox::push_list;
+use crate::proto::imap::encode::mailbox::{push_list, push_old_name};
 use crate::proto::imap::types::NameForm;
 use crate::store::{AccountState, MailboxState};
 use smallvec::SmallVec;
 use std::ops::Bound;
 
-/// Writes the LIST response of SELECT (RFC 9051 §6.3.2).
-pub fn write_selected(account: &AccountState, state: &MailboxState, names: NameForm, out: &mut Vec<u8>) {
+/// Writes the LIST response of SELECT (RFC 9051 §6.3.2), with the name that the client gave if it is another.
+pub fn write_selected(
+    account: &AccountState,
+    state: &MailboxState,
+    given: &MailboxName,
+    names: NameForm,
+    out: &mut Vec<u8>,
+) {
     let mut attributes: SmallVec<[&str; 2]> = SmallVec::new();
     attributes.push(if has_children(account, &state.name) {
         "\\HasChildren"
@@ -23,6 +29,9 @@ pub fn write_selected(account: &AccountState, state: &MailboxState, names: NameF
     });
     attributes.extend(state.special_use.map(|role| role.attribute()));
     push_list("LIST", &attributes, &state.name, names, out);
+    if *given != state.name {
+        push_old_name(given, names, out);
+    }
     out.extend_from_slice(b"\r\n");
 }
 

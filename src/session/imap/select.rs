@@ -52,7 +52,8 @@ impl<S: Services> Session<S> {
             self.enable_condstore(link.out());
         }
         let view = self.with_account(|account| {
-            let state = account.mailboxes.get(account.names.get(name)?)?;
+            let (_, id) = account.names.find(name)?;
+            let state = account.mailboxes.get(id)?;
             let mut view = View::new(state);
             if !self.is_rev2 {
                 view.take_recent(state, !is_read_only);
@@ -64,7 +65,7 @@ impl<S: Services> Session<S> {
             };
             write_summary(state, &view, style, link.out());
             if self.is_rev2 {
-                rev2::write_selected(account, state, self.names, link.out());
+                rev2::write_selected(account, state, name, self.names, link.out());
             }
             Some(view)
         })?;

@@ -8,7 +8,7 @@ use super::notify::Watch;
 use crate::mailbox::reader::ReadError;
 use crate::mailbox::status::shown_mod_seq;
 use crate::mailbox::view::View;
-use crate::model::{Account, MailboxId, MailboxName, ModSeq, Uid};
+use crate::model::{Account, MailboxId, ModSeq, Uid};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::types::{NameForm, SequenceNumber, SequenceSet};
 use crate::proto::imap::{Code, Completion, MAILBOX_DELETED, Status};
@@ -237,12 +237,6 @@ impl<S: Services> Session<S> {
             return Err(no(Code::ReadOnly, "The mailbox is selected read-only").into());
         }
         Ok(selected.view.mailbox())
-    }
-
-    /// The mailbox of this name, or `code`.
-    pub fn mailbox_id(&self, name: &MailboxName, code: Code) -> Result<MailboxId, Stop> {
-        let found = self.with_account(|account| account.names.get(name).copied())?;
-        found.ok_or_else(|| no(code, "No such mailbox").into())
     }
 
     /// Commits a change of the account; durable on return.

@@ -23,9 +23,15 @@ struct Sources {
 }
 
 impl<S: Services> Session<S> {
-    pub async fn copy(&mut self, set: SequenceSet, target: MailboxName, by_uid: bool) -> Answered {
+    pub async fn copy(
+        &mut self,
+        set: SequenceSet,
+        target: MailboxName,
+        by_uid: bool,
+        out: &mut Vec<u8>,
+    ) -> Answered {
         let from = self.selected()?.view.mailbox();
-        let to = self.mailbox_id(&target, Code::TryCreate)?;
+        let to = self.mailbox(&target, Code::TryCreate, out)?.id;
         let sources = self.sources(&set, by_uid)?;
         let done = Completion::ok("COPY completed");
         if sources.uids.is_empty() {
@@ -60,7 +66,7 @@ impl<S: Services> Session<S> {
         by_uid: bool,
     ) -> Answered {
         let from = self.writable()?;
-        let to = self.mailbox_id(&target, Code::TryCreate)?;
+        let to = self.mailbox(&target, Code::TryCreate, link.out())?.id;
         let mut uids = self.sources(&set, by_uid)?.uids;
         let reached = self.cut_to_limit(&mut uids);
         if !uids.is_empty() {

@@ -319,7 +319,7 @@ fn restated_bytes_max(account: &AccountState) -> usize {
     const GRAVE: usize = ROW + 17;
     let names: usize = account
         .subscriptions
-        .iter()
+        .keys()
         .map(|name| name.as_str().len() + 4)
         .sum();
     let keywords = |all: &[crate::model::Keyword]| all.iter().map(|k| k.as_str().len() + 4).sum::<usize>();

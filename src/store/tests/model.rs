@@ -262,7 +262,7 @@ pub async fn snapshot(store: &Store<SimEnvironment>, id: AccountId) -> Result<Mo
     let mut model = Model::default();
     let _pin = store.load(id).await?;
     let ids = store.account(id, |a| a.names.clone()).unwrap_or_default();
-    for (name, mailbox) in ids {
+    for (name, mailbox) in ids.iter().map(|(name, id)| (name.clone(), *id)) {
         let octets = messages(store, id, mailbox).await?;
         let found = store.account(id, |a| {
             let mailbox = &a.mailboxes[&mailbox];

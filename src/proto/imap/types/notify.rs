@@ -2,6 +2,7 @@
 
 use super::FetchItem;
 use crate::model::MailboxName;
+use std::borrow::Cow;
 
 /// NOTIFY (RFC 5465 §3.1).
 #[derive(Clone, Debug, PartialEq)]
@@ -41,9 +42,24 @@ pub enum MailboxFilter {
 }
 
 impl MailboxFilter {
+    /// Brings the names in it into NFC, as [`Self::takes`] compares them.
+    pub fn normalize(&mut self) {
+        if let Self::Subtree(names) | Self::SubtreeOne(names) | Self::Mailboxes(names) = self {
+            let all = std::mem::take(names).into_iter();
+            *names = all.map(MailboxName::into_normalized).collect();
+        }
+    }
+
     /// True for a mailbox of this name; never for SELECTED and SELECTED-DELAYED, which name none.
     #[must_use]
     pub fn takes(&self, name: &MailboxName, is_subscribed: bool) -> bool {
+        match name.normalized() {
+            Cow::Borrowed(_) => self.takes_normalized(name, is_subscribed),
+            Cow::Owned(_) => self.takes_normalized(&name.clone().into_normalized(), is_subscribed),
+        }
+    }
+
+    fn takes_normalized(&self, name: &MailboxName, is_subscribed: bool) -> bool {
         match self {
             Self::Selected | Self::SelectedDelayed => false,
             // Mail may be delivered to any mailbox (RFC 5465 §6.3).

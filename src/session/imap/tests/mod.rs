@@ -12,6 +12,7 @@ mod mailboxes;
 mod message_limit;
 mod metadata;
 mod multi_search;
+mod names;
 mod notify;
 mod partial;
 mod resync;

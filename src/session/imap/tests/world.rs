@@ -219,6 +219,11 @@ impl World {
         }
     }
 
+    /// What `work` comes to, while everything else goes on.
+    pub fn wait<R>(&mut self, work: impl Future<Output = R>) -> R {
+        self.pool.run_until(work)
+    }
+
     pub fn run(&mut self) {
         self.pool.run_until_stalled();
     }
