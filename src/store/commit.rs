@@ -14,6 +14,7 @@ use super::pins::Pin;
 use super::plan::{Chunks, Plan, Planner, change_bytes_max};
 use super::plan_messages::PlannedBody;
 use super::record::Record;
+use super::state::AccountState;
 use super::{
     Body, Change, CommitReceipt, Delivery, Environment, LocalRecipient, Outcome, SpoolEntry, SpoolKey,
     StoreError,
@@ -291,7 +292,9 @@ impl<E: Environment> Store<E> {
         let bodies = self.bodies_of(&change).await?;
         let _pin = self.load(account).await?;
         let uids = super::codec::UidSet::new(take_uids(&mut change));
-        let bytes = change_bytes_max(&change, &uids) + stored_refs_bytes(&bodies);
+        let is_normalized = self.account(account, AccountState::has_normalized_names);
+        let bytes =
+            change_bytes_max(&change, &uids, is_normalized.unwrap_or(true)) + stored_refs_bytes(&bodies);
         let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], _: &[u64]| {
             planner.change(account, change, uids, chunks)
         };

@@ -117,6 +117,12 @@ impl<V> Names<V> {
         MailboxName::new(&name.normalized())
     }
 
+    /// Are all of them in NFC?
+    #[must_use]
+    pub fn is_normalized(&self) -> bool {
+        self.denormalized.is_empty()
+    }
+
     /// Octets of the names that are in no normal form, which are held twice.
     pub(super) fn denormalized_bytes(&self) -> usize {
         let bytes = |(normal, name): &(Box<str>, MailboxName)| normal.len() + name.as_str().len();

@@ -268,20 +268,20 @@ impl Planner<'_> {
     }
 }
 
-/// Room a change needs at most, without its bodies.
+/// Room a change needs at most, without its bodies. `is_normalized`: all names of the account are in NFC.
 #[must_use]
-pub fn change_bytes_max(change: &Change, uids: &UidSet) -> usize {
+pub fn change_bytes_max(change: &Change, uids: &UidSet, is_normalized: bool) -> usize {
     /// A record's header and fixed fields, and the creation of the account.
     const RECORD: usize = 256;
-    // Levels of ASCII are what they are, but for letters that are what others become in NFC. Any other may be longer here.
     let name_bytes = |name: &MailboxName| {
-        let text = name.as_str();
-        let longest = if text.is_ascii() {
-            3 * text.len()
+        // What it is called here may be longer, in one of the forms that are here or in NFC.
+        let octets = if is_normalized {
+            name.normalized().len()
         } else {
             MAILBOX_NAME_BYTES_MAX
         };
-        text.split(HIERARCHY_DELIMITER).count() * (RECORD + longest)
+        let levels = name.as_str().split(HIERARCHY_DELIMITER).count();
+        levels * (RECORD + octets.min(MAILBOX_NAME_BYTES_MAX))
     };
     let keywords_bytes = |keywords: &[Keyword]| keywords.iter().map(|k| k.as_str().len() + 2).sum::<usize>();
     2 * RECORD

@@ -121,6 +121,11 @@ impl AccountState {
         self.subscriptions.find(name).is_some()
     }
 
+    /// Are all its names in NFC?
+    pub(super) fn has_normalized_names(&self) -> bool {
+        self.names.is_normalized() && self.subscriptions.is_normalized()
+    }
+
     /// How many messages there are in all its mailboxes.
     #[must_use]
     pub fn messages(&self) -> u64 {
