@@ -295,8 +295,8 @@ impl Core {
     pub(super) fn append_abandoned(&mut self, tag: &Tag, why: Abandoned, out: &mut Actions<Question>) {
         match why {
             Abandoned::Grammar(fault) => {
-                self.push_tagged(tag, Status::Bad, None, &fault.to_string(), out);
-                self.count_error(out);
+                self.push_fault(Some(tag.clone()), fault, out);
+                self.count_fault(fault, out);
             }
             Abandoned::TooBig => {
                 self.push_tagged(

@@ -417,7 +417,7 @@ impl Core {
         }
     }
 
-    /// Counts what is wrong with a command. After login a name that cannot be is no sign of a client out of step.
+    /// Counts what is wrong with a command. After login a name that cannot be, or a limit, is no sign of a client out of step.
     pub(super) fn count_fault(&mut self, fault: parse::Fault, out: &mut Actions<Question>) {
         if !fault.is_refusal() || self.state == State::NotAuthenticated {
             self.count_error(out);
@@ -425,13 +425,20 @@ impl Core {
     }
 
     pub(super) fn push_parse_error(&mut self, error: &ParseError, out: &mut Actions<Question>) {
-        let text = error.fault.to_string();
-        let (status, code) = match error.fault {
-            parse::Fault::SpecialUse => (Status::No, Some(Code::UseAttr)),
-            fault if fault.is_refusal() => (Status::No, Some(Code::Cannot)),
-            _ => (Status::Bad, None),
+        self.push_fault(error.tag.clone(), error.fault, out);
+    }
+
+    /// Only what is not in the grammar is BAD (RFC 9051 §7.1.3, RFC 5530 §3).
+    pub(super) fn push_fault(&mut self, tag: Option<Tag>, fault: parse::Fault, out: &mut Actions<Question>) {
+        use parse::Fault;
+        let code = match fault {
+            Fault::Expected(_) | Fault::UnknownCommand => None,
+            Fault::SpecialUse => Some(Code::UseAttr),
+            Fault::Limit(_) | Fault::TooDeep => Some(Code::Limit),
+            Fault::Encoding(_) | Fault::Name(_) => Some(Code::Cannot),
         };
-        self.push_untagged_or(error.tag.clone(), status, code.as_ref(), &text, out);
+        let status = if code.is_some() { Status::No } else { Status::Bad };
+        self.push_untagged_or(tag, status, code.as_ref(), &fault.to_string(), out);
     }
 
     pub(super) fn push_untagged_or(

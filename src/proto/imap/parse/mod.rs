@@ -59,7 +59,7 @@ impl Fault {
     /// True where the grammar was kept and the answer is NO, not BAD.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Encoding(_) | Self::Name(_) | Self::SpecialUse)
+        !matches!(self, Self::Expected(_) | Self::UnknownCommand)
     }
 }
 

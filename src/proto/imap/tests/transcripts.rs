@@ -425,3 +425,63 @@ fn with_literal_minus_long_literals_must_wait() {
     assert!(table.exchange(fits.as_bytes()).starts_with("d OK "));
     assert!(table.exchange(b"e APPEND INBOX {4097}\r\n").starts_with("+ "));
 }
+
+/// RFC 5530 §3, RFC 9051 §7.1.3: BAD is for what is not in the grammar.
+#[test]
+fn a_limit_is_no_and_no_fault_of_grammar() {
+    let mut table = Table::logged_in();
+    table.send(b"s SELECT INBOX\r\n");
+    let repeated = |head: &str, item: &str, count: usize, tail: &str| {
+        format!("a {head}{}{tail}\r\n", item.repeat(count))
+    };
+    for (command, limit) in [
+        (
+            repeated("FETCH 1", ",1", 30_000, " UID"),
+            "too many ranges in a sequence set",
+        ),
+        (
+            repeated("FETCH 1 (UID", " UID", 200, ")"),
+            "too many items in a list",
+        ),
+        (
+            repeated("FETCH 1 BODY[1", ".1", 200, "]"),
+            "a part number has too many levels",
+        ),
+        (repeated("STORE 1 FLAGS (a", " a", 2_000, ")"), "too many"),
+        (
+            repeated("STORE 1 FLAGS (a", "b", 2_000, ")"),
+            "a keyword is too long",
+        ),
+        (repeated("SEARCH ALL", " ALL", 10_000, ""), "too many search keys"),
+        (repeated("ENABLE X", " X", 2_000, ""), "too many capabilities"),
+        (
+            repeated("CANCELUPDATE \"a\"", " \"a\"", 2_000, ""),
+            "too many tags",
+        ),
+        (
+            repeated("NOTIFY SET (selected none)", " (personal none)", 2_000, ""),
+            "too many event groups",
+        ),
+        (
+            repeated("GETMETADATA INBOX /private/", "a", 2_000, ""),
+            "an entry's name is too long",
+        ),
+    ] {
+        let answer = table.exchange(command.as_bytes());
+        assert!(
+            answer.starts_with("a NO [LIMIT] Limit: ")
+                && answer.contains(limit)
+                && answer.lines().count() == 1,
+            "{limit}: {answer}"
+        );
+    }
+    // However often: the client is not out of step.
+    for _ in 0..30 {
+        assert!(
+            table
+                .exchange(b"b SELECT \"a//b\"\r\n")
+                .starts_with("b NO [CANNOT]")
+        );
+    }
+    assert!(table.exchange(b"c FETCH 1 (UID UID\r\n").starts_with("c BAD"));
+}
