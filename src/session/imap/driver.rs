@@ -12,7 +12,7 @@ use super::{AuthVerdict, Services};
 use crate::base::wait::Waiter;
 use crate::model::Account;
 use crate::proto::imap::encode::code::push_bye_line;
-use crate::proto::imap::types::CommandBody;
+use crate::proto::imap::types::{Command, CommandBody};
 use crate::proto::imap::{
     Answer, Channel, Code, Completion, Imap, LoginRefusal, MAILBOX_DELETED, Question, Status, Transition,
 };
@@ -295,12 +295,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             Question::Command(command)
                 if command.body == CommandBody::Unauthenticate && self.link.inflater.is_some() =>
             {
-                // Where the client's own compression ends inside of what it sent cannot be told: BYE in the place of
-                // the answer, behind which nothing may be compressed any more (RFC 8437 §3, §4).
-                self.session = None;
-                let text = "UNAUTHENTICATE ends compression with the connection";
-                push_bye_line(None, text, self.link.out());
-                return Ok(Next::Close);
+                return self.unauthenticate_compressed(command).await;
             }
             question => self.answer_in_session(question).await?,
         };
@@ -327,6 +322,21 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             self.link.flush(self.services.now()).await?;
             self.link.inflater = Some(Box::default());
         }
+        Ok(Next::Go)
+    }
+
+    /// UNAUTHENTICATE ends COMPRESS: the client's behind the command, the server's behind the answer (RFC 8437 §4.1). TLS stays.
+    async fn unauthenticate_compressed(&mut self, command: Box<Command>) -> Result<Next, Lost> {
+        if !self.link.input.is_empty() {
+            // Compressed though it must not be. A NO is not permitted, and BYE is the way out (§3).
+            self.session = None;
+            let text = "Nothing behind UNAUTHENTICATE is compressed";
+            push_bye_line(None, text, self.link.out());
+            return Ok(Next::Close);
+        }
+        let answer = self.answer_in_session(Question::Command(command)).await?;
+        self.imap.handle(Event::Answer(answer), &mut self.link.actions);
+        self.link.end_compression(self.services.now()).await?;
         Ok(Next::Go)
     }
 

@@ -6,7 +6,7 @@
 //! that takes them at once; [`SEND_TIMEOUT`] for it to do so.
 //! Not here: what is written (the files beside this one).
 
-use super::compress::{Inflater, deflated};
+use super::compress::{Inflater, RESIDUE_BYTES_MAX, deflated, deflated_last, residue_bytes};
 use crate::base::buffer::BufLease;
 use crate::base::wait::Waiter;
 use crate::mailbox::searching::Pace;
@@ -77,6 +77,8 @@ pub struct Link<P> {
     pub deadline: Option<Instant>,
     /// Once COMPRESS is active.
     pub inflater: Option<Box<Inflater>>,
+    /// Octets of the end of the peer's compression that may still come.
+    residue: u8,
     /// When others last had a turn.
     turn: Option<Instant>,
     /// The peer took the last full buffer at once.
@@ -92,6 +94,7 @@ impl<P: Pipe> Link<P> {
             actions: Actions::default(),
             deadline,
             inflater: None,
+            residue: 0,
             turn: None,
             is_quick: false,
         }
@@ -131,8 +134,39 @@ impl<P: Pipe> Link<P> {
     pub fn received(&mut self, lease: BufLease) {
         match &mut self.inflater {
             Some(inflater) => inflater.put(lease),
-            None => self.input.put(lease),
+            None => self.put_plain(lease, 0),
         }
+    }
+
+    /// Takes octets from `at` on as they are.
+    fn put_plain(&mut self, lease: BufLease, at: usize) {
+        let residue = residue_bytes(&lease[at..], self.residue);
+        let skipped = at + usize::from(residue);
+        self.residue = if skipped < lease.len() {
+            0
+        } else {
+            self.residue - residue
+        };
+        self.input.put(lease);
+        if skipped > 0 {
+            self.input.consume(skipped);
+        }
+    }
+
+    /// Sends everything written so far as the end of what is compressed; what the peer sends behind its own is taken as it
+    /// is (RFC 8437 §4.1). All that was inflated must be consumed.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn end_compression(&mut self, now: Instant) -> Result<(), Lost> {
+        let wire = std::mem::take(&mut self.actions.wire);
+        self.pipe.set_deadline(Some(now + SEND_TIMEOUT));
+        self.pipe.send(deflated_last(&wire)).await?;
+        self.residue = RESIDUE_BYTES_MAX;
+        if let Some((lease, at)) = self.inflater.take().and_then(|inflater| inflater.into_rest()) {
+            self.put_plain(lease, at);
+        }
+        Ok(())
     }
 
     /// Inflates more input, if there is any; others get a turn before it is used. False: there is none.

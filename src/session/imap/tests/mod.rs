@@ -2,6 +2,7 @@
 
 mod ahead;
 mod changes;
+mod compress;
 mod content;
 mod context;
 mod extensions;
