@@ -380,3 +380,61 @@ fn flags_that_are_not_wanted_now_are_told_when_they_are_asked_for() {
          S: a4 OK NOOP completed",
     );
 }
+
+#[test]
+fn without_a_group_for_it_the_selected_mailbox_is_told_of_when_asked() {
+    // RFC 5465 §3.1: the same as SELECTED NONE; §5: a snapshot. §6: other specifiers do not mean the selected mailbox.
+    for groups in [
+        "(personal (MessageNew MessageExpunge FlagChange MailboxName))",
+        "(selected NONE) (personal (MessageNew MessageExpunge FlagChange MailboxName))",
+    ] {
+        let mut world = World::new();
+        let (mut a, mut b) = (world.selected(1), world.selected(1));
+        b.fill(&mut world, "INBOX", 3);
+        // What has accumulated, at once.
+        let notify = a.ok(&mut world, &format!("NOTIFY SET {groups}"));
+        assert!(notify.has("* 3 EXISTS"), "{notify:?}");
+        b.ok(&mut world, "STORE 1 FLAGS (\\Deleted)");
+        b.ok(&mut world, "EXPUNGE");
+        b.ok(&mut world, "STORE 1 +FLAGS (\\Flagged)");
+        b.fill(&mut world, "INBOX", 1);
+        assert_eq!(told(&mut world, &mut a), Vec::<String>::new(), "{groups}");
+        play(
+            &mut world,
+            &mut a,
+            r#"
+            C: a1 UID SEARCH ALL
+            S: * SEARCH 2 3
+            S: a1 OK ~
+            C: a2 STORE 3 +FLAGS (\Seen)
+            S: * 3 FETCH (UID 3 FLAGS (\Seen))
+            S: a2 OK STORE completed
+            C: a3 APPEND INBOX {3+}
+            C: a:b
+            S: a3 OK [APPENDUID ~ 5] APPEND completed
+            C: a4 UID FETCH 4:5 (FLAGS)
+            S: a4 OK FETCH completed
+            -- §4: IDLE too
+            C: a5 IDLE
+            S: + idling
+            C: DONE
+            S: a5 OK IDLE completed
+            C: a6 NOOP
+            S: * 1 EXPUNGE
+            S: * 4 EXISTS
+            S: * 1 RECENT
+            S: * 1 FETCH (UID 2 FLAGS (\Flagged))
+            S: * 2 FETCH (UID 3 FLAGS (\Seen))
+            S: a6 OK NOOP completed
+            -- what a command does by number, it tells
+            C: a7 STORE 1 +FLAGS.SILENT (\Deleted)
+            S: a7 OK STORE completed
+            C: a8 EXPUNGE
+            S: * 1 EXPUNGE
+            S: a8 OK EXPUNGE completed
+            "#,
+        );
+        b.ok(&mut world, "CREATE new");
+        assert_eq!(told(&mut world, &mut a), ["* LIST (\\HasNoChildren) \"/\" new"]);
+    }
+}
