@@ -251,7 +251,7 @@ fn restored(
         keywords: message
             .keywords
             .iter()
-            .filter_map(|text| Keyword::new(text).ok())
+            .filter_map(|text| Keyword::of_old(text).ok())
             .collect(),
         internal_date,
         save_date: known.map_or(now, |known| UnixMillis(known.save_date_ms)),

@@ -56,7 +56,9 @@ impl Flags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeywordError {
     /// Not an IMAP atom.
-    #[error("a keyword is an atom: no spaces, parentheses, quotes, wildcards or controls")]
+    #[error(
+        "a keyword is an atom: no spaces, parentheses, brackets that close, quotes, wildcards or controls"
+    )]
     NotAnAtom,
     /// Longer than [`KEYWORD_BYTES_MAX`].
     #[error("a keyword has at most {KEYWORD_BYTES_MAX} octets")]
@@ -73,10 +75,22 @@ impl Keyword {
     /// # Errors
     /// See [`KeywordError`].
     pub fn new(text: &str) -> Result<Self, KeywordError> {
+        let keyword = Self::of_old(text)?;
+        if text.contains(']') {
+            return Err(KeywordError::NotAnAtom);
+        }
+        Ok(keyword)
+    }
+
+    /// A keyword that is kept already: earlier versions took `]` as well, which is in no atom.
+    ///
+    /// # Errors
+    /// See [`KeywordError`].
+    pub fn of_old(text: &str) -> Result<Self, KeywordError> {
         if text.len() > KEYWORD_BYTES_MAX {
             return Err(KeywordError::TooLong);
         }
-        let is_atom = !text.is_empty() && text.bytes().all(is_atom_char);
+        let is_atom = !text.is_empty() && text.bytes().all(is_atom_char_or_bracket);
         is_atom.then(|| Self(text.into())).ok_or(KeywordError::NotAnAtom)
     }
 
@@ -87,8 +101,8 @@ impl Keyword {
     }
 }
 
-/// ATOM-CHAR of RFC 9051 §9 and `]`, which RFC 3501 clients send in keywords.
-fn is_atom_char(byte: u8) -> bool {
+/// ATOM-CHAR of RFC 9051 §9, and `]`.
+fn is_atom_char_or_bracket(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\')
 }
 

@@ -314,7 +314,7 @@ fn operation(input: &mut Reader<'_>) -> Result<StoreOperation, Malformed> {
 pub fn keywords(input: &mut Reader<'_>) -> Result<SmallVec<[Keyword; 2]>, Malformed> {
     let count = input.count(2)?;
     (0..count)
-        .map(|_| Keyword::new(input.text()?).map_err(|_| Malformed("not a keyword")))
+        .map(|_| Keyword::of_old(input.text()?).map_err(|_| Malformed("not a keyword")))
         .collect()
 }
 

@@ -269,7 +269,7 @@ pub(super) fn flag(cursor: &mut Cursor<'_>) -> Parsed<Flag> {
 }
 
 pub(super) fn keyword(cursor: &mut Cursor<'_>) -> Parsed<Keyword> {
-    // `]` belongs to no atom of RFC 9051, but clients send it in keywords and the model takes it.
+    // With `]`, which belongs to no atom: so that the fault is told of the keyword, not of what should follow it.
     let name = cursor.run(super::is_astring_char);
     let name = std::str::from_utf8(name).map_err(|_| Fault::Expected("a keyword"))?;
     Keyword::new(name).map_err(|error| match error {

@@ -366,7 +366,7 @@ fn forms_that_clients_send_are_read() {
         "FETCH 1 (BODY[1.2.MIME] BODY.PEEK[2.HEADER.FIELDS.NOT (Date {2+}\r\nTo)]<0.1024> RFC822.HEADER)",
         "FETCH 1 (BINARY.PEEK[1]<0.5> BINARY.SIZE[1.2] BINARY[])",
         "STORE 1 FLAGS \\Seen \\Deleted",
-        "UID STORE 1:5 (UNCHANGEDSINCE 0) -FLAGS.SILENT (\\Flagged $Junk Non[Junk])",
+        "UID STORE 1:5 (UNCHANGEDSINCE 0) -FLAGS.SILENT (\\Flagged $Junk Non[Junk)",
         "UID SEARCH RETURN () 1:* UNDELETED",
         "SEARCH RETURN (SAVE COUNT) CHARSET UTF-8 TEXT {3}\r\naä",
         "SEARCH CHARSET us-ascii FROM x",

@@ -2,6 +2,10 @@
 
 use super::transcript::play;
 use super::world::World;
+use crate::model::{AccountId, Flags, Keyword, Uid};
+use crate::proto::imap::types::StoreOperation;
+use crate::session::imap::Services;
+use crate::store::{Change, INBOX_ID};
 
 /// All 64 keywords that there is room for.
 fn all() -> String {
@@ -136,5 +140,65 @@ fn unchangedsince_0_sets_what_is_not_there_yet() {
          S: * OK [PERMANENTFLAGS ~] ~
          S: * 1 FETCH (UID 1 FLAGS ($MDNSent $Other) MODSEQ (8))
          S: a6 OK STORE completed",
+    );
+}
+
+#[test]
+fn a_keyword_is_an_atom() {
+    // RFC 9051 §9: flag-keyword, atom-specials; resp-specials is `]`.
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 1);
+    play(
+        &mut world,
+        &mut a,
+        r#"
+        C: a1 STORE 1 +FLAGS ([x])
+        S: a1 BAD Expected a keyword
+        C: a2 STORE 1 FLAGS x]
+        S: a2 BAD Expected a keyword
+        C: a3 SEARCH KEYWORD [x]
+        S: a3 BAD Expected a keyword
+        C: a4 SEARCH UNKEYWORD ]
+        S: a4 BAD Expected a keyword
+        C: a5 APPEND INBOX (x]) {3+}
+        C: a:b
+        S: a5 BAD ~
+        C: a6 STORE 1 +FLAGS ([x $y/z=!)
+        S: * FLAGS ~
+        S: * OK [PERMANENTFLAGS ~
+        S: * 1 FETCH (UID 1 FLAGS ([x $y/z=!))
+        S: a6 OK STORE completed
+        C: a7 SEARCH KEYWORD [X
+        S: * SEARCH 1
+        S: a7 OK SEARCH completed
+        "#,
+    );
+}
+
+#[test]
+fn a_keyword_of_old_that_is_no_atom_stays_readable() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.fill(&mut world, "INBOX", 1);
+    let of_old = Change::StoreFlags {
+        mailbox: INBOX_ID,
+        uids: vec![Uid::new(1).unwrap()],
+        operation: StoreOperation::Add,
+        flags: Flags::default(),
+        keywords: [Keyword::of_old("[x]").unwrap()].into_iter().collect(),
+        unchanged_since: None,
+    };
+    let store = world.services.store().clone();
+    world.wait(store.change(AccountId(1), of_old)).unwrap();
+    let shown = a.ok(&mut world, "SELECT INBOX");
+    assert!(shown.untagged.contains("\\Draft [x])"), "{shown:?}");
+    let mut world = world.restarted();
+    let mut a = world.selected(1);
+    assert!(a.ok(&mut world, "FETCH 1 FLAGS").has("* 1 FETCH (FLAGS ([x]))"));
+    a.ok(&mut world, "STORE 1 FLAGS (\\Seen)");
+    assert!(
+        a.ok(&mut world, "FETCH 1 FLAGS")
+            .has("* 1 FETCH (FLAGS (\\Seen))")
     );
 }
