@@ -418,7 +418,8 @@ pub(super) const SERVER: &[Opt] = &[
         Kind::Capabilities,
         Default::List(&[]),
         Live,
-        "Capabilities that IMAP does not announce, for programs that one of them breaks. The commands work nevertheless.",
+        "Capabilities that IMAP does not announce, for programs that one of them breaks. The commands work nevertheless, but for \
+         UNAUTHENTICATE (RFC 8437 §8).",
     ),
     opt(
         "imap.literal_plus",

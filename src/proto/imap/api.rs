@@ -39,7 +39,7 @@ pub struct Config {
     /// Announce QUOTASET (RFC 9208): the directory's limits can be set from here. SETQUOTA itself is always taken.
     pub is_quota_settable: bool,
     /// Capabilities not to announce, by name, in any case: for clients that a capability breaks. Hiding does not
-    /// disable the command.
+    /// disable the command, but for UNAUTHENTICATE (RFC 8437 §8).
     pub hidden_capabilities: Vec<String>,
 }
 

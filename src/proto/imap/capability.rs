@@ -159,13 +159,17 @@ impl When {
     }
 }
 
+/// Is this name not to be announced?
+#[must_use]
+pub fn is_hidden(config: &Config, name: &str) -> bool {
+    let mut hidden = config.hidden_capabilities.iter();
+    hidden.any(|hidden| hidden.eq_ignore_ascii_case(name))
+}
+
 /// Appends `CAPABILITY IMAP4rev1 …`, without brackets or line end.
 pub fn push(config: &Config, situation: Situation, out: &mut Vec<u8>) {
     out.extend_from_slice(b"CAPABILITY");
-    let is_hidden = |name: &str| {
-        let mut hidden = config.hidden_capabilities.iter();
-        hidden.any(|hidden| hidden.eq_ignore_ascii_case(name))
-    };
+    let is_hidden = |name: &str| is_hidden(config, name);
     for capability in TABLE {
         if is_hidden(capability.name)
             || !capability.is_implemented

@@ -31,6 +31,11 @@ impl Core {
             self.push_tagged(&tag, Status::Bad, None, "Not in this state", out);
             return self.count_error(out);
         }
+        // RFC 8437 §8: it can be switched off, since a proxy in front of the server may rely on who has logged in.
+        if body == CommandBody::Unauthenticate && capability::is_hidden(&self.config, "UNAUTHENTICATE") {
+            self.push_tagged(&tag, Status::Bad, None, "UNAUTHENTICATE is not offered", out);
+            return self.count_error(out);
+        }
         match body {
             CommandBody::Capability => {
                 out.wire.extend_from_slice(b"* ");

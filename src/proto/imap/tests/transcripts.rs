@@ -20,7 +20,11 @@ fn the_greeting_has_the_capabilities_of_the_channel() {
 #[test]
 fn a_capability_can_be_hidden() {
     let config = Config {
-        hidden_capabilities: vec!["move".to_owned(), "APPENDLIMIT".to_owned()],
+        hidden_capabilities: vec![
+            "move".to_owned(),
+            "APPENDLIMIT".to_owned(),
+            "Unauthenticate".to_owned(),
+        ],
         ..Config::default()
     };
     let mut table = Table::unopened(
@@ -37,6 +41,8 @@ fn a_capability_can_be_hidden() {
         !answer.contains("MOVE") && !answer.contains("APPENDLIMIT"),
         "{answer}"
     );
+    // RFC 8437 §8: this one is switched off by it.
+    assert!(table.exchange(b"b UNAUTHENTICATE\r\n").starts_with("b BAD "));
 }
 
 #[test]
