@@ -100,10 +100,12 @@ fn filled() -> SimDisk {
     change(Change::SetMetadata {
         mailbox: Some(INBOX_ID),
         entries: vec![("/private/comment".to_owned(), value(b"mine\x00\xff"))],
+        special_use: None,
     });
     change(Change::SetMetadata {
         mailbox: None,
         entries: vec![("/private/vendor/x".to_owned(), value(b"all"))],
+        special_use: None,
     });
     let mut asking = delivery(&[ALICE], memory("Subject: asked\r\n\r\n"));
     asking.recipients[0].asked = bytes::Bytes::from_static(ASKED);

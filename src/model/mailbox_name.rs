@@ -193,6 +193,16 @@ impl SpecialUse {
         (Self::Archive, "Archive"),
     ];
 
+    /// The entry of a mailbox's metadata that says it (RFC 6154 §4).
+    pub const ENTRY: &'static str = "/private/specialuse";
+
+    /// The role that an attribute names, in any case.
+    #[must_use]
+    pub fn of_attribute(attribute: &[u8]) -> Option<Self> {
+        let mut roles = Self::STANDARD.iter().map(|(role, _)| *role);
+        roles.find(|role| role.attribute().as_bytes().eq_ignore_ascii_case(attribute))
+    }
+
     /// The attribute as LIST shows it.
     #[must_use]
     pub fn attribute(self) -> &'static str {

@@ -8,7 +8,8 @@
 //! Not here: mailboxes and messages in detail (`apply_mailboxes`, `apply_messages`), whether a change is allowed (`plan`).
 
 use super::apply_mailboxes::{
-    create_mailbox, delete_mailbox, rename_inbox, rename_mailbox, set_metadata, set_subscribed,
+    create_mailbox, delete_mailbox, rename_inbox, rename_mailbox, set_metadata, set_special_use,
+    set_subscribed,
 };
 use super::apply_messages::{
     FlagChange, Leaving, add_message, expunge, forget_graves, move_record, open_grave, store_flags, transfer,
@@ -81,6 +82,11 @@ pub fn apply(state: &mut CoreState, place: Place, record: &Record) -> Result<Out
             mod_seq,
             entries,
         } => set_metadata(account_of(state, *account)?, *mailbox, *mod_seq, entries),
+        Record::SpecialUseSet {
+            account,
+            mailbox,
+            special_use,
+        } => set_special_use(account_of(state, *account)?, *mailbox, *special_use),
         Record::Message(message) => add_message(state, place, message),
         Record::StoreFlags {
             account,

@@ -8,7 +8,7 @@ use super::codec::Malformed;
 use super::state::{AccountState, BuriedMailbox, INBOX_ID, MailboxState};
 use super::{AccountChange, MailboxChange, Outcome};
 use crate::base::clock::UnixMillis;
-use crate::model::{MailboxId, MailboxName, ModSeq};
+use crate::model::{MailboxId, MailboxName, ModSeq, SpecialUse};
 use bytes::Bytes;
 
 pub fn create_mailbox(account: &mut AccountState, new: MailboxState) -> Result<Outcome, Malformed> {
@@ -85,6 +85,34 @@ pub fn set_metadata(
         mailbox: name,
         entries: entries.iter().map(|(entry, _)| entry.clone()).collect(),
     });
+    Ok(Outcome::Done)
+}
+
+/// A special use belongs to one mailbox; what CREATE gave several before is one mailbox's from then on.
+pub fn set_special_use(
+    account: &mut AccountState,
+    mailbox: Option<MailboxId>,
+    special_use: Option<SpecialUse>,
+) -> Result<Outcome, Malformed> {
+    if let Some(id) = mailbox {
+        mailbox_of(account, id)?;
+    }
+    let mut changed = Vec::new();
+    for state in account.mailboxes.values_mut() {
+        let use_then = if mailbox == Some(state.id) {
+            special_use
+        } else {
+            state.special_use.filter(|held| Some(*held) != special_use)
+        };
+        if std::mem::replace(&mut state.special_use, use_then) != use_then {
+            changed.push(state.name.clone());
+        }
+    }
+    // A map has no order; a log has.
+    changed.sort_unstable();
+    for name in changed {
+        account.changes.push(AccountChange::special_use_of(name));
+    }
     Ok(Outcome::Done)
 }
 

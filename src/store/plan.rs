@@ -219,7 +219,18 @@ impl Planner<'_> {
             Change::RenameMailbox { from, to } if from.is_inbox() => scope.rename_inbox(&to)?,
             Change::RenameMailbox { from, to } => scope.rename(&from, &to)?,
             Change::Subscribe { name, subscribed } => scope.subscribe(&name, subscribed)?,
-            Change::SetMetadata { mailbox, entries } => scope.set_metadata(mailbox, entries)?,
+            Change::SetMetadata {
+                mailbox,
+                entries,
+                special_use,
+            } => {
+                if let Some(special_use) = special_use {
+                    scope.set_special_use(mailbox, special_use)?;
+                }
+                if !entries.is_empty() {
+                    scope.set_metadata(mailbox, entries)?;
+                }
+            }
             Change::StoreFlags {
                 mailbox,
                 operation,

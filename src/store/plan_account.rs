@@ -93,6 +93,10 @@ impl Scope<'_> {
         let name = self.name_of_new(name)?;
         let parents = self.missing_parents(&name);
         self.check_mailboxes(parents.len() + 1)?;
+        if special_use.is_some() {
+            // RFC 6154 §3: it moves from the mailbox that has it, if one does.
+            self.set_special_use(None, special_use)?;
+        }
         for parent in parents {
             self.create_one(parent, None);
         }
@@ -206,6 +210,23 @@ impl Scope<'_> {
             account: self.id,
             name,
             subscribed,
+        });
+        Ok(())
+    }
+
+    /// With no mailbox: nobody has it.
+    pub fn set_special_use(
+        &mut self,
+        mailbox: Option<MailboxId>,
+        special_use: Option<SpecialUse>,
+    ) -> Result<(), StoreError> {
+        if let Some(mailbox) = mailbox {
+            self.account.mailbox(self.durable, mailbox)?;
+        }
+        self.finish(Record::SpecialUseSet {
+            account: self.id,
+            mailbox,
+            special_use,
         });
         Ok(())
     }

@@ -183,6 +183,8 @@ pub enum Change {
     SetMetadata {
         mailbox: Option<MailboxId>,
         entries: Vec<(String, Option<Bytes>)>,
+        /// The mailbox's special use becomes this; another mailbox that has it loses it.
+        special_use: Option<Option<SpecialUse>>,
     },
     /// UIDs that are not there any more are passed over.
     StoreFlags {
@@ -267,6 +269,17 @@ pub enum AccountChange {
         mailbox: Option<MailboxName>,
         entries: Vec<String>,
     },
+}
+
+impl AccountChange {
+    /// The mailbox of this name has another special use, or none any more (RFC 6154 §4).
+    #[must_use]
+    pub fn special_use_of(name: MailboxName) -> Self {
+        Self::Metadata {
+            mailbox: Some(name),
+            entries: vec![SpecialUse::ENTRY.to_owned()],
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

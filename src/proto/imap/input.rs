@@ -11,7 +11,7 @@ use super::core::{Core, State};
 use super::encode::code::Code;
 use super::framing::{Announced, Frame, Limits};
 use super::parse::{self, ParseError};
-use super::types::Tag;
+use super::types::{METADATA_VALUE_BYTES_MAX, Tag};
 use crate::proto::Actions;
 
 /// Octets of one command's text, literals not counted. RFC 7162 §4 asks for 8,192 at least; clients with long UID sets
@@ -69,7 +69,8 @@ impl Core {
             Frame::Literal(text, announced) => {
                 let tag = parse::tag(text);
                 let head = parse::append_head(text, self.names);
-                self.literal(tag, &head, announced, out);
+                let refused = too_big(text, announced);
+                self.literal(tag, &head, (announced, &refused), out);
             }
             Frame::TooLong(text) => {
                 let tag = parse::tag(text);
@@ -90,7 +91,7 @@ impl Core {
         &mut self,
         tag: Option<Tag>,
         head: &Result<parse::AppendHead, ParseError>,
-        announced: Announced,
+        (announced, refused): (Announced, &Code),
         out: &mut Actions<Question>,
     ) {
         let Some(bytes) = announced.bytes else {
@@ -127,7 +128,7 @@ impl Core {
                 self.framer.collect(bytes);
             }
             _ => {
-                self.push_untagged_or(tag, Status::No, Some(&Code::TooBig), "Literal too big", out);
+                self.push_untagged_or(tag, Status::No, Some(refused), "Literal too big", out);
                 self.count_error(out);
                 self.refuse_literal(announced, bytes, DISCARDED_LITERAL_BYTES_MAX, out);
             }
@@ -155,6 +156,17 @@ impl Core {
         } else {
             self.bye(Some(&Code::TooBig), "Literal too big", out);
         }
+    }
+}
+
+/// How a literal is refused that is too big for its command.
+fn too_big(text: &[u8], announced: Announced) -> Code {
+    let most = METADATA_VALUE_BYTES_MAX as u64;
+    // RFC 5464 §4.3: with the longest value that would be taken.
+    if announced.bytes.is_none_or(|bytes| bytes > most) && parse::verb_is(text, b"SETMETADATA") {
+        Code::MetadataMaxSize(most)
+    } else {
+        Code::TooBig
     }
 }
 

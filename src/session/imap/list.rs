@@ -89,8 +89,13 @@ impl<S: Services> Session<S> {
                     }
                     if let (Some(state), Some(query)) = (state, style.metadata) {
                         let name = Some(&state.name);
-                        let left_out =
-                            metadata::push_found(name, &state.metadata, query, self.names, link.out());
+                        let left_out = metadata::push_found(
+                            name,
+                            &metadata::shown(state),
+                            query,
+                            self.names,
+                            link.out(),
+                        );
                         longest = longest.max(left_out);
                     }
                 }

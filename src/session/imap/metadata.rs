@@ -7,24 +7,24 @@
 //! the account's own. Any entry with a well-formed name is taken, registered or not.
 //! Limits: [`METADATA_VALUE_BYTES_MAX`], [`METADATA_ENTRIES_MAX`], [`METADATA_ACCOUNT_BYTES_MAX`]; commands in flight at the
 //! same time may exceed the latter two by what they bring.
+//! `/private/specialuse` of a mailbox is its special use (`special_use`).
 //! Not here: telling of changes (`notify`).
 
 use super::Services;
 use super::link::Link;
 use super::naming::Known;
+use super::special_use;
 use super::state::{Answered, Session, Stop, no};
 use crate::mailbox::uidl::is_hidden;
-use crate::model::{MailboxId, MailboxName};
+use crate::model::{MailboxId, MailboxName, SpecialUse};
 use crate::proto::imap::encode::mailbox::push_metadata_line;
-use crate::proto::imap::types::{MetadataDepth, MetadataQuery, NameForm};
+use crate::proto::imap::types::{METADATA_VALUE_BYTES_MAX, MetadataDepth, MetadataQuery, NameForm};
 use crate::proto::imap::{Code, Completion};
 use crate::session::pipe::Pipe;
-use crate::store::{AccountChange, AccountState, Change, Metadata};
+use crate::store::{AccountChange, AccountState, Change, MailboxState, Metadata};
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::ops::Bound;
-
-/// Longest value, octets. Comments, colours and the settings of programs are far shorter.
-pub const METADATA_VALUE_BYTES_MAX: usize = 16 * 1024;
 
 /// Most entries of one mailbox, and of the account itself.
 pub const METADATA_ENTRIES_MAX: usize = 256;
@@ -115,6 +115,20 @@ fn bytes_of(metadata: &Metadata) -> usize {
         .sum()
 }
 
+/// What clients may ask for of a mailbox.
+pub fn shown(state: &MailboxState) -> Cow<'_, Metadata> {
+    if state.special_use.is_none() && !state.metadata.contains_key(SpecialUse::ENTRY) {
+        return Cow::Borrowed(&state.metadata);
+    }
+    let mut shown = state.metadata.clone();
+    // Before it was one with the special use, it was an entry like any other.
+    shown.remove(SpecialUse::ENTRY);
+    if let Some(role) = state.special_use {
+        shown.insert(SpecialUse::ENTRY.to_owned(), role.attribute().into());
+    }
+    Cow::Owned(shown)
+}
+
 fn metadata_of(account: &AccountState, mailbox: Option<MailboxId>) -> Option<&Metadata> {
     match mailbox {
         Some(id) => Some(&account.mailboxes.get(&id)?.metadata),
@@ -135,12 +149,10 @@ impl<S: Services> Session<S> {
         let mailbox = mailbox.map(|(given, known)| self.name_in_response(given, &known.name));
         let names = self.names;
         let longest = self.with_account(|account| {
-            let mut metadata = metadata_of(account, id)?.clone();
-            if mailbox.is_none() {
-                let domain = &self.account.address.domain;
-                let admin = format!("mailto:postmaster@{domain}");
-                metadata.insert(ADMIN_ENTRY.to_owned(), admin.into());
-            }
+            let metadata = match id {
+                Some(id) => shown(account.mailboxes.get(&id)?),
+                None => Cow::Owned(self.of_server(account)),
+            };
             Some(push_found(mailbox, &metadata, query, names, link.out()))
         })?;
         link.part_done(&*self.services).await?;
@@ -150,10 +162,18 @@ impl<S: Services> Session<S> {
         })
     }
 
+    fn of_server(&self, account: &AccountState) -> Metadata {
+        let mut metadata = account.metadata.clone();
+        let domain = &self.account.address.domain;
+        let admin = format!("mailto:postmaster@{domain}");
+        metadata.insert(ADMIN_ENTRY.to_owned(), admin.into());
+        metadata
+    }
+
     pub async fn set_metadata(
         &mut self,
         mailbox: Option<MailboxName>,
-        entries: Vec<(String, Option<Vec<u8>>)>,
+        mut entries: Vec<(String, Option<Vec<u8>>)>,
         out: &mut Vec<u8>,
     ) -> Answered {
         let known = self.annotated(mailbox.as_ref(), out)?;
@@ -166,20 +186,33 @@ impl<S: Services> Session<S> {
             let code = Code::MetadataMaxSize(METADATA_VALUE_BYTES_MAX as u64);
             return Ok(no(code, "The value is too long"));
         }
+        let special_use = match id {
+            Some(_) => special_use::taken_from(&mut entries)?,
+            None => None,
+        };
+        let moved = match (id, special_use) {
+            (Some(id), Some(special_use)) => self.uses_changed_by(id, special_use)?,
+            _ => Vec::new(),
+        };
         self.check_metadata(id, &entries)?;
         let own = AccountChange::Metadata {
             mailbox: known.map(|known| known.name),
             entries: entries.iter().map(|(name, _)| name.clone()).collect(),
         };
+        let has_entries = !entries.is_empty();
         let entries = entries.into_iter();
         let change = Change::SetMetadata {
             mailbox: id,
             entries: entries
                 .map(|(name, value)| (name, value.map(Bytes::from)))
                 .collect(),
+            special_use,
         };
         self.change(change).await?;
-        self.note_own_change(own);
+        self.tell_changed_uses(id, moved, out);
+        if has_entries {
+            self.note_own_change(own);
+        }
         Ok(Completion::ok("SETMETADATA completed"))
     }
 

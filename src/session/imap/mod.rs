@@ -41,6 +41,7 @@ mod quota;
 mod rev2;
 mod search;
 mod select;
+mod special_use;
 mod state;
 mod thread;
 mod transfer;

@@ -85,6 +85,11 @@ impl Record {
                 },
                 entries: entries(input)?,
             },
+            kind::SPECIAL_USE_SET => Self::SpecialUseSet {
+                account: account(input)?,
+                mailbox: Some(mailbox(input)?).filter(|mailbox| *mailbox != NO_MAILBOX),
+                special_use: special_use(input)?,
+            },
             kind::MESSAGE => Self::Message(Box::new(decode_message(input)?)),
             kind::STORE_FLAGS
             | kind::STORE_FLAGS_UNCHANGED

@@ -78,6 +78,14 @@ impl Record {
                 }
                 put_entries(out, entries);
             }
+            Self::SpecialUseSet {
+                account,
+                mailbox,
+                special_use,
+            } => {
+                put_account_mailbox(out, *account, mailbox.unwrap_or(NO_MAILBOX));
+                put_u8(out, special_use.map_or(0, |s| s as u8));
+            }
             Self::Message(message) => encode_message(message, out),
             Self::StoreFlags {
                 account,

@@ -69,5 +69,7 @@ pub const STORE_FLAGS_SPARING: u8 = 31;
 pub const STORE_FLAGS_SPARING_UNCHANGED: u8 = 32;
 /// [`super::Record::Metadata`] that raises a mailbox's HIGHESTMODSEQ
 pub const METADATA_COUNTED: u8 = 33;
+/// [`super::Record::SpecialUseSet`]
+pub const SPECIAL_USE_SET: u8 = 34;
 /// The highest that is known.
-pub const LAST: u8 = METADATA_COUNTED;
+pub const LAST: u8 = SPECIAL_USE_SET;

@@ -196,6 +196,12 @@ pub enum Record {
         mod_seq: Option<ModSeq>,
         entries: Vec<(String, Option<Bytes>)>,
     },
+    /// The mailboxes that have this use lose it, and `mailbox`, if there is one, has it (or none) from here on.
+    SpecialUseSet {
+        account: AccountId,
+        mailbox: Option<MailboxId>,
+        special_use: Option<SpecialUse>,
+    },
     Message(Box<MessageRecord>),
     StoreFlags {
         account: AccountId,
@@ -330,6 +336,7 @@ impl Record {
             | Self::InboxRenamed { account, .. }
             | Self::Subscription { account, .. }
             | Self::Metadata { account, .. }
+            | Self::SpecialUseSet { account, .. }
             | Self::StoreFlags { account, .. }
             | Self::Expunge { account, .. }
             | Self::GravesForgotten { account, .. }
@@ -362,6 +369,7 @@ impl Record {
             Self::Subscription { .. } => kind::SUBSCRIPTION,
             Self::Metadata { mod_seq: None, .. } => kind::METADATA,
             Self::Metadata { .. } => kind::METADATA_COUNTED,
+            Self::SpecialUseSet { .. } => kind::SPECIAL_USE_SET,
             Self::Message(_) => kind::MESSAGE,
             Self::StoreFlags {
                 unchanged_since,

@@ -340,6 +340,7 @@ fn metadata_of_a_mailbox_raises_its_modseq_also_after_a_restart() {
     let set = |mailbox| Change::SetMetadata {
         mailbox,
         entries: vec![("/private/comment".to_owned(), Some("x".into()))],
+        special_use: None,
     };
     let of_inbox = |store: &Store<SimEnvironment>| {
         let highest = store.account(ALICE, |account| account.mailboxes[&INBOX_ID].highest_mod_seq.0);

@@ -252,6 +252,7 @@ pub async fn execute(store: &Store<SimEnvironment>, id: AccountId, op: &Op) -> R
         Op::Annotate(of, entry, value) => Change::SetMetadata {
             mailbox: Some(mailbox(of)),
             entries: vec![((*entry).to_owned(), value.clone().map(Bytes::from))],
+            special_use: None,
         },
     };
     store.change(id, change).await.map(|_| ())

@@ -55,7 +55,7 @@ fn any_record() -> impl Strategy<Value = Record> {
     let numbers = any::<(u64, u32, u32, u64, bool, u16)>();
     let texts = (any_name(), any_keywords(), vec(any::<u8>(), 0..300));
     let rest = (any_uids(), any_chunks(), any_date(), 1u32.., 0u8..32);
-    (0..22, numbers, texts, rest).prop_map(|(kind, numbers, texts, rest)| {
+    (0..23, numbers, texts, rest).prop_map(|(kind, numbers, texts, rest)| {
         let (a, b, c, d, yes, index) = numbers;
         let (name, keywords, octets) = texts;
         let (uids, chunks, internal_date, uid, flags) = rest;
@@ -236,6 +236,11 @@ fn any_record() -> impl Strategy<Value = Record> {
                     ("/private/comment".to_owned(), None),
                 ],
             },
+            21 => Record::SpecialUseSet {
+                account,
+                mailbox: yes.then_some(MailboxId(b | 1)),
+                special_use: SpecialUse::from_number((c % 6) as u8),
+            },
             _ => Record::Seal { by: b },
         }
     })
@@ -256,7 +261,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_decoder_panic(kind in 0u8..32, partition: u16, noise in vec(any::<u8>(), 0..200)) {
+    fn no_bytes_make_the_decoder_panic(kind in 0u8..40, partition: u16, noise in vec(any::<u8>(), 0..200)) {
         let _ = Record::decode(kind, partition, &noise);
     }
 }

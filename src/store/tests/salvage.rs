@@ -87,7 +87,14 @@ fn metadata_comes_over() {
     ] {
         let entries = entries(value);
         world
-            .run(store.change(ALICE, Change::SetMetadata { mailbox, entries }))
+            .run(store.change(
+                ALICE,
+                Change::SetMetadata {
+                    mailbox,
+                    entries,
+                    special_use: None,
+                },
+            ))
             .expect("it commits");
     }
     world.close();

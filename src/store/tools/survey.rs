@@ -532,7 +532,9 @@ pub(super) fn subject(record: &Record) -> Option<(AccountId, Option<MailboxId>, 
             let message = &moved.message;
             Some((message.account, Some(message.mailbox), Some(message.uid.value())))
         }
-        Record::Metadata { account, mailbox, .. } => Some((*account, *mailbox, None)),
+        Record::Metadata { account, mailbox, .. } | Record::SpecialUseSet { account, mailbox, .. } => {
+            Some((*account, *mailbox, None))
+        }
         Record::AccountRestated { account, .. } => Some((*account, None, None)),
         Record::Spool { .. }
         | Record::SpoolDone { .. }
@@ -556,6 +558,7 @@ pub(super) fn kind_name(kind: u8) -> Option<&'static str> {
         kind::INBOX_RENAMED | kind::INBOX_RENAMED_DATED => "a renamed INBOX",
         kind::SUBSCRIPTION => "a subscription",
         kind::METADATA | kind::METADATA_COUNTED => "what is said of a mailbox",
+        kind::SPECIAL_USE_SET => "a mailbox's special use",
         kind::MESSAGE => "a message",
         kind::STORE_FLAGS
         | kind::STORE_FLAGS_UNCHANGED

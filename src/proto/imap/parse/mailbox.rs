@@ -119,12 +119,10 @@ fn create(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
 }
 
 fn special_use_attribute(cursor: &mut Cursor<'_>) -> Parsed<SpecialUse> {
+    let start = cursor.rest();
     cursor.expect(b'\\', "a special use such as \\Sent")?;
     let name = cursor.atom("a special use such as \\Sent")?;
-    let found = SpecialUse::STANDARD
-        .iter()
-        .find(|(role, _)| role.attribute().as_bytes()[1..].eq_ignore_ascii_case(name));
-    found.map(|(role, _)| *role).ok_or(Fault::SpecialUse)
+    SpecialUse::of_attribute(&start[..=name.len()]).ok_or(Fault::SpecialUse)
 }
 
 fn rename(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {

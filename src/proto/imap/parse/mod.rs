@@ -41,7 +41,7 @@ pub enum Fault {
     /// Beyond [`DEPTH_MAX`].
     #[error("Nested more than {DEPTH_MAX} deep")]
     TooDeep,
-    /// Beyond a limit of this folder, which the text names.
+    /// Beyond a limit of this folder, which the text names: answered NO [LIMIT], as [`Self::TooDeep`] is.
     #[error("Limit: {0}")]
     Limit(&'static str),
     /// The command is well-formed, a name in it is not in modified UTF-7.
@@ -100,6 +100,13 @@ pub fn command_with(text: &[u8], names: NameForm) -> Result<Command, ParseError>
 #[must_use]
 pub fn tag(text: &[u8]) -> Option<Tag> {
     take_tag(&mut Cursor::new(text)).ok()
+}
+
+/// Does this begin as that command, behind a tag?
+#[must_use]
+pub fn verb_is(text: &[u8], verb: &[u8]) -> bool {
+    let mut cursor = Cursor::new(text);
+    take_tag(&mut cursor).is_ok() && cursor.eat_word(verb)
 }
 
 pub use catenate::{Line, Parts, PartsEnd, catenate_next};

@@ -4,6 +4,10 @@ use crate::model::{ModSeq, UidValidity};
 use smallvec::SmallVec;
 use std::ops::RangeInclusive;
 
+/// Longest value of an entry of metadata, octets. Comments, colours and the settings of programs are far shorter; RFC 5464 §4.1
+/// asks for 1,024 at least.
+pub const METADATA_VALUE_BYTES_MAX: usize = 16 * 1024;
+
 /// Which entries of metadata are asked for (RFC 5464 §4.2). Names in lower case, since they have no case (§3.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetadataQuery {

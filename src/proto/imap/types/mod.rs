@@ -13,7 +13,8 @@ mod sequence;
 
 pub use append::{Append, AppendMessage, InternalDate, Replaced};
 pub use mailboxes::{
-    List, MetadataDepth, MetadataQuery, NameForm, QResync, SelectParameters, StatusItem, UidSample,
+    List, METADATA_VALUE_BYTES_MAX, MetadataDepth, MetadataQuery, NameForm, QResync, SelectParameters,
+    StatusItem, UidSample,
 };
 pub use messages::{Fetch, FetchItem, Partial, Section, SectionText, Store, StoreOperation};
 pub use notify::{EventGroup, Events, MailboxFilter, Notify, NotifySet};

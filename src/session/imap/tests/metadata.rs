@@ -305,3 +305,132 @@ fn what_is_said_of_a_mailbox_raises_its_highestmodseq() {
          S: a1 OK STORE completed",
     );
 }
+
+#[test]
+fn special_use_is_an_entry_of_its_mailbox() {
+    let mut world = World::new();
+    let mut a = world.login(1);
+    a.ok(&mut world, "CREATE SavedDrafts");
+    play(
+        &mut world,
+        &mut a,
+        r#"
+        -- RFC 6154 §5.4, with the names of a new account
+        C: t1 LIST (SPECIAL-USE) "" (S% D%)
+        S: * LIST (\HasNoChildren \Drafts) "/" Drafts
+        S: * LIST (\HasNoChildren \Sent) "/" Sent
+        S: t1 OK LIST completed
+        C: t2 GETMETADATA "Drafts" /private/specialuse
+        S: * METADATA Drafts (/private/specialuse "\\Drafts")
+        S: t2 OK GETMETADATA completed
+        C: t3 SETMETADATA "SavedDrafts" (/private/specialuse "\\Drafts")
+        S: * METADATA Drafts (/private/specialuse NIL)
+        S: t3 OK SETMETADATA completed
+        C: t4 SETMETADATA "Sent" (/private/specialuse NIL)
+        S: t4 OK SETMETADATA completed
+        C: t5 LIST (SPECIAL-USE) "" (S% D%)
+        S: * LIST (\HasNoChildren \Drafts) "/" SavedDrafts
+        S: t5 OK LIST completed
+        -- §4: what CREATE does not take, SETMETADATA does not take either, and nothing else of it (RFC 5464 §4.3)
+        C: u1 SETMETADATA Sent (/private/comment "x" /private/specialuse "\\All")
+        S: u1 NO [USEATTR] ~
+        C: u2 SETMETADATA Sent (/private/specialuse "\\Sent \\Junk")
+        S: u2 NO [USEATTR] ~
+        C: u3 SETMETADATA Sent (/private/specialuse "")
+        S: u3 NO [USEATTR] ~
+        C: u4 SETMETADATA INBOX (/private/specialuse "\\Sent")
+        S: u4 NO [USEATTR] ~
+        C: u5 GETMETADATA Sent (/private/comment /private/specialuse)
+        S: * METADATA Sent (/private/comment NIL /private/specialuse NIL)
+        S: u5 OK GETMETADATA completed
+        C: u6 SETMETADATA INBOX (/private/specialuse NIL)
+        S: u6 OK SETMETADATA completed
+        C: u7 SETMETADATA Sent (/PRIVATE/SpecialUse "\\sent" /private/comment "x")
+        S: u7 OK SETMETADATA completed
+        C: u8 GETMETADATA (DEPTH infinity) Sent /private
+        S: * METADATA Sent (/private/comment "x" /private/specialuse "\\Sent")
+        S: u8 OK GETMETADATA completed
+        -- RFC 9590
+        C: u9 LIST "" (Sent Trash) RETURN (METADATA (/private/specialuse))
+        S: * LIST (\HasNoChildren \Sent) "/" Sent
+        S: * METADATA Sent (/private/specialuse "\\Sent")
+        S: * LIST (\HasNoChildren \Trash) "/" Trash
+        S: * METADATA Trash (/private/specialuse "\\Trash")
+        S: u9 OK LIST completed
+        -- RFC 6154 §3: CREATE moves it likewise
+        C: v1 CREATE Bin (USE (\Trash))
+        S: v1 OK [MAILBOXID ~] CREATE completed
+        C: v2 LIST (SPECIAL-USE) "" (Bin Trash)
+        S: * LIST (\HasNoChildren \Trash) "/" Bin
+        S: v2 OK LIST completed
+        C: v3 GETMETADATA Bin /private/specialuse
+        S: * METADATA Bin (/private/specialuse "\\Trash")
+        S: v3 OK GETMETADATA completed
+        C: v4 CREATE Everything (USE (\All))
+        S: v4 NO [USEATTR] ~
+        "#,
+    );
+    // It lasts, in the log and in a checkpoint.
+    for _ in 0..2 {
+        world = world.restarted();
+        let uses = world.login(1).ok(&mut world, "LIST (SPECIAL-USE) \"\" *");
+        let names: Vec<&str> = uses
+            .lines()
+            .iter()
+            .filter_map(|line| line.split(' ').next_back())
+            .collect();
+        assert_eq!(names, ["Archive", "Bin", "Junk", "SavedDrafts", "Sent"]);
+    }
+}
+
+#[test]
+fn a_change_of_special_use_is_told_to_whoever_asked() {
+    // RFC 5465 §5.6
+    let mut world = World::new();
+    let (mut a, mut b) = (world.login(1), world.login(1));
+    a.ok(&mut world, "NOTIFY SET (personal (MailboxMetadataChange))");
+    b.ok(
+        &mut world,
+        "SETMETADATA Archive (/private/specialuse \"\\\\Trash\")",
+    );
+    world.run();
+    assert_eq!(
+        a.read(),
+        "* METADATA Archive /private/specialuse\r\n* METADATA Trash /private/specialuse\r\n"
+    );
+    // What it does itself it hears as the answer.
+    assert_eq!(
+        a.ok(
+            &mut world,
+            "SETMETADATA Trash (/private/specialuse \"\\\\Trash\")"
+        )
+        .untagged,
+        "* METADATA Archive (/private/specialuse NIL)\r\n"
+    );
+}
+
+#[test]
+fn a_value_that_is_no_literal_here_is_too_long_as_well() {
+    // RFC 5464 §4.3: MAXSIZE, however long it is; §4.2.1: LONGENTRIES, and nothing of what is too long.
+    let mut world = World::new();
+    let mut a = world.login(1);
+    play(
+        &mut world,
+        &mut a,
+        r#"
+        C: a1 SETMETADATA INBOX (/private/comment {1000000}
+        S: a1 NO [METADATA MAXSIZE 16384] ~
+        C: a2 SETMETADATA INBOX (/private/comment ~{70000}
+        S: a2 NO [METADATA MAXSIZE 16384] ~
+        C: a3 GETMETADATA {70000}
+        S: a3 NO [TOOBIG] ~
+        C: a4 SETMETADATA INBOX (/private/comment "a comment" /shared/comment "another one")
+        S: a4 OK SETMETADATA completed
+        C: a5 GETMETADATA INBOX (MAXSIZE 8) (/private/comment /shared/comment)
+        S: a5 OK [METADATA LONGENTRIES 11] GETMETADATA completed
+        C: a6 GETMETADATA INBOX (MAXSIZE 11) (/private/comment /shared/comment)
+        S: * METADATA INBOX (/private/comment "a comment" /shared/comment "another one")
+        S: a6 OK GETMETADATA completed
+        "#,
+    );
+}
