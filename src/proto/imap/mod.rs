@@ -16,6 +16,8 @@
 //! for each slice received: until it is empty: taken = handle(Bytes(slice)), perform, slice = slice[taken..]
 //! ```
 //!
+//! Where this and `session::imap` knowingly differ from the RFCs, or choose within them: DEVIATIONS.md beside this file.
+//!
 //! Not here: what a command does (`mailbox`, `session::imap`), SASL mechanisms beyond PLAIN and LOGIN.
 //!
 //! [`Command`]: types::Command

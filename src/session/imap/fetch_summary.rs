@@ -3,6 +3,8 @@
 //!
 //! Invariants: an answer from a summary is octet for octet what the message itself was answered with, but that a lazy PREVIEW may
 //! be there which otherwise would be NIL. What is not whole is not kept.
+//! HEADER.FIELDS.NOT is answered by the message: it asks for the fields that a summary leaves out, and nearly every header has
+//! such (Received).
 //! Not here: where summaries lie (`store`), the fields in them (`mailbox::summary`), the answer from the message
 //! (`fetch_content`), what was answered lately (`mailbox::digests`).
 
