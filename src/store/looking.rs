@@ -11,27 +11,29 @@ use super::types::Owner;
 use super::{Environment, StoreError, StoredMessage};
 use crate::base::wait::Waiter;
 use crate::disk::DiskError;
-use crate::model::{AccountId, SegmentId};
+use crate::model::{AccountId, LogPosition, SegmentId};
 use bytes::Bytes;
 use smallvec::smallvec;
 use std::ops::Range;
 
+/// What was found where a row says that its message lies.
+enum Found {
+    Message(StoredMessage),
+    /// This segment, in which it or its body lies, is freed, or not there for another reason.
+    Gone(SegmentId),
+}
+
 impl<E: Environment> Inner<E> {
-    /// `None`: it lies in a segment that is freed.
-    async fn open_pinned(
-        &self,
-        account: AccountId,
-        row: &MessageRow,
-    ) -> Result<Option<StoredMessage>, StoreError> {
+    async fn open_pinned(&self, account: AccountId, row: &MessageRow) -> Result<Found, StoreError> {
         let is_leaving = |segment: SegmentId| self.compaction.leaving.borrow().contains(&segment);
         let own = row.record.segment;
         // Pinned first: whoever removes segments says so before looking for pins.
         let mut pins = smallvec![self.compaction.reads.pin(own)];
         if is_leaving(own) {
-            return Ok(None);
+            return Ok(Found::Gone(own));
         }
         let mut message = match self.reader.open_message(account, row).await {
-            Err(StoreError::Disk(DiskError::NotFound { .. })) => return Ok(None),
+            Err(StoreError::Disk(DiskError::NotFound { .. })) => return Ok(Found::Gone(own)),
             opened => opened?,
         };
         let mut last = own;
@@ -43,11 +45,23 @@ impl<E: Environment> Inner<E> {
             last = segment;
             pins.push(self.compaction.reads.pin(segment));
             if is_leaving(segment) || !self.reader.is_there(segment).await? {
-                return Ok(None);
+                return Ok(Found::Gone(segment));
             }
         }
         message.pins = pins;
-        Ok(Some(message))
+        Ok(Found::Message(message))
+    }
+
+    /// Why a message is not where its row says, and nowhere else: it was expunged, or a segment is lost. That one has a place
+    /// of its own, so that all it has taken with it is told once.
+    fn why_gone(&self, owner: Owner, segment: SegmentId) -> StoreError {
+        if self.mailbox_of(owner).is_none() {
+            return StoreError::Cannot("the message is not kept any more");
+        }
+        StoreError::Damaged {
+            position: LogPosition { segment, offset: 0 },
+            what: "the segment is missing".to_owned(),
+        }
     }
 
     /// An account may be named more than once.
@@ -114,7 +128,8 @@ impl<E: Environment> Store<E> {
     /// it is now.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`], [`StoreError::Disk`]; [`StoreError::Cannot`] when it was expunged and is not kept any more.
+    /// [`StoreError::Damaged`], also where the segment is not there; [`StoreError::Disk`]; [`StoreError::Cannot`] when it was
+    /// expunged and is not kept any more.
     pub async fn open_message(
         &self,
         account: AccountId,
@@ -129,14 +144,15 @@ impl<E: Environment> Store<E> {
                 uid: row.uid,
                 record: row.record,
             };
-            if let Some(message) = self.inner().note_read(Some(owner), opened)? {
-                return Ok(message);
-            }
-            row = self
-                .inner()
-                .compaction
-                .moved_row(account, &row)
-                .ok_or(StoreError::Cannot("the message is not kept any more"))?;
+            let segment = match self.inner().note_read(Some(owner), opened)? {
+                Found::Message(message) => return Ok(message),
+                Found::Gone(segment) => segment,
+            };
+            let Some(moved) = self.inner().compaction.moved_row(account, &row) else {
+                let why = self.inner().why_gone(owner, segment);
+                return self.inner().note_read(Some(owner), Err(why));
+            };
+            row = moved;
         }
     }
 

@@ -127,7 +127,7 @@ impl<E: Environment> Inner<E> {
     }
 
     /// `None`: it is not there any more, or not in memory.
-    fn mailbox_of(&self, owner: Owner) -> Option<String> {
+    pub fn mailbox_of(&self, owner: Owner) -> Option<String> {
         let state = self.state.borrow();
         let account: &AccountState = state.accounts.get(&owner.account)?;
         let found = account.mailboxes.values().find(|mailbox| {

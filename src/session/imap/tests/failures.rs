@@ -2,6 +2,7 @@
 
 use super::world::{NOW, World};
 use crate::base::clock::UnixMillis;
+use crate::disk::Disk;
 use crate::session::imap::Services;
 use crate::sim::Fault;
 use std::io::Write;
@@ -118,6 +119,30 @@ fn a_damaged_message_is_logged_once_with_its_place_and_counted_each_time() {
         assert!(told[0].contains(part), "{part}: {}", told[0]);
     }
     assert!(world.services.store().meters().damaged_reads.value() >= 3);
+}
+
+/// Nobody expunged anything; to a client a lost segment is damage like any other.
+#[test]
+fn a_segment_that_is_lost_while_the_server_runs_is_logged_once_and_its_messages_are_counted() {
+    let (lines, _here) = captured_log();
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 3);
+    let mut world = world.restarted();
+    let (name, _) = find(&world, b"body 2\r\n");
+    futures::executor::block_on(world.disk.remove(&name)).expect("it is there");
+    let mut a = world.selected(1);
+    for _ in 0..2 {
+        let fetch = a.command(&mut world, "FETCH 1:3 BODY.PEEK[TEXT]");
+        assert!(fetch.tagged.starts_with("NO [CORRUPTION]"), "{fetch:?}");
+    }
+    let counted = || world.services.store().meters().damaged_reads.value();
+    assert!(counted() >= 6, "{}", counted());
+    let log = lines.text();
+    let told = log.lines().filter(|line| line.contains("cannot be read"));
+    let told: Vec<&str> = told.collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(told[0].contains("the segment is missing"), "{}", told[0]);
 }
 
 #[test]
