@@ -32,6 +32,15 @@ pub struct Base {
 }
 
 impl Base {
+    /// Places up to which accounts hold what this log said.
+    pub fn ahead_in(&self, log: LogName) -> impl Iterator<Item = LogPosition> + '_ {
+        let cores = self.headers.len();
+        let is_owner = move |id: &AccountId| id.partition().core(cores) == usize::from(log.log);
+        let is_of_log = move |id: &AccountId| log.incarnation == self.incarnation && is_owner(id);
+        let of_log = self.ahead.iter().filter(move |(id, _)| is_of_log(id));
+        of_log.map(|(_, position)| *position)
+    }
+
     /// How far the log is covered; `None`: not at all, or by being older.
     pub fn header(&self, log: LogName) -> Option<&CheckpointHeader> {
         let header = self.headers.get(usize::from(log.log))?;

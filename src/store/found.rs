@@ -187,6 +187,24 @@ pub fn missing_logs(superblock: Superblock, released: &Released, logs: u32) -> O
     })
 }
 
+/// Up to where right checkpoints saw their logs, what was freed since left out.
+pub fn durable_ends<'a>(
+    headers: &'a [CheckpointHeader],
+    released: &'a Released,
+) -> impl Iterator<Item = LogPosition> + 'a {
+    let is_to_be_there = |header: &&CheckpointHeader| {
+        let log = LogName {
+            incarnation: header.name.incarnation,
+            log: header.name.core,
+        };
+        header.sequence > 0 && !released.has(log, header.position.segment)
+    };
+    headers
+        .iter()
+        .filter(is_to_be_there)
+        .map(|header| header.position)
+}
+
 /// The place up to which a right checkpoint saw a log whose segment there is not there, and was not freed.
 pub fn missing_of_headers<'a, F: 'a>(
     headers: &'a [CheckpointHeader],

@@ -25,6 +25,7 @@
 //! | `checkpoint`, `checkpoint_draft`, `checkpoint_state` | the state of a core in a file; its bytes |
 //! | `checkpoint_accounts`, `snapshot` | the accounts in it: what changed, in snapshot files |
 //! | `recovery`, `checkpoint_load`, `scan`, `replay` | from a directory to states; the cut; damage |
+//! | `found`, `named`, `witnesses` | what must be there: segments, and ends of logs that others speak of |
 //! | `summaries` | what lists of messages are made of, so that no message is opened for it twice |
 //!
 //! Failure: the first failed write or sync ends commits for good ([`StoreError::Failed`]); reading goes on; recovery at
@@ -85,6 +86,7 @@ mod turn;
 mod types;
 mod undelete;
 mod windows;
+mod witnesses;
 mod writer;
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use super::checkpoint_state::CoveredSegment;
 use super::checkpoints::CheckpointBoard;
 use super::compaction::{CompactionBoard, Released, Segments};
 use super::found::{
-    Found, check_covered, count_logs, find_segments, is_outdated, missing_logs, missing_of_headers,
+    Found, check_covered, count_logs, durable_ends, find_segments, is_outdated, missing_logs,
+    missing_of_headers,
 };
 use super::frame::GroupHeader;
 use super::group::{Segment, seal_at_cut};
@@ -239,6 +240,8 @@ async fn attempt<E: Environment>(
         cover(&mut covered, *name, segments, end);
     }
     replay.report.segments = covered.len() as u64;
+    durable_ends(&loaded.headers, &released).for_each(|end| replay.witnesses.reached(end));
+    replay.check_witnesses(&covered, &released)?;
     let logs = count_logs(covered.values().map(|segment| segment.log), &released);
     if let Some(what) = missing_logs(superblock, &released, logs) {
         let position = LogPosition {

@@ -9,6 +9,7 @@ use super::OpenError;
 use super::apply::{Place, apply, apply_beside_account};
 use super::checkpoint::CheckpointHeader;
 use super::checkpoint_load::Base;
+use super::checkpoint_state::CoveredSegment;
 use super::codec::Malformed;
 use super::cold::Cold;
 use super::compaction::Released;
@@ -21,8 +22,9 @@ use super::recovery::{Recovered, RecoveryReport, StoreSeed, Unopened};
 use super::scan::{LogEnd, LogName, ScanFrom, ScanSegment, scan_log};
 use super::snapshot::read_cold;
 use super::state::CoreState;
+use super::witnesses::Witnesses;
 use crate::disk::{Disk, DiskFile};
-use crate::model::{AccountId, LogPosition, PARTITIONS, Partition, SPOOL_PARTITIONS};
+use crate::model::{AccountId, LogPosition, PARTITIONS, Partition, SPOOL_PARTITIONS, SegmentId};
 use std::collections::{BTreeMap, HashMap};
 
 /// The state while records come in.
@@ -42,6 +44,8 @@ pub struct Replay {
     pub is_outdated: bool,
     /// Segments that the records speak of.
     pub named: Named,
+    /// What records and checkpoints say of the ends of logs.
+    pub witnesses: Witnesses,
 }
 
 impl Replay {
@@ -56,8 +60,11 @@ impl Replay {
             ahead: HashMap::new(),
             segments: BTreeMap::new(),
         });
+        let mut witnesses = Witnesses::default();
+        base.ahead.values().for_each(|as_of| witnesses.reached(*as_of));
         Self {
             deferred: HashMap::new(),
+            witnesses,
             state: base.state,
             sequences: base.sequences,
             report: RecoveryReport {
@@ -148,6 +155,7 @@ impl Replay {
         }
         let record = Record::decode(header.kind, header.partition, payload)?;
         self.named.note(position, &record);
+        self.witnesses.note(&record);
         let bytes = u32::try_from(header.record_bytes()).map_err(|_| Malformed("it is too long"))?;
         let place = Place {
             position,
@@ -178,6 +186,20 @@ impl Replay {
                     gap.missing, gap.partition
                 ),
             }),
+        }
+    }
+
+    /// What others say was durable must be there; `covered` are the segments with something in them.
+    pub fn check_witnesses(
+        &self,
+        covered: &BTreeMap<SegmentId, CoveredSegment>,
+        released: &Released,
+    ) -> Result<(), OpenError> {
+        let end = |segment: SegmentId| covered.get(&segment).map(|segment| segment.end);
+        let mut gone = self.witnesses.gone(end, released, &self.sequences).into_iter();
+        match gone.next() {
+            None => Ok(()),
+            Some((position, what)) => Err(OpenError::Damaged { position, what }),
         }
     }
 

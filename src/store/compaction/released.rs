@@ -76,6 +76,13 @@ impl Released {
         self.of(log).any(is_in)
     }
 
+    /// May it be one of them? Also said of one of another log between two that were freed.
+    #[must_use]
+    pub fn spans(&self, segment: SegmentId) -> bool {
+        let is_in = |run: &Run| run.first_segment <= segment && segment <= run.last_segment;
+        self.runs.iter().any(is_in)
+    }
+
     fn of(&self, log: LogName) -> impl Iterator<Item = &Run> {
         self.runs.iter().filter(move |run| run.log == log)
     }

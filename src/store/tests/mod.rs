@@ -26,4 +26,5 @@ mod tools_damage;
 mod tools_derived;
 mod tools_misplaced;
 mod tools_running;
+mod witnesses;
 pub mod world;

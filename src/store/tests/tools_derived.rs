@@ -32,7 +32,7 @@ fn newest_used(disk: &SimDisk) -> String {
     used.pop().expect("something was written")
 }
 
-fn zero_from(disk: &SimDisk, name: &str, from: usize) {
+pub(super) fn zero_from(disk: &SimDisk, name: &str, from: usize) {
     let mut content = disk.content(name).expect("it was listed");
     content[from..].fill(0);
     disk.put_content(name, content);

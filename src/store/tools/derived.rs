@@ -120,8 +120,11 @@ impl<D: Disk> Segments<D> {
                 && !self.released.has(log, header.position.segment)
         };
         let headers = || self.derived.headers.iter().filter(of_log);
+        let base = self.derived.base.iter();
+        let ahead = base.flat_map(|base| base.ahead_in(log));
+        let ahead = ahead.filter(|position| !self.released.has(log, position.segment));
         Evidence {
-            durable_to: headers().map(|header| header.position).max(),
+            durable_to: headers().map(|header| header.position).chain(ahead).max(),
             has_seal: headers().any(|header| header.is_sealed),
         }
     }

@@ -17,11 +17,13 @@ use crate::model::{
     AccountId, LogPosition, MailboxId, MailboxName, PARTITIONS, SPOOL_PARTITIONS, SegmentId, UidValidity,
 };
 use crate::store::apply::{Place, apply};
+use crate::store::compaction::Released;
 use crate::store::frame::{RecordHeader, RecordSeed};
 use crate::store::reader::LogReader;
 use crate::store::rebuild::Rebuild;
 use crate::store::record::{Record, kind};
 use crate::store::state::{AccountState, CoreState, MailboxState, MessageRow};
+use crate::store::witnesses::Witnesses;
 use crate::store::{OpenError, StoreError, StoredMessage};
 use bytes::Bytes;
 use std::collections::hash_map::Entry;
@@ -90,6 +92,10 @@ impl<D: Disk> Survey<D> {
         let mut ledger = Ledger::new(segments.damages.clone());
         walk(&segments, &mut |event| ledger.see(event), progress).await;
         ledger.tell_unexplained();
+        // Beside a server each log is seen as of another moment.
+        if segments.frontiers.is_empty() {
+            ledger.tell_gone(&segments.released);
+        }
         if segments.released.number == 0 && ledger.has_restated && ledger.damages.count > 0 {
             // A crash in the very first pass leaves that, too, and nothing missing.
             let what = "compaction was at work here, and there is no list of what it freed: what is missing may be that";
@@ -263,6 +269,9 @@ struct Ledger {
     holds: Option<u16>,
     /// Compaction has said a partition anew.
     has_restated: bool,
+    witnesses: Witnesses,
+    /// Behind the last record of each segment.
+    ends: BTreeMap<SegmentId, u32>,
 }
 
 impl Ledger {
@@ -279,7 +288,23 @@ impl Ledger {
             held: BTreeMap::new(),
             holds: None,
             has_restated: false,
+            witnesses: Witnesses::default(),
+            ends: BTreeMap::new(),
         }
+    }
+
+    /// What one log says of another that ends too early; a start does not open the store then.
+    fn tell_gone(&mut self, released: &Released) {
+        let end = |segment: SegmentId| self.ends.get(&segment).copied();
+        for (position, what) in self.witnesses.gone(end, released, &self.sequences) {
+            self.damages.push(Damage::at(position, 0, what));
+        }
+    }
+
+    fn note_end(&mut self, position: LogPosition, bytes: u64) {
+        let end = u32::try_from(u64::from(position.offset) + bytes).unwrap_or(u32::MAX);
+        let known = self.ends.entry(position.segment).or_default();
+        *known = end.max(*known);
     }
 
     /// Gaps that nothing said later explains, and what followed from them.
@@ -292,6 +317,11 @@ impl Ledger {
     }
 
     fn see(&mut self, event: Event<'_>) {
+        match &event {
+            Event::Record { position, header, .. } => self.note_end(*position, header.record_bytes() as u64),
+            Event::BadRecord { position, bytes, .. } => self.note_end(*position, *bytes),
+            _ => {}
+        }
         match event {
             Event::Group { position, header } => {
                 self.counts.groups += 1;
@@ -383,6 +413,7 @@ impl Ledger {
             return;
         }
         self.has_restated |= matches!(record, Record::PartitionBegins { .. });
+        self.witnesses.note(&record);
         *last = header.sequence;
         let partition = header.partition;
         if missing > 0 {
