@@ -256,6 +256,12 @@ fn print_salvage(report: &SalvageReport) {
             "{spooled} deliveries that waited in the spool were made"
         ));
     }
+    if report.regained > 0 {
+        print_line(&format!(
+            "{} were found by a checkpoint alone: what was done to them since then did not come over",
+            counted(report.regained, "message")
+        ));
+    }
     print_line(&match report.damages.count {
         0 => "all mail came over".to_owned(),
         count => format!(

@@ -16,12 +16,12 @@ use super::frame::RECORD_HEADER_BYTES;
 use super::handle::Store;
 use super::pins::Pin;
 use super::plan::{Chunks, Plan, Planner};
-use super::record::{MessageRecord, Record, StoreRule, Transferred};
+use super::record::{MessageRecord, Record, Transferred};
 use super::state::{AccountState, INBOX_ID, Metadata};
 use super::{Body, BodyWriter, Environment, StoreError};
 use crate::base::clock::UnixMillis;
 use crate::model::{AccountId, Flags, Keyword, MailboxId, MailboxName, ModSeq, SpecialUse, Uid, UidValidity};
-use crate::proto::imap::types::{InternalDate, StoreOperation};
+use crate::proto::imap::types::InternalDate;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::collections::{BTreeSet, HashMap};
@@ -584,41 +584,22 @@ fn closing_records(image: &AccountImage, account: &AccountState) -> Vec<Record> 
                 when: Transferred::Undated,
             });
         }
-        // Only a change of a message raises a mailbox's number: one that is taken back at once.
-        let last = mailbox.rows.last().map(|row| (row.uid, row.flags));
-        if mailbox.highest_mod_seq < wanted.highest_mod_seq
-            && let Some((uid, flags)) = last
-        {
-            let toggled = if flags.contains(Flags::SEEN) {
-                [StoreOperation::Remove, StoreOperation::Add]
-            } else {
-                [StoreOperation::Add, StoreOperation::Remove]
-            };
-            records.extend(toggled.map(|operation| Record::StoreFlags {
-                account: id,
-                mailbox: wanted.id,
-                mod_seq: wanted.highest_mod_seq,
-                operation,
-                flags: Flags::SEEN,
-                keywords: SmallVec::new(),
-                unchanged_since: None,
-                rule: StoreRule::OfAll,
-                uids: UidSet::new(vec![uid]),
-            }));
+        if mailbox.highest_mod_seq < wanted.highest_mod_seq {
+            records.push(raised(id, Some(wanted.id), wanted.highest_mod_seq));
         }
     }
     if account.highest_mod_seq < image.highest_mod_seq {
-        records.push(Record::StoreFlags {
-            account: id,
-            mailbox: INBOX_ID,
-            mod_seq: image.highest_mod_seq,
-            operation: StoreOperation::Add,
-            flags: Flags::default(),
-            keywords: SmallVec::new(),
-            unchanged_since: None,
-            rule: StoreRule::OfAll,
-            uids: UidSet::new(Vec::new()),
-        });
+        records.push(raised(id, None, image.highest_mod_seq));
     }
     records
+}
+
+/// Metadata without an entry: nothing changes but the number.
+fn raised(account: AccountId, mailbox: Option<MailboxId>, mod_seq: ModSeq) -> Record {
+    Record::Metadata {
+        account,
+        mailbox,
+        mod_seq: Some(mod_seq),
+        entries: Vec::new(),
+    }
 }

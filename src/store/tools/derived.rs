@@ -10,7 +10,8 @@
 //! Limits: one account's snapshot at once, beside the heads of all.
 //! Not here: which checkpoints a start uses (`checkpoint_load`), the log (`walk`).
 
-use super::damage::{Damage, Damages, Mail};
+use super::damage::{Damage, Damages};
+use super::regained::UnseenSpool;
 use super::segments::{SegmentFile, Segments};
 use super::survey::Survey;
 use crate::disk::{BLOCK_BYTES, Disk, DiskFile};
@@ -21,8 +22,8 @@ use crate::store::cold::Cold;
 use crate::store::found::{is_outdated, missing_of_headers};
 use crate::store::scan::LogName;
 use crate::store::snapshot::{SnapshotName, read_snapshot};
-use crate::store::state::{AccountState, MessageRow};
-use std::collections::{HashMap, HashSet};
+use crate::store::state::AccountState;
+use std::collections::HashMap;
 
 /// What says that something of a log was durable.
 #[derive(Default)]
@@ -136,7 +137,7 @@ impl<D: Disk> Segments<D> {
 
 impl<D: Disk> Survey<D> {
     /// Holds what the log says against the newest checkpoints and the snapshots they refer to.
-    pub(super) async fn compare_with_checkpoints(&mut self) {
+    pub(super) async fn compare_with_checkpoints(&mut self, unseen_spool: &UnseenSpool) {
         let derived = std::mem::take(&mut self.segments.derived);
         self.derived = derived.damages;
         self.notes.extend(derived.notes);
@@ -164,6 +165,9 @@ impl<D: Disk> Survey<D> {
             let must_equal = is_log_whole && is_current && !base.ahead.contains_key(&id);
             self.compare_account(id, &base.state.cold[&id], must_equal, &known)
                 .await;
+        }
+        if self.damages.count > 0 {
+            self.regain_spool(&base, unseen_spool);
         }
     }
 
@@ -226,7 +230,11 @@ impl<D: Disk> Survey<D> {
                 return self.derived.push(Damage::in_file(blob.file.file(), what));
             }
         };
-        let lost = self.lost_rows(&account).await;
+        let (readable, lost) = self.unseen_rows(&account).await;
+        // Of a log that is whole nothing is missing: the snapshot is wrong.
+        if self.damages.count > 0 {
+            self.regain(&account, &readable);
+        }
         if lost.is_empty() && must_equal && !self.is_as_in_log(&account) {
             let file = cold.chain[0].file.file();
             let what = format!("the snapshot of account {id} is not what the log says");
@@ -244,39 +252,7 @@ impl<D: Disk> Survey<D> {
         }
     }
 
-    /// Messages that a snapshot knows and the log does not have. What lies in freed segments lives on elsewhere.
-    async fn lost_rows(&self, account: &AccountState) -> Vec<Damage> {
-        let in_log = self.state.accounts.get(&account.id);
-        let in_log: HashSet<LogPosition> = in_log.map_or_else(HashSet::new, |account| {
-            account.rows_and_graves().map(|row| row.record).collect()
-        });
-        let mut lost = Vec::new();
-        for (mailbox, row) in all_rows(account) {
-            let position = row.record;
-            if in_log.contains(&position) || self.is_released(position.segment) {
-                continue;
-            }
-            let Err(why) = self.open(account.id, row).await else {
-                continue;
-            };
-            lost.push(Damage {
-                mail: Some(Mail {
-                    account: account.id,
-                    mailbox: Some(mailbox.to_owned()),
-                    uid: Some(row.uid.value()),
-                    is_certain: true,
-                }),
-                ..Damage::at(
-                    position,
-                    0,
-                    format!("a message that a checkpoint knows is lost: {why}"),
-                )
-            });
-        }
-        lost
-    }
-
-    fn is_released(&self, segment: SegmentId) -> bool {
+    pub(super) fn is_released(&self, segment: SegmentId) -> bool {
         let mut runs = self.segments.released.runs.iter();
         runs.any(|run| run.first_segment <= segment && segment <= run.last_segment)
             && !self
@@ -302,13 +278,4 @@ impl<D: Disk> Survey<D> {
         }
         in_log == account
     }
-}
-
-/// Every message of an account with its mailbox's name.
-fn all_rows(account: &AccountState) -> impl Iterator<Item = (&str, &MessageRow)> {
-    let mailboxes = account.mailboxes.values();
-    mailboxes.flat_map(|mailbox| {
-        let name = mailbox.name.as_str();
-        mailbox.rows.iter().map(move |row| (name, row))
-    })
 }

@@ -13,6 +13,7 @@
 //! | `order` | which of a segment's groups lie where they were written |
 //! | `walk` | every log from end to end: groups, records, damage, torn tails |
 //! | `derived` | checkpoints and snapshots: witnesses of the log, or damaged themselves |
+//! | `regained` | mail that only checkpoints know |
 //! | `survey` | the state that the readable records make, and what is missing |
 //! | `check`, `stat`, `dump`, `salvage` | the commands |
 //!
@@ -26,6 +27,7 @@ mod derived;
 mod dump;
 mod order;
 mod pieces;
+mod regained;
 mod salvage;
 mod segments;
 mod stat;

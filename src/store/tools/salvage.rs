@@ -3,6 +3,7 @@
 //! Invariants: the old store is not changed; no message comes over of which one octet is not as it was written; UIDs,
 //! UIDVALIDITYs, UIDNEXTs and MODSEQs are kept (see `restore`), but for accounts and mailboxes whose own records are
 //! lost: they have new ones, so that clients load them anew.
+//! What a checkpoint knows and the log does not have any more comes over as the checkpoint has it (`regained`).
 //! Not kept: email ids; which recipients were served from a spool entry that is done; expunged mail. A flag, move or
 //! expunge whose record is lost did not happen.
 
@@ -31,6 +32,8 @@ pub struct SalvageReport {
     pub spooled: u64,
     /// Messages that are not in the new store, each with its place, and all other damage.
     pub damages: Damages,
+    /// Of those that came over: messages of which the log has nothing, and that a checkpoint led to. Also spooled ones.
+    pub regained: u64,
     /// Of the damages: messages known by name that did not come over.
     pub lost: u64,
     /// Expunged messages that could be brought back from the old store; no salvage takes them over.
@@ -54,6 +57,7 @@ impl SalvageReport {
             "messages": self.messages,
             "bytes": self.bytes,
             "spooled": self.spooled,
+            "regained": self.regained,
             "lost": self.lost,
             "restorable": self.restorable,
             "damages": self.damages.count,
@@ -82,6 +86,7 @@ pub async fn salvage<D: Disk, E: Environment>(
     let mut report = SalvageReport {
         damages: survey.damages.clone(),
         lost: survey.lost,
+        regained: survey.regained,
         ..SalvageReport::default()
     };
     let mut restorer = Restorer::new(store.clone());

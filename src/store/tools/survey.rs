@@ -8,6 +8,7 @@
 use super::Progress;
 use super::damage::{Damage, Damages, Mail};
 use super::pieces::Trust;
+use super::regained::UnseenSpool;
 use super::segments::{Frontiers, Segments};
 use super::summaries;
 use super::walk::{Event, walk};
@@ -60,6 +61,8 @@ pub struct Survey<D: Disk> {
     pub(super) damages: Damages,
     /// Of the damages: messages that checkpoints know and the log does not have any more.
     pub(super) lost: u64,
+    /// Messages, also waiting ones, of which the log has nothing, and that checkpoints led to.
+    pub(super) regained: u64,
     /// Of files that a start makes anew from the log.
     pub(super) derived: Damages,
     /// For people: what is unusual and no damage.
@@ -125,6 +128,7 @@ impl<D: Disk> Survey<D> {
             counts,
             damages: ledger.damages,
             lost: 0,
+            regained: 0,
             derived: Damages::default(),
             notes,
             segments,
@@ -132,7 +136,13 @@ impl<D: Disk> Survey<D> {
             headerless,
         };
         survey.name_mailboxes(&ledger.unnamed);
-        survey.compare_with_checkpoints().await;
+        survey.compare_with_checkpoints(&ledger.unseen_spool).await;
+        if survey.regained > 0 {
+            survey.notes.push(format!(
+                "{} messages of which the log has nothing are known by a checkpoint; salvage takes those over that are whole",
+                survey.regained
+            ));
+        }
         Ok(survey)
     }
 
@@ -252,8 +262,8 @@ pub(super) fn parts(start: u64, size: u64) -> impl Iterator<Item = std::ops::Ran
 }
 
 /// The state while records come in.
-struct Ledger {
-    state: CoreState,
+pub(super) struct Ledger {
+    pub(super) state: CoreState,
     sequences: Vec<u64>,
     counts: Counts,
     damages: Damages,
@@ -270,6 +280,7 @@ struct Ledger {
     /// Compaction has said a partition anew.
     has_restated: bool,
     witnesses: Witnesses,
+    pub(super) unseen_spool: UnseenSpool,
     /// Behind the last record of each segment.
     ends: BTreeMap<SegmentId, u32>,
 }
@@ -289,6 +300,7 @@ impl Ledger {
             holds: None,
             has_restated: false,
             witnesses: Witnesses::default(),
+            unseen_spool: UnseenSpool::default(),
             ends: BTreeMap::new(),
         }
     }
@@ -416,7 +428,10 @@ impl Ledger {
         self.witnesses.note(&record);
         *last = header.sequence;
         let partition = header.partition;
+        self.note_spool_done(&record);
         if missing > 0 {
+            self.unseen_spool
+                .gap(partition, header.sequence - missing..header.sequence);
             self.rebuild.gap(partition, position, missing);
             self.holds = Some(partition);
             let what = format!("{missing} changes of partition {partition} before this one are missing");
