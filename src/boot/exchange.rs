@@ -11,7 +11,7 @@ use crate::directory::embedded::{Database, FILE_NAME};
 use crate::directory::{self, DEMO_DOMAIN};
 use crate::disk::filling::refuse_unfinished;
 use crate::exchange::export::export;
-use crate::exchange::import::{ImportError, UidlForm, import};
+use crate::exchange::import::{ImportError, ImportReport, UidlForm, import};
 use crate::exchange::{Sink, Source, maildir, mbox, names};
 use crate::model::{AccountId, login_key};
 use crate::store::Restorer;
@@ -92,10 +92,36 @@ pub(super) fn run_import(arguments: &ImportArguments) -> Result<ExitCode, BootEr
         ImportError::Files(cause) => files(cause),
         ImportError::Store(cause) => cause.into(),
     })?;
+    print_import(&report);
+    Ok(code(report.passed_over.count == 0))
+}
+
+fn print_import(report: &ImportReport) {
+    for file in &report.passed_over.first {
+        print_line(&format!("passed over: {file}"));
+    }
+    let passed_over = report.passed_over.count;
+    if passed_over > report.passed_over.first.len() as u64 {
+        print_line(&format!("passed over: {passed_over} files in all"));
+    }
     print_line(&format!(
         "{} mailboxes, {} messages ({} bytes) came in",
-        report.mailboxes, report.messages, report.bytes
+        report.mailboxes,
+        report.messages - report.gone,
+        report.bytes
     ));
+    if report.already > 0 {
+        print_line(&format!(
+            "{} of them were in from an earlier attempt",
+            report.already
+        ));
+    }
+    if report.gone > 0 {
+        print_line(&format!(
+            "{} messages that an earlier attempt brought in, or could not read, are not there now and were left out",
+            report.gone
+        ));
+    }
     if report.uids_lost > 0 {
         print_line(&format!(
             "{} UIDs cannot be kept (none, or not ascending): mail programs see these messages as new",
@@ -108,7 +134,6 @@ pub(super) fn run_import(arguments: &ImportArguments) -> Result<ExitCode, BootEr
             report.uidls_lost
         ));
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// What is not there, or not as it must be, is the admin's to change; the rest is the machine's.

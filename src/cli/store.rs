@@ -27,9 +27,11 @@ pub enum StoreCommand {
     /// `import`. The store is not changed. Messages of any size go out. An export that is interrupted leaves a file UNFINISHED,
     /// and `import` refuses it. Exit code 0: all of it; 1: some messages are damaged and were left out, or it could not be written.
     Export(ExportArguments),
-    /// Put the mail of a Maildir or of mbox files into a store, as an account that is not there yet. An import that fails on the
-    /// way leaves a part of the account in the store: try it on a store of its own first if the mail is of doubtful origin.
-    /// Exit code 0: all of it came in; 1 and 2: it did not.
+    /// Put the mail of a Maildir or of mbox files into a store, as an account that is not there yet. An import that fails or is
+    /// killed on the way leaves a part of the account in the store: the same import again goes on from there, with each message once
+    /// and the same UIDs, as long as neither the files nor the account were changed; what it finds changed it refuses. Links and other
+    /// things that are no files, and files that cannot be read, are passed over and named.
+    /// Exit code 0: all of it came in; 1: something was passed over, or the store failed; 2: the files or the account are not as they must be.
     Import(ImportArguments),
     /// Bring expunged messages back, under new UIDs, into the mailbox they left; those of deleted mailboxes into
     /// "Restored". A server that runs on the data directory does it itself, and sessions see the messages come in; it may have

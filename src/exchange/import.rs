@@ -1,19 +1,21 @@
 //! One account into a store, from a [`Source`] and, where there is one, the sidecar.
 //!
-//! Invariants: the account is new; a mailbox's UIDVALIDITY and its messages' UIDs are what the files say, and messages
+//! Invariants: the account is new, or an import of it was begun and not finished; a mailbox's UIDVALIDITY and its messages' UIDs are what the files say, and messages
 //! without a UID come behind all that have one; nothing gets a UID twice: one that does not rise counts as none, as for
 //! other readers of mbox.
-//! Failure: an import that fails leaves a part of the account in the store, as its error says.
+//! Failure: an import that fails or is killed leaves a part of the account in the store; the same import again goes on from
+//! there (`store::Restorer`). Ids and UIDs follow from the files and from when it was begun, which the store keeps; messages that
+//! are in are held against the files by size and date, so that other files, or mail that came in between, are told.
 
 use super::sidecar::{self, Sidecar};
-use super::{FiledMessage, MailboxHead, Source, invalid};
+use super::{FiledMessage, MailboxHead, PassedOver, Source, invalid};
 use crate::base::clock::UnixMillis;
 use crate::disk::filling::refuse_unfinished;
 use crate::mailbox::uidl::ImportedUidls;
 use crate::model::{AccountId, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidValidity};
 use crate::store::{
-    AccountImage, AccountState, Body, Environment, MailboxImage, MessageImage, RestoreError, Restorer,
-    UID_MAX,
+    AccountImage, AccountState, Body, Environment, MailboxImage, MessageImage, MessageRow, RestoreError,
+    Restored, Restorer, UID_MAX,
 };
 use bytes::Bytes;
 use smallvec::smallvec;
@@ -31,6 +33,12 @@ pub struct ImportReport {
     pub uidls_lost: u64,
     /// That were said and could not be kept: programs see these messages as new.
     pub uids_lost: u64,
+    /// Of the messages: those that an earlier attempt brought in.
+    pub already: u64,
+    /// Messages whose UIDs an earlier attempt has used, and that are not there: expunged since, or passed over then.
+    pub gone: u64,
+    /// Files that are no messages, or cannot be read.
+    pub passed_over: PassedOver,
 }
 
 /// UIDLs of messages of which the files say none.
@@ -77,15 +85,17 @@ pub async fn import<E: Environment>(
     form: UidlForm,
     progress: &mut dyn FnMut(u64),
 ) -> Result<ImportReport, ImportError> {
+    let begun = restorer.begun(id).await?;
+    let now = begun.map_or(now, |begun| begun.at);
     let (mut image, planned) = plan(id, source, root, now)?;
-    restorer.begin_account(&image).await?;
+    restorer.begin_repeatable(&image, begun, now).await?;
     let mut report = ImportReport {
         mailboxes: image.mailboxes.len() as u64,
         ..ImportReport::default()
     };
     for mailbox in planned {
         let mut waiting = Vec::new();
-        source.messages(&mailbox.place, &mut |message| {
+        source.messages(&mailbox.place, &mut report.passed_over, &mut |message| {
             waiting.push(message);
             Ok(())
         })?;
@@ -99,13 +109,33 @@ pub async fn import<E: Environment>(
             if let Some(uidl) = uidl {
                 uidls.push(message.uid, &uidl);
             }
-            restorer.message(id, message, Some(body)).await?;
+            match restorer.restored(id, mailbox.id, message.uid) {
+                Restored::No => restorer.message(id, message, Some(body)).await?,
+                Restored::Gone => report.gone += 1,
+                Restored::There(row) => {
+                    check_same(&row, &message, body.len(), &mailbox)?;
+                    report.already += 1;
+                }
+            }
             progress(report.messages);
         }
         report.uidls_lost += keep_uidls(restorer, &image, &mailbox, uidls, form).await?;
     }
     restorer.end_account(&image).await?;
     Ok(report)
+}
+
+/// A message that is in from before must be the one that would come in now.
+fn check_same(row: &MessageRow, message: &MessageImage, octets: u64, mailbox: &Planned) -> io::Result<()> {
+    if u64::from(row.size) == octets && row.internal_date() == message.internal_date {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "{}: the message with UID {} that is in from an earlier attempt is another than the one there now: \
+         the files have changed since, or mail came in between",
+        mailbox.place.display(),
+        message.uid
+    )))
 }
 
 /// Those with a UID ascending, then those without. Gives how many lost theirs.

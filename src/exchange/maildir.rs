@@ -7,7 +7,10 @@
 //! last and gets a new one.
 //! Standards: cr.yp.to/proto/maildir.html, Maildir++, Dovecot's format 3 of the list.
 
-use super::{FiledMessage, MAILDIR_FLAGS, MailboxHead, Sink, Source, invalid, named_places, names};
+use super::{
+    FiledMessage, MAILDIR_FLAGS, MailboxHead, PassedOver, Sink, Source, at, check_size, invalid,
+    named_places, names,
+};
 use crate::base::clock::UnixMillis;
 use crate::model::{Flags, UidValidity};
 use crate::proto::imap::types::InternalDate;
@@ -160,34 +163,40 @@ impl Reader {
 
 impl Source for Reader {
     fn mailboxes(&self) -> io::Result<Vec<(MailboxHead, PathBuf)>> {
-        if !self.root.join("cur").is_dir() {
-            return Err(invalid(format!(
-                "{} is no Maildir: it has no cur",
-                self.root.display()
-            )));
-        }
+        check_maildir(&self.root)?;
         let mut found = vec![(read_head("INBOX", &self.root)?, self.root.clone())];
         for (name, place) in named_places(&self.root, names::mailbox)? {
-            if place.join("cur").is_dir() {
+            if HALVES.iter().any(|half| place.join(half).is_dir()) {
+                check_maildir(&place)?;
                 found.push((read_head(&name, &place)?, place));
             }
         }
         Ok(found)
     }
 
-    fn messages(&self, place: &Path, each: &mut dyn FnMut(FiledMessage) -> io::Result<()>) -> io::Result<()> {
+    fn messages(
+        &self,
+        place: &Path,
+        passed_over: &mut PassedOver,
+        each: &mut dyn FnMut(FiledMessage) -> io::Result<()>,
+    ) -> io::Result<()> {
         let list = List::read(place)?;
         let letters = read_keywords(place)?;
         let more = read_more_keywords(place)?;
         let mut files: BTreeMap<(u32, String), PathBuf> = BTreeMap::new();
         let mut given = HashSet::new();
-        for directory in ["cur", "new"] {
-            for entry in fs::read_dir(place.join(directory))? {
-                let entry = entry?;
-                let Ok(name) = entry.file_name().into_string() else {
+        for half in HALVES {
+            let half = place.join(half);
+            for entry in fs::read_dir(&half).map_err(at(&half))? {
+                let entry = entry.map_err(at(&half))?;
+                // One that is not UTF-8 has no UID in a list.
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.starts_with('.') {
                     continue;
-                };
-                if name.starts_with('.') || !entry.file_type()?.is_file() {
+                }
+                let kind = entry.file_type().map_err(at(&entry.path()))?;
+                if !kind.is_file() {
+                    passed_over.push(&entry.path(), kind_of(kind));
                     continue;
                 }
                 let base = name.split(":2,").next().unwrap_or(&name);
@@ -211,13 +220,20 @@ impl Source for Reader {
                 .chars()
                 .filter_map(of)
                 .fold(Flags::default(), |flags, (_, flag)| flags.with(*flag));
+            let (internal_date, octets) = match read_file(&path)? {
+                Ok(read) => read,
+                Err(why) => {
+                    passed_over.push(&path, why);
+                    continue;
+                }
+            };
             each(FiledMessage {
                 uid,
                 uidl,
                 flags,
                 keywords,
-                internal_date: date_of(&path)?,
-                octets: fs::read(&path)?,
+                internal_date,
+                octets,
             })?;
         }
         Ok(())
@@ -325,8 +341,41 @@ fn read_if_there(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-fn date_of(path: &Path) -> io::Result<InternalDate> {
-    let modified = fs::metadata(path)?.modified()?;
+/// Where messages lie.
+const HALVES: [&str; 2] = ["cur", "new"];
+
+fn check_maildir(place: &Path) -> io::Result<()> {
+    let missing = HALVES.iter().find(|half| !place.join(half).is_dir());
+    missing.map_or(Ok(()), |half| {
+        let place = place.display();
+        Err(invalid(format!(
+            "{place} is no Maildir: it has no directory {half} (one without messages is empty)"
+        )))
+    })
+}
+
+fn kind_of(kind: fs::FileType) -> &'static str {
+    if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_dir() {
+        "a directory"
+    } else {
+        "neither a file nor a directory"
+    }
+}
+
+/// The inner error: it cannot be read, others may be.
+fn read_file(path: &Path) -> io::Result<io::Result<(InternalDate, Vec<u8>)>> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(why) => return Ok(Err(why)),
+    };
+    check_size(metadata.len(), || path.display().to_string())?;
+    Ok(date_of(&metadata).and_then(|date| Ok((date, fs::read(path)?))))
+}
+
+fn date_of(metadata: &fs::Metadata) -> io::Result<InternalDate> {
+    let modified = metadata.modified()?;
     let milliseconds = match modified.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
         Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),

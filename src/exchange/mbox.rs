@@ -8,7 +8,9 @@
 //! next `From ` line.
 //! Standards: RFC 4155, mboxrd's quoting.
 
-use super::{FiledMessage, MailboxHead, Sink, Source, invalid, named_places, names};
+use super::{
+    FiledMessage, MailboxHead, PassedOver, Sink, Source, at, check_size, invalid, named_places, names,
+};
 use crate::base::clock::UnixMillis;
 use crate::model::{Flags, UidValidity};
 use crate::proto::imap::types::InternalDate;
@@ -178,7 +180,7 @@ impl Source for Reader {
     fn mailboxes(&self) -> io::Result<Vec<(MailboxHead, PathBuf)>> {
         let mut found = Vec::new();
         for (name, place) in named_places(&self.root, names::mailbox_of_mbox)? {
-            found.push((read_head(&name, &fs::read(&place)?), place));
+            found.push((read_head(&name, &fs::read(&place).map_err(at(&place))?), place));
         }
         if found.is_empty() {
             return Err(invalid(format!("{} has no *.mbox", self.root.display())));
@@ -186,15 +188,22 @@ impl Source for Reader {
         Ok(found)
     }
 
-    fn messages(&self, place: &Path, each: &mut dyn FnMut(FiledMessage) -> io::Result<()>) -> io::Result<()> {
+    fn messages(
+        &self,
+        place: &Path,
+        _passed_over: &mut PassedOver,
+        each: &mut dyn FnMut(FiledMessage) -> io::Result<()>,
+    ) -> io::Result<()> {
         // LIMITATION: the whole file is in memory, as a mailbox of that form was made to be read.
-        let text = fs::read(place)?;
+        let text = fs::read(place).map_err(at(place))?;
         let mut rest = &text[..];
         while !rest.is_empty() {
             let (message, behind) = read_message(rest)
                 .ok_or_else(|| invalid(format!("{}: no From line where one must be", place.display())))?;
             rest = behind;
             if let Some(message) = message {
+                let place = || format!("{}: at octet {}", place.display(), text.len() - rest.len());
+                check_size(message.octets.len() as u64, place)?;
                 each(message)?;
             }
         }

@@ -58,12 +58,40 @@ pub trait Sink {
     fn end_mailbox(&mut self) -> io::Result<()>;
 }
 
+/// Files that were passed over: the first of them with the reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PassedOver {
+    /// All of them.
+    pub count: u64,
+    /// For people.
+    pub first: Vec<String>,
+}
+
+/// Files of [`PassedOver`] that are told one by one.
+pub const PASSED_OVER_TOLD_MAX: usize = 20;
+
+impl PassedOver {
+    /// One more.
+    pub fn push(&mut self, path: &Path, why: impl std::fmt::Display) {
+        self.count += 1;
+        if self.first.len() < PASSED_OVER_TOLD_MAX {
+            self.first.push(format!("{}: {why}", path.display()));
+        }
+    }
+}
+
 /// Gives an account's mail.
 pub trait Source {
     /// Every mailbox, in any order, with its place.
     fn mailboxes(&self) -> io::Result<Vec<(MailboxHead, PathBuf)>>;
-    /// Hands over every message of the mailbox at `place`, ascending by UID, those without one last.
-    fn messages(&self, place: &Path, each: &mut dyn FnMut(FiledMessage) -> io::Result<()>) -> io::Result<()>;
+    /// Hands over every message of the mailbox at `place`, ascending by UID, those without one last, in the same order each
+    /// time. What lies there like a message and cannot be read as one is passed over.
+    fn messages(
+        &self,
+        place: &Path,
+        passed_over: &mut PassedOver,
+        each: &mut dyn FnMut(FiledMessage) -> io::Result<()>,
+    ) -> io::Result<()>;
 }
 
 /// Which system flags have a letter, in Maildir's names and in mbox's `Status` fields.
@@ -75,7 +103,8 @@ pub(crate) const MAILDIR_FLAGS: [(char, Flags); 5] = [
     ('T', Flags::DELETED),
 ];
 
-/// What lies in `root` under a mailbox's name, as `mailbox_of` reads names of files.
+/// What lies in `root` under a mailbox's name, as `mailbox_of` reads names of files. Ascending by name: numbers are given in this
+/// order, and a directory has none.
 fn named_places(root: &Path, mailbox_of: fn(&str) -> Option<String>) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(root)? {
@@ -83,7 +112,26 @@ fn named_places(root: &Path, mailbox_of: fn(&str) -> Option<String>) -> io::Resu
         let name = entry.file_name().to_str().and_then(mailbox_of);
         found.extend(name.map(|name| (name, entry.path())));
     }
+    found.sort_unstable();
     Ok(found)
+}
+
+/// Longest message that comes in, octets: with CRLF at the end of every line it may be twice as long, and sizes are of 32 bits.
+pub const MESSAGE_BYTES_MAX: u64 = i32::MAX as u64;
+
+fn check_size(octets: u64, place: impl FnOnce() -> String) -> io::Result<()> {
+    if octets <= MESSAGE_BYTES_MAX {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "{}: a message of {octets} octets is too large, {MESSAGE_BYTES_MAX} are the most",
+        place()
+    )))
+}
+
+/// The error with the path it is about.
+fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error + '_ {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 pub(crate) fn invalid(text: impl Into<String>) -> io::Error {

@@ -1,5 +1,7 @@
 //! An account that was exported and imported is equal: octets, flags, keywords, dates, UIDs, UIDVALIDITYs, UIDNEXTs.
 
+mod repeated;
+
 use super::export::export;
 use super::import::UidlForm;
 use super::import::{ImportReport, import};
@@ -128,10 +130,6 @@ fn outline(disk: &SimDisk, id: AccountId) -> (AccountImage, Vec<(MailboxName, Ve
     let mut mailboxes = Vec::new();
     for mailbox in &mut image.mailboxes {
         let state = &account.mailboxes[&mailbox.id];
-        if state.rows.is_empty() {
-            // Nothing there whose change could raise it (see `restore`).
-            mailbox.highest_mod_seq = crate::model::ModSeq(0);
-        }
         let row = |row: &crate::store::MessageRow| {
             let mut keywords: Vec<String> = state
                 .keywords_of(row.keywords)

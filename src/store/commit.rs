@@ -122,7 +122,7 @@ impl<E: Environment> Inner<E> {
     }
 
     /// A body that does not fit a batch is written ahead.
-    async fn ready_body(&self, body: Body) -> Result<Body, StoreError> {
+    pub async fn ready_body(&self, body: Body) -> Result<Body, StoreError> {
         if bodies_bytes(from_ref(&body), &self.options) > self.options.inline_bytes_max() {
             // Boxed: it is rare, and its state would be room in that of every delivery.
             return Box::pin(store_body(self, body)).await;

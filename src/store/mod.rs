@@ -19,7 +19,7 @@
 //! | `paging`, `pins`, `cold` | which accounts are in memory, and what is known of the others |
 //! | `body` | bodies: in memory, or chunk by chunk |
 //! | `reader`, `cache`, `windows` | messages back from the log, checked; many with one read |
-//! | `restore` | accounts put into a new store as they were, numbers and all |
+//! | `image`, `restore` | accounts put into a store as they were elsewhere, numbers and all |
 //! | `tools` | check, stat, dump, salvage: a stopped store under the admin's eyes |
 //! | `checkpoints`, `checkpointer` | when a checkpoint is due, which files there are; writing one |
 //! | `checkpoint`, `checkpoint_draft`, `checkpoint_state` | the state of a core in a file; its bytes |
@@ -54,6 +54,7 @@ mod frame;
 pub mod fuzzing;
 mod group;
 mod handle;
+mod image;
 mod log;
 mod looking;
 pub mod meters;
@@ -95,13 +96,14 @@ pub(crate) mod tests;
 pub use body::{Body, BodyWriter};
 pub use compaction::{Answer as CompactionAnswer, PassReport, Step as CompactionStep, compact};
 pub use handle::Store;
+pub use image::{AccountImage, MailboxImage, MessageImage, UID_MAX};
 pub use names::Names;
 pub use options::{BODY_IN_MEMORY_BYTES_MAX, CHUNK_BYTES_MAX, RESERVE_BYTES, SEGMENT_BYTES, StoreOptions};
 pub use pins::Pin;
 pub use plan::{MAILBOXES_MAX, SUBSCRIPTIONS_MAX};
 pub use quota::{CROSSINGS_MAX, MARKS_PERCENT, QuotaCrossing};
 pub use recovery::{OpenError, Recovered, RecoveryReport, StoreSeed, recover, recover_with};
-pub use restore::{AccountImage, MailboxImage, MessageImage, RestoreError, Restorer, UID_MAX};
+pub use restore::{Begun, RestoreError, Restored, Restorer};
 pub use segment::FORMAT_VERSION;
 pub use state::{
     AccountState, BuriedMailbox, ChangeLog, Grave, INBOX_ID, KEYWORDS_MAX, MailboxState, MessageRow, Metadata,

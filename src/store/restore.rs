@@ -2,84 +2,41 @@
 //!
 //! Ordinary changes choose these numbers; here the records that say them are written as they are. They pass by the
 //! pending view, so nobody else may change the account meanwhile: this is for tools that hold the only handle.
-//! Invariants: an account is restored only where there is none; no number of a mailbox (UIDNEXT, HIGHESTMODSEQ) and none
+//! Invariants: an account is restored only where there is none, or where the same restore was begun and not finished; no number of a mailbox (UIDNEXT, HIGHESTMODSEQ) and none
 //! of the account (the next UIDVALIDITY, the next mailbox) ends up behind what it was; recipients that shared a body
 //! share it again.
 //! Not kept: email ids (they are places in the log), and therefore EMAILID.
 //! A UID that does not ascend, one without a next one behind it, or a MODSEQ that RFC 7162 has no room for is refused
 //! before a record says it: the log would be read with it, and refused, at every start.
+//! Failure: what was begun by [`Restorer::begin_repeatable`] is marked in the account ([`UNFINISHED`]) until its end, by when it
+//! began, what mailboxes it is to have, and how many of the records that make them are written. Batches are whole or not there,
+//! and messages come ascending by UID, so all below a mailbox's UIDNEXT are in: whoever begins again goes on from there.
 //! Limits: one batch of messages in memory ([`BATCH_BYTES`], [`BATCH_MESSAGES_MAX`]); beside it, until the tool ends, where each
 //! body lies that others may share: some hundred octets a body.
 
 use super::codec::UidSet;
 use super::frame::RECORD_HEADER_BYTES;
 use super::handle::Store;
+use super::image::{AccountImage, MOD_SEQ_MAX, MessageImage, UID_MAX};
 use super::pins::Pin;
 use super::plan::{Chunks, Plan, Planner};
 use super::record::{MessageRecord, Record, Transferred};
-use super::state::{AccountState, INBOX_ID, Metadata};
-use super::{Body, BodyWriter, Environment, StoreError};
+use super::state::AccountState;
+use super::{Body, BodyWriter, Environment, MessageRow, StoreError};
 use crate::base::clock::UnixMillis;
-use crate::model::{AccountId, Flags, Keyword, MailboxId, MailboxName, ModSeq, SpecialUse, Uid, UidValidity};
-use crate::proto::imap::types::InternalDate;
+use crate::base::crc32c;
+use crate::model::{AccountId, MailboxId, ModSeq, Uid};
 use bytes::Bytes;
-use smallvec::SmallVec;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 /// Bytes of records and bodies that are committed together.
 const BATCH_BYTES: usize = 1024 * 1024;
 /// Messages that are committed together.
 const BATCH_MESSAGES_MAX: usize = 512;
-/// UIDNEXT is a number of 32 bits, too.
-pub const UID_MAX: u32 = u32::MAX - 1;
-/// RFC 7162 §7 (`mod-sequence-value`: 63 bits), with room for as many changes again.
-const MOD_SEQ_MAX: u64 = i64::MAX as u64 / 2;
-/// UIDVALIDITYs and numbers of mailboxes are of 32 bits and rise; so many are left for what comes.
-const NUMBER_MAX: u32 = u32::MAX - 1_000_000;
-
-/// Everything about an account but its messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountImage {
-    pub id: AccountId,
-    pub mailboxes: Vec<MailboxImage>,
-    pub subscriptions: BTreeSet<MailboxName>,
-    pub highest_mod_seq: ModSeq,
-    /// The account's own.
-    pub metadata: Metadata,
-    /// The id that the next new mailbox gets, at least.
-    pub next_mailbox: u32,
-    /// The UIDVALIDITY that the next new mailbox gets, at least.
-    pub next_uid_validity: u32,
-}
-
-/// Everything about a mailbox but its messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MailboxImage {
-    pub id: MailboxId,
-    pub name: MailboxName,
-    pub uid_validity: UidValidity,
-    pub uid_next: u32,
-    pub special_use: Option<SpecialUse>,
-    pub highest_mod_seq: ModSeq,
-    pub metadata: Metadata,
-}
-
-/// A message without its body.
-#[derive(Clone, Debug)]
-pub struct MessageImage {
-    pub mailbox: MailboxId,
-    pub uid: Uid,
-    pub mod_seq: ModSeq,
-    pub flags: Flags,
-    pub keywords: SmallVec<[Keyword; 2]>,
-    pub internal_date: InternalDate,
-    pub save_date: UnixMillis,
-    pub prefix: Bytes,
-    /// What the sender asked for besides delivery; see FORMAT.md.
-    pub asked: Bytes,
-    /// Messages with the same number have the same body; only the first of them brings it.
-    pub shared_body: Option<u64>,
-}
+/// Records of an account's making that are committed together.
+const BATCH_RECORDS: usize = 64;
+/// An entry of the account's metadata that no client can name (RFC 5464 §3.2): there as long as a restore is not finished.
+pub(super) const UNFINISHED: &str = "restore/unfinished";
 
 /// Why an account was not restored.
 #[derive(Debug, thiserror::Error)]
@@ -95,200 +52,49 @@ pub enum RestoreError {
     Store(#[from] StoreError),
 }
 
-impl AccountImage {
-    /// Of an account as it stands.
-    #[must_use]
-    pub fn of(account: &AccountState) -> Self {
-        let image = |mailbox: &super::MailboxState| MailboxImage {
-            id: mailbox.id,
-            name: mailbox.name.clone(),
-            uid_validity: mailbox.uid_validity,
-            uid_next: mailbox.uid_next,
-            special_use: mailbox.special_use,
-            highest_mod_seq: mailbox.highest_mod_seq,
-            metadata: mailbox.metadata.clone(),
-        };
-        let mut mailboxes: Vec<MailboxImage> = account.mailboxes.values().map(image).collect();
-        mailboxes.sort_unstable_by_key(|mailbox| mailbox.id);
+/// A restore that was begun and is not finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// When.
+    pub at: UnixMillis,
+    /// Of the records that make the account.
+    crc: u32,
+    /// So many of them are written.
+    done: usize,
+}
+
+impl Begun {
+    fn new(at: UnixMillis, records: &[Record]) -> Self {
         Self {
-            id: account.id,
-            mailboxes,
-            subscriptions: account.subscriptions.keys().cloned().collect(),
-            highest_mod_seq: account.highest_mod_seq,
-            metadata: account.metadata.clone(),
-            next_mailbox: account.next_mailbox,
-            next_uid_validity: account.next_uid_validity,
+            at,
+            crc: checksum(records),
+            done: 0,
         }
     }
 
-    fn check(&self) -> Result<(), RestoreError> {
-        let mut names = BTreeSet::new();
-        let mut ids = BTreeSet::new();
-        for mailbox in &self.mailboxes {
-            if !names.insert(&mailbox.name) || !ids.insert(mailbox.id) || mailbox.id.0 == 0 {
-                let what = format!("mailbox {} is there twice", mailbox.name);
-                return Err(RestoreError::Contradiction(what));
-            }
-            if mailbox.id.0 > NUMBER_MAX || mailbox.uid_validity.0 == 0 || mailbox.uid_validity.0 > NUMBER_MAX
-            {
-                let what = format!(
-                    "mailbox {}: number {} or UIDVALIDITY {} leaves no room for those to come (up to {NUMBER_MAX})",
-                    mailbox.name, mailbox.id, mailbox.uid_validity.0
-                );
-                return Err(RestoreError::Contradiction(what));
-            }
-            if mailbox.name.is_inbox() != (mailbox.id == INBOX_ID) || mailbox.uid_next == 0 {
-                let what = format!("mailbox {} cannot be number {}", mailbox.name, mailbox.id);
-                return Err(RestoreError::Contradiction(what));
-            }
-        }
-        let highest = self.mailboxes.iter().map(|mailbox| mailbox.highest_mod_seq);
-        if let Some(wrong) = highest
-            .chain([self.highest_mod_seq])
-            .find(|seq| seq.0 > MOD_SEQ_MAX)
-        {
-            let what = format!("HIGHESTMODSEQ {} leaves no room for those to come", wrong.0);
-            return Err(RestoreError::Contradiction(what));
-        }
-        if !ids.contains(&INBOX_ID) {
-            return Err(RestoreError::Contradiction("it has no INBOX".to_owned()));
-        }
-        Ok(())
+    fn value(&self) -> Bytes {
+        format!("{} {:08x} {}", self.at.0, self.crc, self.done).into()
     }
 
-    /// The records that make the account, without messages.
-    fn records(&self) -> Vec<Record> {
-        let account = self.id;
-        let inbox = self.mailboxes.iter().find(|mailbox| mailbox.id == INBOX_ID);
-        let uid_validity = inbox.map_or(1, |mailbox| mailbox.uid_validity.0);
-        let start = AccountState::new(account, uid_validity);
-        let mut records = vec![Record::AccountCreated {
-            account,
-            uid_validity,
-        }];
-        let of = |id: &MailboxId| self.mailboxes.iter().find(|mailbox| mailbox.id == *id);
-        let mut standard: Vec<_> = start.mailboxes.values().collect();
-        standard.sort_unstable_by_key(|mailbox| mailbox.id);
-        let mut renamed = Vec::new();
-        for mailbox in standard {
-            let id = mailbox.id;
-            // One that was made up, or made when others were standard, is made like any other mailbox.
-            let is_it = |image: &&MailboxImage| {
-                (image.uid_validity, image.special_use) == (mailbox.uid_validity, mailbox.special_use)
-            };
-            match of(&id).filter(is_it) {
-                Some(image) if image.name == mailbox.name => {}
-                // In two steps, so that mailboxes can have changed names among each other.
-                Some(image) => renamed.push((id, image.name.clone())),
-                None => records.push(Record::MailboxDeleted {
-                    account,
-                    mailbox: id,
-                    at: None,
-                }),
-            }
-        }
-        for (mailbox, _) in &renamed {
-            let name = temporary_name(*mailbox, &self.mailboxes);
-            records.push(Record::MailboxRenamed {
-                account,
-                mailbox: *mailbox,
-                name,
-            });
-        }
-        for (mailbox, name) in renamed {
-            records.push(Record::MailboxRenamed {
-                account,
-                mailbox,
-                name,
-            });
-        }
-        let is_kept = |image: &MailboxImage| {
-            start.mailboxes.get(&image.id).is_some_and(|mailbox| {
-                (image.uid_validity, image.special_use) == (mailbox.uid_validity, mailbox.special_use)
-            })
-        };
-        for image in self.mailboxes.iter().filter(|image| !is_kept(image)) {
-            records.push(Record::MailboxCreated {
-                account,
-                mailbox: image.id,
-                uid_validity: image.uid_validity.0,
-                special_use: image.special_use,
-                name: image.name.clone(),
-            });
-        }
-        records.extend(self.number_records(&start));
-        records.extend(self.subscription_records(&start));
-        records.extend(self.metadata_records());
-        records
-    }
-
-    /// A mailbox that comes and goes takes the numbers that were given before, so that no new mailbox gets them again.
-    fn number_records(&self, start: &AccountState) -> Vec<Record> {
-        let ids = self.mailboxes.iter().map(|mailbox| mailbox.id.0 + 1);
-        let validities = self.mailboxes.iter().map(|mailbox| mailbox.uid_validity.0 + 1);
-        let next_mailbox = ids.max().unwrap_or(0).max(start.next_mailbox);
-        let next_uid_validity = validities.max().unwrap_or(0).max(start.next_uid_validity);
-        if next_mailbox >= self.next_mailbox && next_uid_validity >= self.next_uid_validity {
-            return Vec::new();
-        }
-        let mailbox = MailboxId(next_mailbox.max(self.next_mailbox.saturating_sub(1)));
-        let name = temporary_name(mailbox, &self.mailboxes);
-        let account = self.id;
-        vec![
-            Record::MailboxCreated {
-                account,
-                mailbox,
-                uid_validity: next_uid_validity.max(self.next_uid_validity.saturating_sub(1)),
-                special_use: None,
-                name,
-            },
-            Record::MailboxDeleted {
-                account,
-                mailbox,
-                at: None,
-            },
-        ]
-    }
-
-    fn metadata_records(&self) -> Vec<Record> {
-        let of_mailboxes = self.mailboxes.iter().map(|m| (Some(m.id), &m.metadata));
-        let all = of_mailboxes.chain([(None, &self.metadata)]);
-        let entries = all.flat_map(|(mailbox, metadata)| metadata.iter().map(move |entry| (mailbox, entry)));
-        // One each: all of them need not fit a batch.
-        entries
-            .map(|(mailbox, (name, value))| Record::Metadata {
-                account: self.id,
-                mailbox,
-                mod_seq: None,
-                entries: vec![(name.clone(), Some(value.clone()))],
-            })
-            .collect()
-    }
-
-    fn subscription_records(&self, start: &AccountState) -> Vec<Record> {
-        let record = |name: &MailboxName, subscribed| Record::Subscription {
-            account: self.id,
-            name: name.clone(),
-            subscribed,
-        };
-        let had = &start.subscriptions;
-        let lost = had.keys().filter(|name| !self.subscriptions.contains(*name));
-        let new = self.subscriptions.iter().filter(|name| !had.contains_key(*name));
-        lost.map(|name| record(name, false))
-            .chain(new.map(|name| record(name, true)))
-            .collect()
+    fn of(value: &[u8]) -> Option<Self> {
+        let mut fields = std::str::from_utf8(value).ok()?.split(' ');
+        Some(Self {
+            at: UnixMillis(fields.next()?.parse().ok()?),
+            crc: u32::from_str_radix(fields.next()?, 16).ok()?,
+            done: fields.next()?.parse().ok()?,
+        })
     }
 }
 
-fn temporary_name(mailbox: MailboxId, taken: &[MailboxImage]) -> MailboxName {
-    (0..)
-        .map(|n| MailboxName::new(&format!("ringpost-restore-{mailbox}-{n}")).expect("it is valid"))
-        .find(|name| {
-            taken
-                .iter()
-                .all(|mailbox| mailbox.name != *name && !mailbox.name.is_below(name))
-        })
-        .expect("there are more names than mailboxes")
+/// What an unfinished restore has of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// Nothing.
+    No,
+    /// It, or what came in its place since.
+    There(MessageRow),
+    /// It was there, and somebody has expunged it.
+    Gone,
 }
 
 /// Restores accounts into one store, one after the other.
@@ -336,10 +142,87 @@ impl<E: Environment> Restorer<E> {
             return Err(RestoreError::Exists(image.id));
         }
         self.last_uids = image.mailboxes.iter().map(|mailbox| (mailbox.id, None)).collect();
-        for records in image.records().chunks(64) {
+        for records in image.records().chunks(BATCH_RECORDS) {
             self.write(records.to_vec()).await?;
         }
         Ok(())
+    }
+
+    /// Was the restore of this account begun before? `None`: there is no such account.
+    ///
+    /// # Errors
+    /// [`RestoreError::Exists`] when the account is there and no restore of it is unfinished; the store's.
+    pub async fn begun(&mut self, id: AccountId) -> Result<Option<Begun>, RestoreError> {
+        self.pin = Some(self.store.load(id).await?);
+        let marked = |account: &AccountState| {
+            let value = account.metadata.get(UNFINISHED);
+            value.and_then(|value| Begun::of(value))
+        };
+        match self.store.account(id, marked) {
+            None => Ok(None),
+            Some(None) => Err(RestoreError::Exists(id)),
+            Some(begun) => Ok(begun),
+        }
+    }
+
+    /// As [`Self::begin_account`], so that it can be begun again where it ended, if it does not come to its end: `begun` says
+    /// that it was, and then `image` must be equal to the first one's; otherwise it begins at `at`.
+    ///
+    /// # Errors
+    /// See [`RestoreError`].
+    pub async fn begin_repeatable(
+        &mut self,
+        image: &AccountImage,
+        begun: Option<Begun>,
+        at: UnixMillis,
+    ) -> Result<(), RestoreError> {
+        image.check()?;
+        let records = image.records();
+        let mut begun = begun.unwrap_or_else(|| Begun::new(at, &records));
+        if begun.crc != checksum(&records) || begun.done > records.len() {
+            let what = "these are not the mailboxes with which this was begun before: repeat it with what there was then";
+            return Err(RestoreError::Contradiction(what.to_owned()));
+        }
+        for batch in records[begun.done..].chunks(BATCH_RECORDS) {
+            begun.done += batch.len();
+            let mut batch = batch.to_vec();
+            // With the first of them the account is made.
+            batch.push(Record::Metadata {
+                account: image.id,
+                mailbox: None,
+                mod_seq: None,
+                entries: vec![(UNFINISHED.to_owned(), Some(begun.value()))],
+            });
+            self.write(batch).await?;
+        }
+        let last_uid = |account: &AccountState, mailbox: MailboxId| {
+            let mailbox = account.mailboxes.get(&mailbox)?;
+            Uid::new(mailbox.uid_next - 1)
+        };
+        let last_uids = |account: &AccountState| {
+            let ids = image.mailboxes.iter().map(|mailbox| mailbox.id);
+            ids.map(|id| (id, last_uid(account, id))).collect()
+        };
+        self.last_uids = self.store.account(image.id, last_uids).unwrap_or_default();
+        Ok(())
+    }
+
+    /// Is this message in from before?
+    #[must_use]
+    pub fn restored(&self, account: AccountId, mailbox: MailboxId, uid: Uid) -> Restored {
+        let of_mailbox = |account: &AccountState| {
+            let mailbox = account.mailboxes.get(&mailbox)?;
+            if uid.value() >= mailbox.uid_next {
+                return None;
+            }
+            Some(
+                mailbox
+                    .row(uid)
+                    .map_or(Restored::Gone, |row| Restored::There(*row)),
+            )
+        };
+        let found = self.store.account(account, of_mailbox);
+        found.flatten().unwrap_or(Restored::No)
     }
 
     /// Is this body in the store already? Then [`Self::message`] needs none.
@@ -369,6 +252,10 @@ impl<E: Environment> Restorer<E> {
         body: Option<Body>,
     ) -> Result<(), RestoreError> {
         self.check(&image)?;
+        let body = match body {
+            Some(body) => Some(self.store.inner().ready_body(body).await?),
+            None => None,
+        };
         let bytes = body.as_ref().map_or(0, body_bytes) + image.prefix.len() + image.asked.len() + 512;
         let room = BATCH_BYTES.min(self.store.inner().options.batch_bytes_max() / 4);
         if self.batch_bytes + bytes > room || self.batch.len() == BATCH_MESSAGES_MAX {
@@ -441,6 +328,17 @@ impl<E: Environment> Restorer<E> {
             .account(image.id, |account| closing_records(image, account));
         for records in records.unwrap_or_default().chunks(64) {
             self.write(records.to_vec()).await?;
+        }
+        let is_marked = |account: &AccountState| account.metadata.contains_key(UNFINISHED);
+        if self.store.account(image.id, is_marked) == Some(true) {
+            let entries = vec![(UNFINISHED.to_owned(), None)];
+            self.write(vec![Record::Metadata {
+                account: image.id,
+                mailbox: None,
+                mod_seq: None,
+                entries,
+            }])
+            .await?;
         }
         self.pin = None;
         Ok(())
@@ -553,6 +451,15 @@ fn record(account: AccountId, image: MessageImage, chunks: &Chunks, line_end_oct
         key: None,
         asked: image.asked,
     }
+}
+
+fn checksum(records: &[Record]) -> u32 {
+    let mut payloads = Vec::new();
+    for record in records {
+        payloads.push(record.kind());
+        record.encode(&mut payloads);
+    }
+    crc32c(&payloads)
 }
 
 fn encoded_bytes(record: &Record) -> usize {

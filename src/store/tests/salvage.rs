@@ -199,7 +199,10 @@ fn mailbox_of(disk: &SimDisk, account: AccountId) -> (u32, u32, Rows) {
     let inbox = &survey.account(account).expect("it is there").mailboxes[&INBOX_ID];
     let row = |row: &MessageRow| {
         let (octets, _) = block_on(survey.whole(account, row)).expect("it is whole");
-        let keywords = inbox.keywords_of(row.keywords).map(|k| k.as_str().to_owned()).collect();
+        let keywords = inbox
+            .keywords_of(row.keywords)
+            .map(|k| k.as_str().to_owned())
+            .collect();
         (row.uid.value(), row.flags, keywords, octets)
     };
     (

@@ -13,9 +13,9 @@ use super::damage::{Damage, Damages};
 use super::survey::{Message, Survey, parts};
 use crate::disk::Disk;
 use crate::model::MailboxName;
-use crate::store::restore::{AccountImage, MessageImage, RestoreError, Restorer};
 use crate::store::{
-    AccountState, Body, Delivery, Environment, INBOX_ID, LocalRecipient, Store, StoreError, StoredMessage,
+    AccountImage, AccountState, Body, Delivery, Environment, INBOX_ID, LocalRecipient, MessageImage,
+    RestoreError, Restorer, Store, StoreError, StoredMessage,
 };
 use std::collections::BTreeSet;
 
