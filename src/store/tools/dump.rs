@@ -2,9 +2,9 @@
 //!
 //! Invariants: one line for one record, whatever a peer put into it: text is escaped.
 
+use super::ledger::kind_name;
 use super::pieces::Trust;
 use super::segments::Segments;
-use super::survey::kind_name;
 use super::walk::{Event, walk};
 use crate::disk::Disk;
 use crate::model::{Flags, SegmentId};

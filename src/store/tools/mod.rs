@@ -14,7 +14,7 @@
 //! | `walk` | every log from end to end: groups, records, damage, torn tails |
 //! | `derived` | checkpoints and snapshots: witnesses of the log, or damaged themselves |
 //! | `regained` | mail that only checkpoints know |
-//! | `survey` | the state that the readable records make, and what is missing |
+//! | `ledger`, `survey` | the state that the readable records make, and what is missing |
 //! | `check`, `stat`, `dump`, `salvage` | the commands |
 //!
 //! Not here: opening a store to serve it (`recovery`); arguments and printing (`boot`); files of other programs (`exchange`).
@@ -25,6 +25,7 @@ mod check;
 mod damage;
 mod derived;
 mod dump;
+mod ledger;
 mod order;
 mod pieces;
 mod regained;

@@ -11,7 +11,8 @@
 //! Not here: what else checkpoints bear witness of (`derived`).
 
 use super::damage::{Damage, Mail};
-use super::survey::{Ledger, Survey};
+use super::ledger::Ledger;
+use super::survey::Survey;
 use crate::disk::Disk;
 use crate::model::{AccountId, LogPosition, MailboxId, MailboxName, PARTITIONS, Uid};
 use crate::store::checkpoint_load::Base;
