@@ -33,6 +33,9 @@ pub const REQUEST_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// A request is there by then.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A server that is not held up says by then how far its logs are: all its cores were asked.
+pub const ALIVE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Requests at once: whoever may ask is an admin.
 pub const CONNECTIONS_MAX: usize = 16;
 
@@ -258,7 +261,7 @@ pub fn ask_within(data: &Path, request: &Request, timeout: Duration) -> io::Resu
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         short => short?,
     };
-    let mut stream = match std::os::unix::net::UnixStream::connect(&short.path) {
+    let mut stream = match connect(&short.path, timeout) {
         Ok(stream) => stream,
         Err(error)
             if matches!(
@@ -268,14 +271,39 @@ pub fn ask_within(data: &Path, request: &Request, timeout: Duration) -> io::Resu
         {
             return Ok(None);
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(in_time(error, timeout)),
     };
-    stream.set_read_timeout(Some(timeout))?;
-    stream.write_all(&serde_json::to_vec(request)?)?;
-    stream.shutdown(std::net::Shutdown::Write)?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
+    let mut talk = || {
+        stream.write_all(&serde_json::to_vec(request)?)?;
+        stream.shutdown(std::net::Shutdown::Write)?;
+        stream.read_to_end(&mut answer)
+    };
+    talk().map_err(|error| in_time(error, timeout))?;
     Ok(Some(serde_json::from_slice(&answer)?))
+}
+
+/// A connection on which nothing waits longer than `timeout`. The kernel makes one to a process that does not run, too, until
+/// there are too many that nobody took; then it waits.
+fn connect(path: &Path, timeout: Duration) -> io::Result<std::os::unix::net::UnixStream> {
+    use socket2::{Domain, SockAddr, Socket, Type};
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(timeout))?;
+    socket.set_read_timeout(Some(timeout))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(std::os::fd::OwnedFd::from(socket).into())
+}
+
+/// What the kernel calls "resource temporarily unavailable".
+fn in_time(error: io::Error, timeout: Duration) -> io::Error {
+    if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+        return error;
+    }
+    let seconds = timeout.as_secs_f32();
+    let what = format!(
+        "nothing came for {seconds} s: its process is stopped (SIGSTOP) or hangs. Let it go on (SIGCONT) or end it, and try again"
+    );
+    io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
 #[cfg(test)]
@@ -284,6 +312,26 @@ mod tests {
     use crate::directory::embedded::Embedded;
     use crate::directory::orders::DomainSettings;
     use crate::runtime::Control;
+
+    /// As of a process that is stopped: the kernel takes connections for it.
+    #[test]
+    fn a_server_that_does_not_answer_is_not_waited_for_for_ever() {
+        let root = tempfile::tempdir().expect("a directory");
+        let _deaf = bind(root.path()).expect("it binds");
+        let timeout = Duration::from_millis(20);
+        // More than the kernel keeps waiting: the last ones do not even get a connection.
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            let asked = ask_within(root.path(), &Request::LogEnds, timeout);
+            let error = asked.expect_err("nobody answers");
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert!(error.to_string().contains("SIGSTOP"), "{error}");
+            let short = ShortPath::of(root.path()).expect("it is there");
+            while let Ok(stream) = connect(&short.path, timeout) {
+                held.push(stream);
+            }
+        }
+    }
 
     #[test]
     fn orders_reach_a_server_however_deep_its_directory_lies() {

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a running server is asked how far its logs are durable and nothing else; everything is read here, at a limited
 //! rate and a low priority, and nothing is written.
-//! Failure: a server that does not answer, or is coming up or ending, is said so; damage is no error.
+//! Failure: a server that does not answer within [`socket::ALIVE_TIMEOUT`], or is coming up or ending, is said so; damage is no error.
 //! Not here: what is looked for (`store::tools`), printing (`store`).
 
 use super::BootError;
@@ -76,7 +76,7 @@ fn look(disk: FrozenDisk, frontiers: Frontiers, progress: Progress<'_>) -> Resul
 
 /// `None`: no server runs on it.
 fn ask(data: &Path) -> Result<Option<Vec<LogEnd>>, BootError> {
-    let answer = socket::ask(data, &Request::LogEnds)
+    let answer = socket::ask_within(data, &Request::LogEnds, socket::ALIVE_TIMEOUT)
         .map_err(|error| refuse(data, &format!("its server does not answer: {error}")))?;
     match answer {
         None => Ok(None),

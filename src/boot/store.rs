@@ -13,6 +13,7 @@ use crate::cli::store::{
 };
 use crate::disk::filling::Filling;
 use crate::disk::plain::PlainDisk;
+use crate::disk::{SUBDIRECTORY, SUPERBLOCK_NAME};
 use crate::model::SegmentId;
 use crate::store::tools::{CheckReport, Damage, SalvageReport, StatReport, Survey, dump, salvage, stat};
 use futures_executor::block_on;
@@ -37,6 +38,7 @@ pub fn run(command: &StoreCommand) -> Result<ExitCode, BootError> {
     // SAFETY: it changes a number of this process, which no other thread relies on yet.
     unsafe { libc::umask(0o077) };
     become_owner(command)?;
+    check_directory(directories(command).0)?;
     match command {
         StoreCommand::Check(arguments) => run_check(arguments),
         StoreCommand::Stat(arguments) => run_stat(arguments),
@@ -51,16 +53,7 @@ pub fn run(command: &StoreCommand) -> Result<ExitCode, BootError> {
 /// If this is root, it goes on as whoever the store belongs to: what a command writes there (a lock's file is enough) would
 /// otherwise keep the server from its own files. Directories to be filled are made before and given to the same user.
 fn become_owner(command: &StoreCommand) -> Result<(), BootError> {
-    let (data, fills) = match command {
-        StoreCommand::Check(CheckArguments { data, .. }) | StoreCommand::Stat(LookArguments { data, .. }) => {
-            (data, None)
-        }
-        StoreCommand::Dump(DumpArguments { data, .. })
-        | StoreCommand::Import(ImportArguments { data, .. })
-        | StoreCommand::Undelete(UndeleteArguments { data, .. }) => (data, None),
-        StoreCommand::Salvage(SalvageArguments { data, new, .. }) => (data, Some(new)),
-        StoreCommand::Export(ExportArguments { data, to, .. }) => (data, Some(to)),
-    };
+    let (data, fills) = directories(command);
     if !privileges::is_root() || !data.exists() {
         // It is made, or said to be missing, further on.
         return Ok(());
@@ -69,6 +62,60 @@ fn become_owner(command: &StoreCommand) -> Result<(), BootError> {
         privileges::make_like(directory, data)?;
     }
     privileges::become_owner_of(data)
+}
+
+/// The store's, and the one that a command fills.
+fn directories(command: &StoreCommand) -> (&Path, Option<&Path>) {
+    match command {
+        StoreCommand::Check(CheckArguments { data, .. }) | StoreCommand::Stat(LookArguments { data, .. }) => {
+            (data, None)
+        }
+        StoreCommand::Dump(DumpArguments { data, .. })
+        | StoreCommand::Import(ImportArguments { data, .. })
+        | StoreCommand::Undelete(UndeleteArguments { data, .. }) => (data, None),
+        StoreCommand::Salvage(SalvageArguments { data, new, .. }) => (data, Some(new)),
+        StoreCommand::Export(ExportArguments { data, to, .. }) => (data, Some(to)),
+    }
+}
+
+/// What is no directory, or may not be read by this user, is said before anything else is made of it.
+fn check_directory(data: &Path) -> Result<(), BootError> {
+    use std::io::ErrorKind::PermissionDenied;
+    match std::fs::metadata(data) {
+        Ok(found) if !found.is_dir() => {
+            let what =
+                "it is not a directory: give the store's data directory, in which STORE and segments lie";
+            return Err(refuse(data, &what));
+        }
+        Err(cause) if cause.kind() == PermissionDenied => return Err(not_ours(data)),
+        _ => {}
+    }
+    let segments = data.join(SUBDIRECTORY);
+    let denied = |read: std::io::Result<()>| read.is_err_and(|cause| cause.kind() == PermissionDenied);
+    for directory in [data, &segments] {
+        if denied(std::fs::read_dir(directory).map(|_| ()))
+            || denied(std::fs::metadata(directory.join(".")).map(|_| ()))
+        {
+            return Err(not_ours(directory));
+        }
+    }
+    let superblock = data.join(SUPERBLOCK_NAME);
+    if denied(std::fs::File::open(&superblock).map(|_| ())) {
+        return Err(not_ours(&superblock));
+    }
+    Ok(())
+}
+
+fn not_ours(path: &Path) -> BootError {
+    use std::os::unix::fs::MetadataExt as _;
+    // SAFETY: the call reads a number of this process.
+    let own = unsafe { libc::geteuid() };
+    let owner =
+        std::fs::metadata(path).map_or_else(|_| "somebody else".to_owned(), |m| format!("user {}", m.uid()));
+    let what = format!(
+        "user {own} may not read it, it is {owner}'s: run this as the user that the server runs as, or as root"
+    );
+    refuse(path, &what)
 }
 
 fn run_check(arguments: &CheckArguments) -> Result<ExitCode, BootError> {

@@ -102,8 +102,10 @@ pub fn run(arguments: &UndeleteArguments) -> Result<ExitCode, BootError> {
         since_ms: since,
     };
     let request = Request::Undelete(undelete);
-    let answer = socket::ask_within(data, &request, ANSWER_TIMEOUT)
-        .map_err(|error| refuse(data, &format!("its server does not answer: {error}")))?;
+    let deaf = |error| refuse(data, &format!("its server does not answer: {error}"));
+    // One that is stopped would be waited for as long as one that has much to do.
+    socket::ask_within(data, &Request::LogEnds, socket::ALIVE_TIMEOUT).map_err(deaf)?;
+    let answer = socket::ask_within(data, &request, ANSWER_TIMEOUT).map_err(deaf)?;
     let Request::Undelete(undelete) = request else {
         unreachable!("it was one above")
     };
