@@ -176,7 +176,7 @@ fn a_file_and_a_store_that_may_not_be_read_are_named_with_what_to_do() {
     for path in ["STORE", "segments", ""] {
         let path = data.join(path);
         let before = fs::metadata(&path).expect("it is there").permissions();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("it is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("it is ours");
         let output = run(&mut store(&["check"], &data));
         fs::set_permissions(&path, before).expect("it is ours");
         assert_eq!(output.status.code(), Some(2), "{}", text(&output));

@@ -42,6 +42,12 @@ fn what_was_filled_in_part_is_refused_by_every_command() {
         ])
     };
     succeed(&mut import(&data, "1", &mail));
+    // A command that had nothing to write leaves the log as whole as one that had.
+    let again = run(&mut import(&data, "1", &mail));
+    assert_eq!(again.status.code(), Some(2));
+    let checked = succeed(&mut store(&["check", &data]));
+    let checked = String::from_utf8_lossy(&checked).into_owned();
+    assert!(!checked.contains("note:"), "{checked}");
     succeed(&mut store(&["salvage", &data, &new]));
     succeed(&mut store(&[
         "export",

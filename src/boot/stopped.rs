@@ -104,6 +104,9 @@ impl OpenStore {
         let store = pool.run_until(Store::start(env, seed))?;
         let spawned = pool.spawner().spawn_local(store.clone().run_writer());
         spawned.map_err(|_| BootError::system("store")("its writer does not start"))?;
+        // Until it has begun, a shutdown does not wait for it, and a command that had nothing to write would leave a log without
+        // its end and a whole segment.
+        pool.run_until_stalled();
         Ok(Self {
             pool,
             store,
