@@ -359,3 +359,60 @@ fn every_modseq_stays_what_it_was() {
     };
     assert_eq!(numbers(&new), numbers(&disk));
 }
+
+/// As mail programs do that know no MOVE. The original's expunge counts, so the copy must be found.
+#[test]
+fn a_copy_of_which_the_record_is_lost_comes_over_where_the_original_was_expunged() {
+    let disk = SimDisk::new(12);
+    let mut world = World::open(&disk, 1, small_options()).expect("it opens");
+    let store = world.of(ALICE);
+    let mut deliver = |text: &str| {
+        let delivered = store.deliver(delivery(&[ALICE], memory(text)));
+        world.run(delivered).expect("it commits");
+    };
+    deliver("goes to the archive");
+    deliver("is expunged");
+    let first = crate::model::Uid::FIRST;
+    let archive = MailboxId(6);
+    let copy = Change::Copy {
+        from: INBOX_ID,
+        uids: vec![first],
+        to: archive,
+        quota: crate::model::Quota::NONE,
+    };
+    let expunge = Change::Expunge {
+        mailbox: INBOX_ID,
+        uids: vec![first, crate::model::Uid::new(2).expect("it is one")],
+        only_deleted: false,
+    };
+    for change in [copy, expunge] {
+        world.run(store.change(ALICE, change)).expect("it commits");
+    }
+    drop(store);
+    world.close();
+    let disk = disk.crash(0);
+    let mut texts = Vec::new();
+    for (name, at) in all_groups(&disk) {
+        let damaged = disk.crash(0);
+        zero(&damaged, &name, at, 100);
+        let (report, new) = salvaged(&damaged);
+        let survey = block_on(Survey::read(new.crash(0), &mut |_, _| {})).expect("it is a store");
+        let rows = |id: MailboxId| {
+            survey.account(ALICE).expect("it came over").mailboxes[&id]
+                .rows
+                .clone()
+        };
+        let found = rows(archive);
+        assert_eq!(
+            found.len() as u64 + report.lost,
+            1,
+            "{name} at {at}: {:?}",
+            report.damages.kept
+        );
+        for row in &found {
+            texts.push(block_on(survey.whole(ALICE, row)).expect("it is whole").0);
+        }
+    }
+    assert!(texts.len() >= 3, "{}", texts.len());
+    assert!(texts.iter().all(|text| text.ends_with(b"goes to the archive")));
+}

@@ -45,6 +45,8 @@ pub(super) struct Ledger {
     pub(super) has_restated: bool,
     witnesses: Witnesses,
     pub(super) unseen_spool: UnseenSpool,
+    /// Where the message records lie that were applied.
+    pub(super) applied: Vec<LogPosition>,
     /// Behind the last record of each segment.
     ends: BTreeMap<SegmentId, u32>,
 }
@@ -65,6 +67,7 @@ impl Ledger {
             has_restated: false,
             witnesses: Witnesses::default(),
             unseen_spool: UnseenSpool::default(),
+            applied: Vec::new(),
             ends: BTreeMap::new(),
         }
     }
@@ -218,6 +221,9 @@ impl Ledger {
         if !self.rebuild.is_broken(partition) {
             self.held.remove(&partition);
             self.holds = None;
+        }
+        if applied.is_ok() && matches!(record, Record::Message(_)) {
+            self.applied.push(position);
         }
         if let Err(why) = applied {
             let what = format!("a change that contradicts what came before: {}", why.0);

@@ -56,13 +56,15 @@ impl Ledger {
 }
 
 /// What the log says of an account's messages.
-struct InLog {
+struct InLog<'a> {
+    account: &'a AccountState,
+    /// Where records lie that some row or grave refers to.
     records: HashSet<LogPosition>,
     uids: HashSet<(MailboxId, Uid)>,
 }
 
-impl InLog {
-    fn of(account: &AccountState) -> Self {
+impl<'a> InLog<'a> {
+    fn of(account: &'a AccountState) -> Self {
         let mut uids = HashSet::new();
         for (id, mailbox) in &account.mailboxes {
             uids.extend(mailbox.rows.iter().map(|row| (*id, row.uid)));
@@ -72,13 +74,23 @@ impl InLog {
             uids.extend(buried.graves.iter().map(|grave| (buried.id, grave.row.uid)));
         }
         Self {
+            account,
             records: account.rows_and_graves().map(|row| row.record).collect(),
             uids,
         }
     }
 
-    fn knows(&self, mailbox: MailboxId, row: &MessageRow) -> bool {
-        self.records.contains(&row.record) || self.uids.contains(&(mailbox, row.uid))
+    /// `was_applied`: the walk saw the message's record. That alone says nothing of a row: the copy that it is may be what was lost.
+    fn knows(&self, snapshot: &MailboxState, row: &MessageRow, was_applied: bool) -> bool {
+        if self.uids.contains(&(snapshot.id, row.uid)) {
+            return true;
+        }
+        match self.account.mailboxes.get(&snapshot.id) {
+            // It may have been expunged and forgotten since the checkpoint.
+            Some(mailbox) => was_applied && mailbox.graves_from > snapshot.graves_from,
+            // The mailbox was deleted, or its own record is lost.
+            None => was_applied || self.records.contains(&row.record),
+        }
     }
 }
 
@@ -93,7 +105,10 @@ impl<D: Disk> Survey<D> {
         let (mut readable, mut lost) = (Vec::new(), Vec::new());
         for (id, mailbox) in &account.mailboxes {
             for row in &mailbox.rows {
-                let is_known = in_log.as_ref().is_some_and(|in_log| in_log.knows(*id, row));
+                let was_applied = self.applied.binary_search(&row.record).is_ok();
+                let is_known = in_log
+                    .as_ref()
+                    .is_some_and(|in_log| in_log.knows(mailbox, row, was_applied));
                 if is_known || self.is_released(row.record.segment) {
                     continue;
                 }

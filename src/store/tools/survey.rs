@@ -10,7 +10,7 @@ use super::segments::{Frontiers, Segments};
 use super::summaries;
 use super::walk::walk;
 use crate::disk::{Disk, DiskFile};
-use crate::model::{AccountId, MailboxId, SegmentId};
+use crate::model::{AccountId, LogPosition, MailboxId, SegmentId};
 use crate::store::frame::RecordSeed;
 use crate::store::reader::LogReader;
 use crate::store::state::{AccountState, CoreState, MessageRow};
@@ -51,6 +51,8 @@ pub struct Survey<D: Disk> {
     pub(super) lost: u64,
     /// Messages, also waiting ones, of which the log has nothing, and that checkpoints led to.
     pub(super) regained: u64,
+    /// Where the message records lie that the walk has seen, ascending.
+    pub(super) applied: Vec<LogPosition>,
     /// Of files that a start makes anew from the log.
     pub(super) derived: Damages,
     /// For people: what is unusual and no damage.
@@ -83,6 +85,7 @@ impl<D: Disk> Survey<D> {
         let mut ledger = Ledger::new(segments.damages.clone());
         walk(&segments, &mut |event| ledger.see(event), progress).await;
         ledger.tell_unexplained();
+        ledger.applied.sort_unstable();
         // Beside a server each log is seen as of another moment.
         if segments.frontiers.is_empty() {
             ledger.tell_gone(&segments.released);
@@ -117,6 +120,7 @@ impl<D: Disk> Survey<D> {
             damages: ledger.damages,
             lost: 0,
             regained: 0,
+            applied: ledger.applied,
             derived: Damages::default(),
             notes,
             segments,
