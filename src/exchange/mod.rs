@@ -6,7 +6,7 @@
 //! where not.
 //! Invariants: octets are written and read as they are in the store, line ends included; UIDLs are kept, those
 //! that are made of UIDVALIDITY and UID and those that another server gave (`mailbox::uidl`); EMAILIDs are new after an import.
-//! Limits: one message in memory.
+//! Limits: one message in memory on the way out; on the way in LIMITATION: one mailbox, because those without a UID come last.
 //! Not here: reading a store (`store::tools`), writing one (`store::restore`), the commands (`boot::exchange`).
 
 pub mod export;
