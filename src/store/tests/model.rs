@@ -1,13 +1,16 @@
 //! A naive mail account in `Vec`s: the oracle of the crash tests.
 
 use super::world::*;
-use crate::model::{AccountId, Flags, Keyword, MailboxId, Uid};
+use crate::model::{AccountId, Flags, Keyword, MailboxId, SpecialUse, Uid};
 use crate::proto::imap::types::StoreOperation;
 use crate::sim::Chance;
 use crate::store::*;
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The entry that [`Op::Use`] sets along with it.
+const COMMENT: &str = "/private/comment";
 
 /// UID, flags, keywords, octets.
 pub type ModelMessage = (u32, u8, BTreeSet<String>, Vec<u8>);
@@ -17,6 +20,7 @@ pub struct ModelMailbox {
     pub uid_next: u32,
     pub messages: Vec<ModelMessage>,
     pub metadata: BTreeMap<String, Vec<u8>>,
+    pub special_use: Option<SpecialUse>,
 }
 
 /// Mailboxes by name. Empty: the account was never touched.
@@ -35,13 +39,17 @@ pub enum Op {
     Delete(String),
     Rename(String, String),
     Annotate(String, &'static str, Option<Vec<u8>>),
+    /// A special use and a comment that says so, in one change.
+    Use(String, SpecialUse),
 }
 
 impl Model {
     fn touch(&mut self) {
         if self.0.is_empty() {
-            for name in ["INBOX", "Archive", "Drafts", "Junk", "Sent", "Trash"] {
+            self.create("INBOX");
+            for (role, name) in SpecialUse::STANDARD {
                 self.create(name);
+                self.0.get_mut(name).expect("it was just made").special_use = Some(role);
             }
         }
     }
@@ -61,6 +69,7 @@ impl Model {
             uid_next: 1,
             messages: Vec::new(),
             metadata: BTreeMap::new(),
+            special_use: None,
         };
         self.0.entry(name.to_owned()).or_insert(new);
     }
@@ -115,6 +124,15 @@ impl Model {
                     .metadata
                     .extend(value.clone().map(|value| ((*entry).to_owned(), value)));
             }
+            Op::Use(name, role) => {
+                let holders = self.0.values_mut().filter(|m| m.special_use == Some(*role));
+                holders.for_each(|mailbox| mailbox.special_use = None);
+                let mailbox = self.0.get_mut(name).expect("the script knows its mailboxes");
+                mailbox.special_use = Some(*role);
+                mailbox
+                    .metadata
+                    .insert(COMMENT.to_owned(), role.attribute().into());
+            }
         }
     }
 
@@ -153,6 +171,7 @@ impl Model {
                 uid_next: inbox.uid_next,
                 messages: std::mem::take(&mut inbox.messages),
                 metadata: inbox.metadata.clone(),
+                special_use: None,
             };
             self.0.insert(to.to_owned(), moved);
             return;
@@ -254,6 +273,11 @@ pub async fn execute(store: &Store<SimEnvironment>, id: AccountId, op: &Op) -> R
             entries: vec![((*entry).to_owned(), value.clone().map(Bytes::from))],
             special_use: None,
         },
+        Op::Use(of, role) => Change::SetMetadata {
+            mailbox: Some(mailbox(of)),
+            entries: vec![(COMMENT.to_owned(), Some(role.attribute().into()))],
+            special_use: Some(Some(*role)),
+        },
     };
     store.change(id, change).await.map(|_| ())
 }
@@ -283,6 +307,7 @@ pub async fn snapshot(store: &Store<SimEnvironment>, id: AccountId) -> Result<Mo
                     .iter()
                     .map(|(name, value)| (name.clone(), value.to_vec()))
                     .collect(),
+                special_use: mailbox.special_use,
             }
         });
         model
@@ -301,6 +326,7 @@ pub fn fixed_script(tag: &str) -> Vec<Op> {
         Op::Create(s("Work/2024")),
         Op::Annotate(s("Work/2024"), "/private/comment", Some(b"of work".to_vec())),
         Op::Annotate(s("INBOX"), "/shared/comment", Some(b"of INBOX".to_vec())),
+        Op::Use(s("Work/2024"), SpecialUse::Archive),
         Op::Append(s("Work/2024"), body(3), Flags::SEEN),
         Op::StoreFlags(
             s("INBOX"),
@@ -327,6 +353,7 @@ pub fn fixed_script(tag: &str) -> Vec<Op> {
             Flags::FLAGGED,
             vec![s("b"), s("c")],
         ),
+        Op::Use(s("Junk"), SpecialUse::Trash),
         Op::Delete(s("Trash")),
         Op::Create(s("Trash")),
         Op::Deliver(body(6)),
