@@ -18,7 +18,6 @@ use super::capability::{self, Situation};
 use super::catenate::{Behind, Then};
 use super::encode::code::{Code, push_bye_line, push_status_line};
 use super::framing::{Announced, Framer};
-use super::parse::{self, ParseError};
 use super::types::{AppendMessage, NameForm, Tag};
 use crate::proto::sasl::{Bindings, Exchange};
 use crate::proto::{Actions, Consumed, Deadline, Event, Protocol, Receipt};
@@ -415,30 +414,6 @@ impl Core {
         if self.errors >= most {
             self.bye(None, "Too many errors", out);
         }
-    }
-
-    /// Counts what is wrong with a command. After login a name that cannot be, or a limit, is no sign of a client out of step.
-    pub(super) fn count_fault(&mut self, fault: parse::Fault, out: &mut Actions<Question>) {
-        if !fault.is_refusal() || self.state == State::NotAuthenticated {
-            self.count_error(out);
-        }
-    }
-
-    pub(super) fn push_parse_error(&mut self, error: &ParseError, out: &mut Actions<Question>) {
-        self.push_fault(error.tag.clone(), error.fault, out);
-    }
-
-    /// Only what is not in the grammar is BAD (RFC 9051 §7.1.3, RFC 5530 §3).
-    pub(super) fn push_fault(&mut self, tag: Option<Tag>, fault: parse::Fault, out: &mut Actions<Question>) {
-        use parse::Fault;
-        let code = match fault {
-            Fault::Expected(_) | Fault::UnknownCommand => None,
-            Fault::SpecialUse => Some(Code::UseAttr),
-            Fault::Limit(_) | Fault::TooDeep => Some(Code::Limit),
-            Fault::Encoding(_) | Fault::Name(_) => Some(Code::Cannot),
-        };
-        let status = if code.is_some() { Status::No } else { Status::Bad };
-        self.push_untagged_or(tag, status, code.as_ref(), &fault.to_string(), out);
     }
 
     pub(super) fn push_untagged_or(

@@ -1,4 +1,4 @@
-//! From bytes to commands inside the core: which literals are taken, what is refused and how it is skipped.
+//! From bytes to commands inside the core: which literals are taken, how faults are answered, what is refused and how it is skipped.
 //!
 //! Invariants: a refused command has had its one response before a byte of it is skipped; what cannot be skipped
 //! within [`DISCARDED_LITERAL_BYTES_MAX`] ends the connection.
@@ -10,7 +10,7 @@ use super::api::{Question, Status};
 use super::core::{Core, State};
 use super::encode::code::Code;
 use super::framing::{Announced, Frame, Limits};
-use super::parse::{self, ParseError};
+use super::parse::{self, Fault, ParseError};
 use super::types::{METADATA_VALUE_BYTES_MAX, Tag};
 use crate::proto::Actions;
 
@@ -133,6 +133,29 @@ impl Core {
                 self.refuse_literal(announced, bytes, DISCARDED_LITERAL_BYTES_MAX, out);
             }
         }
+    }
+
+    /// Counts what is wrong with a command. After login a name that cannot be, or a limit, is no sign of a client out of step.
+    pub(super) fn count_fault(&mut self, fault: Fault, out: &mut Actions<Question>) {
+        if !fault.is_refusal() || self.state == State::NotAuthenticated {
+            self.count_error(out);
+        }
+    }
+
+    pub(super) fn push_parse_error(&mut self, error: &ParseError, out: &mut Actions<Question>) {
+        self.push_fault(error.tag.clone(), error.fault, out);
+    }
+
+    /// Only what is not in the grammar is BAD (RFC 9051 §7.1.3, RFC 5530 §3).
+    pub(super) fn push_fault(&mut self, tag: Option<Tag>, fault: Fault, out: &mut Actions<Question>) {
+        let code = match fault {
+            Fault::Expected(_) | Fault::UnknownCommand => None,
+            Fault::SpecialUse => Some(Code::UseAttr),
+            Fault::Limit(_) | Fault::TooDeep => Some(Code::Limit),
+            Fault::Encoding(_) | Fault::Name(_) => Some(Code::Cannot),
+        };
+        let status = if code.is_some() { Status::No } else { Status::Bad };
+        self.push_untagged_or(tag, status, code.as_ref(), &fault.to_string(), out);
     }
 
     /// RFC 7888 §5: with LITERAL- a client may send this many octets unasked.
