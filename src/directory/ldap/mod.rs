@@ -191,18 +191,8 @@ impl Directory {
         });
         let attributes: Vec<&str> = self.attributes().map(|(_, attribute)| attribute).collect();
         let sizelimit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let mut ldap = self.reader().await?;
-        ldap.with_search_options(SearchOptions::new().sizelimit(sizelimit));
-        let found = ldap
-            .search(&self.settings.base, Scope::Subtree, &filter, attributes)
-            .await;
-        let ldap3::SearchResult(entries, result) = match found {
-            Ok(found) => found,
-            Err(error) => {
-                *self.searching.lock().await = None;
-                return Err(broken(&error));
-            }
-        };
+        let ldap3::SearchResult(entries, result) =
+            self.ask(Scope::Subtree, &filter, attributes, sizelimit).await?;
         match result.rc {
             0 => {}
             SIZE_LIMIT_EXCEEDED => {
@@ -219,6 +209,23 @@ impl Directory {
             .filter(is_entry)
             .map(SearchEntry::construct)
             .collect())
+    }
+
+    /// By the connection for searches.
+    async fn ask(
+        &self,
+        scope: Scope,
+        filter: &str,
+        attributes: Vec<&str>,
+        sizelimit: i32,
+    ) -> Result<ldap3::SearchResult, Failure> {
+        let mut ldap = self.reader().await?;
+        let unanswered = Unanswered(&self.searching);
+        ldap.with_search_options(SearchOptions::new().sizelimit(sizelimit));
+        let found = ldap.search(&self.settings.base, scope, filter, attributes).await;
+        let found = found.map_err(|error| broken(&error))?;
+        unanswered.settle();
+        Ok(found)
     }
 
     async fn one(&self, filter: &Filter, asked: &str) -> Result<Option<SearchEntry>, Failure> {
@@ -294,6 +301,25 @@ impl Directory {
             | INSUFFICIENT_ACCESS
             | UNWILLING_TO_PERFORM => Ok(false),
             _ => Err(refused(&bound)),
+        }
+    }
+}
+
+/// A search under way on the connection kept there. Unless it is answered, because of an error or because nobody waits any
+/// more, the connection is given up: one that a firewall has forgotten would be asked for as long as the kernel hopes.
+struct Unanswered<'a>(&'a AsyncMutex<Option<Ldap>>);
+
+impl Unanswered<'_> {
+    fn settle(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        // Locked: it is being made anew.
+        if let Ok(mut searching) = self.0.try_lock() {
+            *searching = None;
         }
     }
 }
@@ -401,11 +427,8 @@ impl Tables for Directory {
             for filter in filters.into_iter().flatten() {
                 self.search(filter, "ringpost-probe@invalid", 2).await?;
             }
-            let mut ldap = self.reader().await?;
-            let found = ldap
-                .search(&self.settings.base, Scope::Base, "(objectClass=*)", ["1.1"])
-                .await;
-            match found.map_err(|error| broken(&error))?.1 {
+            let found = self.ask(Scope::Base, "(objectClass=*)", vec!["1.1"], 2).await?;
+            match found.1 {
                 result if result.rc == 0 => Ok(()),
                 result => Err(Failure::Wrong(format!(
                     "ldap.base {}: {}",
@@ -418,61 +441,4 @@ impl Tables for Directory {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(url: &str) -> Settings {
-        Settings {
-            url: url.to_owned(),
-            tls: false,
-            ca_file: None,
-            bind_dn: String::new(),
-            password_file: None,
-            base: "dc=example".to_owned(),
-            connections: 1,
-            domains: Vec::new(),
-            domain: String::new(),
-            account: "(mail={address})".to_owned(),
-            login: String::new(),
-            alias: String::new(),
-            checks_by_bind: true,
-            attributes: vec![
-                ("id", "objectGUID".to_owned()),
-                ("address", "mail".to_owned()),
-                ("password", "userPassword".to_owned()),
-            ],
-        }
-    }
-
-    #[test]
-    fn a_url_says_how_and_where() {
-        for url in ["ldap://a", "ldaps://a:636", "ldapi://%2frun%2fldapi"] {
-            assert_eq!(settings(url).url_problem(), None, "{url}");
-        }
-        for url in ["", "a", "http://a", "ldap://", "ldap://user@a"] {
-            assert!(settings(url).url_problem().is_some(), "{url}");
-        }
-    }
-
-    #[test]
-    fn attributes_become_facts_whatever_their_case() {
-        let directory = Directory::new(&settings("ldap://a"), Duration::from_secs(1)).expect("good settings");
-        let entry = SearchEntry {
-            dn: "cn=a".to_owned(),
-            attrs: [
-                ("MAIL".to_owned(), vec!["a@example.org".to_owned()]),
-                ("userPassword".to_owned(), vec!["{SSHA}x".to_owned()]),
-            ]
-            .into(),
-            bin_attrs: [("objectguid".to_owned(), vec![vec![1, 0xff]])].into(),
-        };
-        let row = directory.row(&entry);
-        assert_eq!(row.key(), Ok("01ff"));
-        assert_eq!(row.values("address").collect::<Vec<_>>(), ["a@example.org"]);
-        assert_eq!(
-            row.values("password").count(),
-            0,
-            "passwords are not read where binds check them"
-        );
-    }
-}
+mod tests;
