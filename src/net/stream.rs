@@ -198,9 +198,10 @@ impl Stream {
         }
     }
 
-    /// The peer is to answer what is sent next.
+    /// The peer is to answer what is sent next. What has come already is at hand before that: with a receive beside it there
+    /// would be two pieces of bytes to take along in a move.
     pub(super) fn expect_input(&mut self) {
-        if let Socket::Ring(stream) = &mut self.socket {
+        if let (Socket::Ring(stream), None) = (&mut self.socket, &self.rest) {
             stream.expect_input();
         }
     }
