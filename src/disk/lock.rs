@@ -5,9 +5,17 @@
 //! Not here: the lock on a port (`net`).
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often the lock of a holder that has ended is tried for: two seconds. The kernel closes what a killed process had open a
+/// little after nobody sees the process any more, and whoever starts a server anew at once should not be told of another one.
+const ENDED_HOLDER_TRIES: u32 = 200;
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The lock's file in the data directory.
 pub const LOCK_NAME: &str = "LOCK";
@@ -57,7 +65,7 @@ impl DirectoryLock {
             .truncate(false)
             .open(&path)
             .map_err(io)?;
-        hold(&mut file, directory)?;
+        hold(&mut file, directory, || std::thread::sleep(PAUSE))?;
         file.set_len(0).map_err(io)?;
         file.rewind().map_err(io)?;
         writeln!(file, "{}", std::process::id()).map_err(io)?;
@@ -84,33 +92,56 @@ impl DirectoryLock {
         let Ok(mut file) = there else {
             return Err(refused);
         };
-        hold(&mut file, directory)?;
+        hold(&mut file, directory, || std::thread::sleep(PAUSE))?;
         Ok(Self { _file: file })
     }
 }
 
 /// Locks an open file of `directory`.
-fn hold(file: &mut File, directory: &Path) -> Result<(), LockError> {
+fn hold(file: &mut File, directory: &Path, mut pause: impl FnMut()) -> Result<(), LockError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let path = || directory.join(LOCK_NAME);
+        if try_hold(file).map_err(|cause| LockError::Io { path: path(), cause })? {
+            return Ok(());
+        }
+        let pid = holder(file);
+        let has_ended = pid.parse().is_ok_and(has_ended);
+        if !has_ended || tries >= ENDED_HOLDER_TRIES {
+            let directory = directory.to_owned();
+            return Err(LockError::InUse { directory, pid });
+        }
+        pause();
+    }
+}
+
+/// False: another holds it.
+fn try_hold(file: &File) -> io::Result<bool> {
     // SAFETY: the descriptor is open for as long as `file` lives; flock touches no memory.
-    let locked = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
-    if locked == 0 {
-        return Ok(());
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+        return Ok(true);
     }
-    let cause = std::io::Error::last_os_error();
-    if cause.kind() != std::io::ErrorKind::WouldBlock {
-        let path = directory.join(LOCK_NAME);
-        return Err(LockError::Io { path, cause });
+    match io::Error::last_os_error() {
+        cause if cause.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        cause => Err(cause),
     }
+}
+
+/// As the holder wrote it; `?` if it has not yet.
+fn holder(file: &mut File) -> String {
     let mut pid = String::new();
-    let _ = file.read_to_string(&mut pid);
-    let pid = match pid.trim() {
-        "" => "?".to_owned(),
-        pid => pid.to_owned(),
-    };
-    Err(LockError::InUse {
-        directory: directory.to_owned(),
-        pid,
-    })
+    let read = file.rewind().and_then(|()| file.read_to_string(&mut pid));
+    match pid.trim() {
+        pid if read.is_ok() && !pid.is_empty() => pid.to_owned(),
+        _ => "?".to_owned(),
+    }
+}
+
+fn has_ended(pid: libc::pid_t) -> bool {
+    // SAFETY: signal 0 is none: it only asks whether there is such a process.
+    let failed = pid > 0 && unsafe { libc::kill(pid, 0) } != 0;
+    failed && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
 }
 
 #[cfg(test)]
@@ -129,6 +160,28 @@ mod tests {
         );
         drop(held);
         DirectoryLock::take(directory.path()).expect("it is free again");
+    }
+
+    #[test]
+    fn the_lock_of_a_holder_that_has_ended_is_waited_for() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let held = DirectoryLock::take(directory.path()).expect("it is free");
+        let mut child = std::process::Command::new("true").spawn().expect("it is there");
+        child.wait().expect("it is our child");
+        let ended = child.id().to_string();
+        std::fs::write(directory.path().join(LOCK_NAME), ended).expect("it can be written");
+        let open = || {
+            File::options()
+                .read(true)
+                .write(true)
+                .open(directory.path().join(LOCK_NAME))
+        };
+        let mut held = Some(held);
+        let mut second = open().expect("it is there");
+        hold(&mut second, directory.path(), || drop(held.take())).expect("it was waited for");
+        assert!(held.is_none());
+        let mut third = open().expect("it is there");
+        hold(&mut third, directory.path(), || ()).expect_err("it is never free");
     }
 
     /// Nobody writes where there is no lock's file to write.
