@@ -21,6 +21,7 @@ mod authorization;
 mod command;
 mod language;
 pub mod limits;
+mod listing;
 mod maildrop;
 mod reply;
 mod server;

@@ -6,9 +6,9 @@
 use super::command::{Command, SyntaxError};
 use super::language::Language;
 use super::limits;
+use super::listing::Listing;
 use super::maildrop::{Maildrop, Retention};
 use super::reply::{self, CommitRefusal, LoginRefusal, Reply, RetrieveRefusal};
-use super::transaction::Listing;
 use crate::proto::line::{Line, LineReader};
 use crate::proto::sasl::Bindings;
 use crate::proto::sasl::scram::Verifier;

@@ -5,41 +5,11 @@
 
 use super::command::Command;
 use super::limits;
+use super::listing::{Column, Listing};
 use super::maildrop::{Maildrop, MaildropEntry};
 use super::reply::{self, CommitRefusal, RetrieveRefusal, put};
 use super::server::{Pop3, Question, State};
 use crate::proto::{Actions, Receipt};
-
-/// A list that is written piece by piece.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Listing {
-    column: Column,
-    /// The first message not yet written.
-    next: u32,
-}
-
-/// What a list says of each message.
-#[derive(Clone, Copy, Debug)]
-enum Column {
-    Size,
-    Uidl,
-}
-
-impl Column {
-    fn put(self, index: u32, entry: MaildropEntry, maildrop: &Maildrop, wire: &mut Vec<u8>) {
-        let number = u64::from(index) + 1;
-        match self {
-            Self::Size => put(wire, format_args!("{number} {}\r\n", entry.size)),
-            Self::Uidl => match maildrop.uidl(entry.uid) {
-                Some(uidl) => put(wire, format_args!("{number} {uidl}\r\n")),
-                None => put(
-                    wire,
-                    format_args!("{number} {}.{}\r\n", maildrop.uid_validity(), entry.uid),
-                ),
-            },
-        }
-    }
-}
 
 impl<R: Receipt> Pop3<R> {
     pub(super) fn run_in_transaction(&mut self, command: Command<'_>, out: &mut Actions<Question>) {
