@@ -8,7 +8,7 @@ use super::apply::{Place, account_of, add_served, mailbox_of, raise};
 use super::codec::{Malformed, UidSet};
 use super::cold::Cold;
 use super::record::{MessageRecord, MovedRecord, StoreRule, Transferred, body_bytes};
-use super::state::{AccountState, CoreState, FreeBits, Grave, KeywordBits, MailboxState, MessageRow};
+use super::state::{AccountState, CoreState, FreeBits, Grave, MailboxState, MessageRow};
 use super::{ChunkRef, MailboxChange, Outcome};
 use crate::base::clock::UnixMillis;
 use crate::model::{Flags, Keyword, MailboxId, ModSeq, SegmentId, Uid};
@@ -67,9 +67,7 @@ pub fn add_message(
     raise(&mut account.highest_mod_seq, message.mod_seq);
     account.bytes_used += u64::from(row.size);
     let mailbox = mailbox_of(account, message.mailbox)?;
-    row.keywords = mailbox
-        .keyword_bits(&message.keywords, &mut FreeBits::default())
-        .bits;
+    row.keywords = mailbox.keyword_bits(&message.keywords, &mut FreeBits::default());
     append_row(mailbox, row)?;
     Ok(Outcome::Done)
 }
@@ -121,7 +119,7 @@ impl FlagChange<'_> {
     }
 
     /// Does it give bits to keywords that have none?
-    fn gives_bits(&self, mailbox: &MailboxState, uids: &UidSet, named: u64) -> bool {
+    pub fn gives_bits(&self, mailbox: &MailboxState, uids: &UidSet, named: u64) -> bool {
         match (self.operation, self.rule) {
             (StoreOperation::Remove, _) => false,
             (_, StoreRule::OfAll) => true,
@@ -144,13 +142,10 @@ pub fn store_flags(
 ) -> Result<Outcome, Malformed> {
     let flags = wanted.flags;
     let named = mailbox.known_keyword_bits(wanted.keywords);
-    let KeywordBits { bits, has_left_out } = if wanted.gives_bits(mailbox, uids, named) {
+    let bits = if wanted.gives_bits(mailbox, uids, named) {
         mailbox.keyword_bits(wanted.keywords, &mut FreeBits::default())
     } else {
-        KeywordBits {
-            bits: named,
-            has_left_out: false,
-        }
+        named
     };
     let mut changed = Vec::new();
     let mut modified = Vec::new();
@@ -182,7 +177,6 @@ pub fn store_flags(
         changed,
         mod_seq,
         modified,
-        has_left_out,
     })
 }
 
@@ -333,7 +327,7 @@ impl<'a> KeywordMap<'a> {
             .enumerate()
             .filter(|(index, _)| bits >> index & 1 == 1);
         let names: Vec<Keyword> = names.map(|(_, name)| name.clone()).collect();
-        let translated = target.keyword_bits(&names, &mut self.free).bits;
+        let translated = target.keyword_bits(&names, &mut self.free);
         self.known.insert(bits, translated);
         translated
     }

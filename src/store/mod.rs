@@ -66,6 +66,7 @@ mod pending;
 mod pins;
 mod plan;
 mod plan_account;
+mod plan_keywords;
 mod plan_messages;
 mod quota;
 mod reader;

@@ -11,7 +11,7 @@ use super::names::Names;
 use super::state::{AccountState, INBOX_ID, MailboxState};
 use super::{SpoolKey, StoreError};
 use crate::base::id_map::IdMap;
-use crate::model::{AccountId, MailboxId, MailboxName, ModSeq, Uid, UidValidity, Usage};
+use crate::model::{AccountId, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidValidity, Usage};
 use smallvec::SmallVec;
 use std::collections::HashSet;
 use std::collections::hash_map::Entry;
@@ -32,6 +32,8 @@ pub struct PendingAccount {
     batches: u64,
     /// What batches in flight take out of mailboxes, if it is there still; the number of the batch with each.
     leaving: Vec<(u64, MailboxId, UidSet)>,
+    /// What keywords batches in flight may give to messages of mailboxes; the number of the batch with each.
+    keywords: Vec<(u64, MailboxId, Vec<Keyword>)>,
     /// Messages in flight.
     pub added: Usage,
     next_mod_seq: u64,
@@ -108,6 +110,7 @@ impl Pending {
         // They end in the order in which they began.
         let oldest = account.batches - u64::from(account.in_flight);
         account.leaving.retain(|(batch, ..)| *batch >= oldest);
+        account.keywords.retain(|(batch, ..)| *batch >= oldest);
         account.added.bytes -= added.bytes;
         account.added.messages -= added.messages;
         if account.in_flight == 0 {
@@ -134,6 +137,7 @@ impl PendingAccount {
             in_flight: 0,
             batches: 0,
             leaving: Vec::new(),
+            keywords: Vec::new(),
             added: Usage::NONE,
             next_mod_seq: durable.highest_mod_seq.0 + 1,
             next_mailbox: durable.next_mailbox,
@@ -155,6 +159,7 @@ impl PendingAccount {
             in_flight: 0,
             batches: 0,
             leaving: Vec::new(),
+            keywords: Vec::new(),
             added: Usage::NONE,
             next_mod_seq: head.highest_mod_seq.0 + 1,
             next_mailbox: head.next_mailbox,
@@ -287,6 +292,22 @@ impl PendingAccount {
     pub fn is_leaving(&self, mailbox: MailboxId, uid: Uid) -> bool {
         let mut of_mailbox = self.leaving.iter().filter(|(_, of, _)| *of == mailbox);
         of_mailbox.any(|(_, _, uids)| uids.contains(uid))
+    }
+
+    /// The batch that is planned may give these keywords to messages of the mailbox.
+    pub fn note_keywords(&mut self, mailbox: MailboxId, keywords: Vec<Keyword>) {
+        self.keywords.push((self.batches, mailbox, keywords));
+    }
+
+    /// What keywords batches in flight may give to messages of the mailbox.
+    pub fn keywords_given(&self, mailbox: MailboxId) -> impl Iterator<Item = &Keyword> {
+        let of_mailbox = self.keywords.iter().filter(move |(_, of, _)| *of == mailbox);
+        of_mailbox.flat_map(|(_, _, keywords)| keywords)
+    }
+
+    /// Is nothing in flight?
+    pub fn is_quiet(&self) -> bool {
+        self.in_flight == 0
     }
 
     /// The mailbox keeps everything but its name.

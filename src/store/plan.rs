@@ -3,8 +3,8 @@
 //! Invariants: a refused change has taken no number and leaves no record; a planned one cannot fail any more except
 //! with its log; between planning and encoding nothing waits. What is planned first is applied first, so a mailbox that
 //! is there by the pending view is there when the record is applied.
-//! Limits: [`MAILBOXES_MAX`], [`SUBSCRIPTIONS_MAX`], UIDs.
-//! Not here: messages that come in (`plan_messages`), changes of mailboxes (`plan_account`), room in the group (`log`), what records do (`apply`).
+//! Limits: [`MAILBOXES_MAX`], [`SUBSCRIPTIONS_MAX`], UIDs, keywords of a mailbox.
+//! Not here: messages that come in (`plan_messages`), changes of mailboxes (`plan_account`), room for keywords (`plan_keywords`), room in the group (`log`), what records do (`apply`).
 
 use super::QuotaCrossing;
 use super::codec::UidSet;
@@ -129,7 +129,15 @@ impl Planner<'_> {
         bodies: &[Chunks],
     ) -> Result<Plan, StoreError> {
         self.plan_for(id, |planner, plan| {
-            planner.change_into(id, change, uids, bodies, plan)
+            let given = planner.keywords_given(id, &change, &uids);
+            if let Some(given) = &given {
+                planner.check_keywords(id, given)?;
+            }
+            let added = planner.change_into(id, change, uids, bodies, plan)?;
+            if let Some(given) = given {
+                planner.note_given(id, given);
+            }
+            Ok(added)
         })
     }
 

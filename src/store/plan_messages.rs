@@ -293,6 +293,9 @@ impl Planner<'_> {
         }
         let mut added = Usage::NONE;
         for Opened { from, uid, message } in opened {
+            if !message.keywords.is_empty() {
+                account.note_keywords(message.mailbox, message.keywords.to_vec());
+            }
             let taken = account.mailbox(durable, message.mailbox)?.take_uids(1);
             added += Usage::message(message.size());
             plan.records.push(Record::Undeleted {

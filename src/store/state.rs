@@ -22,8 +22,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Keywords of a mailbox: the bits of [`MessageRow::keywords`]. When all have a name, a new keyword takes the bit of one that
-/// no message has, of those that are there and of those that can be brought back. When there is none, it is left out, as
-/// RFC 9051 §7.1 (PERMANENTFLAGS) lets a server do.
+/// no message has, of those that are there and of those that can be brought back. When there is none, a change that would give
+/// it is refused (`plan_keywords`); what a record of before that rule says is left out, as RFC 9051 §7.1 (PERMANENTFLAGS)
+/// lets a server do.
 pub const KEYWORDS_MAX: usize = 64;
 
 /// Entries a [`ChangeLog`] keeps (8 bytes each, names beside them in an account's): a session that is further behind
@@ -235,9 +236,10 @@ impl MailboxState {
         }));
     }
 
-    /// The bits of `keywords`, giving a new one the next free bit, or the lowest that no message has.
-    pub(super) fn keyword_bits(&mut self, keywords: &[Keyword], free: &mut FreeBits) -> KeywordBits {
-        let mut found = KeywordBits::default();
+    /// The bits of `keywords`, giving a new one the next free bit, or the lowest that no message has. One for which there is
+    /// none is left out: `plan_keywords` lets no change come to that.
+    pub(super) fn keyword_bits(&mut self, keywords: &[Keyword], free: &mut FreeBits) -> u64 {
+        let mut found = 0;
         for keyword in keywords {
             let index = match self.keywords.iter().position(|k| k == keyword) {
                 Some(index) => index,
@@ -246,9 +248,8 @@ impl MailboxState {
                     self.keywords.len() - 1
                 }
                 None => {
-                    let known = *free.0.get_or_insert_with(|| !self.used_keyword_bits()) & !found.bits;
+                    let known = *free.0.get_or_insert_with(|| !self.used_keyword_bits()) & !found;
                     if known == 0 {
-                        found.has_left_out = true;
                         continue;
                     }
                     let index = known.trailing_zeros() as usize;
@@ -256,16 +257,16 @@ impl MailboxState {
                     index
                 }
             };
-            found.bits |= 1 << index;
+            found |= 1 << index;
         }
         if let Some(free) = &mut free.0 {
-            *free &= !found.bits;
+            *free &= !found;
         }
         found
     }
 
     /// The keywords that some message has, of those that are there and of those that can be brought back.
-    fn used_keyword_bits(&self) -> u64 {
+    pub(super) fn used_keyword_bits(&self) -> u64 {
         let rows = self.rows.iter().chain(kept_rows(&self.graves));
         rows.fold(0, |bits, row| bits | row.keywords)
     }
@@ -307,14 +308,6 @@ impl MailboxState {
             .filter(move |(index, _)| bits >> index & 1 == 1)
             .map(|(_, keyword)| keyword)
     }
-}
-
-/// What [`MailboxState::keyword_bits`] found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct KeywordBits {
-    pub bits: u64,
-    /// For some keyword there was no bit.
-    pub has_left_out: bool,
 }
 
 /// Bits that no message had when one record began to be applied, and that it has not given away: looked for once, and only

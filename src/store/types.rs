@@ -86,7 +86,7 @@ pub enum StoreError {
     /// INBOX cannot be deleted, a mailbox with children cannot lose its name, …
     #[error("{0}")]
     Cannot(&'static str),
-    /// A named limit: mailboxes per account, UIDs of a mailbox.
+    /// A named limit: mailboxes per account, UIDs of a mailbox, keywords of a mailbox. `NO [LIMIT]`.
     #[error("limit reached: {0}")]
     Limit(&'static str),
 }
@@ -237,8 +237,6 @@ pub enum Outcome {
         mod_seq: ModSeq,
         /// UIDs left alone because of `unchanged_since`, ascending.
         modified: Vec<Uid>,
-        /// Some keyword was left out, because the mailbox has no room for it.
-        has_left_out: bool,
     },
     Expunged(Vec<Uid>),
     /// Pairs (source UID, new UID), ascending.

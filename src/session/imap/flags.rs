@@ -3,8 +3,7 @@
 //! Invariants: one durable change a command; the flags shown are the durable ones after it.
 //! An expunged message is passed over, and a STORE by number then ends `OK [EXPUNGEISSUED]` (RFC 9051 §7.1), or `NO`
 //! when it is not `.SILENT` and nothing it names is there any more (RFC 2180 §4.2).
-//! A keyword for which the mailbox has no room is left out (RFC 9051 §7.1, PERMANENTFLAGS), and the flags are told even if the
-//! client asked for silence; `NO [LIMIT]` if nothing is changed.
+//! A STORE with a keyword for which the mailbox has no room changes nothing: `NO [LIMIT]`.
 //! UNCHANGEDSINCE is checked where the change is applied, so of two sessions that store at the same moment one is told.
 
 use super::Services;
@@ -70,19 +69,13 @@ impl<S: Services> Session<S> {
                 mut changed,
                 mod_seq,
                 modified,
-                has_left_out,
             } = outcome
             else {
                 return Ok(no(Code::ServerBug, "The store answered something else"));
             };
-            if has_left_out && changed.is_empty() && modified.is_empty() {
-                return Ok(no(Code::Limit, "The mailbox has no room for another keyword"));
-            }
-            // What is not as the client asked for, it is told.
-            let is_silent = store.silent && !has_left_out;
             let selected = self.selected_mut()?;
             selected.own.push(mod_seq);
-            selected.own_were_told = !is_silent;
+            selected.own_were_told = !store.silent;
             numbers = modified
                 .iter()
                 .filter_map(|uid| number_of(selected, *uid, store.by_uid))
@@ -92,7 +85,7 @@ impl<S: Services> Session<S> {
                 targets.uids.reverse();
                 changed.reverse();
             }
-            if !is_silent {
+            if !store.silent {
                 targets.uids.retain(|uid| modified.binary_search(uid).is_err());
                 self.answer_flags(link, &targets.uids).await?;
             } else if self.is_condstore {

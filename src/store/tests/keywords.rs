@@ -1,5 +1,5 @@
 //! Keywords of a mailbox against a naive account that keeps their names with the messages: 64 names at a time, of which those
-//! that no message has make room.
+//! that no message has make room. What would lose a keyword is not done.
 
 use super::world::*;
 use crate::model::{AccountId, Flags, Keyword, ModSeq, Quota, Uid};
@@ -32,8 +32,16 @@ impl NaiveMailbox {
         messages.any(|names| names.contains(name)) || self.graves.iter().any(|names| names.contains(name))
     }
 
-    /// Those of `wanted` that are kept; the others find no place.
-    fn kept(&mut self, wanted: &[String]) -> Names {
+    /// Is there a place for all of `wanted` beside what is used?
+    fn has_room_for<'a>(&'a self, wanted: impl IntoIterator<Item = &'a String>) -> bool {
+        let used = self.messages.iter().map(|(_, names)| names).chain(&self.graves);
+        let mut names: BTreeSet<&String> = used.flatten().collect();
+        names.extend(wanted);
+        names.len() <= 64
+    }
+
+    /// Gives `wanted` their places, for which there is room.
+    fn keep(&mut self, wanted: &[String]) -> Names {
         let mut kept = Names::new();
         for name in wanted {
             if self.places.contains(name) {
@@ -41,23 +49,25 @@ impl NaiveMailbox {
                 self.places.push(name.clone());
             } else {
                 let is_free = |old: &String| !self.is_used(old) && !kept.contains(old);
-                let Some(place) = self.places.iter().position(is_free) else {
-                    continue;
-                };
-                self.places[place] = name.clone();
+                let place = self.places.iter().position(is_free);
+                self.places[place.expect("there is room")] = name.clone();
             }
             kept.insert(name.clone());
         }
         kept
     }
 
-    fn add(&mut self, wanted: &[String]) {
-        let kept = self.kept(wanted);
+    /// False: not done, something finds no place. So it is with the others.
+    fn add(&mut self, wanted: &[String]) -> bool {
+        if !self.has_room_for(wanted) {
+            return false;
+        }
+        let kept = self.keep(wanted);
         self.messages.push((self.uid_next, kept));
         self.uid_next += 1;
+        true
     }
 
-    /// False: something found no place.
     fn store(&mut self, uids: &[u32], operation: StoreOperation, wanted: &[String], if_absent: bool) -> bool {
         let goes = |names: &Names| {
             !if_absent
@@ -73,7 +83,10 @@ impl NaiveMailbox {
             }
             return true;
         }
-        let kept = self.kept(wanted);
+        if !self.has_room_for(wanted) {
+            return false;
+        }
+        let kept = self.keep(wanted);
         for at in places {
             let names = &mut self.messages[at].1;
             if operation == StoreOperation::Replace {
@@ -81,11 +94,11 @@ impl NaiveMailbox {
             }
             names.extend(kept.iter().cloned());
         }
-        kept.len() == wanted.len()
+        true
     }
 }
 
-fn transfer(mailboxes: &mut [NaiveMailbox; 2], from: usize, uids: &[u32], moves: bool) {
+fn transfer(mailboxes: &mut [NaiveMailbox; 2], from: usize, uids: &[u32], moves: bool) -> bool {
     let to = 1 - from;
     let picked: Vec<(u32, Names)> = mailboxes[from]
         .messages
@@ -93,6 +106,9 @@ fn transfer(mailboxes: &mut [NaiveMailbox; 2], from: usize, uids: &[u32], moves:
         .filter(|(uid, _)| uids.contains(uid))
         .cloned()
         .collect();
+    if !mailboxes[to].has_room_for(picked.iter().flat_map(|(_, names)| names)) {
+        return false;
+    }
     if moves {
         mailboxes[from].messages.retain(|(uid, _)| !uids.contains(uid));
     }
@@ -105,10 +121,11 @@ fn transfer(mailboxes: &mut [NaiveMailbox; 2], from: usize, uids: &[u32], moves:
             .cloned()
             .collect();
         let place = uids.iter().position(|of| *of == uid).expect("it was picked");
-        let kept = mailboxes[to].kept(&in_order);
+        let kept = mailboxes[to].keep(&in_order);
         mailboxes[to].messages.push((first + place as u32, kept));
     }
     mailboxes[to].uid_next = first + uids.len() as u32;
+    true
 }
 
 fn keywords(names: &[String]) -> SmallVec<[Keyword; 2]> {
@@ -166,7 +183,7 @@ fn open(disk: &SimDisk) -> World {
 
 #[test]
 fn keywords_are_those_of_a_naive_mailbox_also_after_restarts() {
-    let mut were_left_out = 0;
+    let mut refused = [0; 3];
     for seed in 0..5 {
         let mut chance = Chance::new(seed);
         let disk = SimDisk::new(seed);
@@ -193,11 +210,8 @@ fn keywords_are_those_of_a_naive_mailbox_also_after_restarts() {
             uids.sort_unstable();
             uids.dedup();
             let set: Vec<Uid> = uids.iter().filter_map(|uid| Uid::new(*uid)).collect();
-            let change = match chance.below(12) {
-                0..3 => {
-                    naive[of].add(&names);
-                    append(&store, of, &names)
-                }
+            let (kind, is_done, change) = match chance.below(12) {
+                0..3 => (0, naive[of].add(&names), append(&store, of, &names)),
                 3..8 => {
                     let operation = [
                         StoreOperation::Add,
@@ -213,33 +227,25 @@ fn keywords_are_those_of_a_naive_mailbox_also_after_restarts() {
                         keywords: keywords(&names),
                         unchanged_since: if_absent.then_some(ModSeq(0)),
                     };
-                    let outcome = world.run(store.change(ALICE, change)).expect("it commits").1;
-                    let Outcome::Flags { has_left_out, .. } = outcome else {
-                        panic!("{outcome:?}")
-                    };
-                    assert_eq!(
-                        !has_left_out,
-                        naive[of].store(&uids, operation, &names, if_absent)
-                    );
-                    were_left_out += usize::from(has_left_out);
-                    check(&world, &naive);
-                    continue;
+                    let is_done = naive[of].store(&uids, operation, &names, if_absent);
+                    (1, is_done, change)
                 }
                 8 => {
                     let naive = &mut naive[of];
                     let gone = naive.messages.extract_if(.., |(uid, _)| uids.contains(uid));
                     naive.graves.extend(gone.map(|(_, names)| names));
-                    Change::Expunge {
+                    let change = Change::Expunge {
                         mailbox: mailbox(&store, of),
                         uids: set,
                         only_deleted: false,
-                    }
+                    };
+                    (2, true, change)
                 }
                 9..11 => {
                     let moves = chance.below(2) == 0;
-                    transfer(&mut naive, of, &uids, moves);
+                    let is_done = transfer(&mut naive, of, &uids, moves);
                     let (from, to) = (mailbox(&store, of), mailbox(&store, 1 - of));
-                    if moves {
+                    let change = if moves {
                         Change::Move { from, uids: set, to }
                     } else {
                         let quota = Quota::NONE;
@@ -249,7 +255,8 @@ fn keywords_are_those_of_a_naive_mailbox_also_after_restarts() {
                             to,
                             quota,
                         }
-                    }
+                    };
+                    (2, is_done, change)
                 }
                 _ => {
                     drop(store);
@@ -263,12 +270,75 @@ fn keywords_are_those_of_a_naive_mailbox_also_after_restarts() {
                     continue;
                 }
             };
-            world.run(store.change(ALICE, change)).expect("it commits");
+            let done = world.run(store.change(ALICE, change));
+            assert_eq!(done.is_ok(), is_done, "{done:?}");
+            if let Err(error) = done {
+                assert_eq!(error, StoreError::Limit("64 keywords of a mailbox"));
+                refused[kind] += 1;
+            }
             check(&world, &naive);
         }
         world.close();
     }
-    assert!(were_left_out > 5, "the mailboxes were full: {were_left_out}");
+    assert!(
+        refused.iter().all(|count| *count > 5),
+        "the mailboxes were full: {refused:?}"
+    );
+}
+
+fn numbered(from: u32, to: u32) -> Vec<String> {
+    (from..to).map(|number| format!("k{number:02}")).collect()
+}
+
+#[test]
+fn of_changes_at_once_none_takes_the_place_that_another_needs() {
+    let mut world = open(&SimDisk::new(9));
+    world
+        .run(world.of(ALICE).ensure_account(ALICE))
+        .expect("it commits");
+    let mut world = world.load_all();
+    let store = world.of(ALICE);
+    let kept = |store: &Store<SimEnvironment>, of: usize| -> Vec<usize> {
+        let rows = |account: &AccountState| -> Vec<usize> {
+            let mailbox = account.mailbox_named(&name(NAMES[of])).expect("it is there");
+            let rows = mailbox.rows.iter();
+            rows.map(|row| mailbox.keywords_of(row.keywords).count())
+                .collect()
+        };
+        store.account(ALICE, rows).expect("it is there")
+    };
+    let mut all = |changes: Vec<Change>| -> Vec<bool> {
+        let changes = changes.into_iter().map(|change| store.change(ALICE, change));
+        let done = world.run(futures::future::join_all(changes));
+        done.iter().map(Result::is_ok).collect()
+    };
+    // Room for two more: the first takes one, the second wants two.
+    all(vec![append(&store, 0, &numbered(0, 62))]);
+    let two = [numbered(70, 71), numbered(71, 73)].map(|names| append(&store, 0, &names));
+    assert_eq!(all(two.to_vec()), [true, false]);
+    // One of them both name: it needs one place.
+    let same = [numbered(80, 81), numbered(80, 81)].map(|names| append(&store, 0, &names));
+    assert_eq!(all(same.to_vec()), [true, true]);
+    assert_eq!(kept(&store, 0), [62, 1, 1, 1]);
+    // What is copied may get a keyword before it is: Trash has room for what it has now, and not for that.
+    let trash = mailbox(&store, 1);
+    all(vec![append(&store, 1, &numbered(0, 63))]);
+    let stored = Change::StoreFlags {
+        mailbox: INBOX_ID,
+        uids: vec![Uid::new(2).expect("above 0")],
+        operation: StoreOperation::Add,
+        flags: Flags::default(),
+        keywords: keywords(&numbered(80, 81)),
+        unchanged_since: None,
+    };
+    let moved = Change::Move {
+        from: INBOX_ID,
+        uids: vec![Uid::new(2).expect("above 0")],
+        to: trash,
+    };
+    assert_eq!(all(vec![stored, moved.clone()]), [true, false]);
+    assert_eq!(all(vec![moved]), [false]);
+    assert_eq!((kept(&store, 0), kept(&store, 1)), (vec![62, 2, 1, 1], vec![63]));
 }
 
 #[test]

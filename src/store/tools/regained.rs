@@ -138,7 +138,7 @@ impl<D: Disk> Survey<D> {
             let of_snapshot = &snapshot.mailboxes[id];
             let mailbox = same_mailbox(account, of_snapshot);
             let keywords: Vec<_> = of_snapshot.keywords_of(row.keywords).cloned().collect();
-            let bits = mailbox.keyword_bits(&keywords, &mut FreeBits::default()).bits;
+            let bits = mailbox.keyword_bits(&keywords, &mut FreeBits::default());
             let row = MessageRow {
                 keywords: bits,
                 ..*row

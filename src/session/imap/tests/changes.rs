@@ -447,7 +447,11 @@ fn only_keywords_that_come_along_count_in_the_target() {
     a.ok(&mut world, "STORE 2 FLAGS (i7)");
     a.ok(&mut world, "COPY 2:3 Trash");
     a.ok(&mut world, "MOVE 3 Trash");
-    // Of the 40, as many come along as there is room for; the mailbox has i7 already.
+    // All of the 40 come along or the message does not; the mailbox has i7 already, and room for 23 more.
+    let refused = a.tagged(&mut world, "COPY 1 Trash");
+    assert!(refused.starts_with("NO [LIMIT]"), "{refused}");
+    let names: Vec<String> = (0..24).map(|n| format!("i{n}")).collect();
+    a.ok(&mut world, &format!("STORE 1 FLAGS ({})", names.join(" ")));
     a.ok(&mut world, "COPY 1 Trash");
     a.ok(&mut world, "SELECT Trash");
     let full = a.ok(&mut world, "FETCH 5 FLAGS").untagged;

@@ -46,8 +46,8 @@ fn a_keyword_that_no_message_has_makes_room_for_another() {
 }
 
 #[test]
-fn a_full_mailbox_leaves_out_what_has_no_room_and_says_so() {
-    // RFC 9051 §7.1, PERMANENTFLAGS: no \* where no keyword can be made; others are ignored.
+fn what_would_lose_a_keyword_in_a_full_mailbox_is_refused_whole() {
+    // RFC 9051 §7.1, PERMANENTFLAGS: no \* where no keyword can be made.
     let mut world = World::new();
     let mut a = world.selected(1);
     a.fill(&mut world, "INBOX", 2);
@@ -57,36 +57,65 @@ fn a_full_mailbox_leaves_out_what_has_no_room_and_says_so() {
     play(
         &mut world,
         &mut a,
-        "-- Nothing is set.
-         C: a1 STORE 2 +FLAGS (another)
-         S: a1 NO [LIMIT] ~
-         -- What there is room for is set, and the client hears which that is, though it asked for silence.
+        "C: a1 STORE 2 +FLAGS (another)
+         S: a1 NO [LIMIT] Limit reached: 64 keywords of a mailbox
          C: a2 STORE 2 +FLAGS.SILENT (\\Seen k01 another)
-         S: * 2 FETCH (UID 2 FLAGS (\\Seen k01))
-         S: a2 OK ~
-         -- In mailboxes that are full, messages arrive without it.
-         C: a3 APPEND INBOX (\\Flagged another) {3+}
+         S: a2 NO [LIMIT] ~
+         C: a3 STORE 1:2 FLAGS (another \\Answered)
+         S: a3 NO [LIMIT] ~
+         C: a4 APPEND INBOX (\\Flagged another) {3+}
          C: abc
-         S: * 3 EXISTS
-         S: * ~ RECENT
-         S: a3 OK [APPENDUID ~] ~
-         C: a4 FETCH 3 FLAGS
-         S: * 3 FETCH (FLAGS (\\Flagged))
-         S: a4 OK ~",
+         S: a4 NO [LIMIT] ~
+         C: a5 APPEND INBOX (k01) {3+}
+         C: abc (another) {3+}
+         C: abc
+         S: a5 NO [LIMIT] ~
+         C: a6 REPLACE 2 INBOX (another) {3+}
+         C: abc
+         S: a6 NO [LIMIT] ~
+         C: a7 APPEND INBOX (another) CATENATE (TEXT {3+}
+         C: abc)
+         S: a7 NO [LIMIT] ~
+         -- Nothing has been done
+         C: a8 FETCH 2:* (UID FLAGS)
+         S: * 2 FETCH (UID 2 FLAGS ())
+         S: a8 OK ~
+         -- What is known has its place
+         C: a9 STORE 2 FLAGS (k01 K02)
+         S: * 2 FETCH (UID 2 FLAGS (k01 k02))
+         S: a9 OK ~",
     );
     a.append(&mut world, "Drafts", "tagged k02", "abc");
+    a.append(&mut world, "Drafts", "k02", "abc");
     a.ok(&mut world, "SELECT Drafts");
-    a.ok(&mut world, "COPY 1 INBOX");
-    a.ok(&mut world, "MOVE 1 INBOX");
-    a.ok(&mut world, "SELECT INBOX");
-    let fetched = a.ok(&mut world, "FETCH 4:5 FLAGS");
-    assert_eq!(
-        fetched.lines(),
-        ["* 4 FETCH (FLAGS (k02))", "* 5 FETCH (FLAGS (k02))"]
+    play(
+        &mut world,
+        &mut a,
+        "C: b1 UID COPY 1:2 INBOX
+         S: b1 NO [LIMIT] ~
+         C: b2 UID MOVE 1:2 INBOX
+         S: b2 NO [LIMIT] ~
+         C: b3 FETCH 1:* (UID FLAGS)
+         S: * 1 FETCH (UID 1 FLAGS (tagged k02))
+         S: * 2 FETCH (UID 2 FLAGS (k02))
+         S: b3 OK ~
+         C: b4 UID MOVE 2 INBOX
+         S: * OK [COPYUID ~
+         S: * 2 EXPUNGE
+         S: b4 OK ~",
     );
+    a.ok(&mut world, "SELECT INBOX");
+    let fetched = a.ok(&mut world, "FETCH 3:* FLAGS");
+    assert_eq!(fetched.lines(), ["* 3 FETCH (FLAGS (k02))"]);
     // Room is announced again when there is some.
-    a.ok(&mut world, "STORE 1 -FLAGS.SILENT (k63)");
+    a.ok(&mut world, "STORE 1 -FLAGS.SILENT (k62 k63)");
     assert!(a.ok(&mut world, "SELECT INBOX").untagged.contains("\\*)"));
+    // For two, not for three; and they are there whole.
+    let refused = a.tagged(&mut world, "STORE 2 +FLAGS (n1 n2 n3)");
+    assert!(refused.starts_with("NO [LIMIT]"), "{refused}");
+    a.ok(&mut world, "STORE 2 +FLAGS (n1 n2)");
+    let selected = a.ok(&mut world, "SELECT INBOX");
+    assert!(!selected.untagged.contains("\\*)"), "{selected:?}");
 }
 
 #[test]
