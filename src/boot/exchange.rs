@@ -12,7 +12,7 @@ use crate::directory::{self, DEMO_DOMAIN};
 use crate::disk::filling::refuse_unfinished;
 use crate::exchange::export::export;
 use crate::exchange::import::{ImportError, ImportReport, UidlForm, import};
-use crate::exchange::{Sink, Source, maildir, mbox, names};
+use crate::exchange::{PassedOver, Sink, Source, maildir, mbox, names};
 use crate::model::{AccountId, login_key};
 use crate::store::Restorer;
 use crate::store::tools::Survey;
@@ -93,17 +93,13 @@ pub(super) fn run_import(arguments: &ImportArguments) -> Result<ExitCode, BootEr
         ImportError::Store(cause) => cause.into(),
     })?;
     print_import(&report);
-    Ok(code(report.passed_over.count == 0))
+    let is_whole = report.passed_over.count == 0 && report.keywords_lost.count == 0;
+    Ok(code(is_whole))
 }
 
 fn print_import(report: &ImportReport) {
-    for file in &report.passed_over.first {
-        print_line(&format!("passed over: {file}"));
-    }
-    let passed_over = report.passed_over.count;
-    if passed_over > report.passed_over.first.len() as u64 {
-        print_line(&format!("passed over: {passed_over} files in all"));
-    }
+    print_first("passed over", &report.passed_over, "files");
+    print_first("keywords lost", &report.keywords_lost, "messages");
     print_line(&format!(
         "{} mailboxes, {} messages ({} bytes) came in",
         report.mailboxes,
@@ -133,6 +129,15 @@ fn print_import(report: &ImportReport) {
             "{} UIDLs cannot be kept (said twice, malformed, or too many): POP3 programs see these messages as new",
             report.uidls_lost
         ));
+    }
+}
+
+fn print_first(what: &str, told: &PassedOver, of: &str) {
+    for one in &told.first {
+        print_line(&format!("{what}: {one}"));
+    }
+    if told.count > told.first.len() as u64 {
+        print_line(&format!("{what}: {} {of} in all", told.count));
     }
 }
 

@@ -31,7 +31,7 @@ pub enum StoreCommand {
     /// killed on the way leaves a part of the account in the store: the same import again goes on from there, with each message once
     /// and the same UIDs, as long as neither the files nor the account were changed; what it finds changed it refuses. Links and other
     /// things that are no files, and files that cannot be read, are passed over and named.
-    /// Exit code 0: all of it came in; 1: something was passed over, or the store failed; 2: the files or the account are not as they must be.
+    /// Exit code 0: all of it came in; 1: something was passed over, messages came without some of their keywords, or the store failed; 2: the files or the account are not as they must be.
     Import(ImportArguments),
     /// Bring expunged messages back, under new UIDs, into the mailbox they left; those of deleted mailboxes into
     /// "Restored". A server that runs on the data directory does it itself, and sessions see the messages come in; it may have

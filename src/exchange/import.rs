@@ -7,6 +7,7 @@
 //! there (`store::Restorer`). Ids and UIDs follow from the files and from when it was begun, which the store keeps; messages that
 //! are in are held against the files by size and date, so that other files, or mail that came in between, are told.
 
+use super::keyword_room::KeywordRoom;
 use super::sidecar::{self, Sidecar};
 use super::{FiledMessage, MailboxHead, PassedOver, Source, invalid};
 use crate::base::clock::UnixMillis;
@@ -18,7 +19,7 @@ use crate::store::{
     Restored, Restorer, UID_MAX,
 };
 use bytes::Bytes;
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,9 @@ pub struct ImportReport {
     pub gone: u64,
     /// Files that are no messages, or cannot be read.
     pub passed_over: PassedOver,
+    /// Messages that came without some of their keywords: a mailbox has room for so many
+    /// ([`crate::store::KEYWORDS_MAX`]), and some texts are none.
+    pub keywords_lost: PassedOver,
 }
 
 /// UIDLs of messages of which the files say none.
@@ -101,11 +105,22 @@ pub async fn import<E: Environment>(
         })?;
         report.uids_lost += put_in_order(&mut waiting);
         let mut uidls = ImportedUidls::default();
-        for message in waiting {
+        let mut room = KeywordRoom::default();
+        for mut message in waiting {
             report.messages += 1;
             report.bytes += message.octets.len() as u64;
             let uidl = message.uidl.clone();
-            let (message, body) = restored(&mut image, &mailbox, message, now)?;
+            let named = std::mem::take(&mut message.keywords);
+            let (keywords, lost) = room.admit(&named);
+            let (message, body) = restored(&mut image, &mailbox, message, keywords, now)?;
+            if !lost.is_empty() {
+                let without = format!(
+                    "the message with UID {} came without {}",
+                    message.uid,
+                    lost.join(" ")
+                );
+                report.keywords_lost.push(&mailbox.place, without);
+            }
             if let Some(uidl) = uidl {
                 uidls.push(message.uid, &uidl);
             }
@@ -252,6 +267,7 @@ fn restored(
     image: &mut AccountImage,
     planned: &Planned,
     message: FiledMessage,
+    keywords: SmallVec<[Keyword; 2]>,
     now: UnixMillis,
 ) -> io::Result<(MessageImage, Body)> {
     let next_mod_seq = ModSeq(image.highest_mod_seq.0.max(1));
@@ -278,11 +294,7 @@ fn restored(
         uid: Uid::new(uid).ok_or_else(|| invalid(format!("UID {uid}")))?,
         mod_seq,
         flags: message.flags,
-        keywords: message
-            .keywords
-            .iter()
-            .filter_map(|text| Keyword::of_old(text).ok())
-            .collect(),
+        keywords,
         internal_date,
         save_date: known.map_or(now, |known| UnixMillis(known.save_date_ms)),
         prefix: Bytes::new(),

@@ -11,6 +11,7 @@
 
 pub mod export;
 pub mod import;
+mod keyword_room;
 pub mod maildir;
 pub mod mbox;
 pub mod names;

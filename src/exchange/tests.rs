@@ -284,6 +284,37 @@ fn a_foreign_maildir_and_mbox_get_new_numbers() {
     assert_eq!(rows[1].5, b"Subject: b\n\nB\n");
 }
 
+#[test]
+fn keywords_that_a_mailbox_has_no_room_for_are_told() {
+    let root = tempfile::tempdir().expect("a directory");
+    let all: Vec<String> = (0..64).map(|n| format!("k{n}")).collect();
+    let mut text = String::new();
+    for keywords in [
+        all.join(" "),
+        "k1 extra K2 more".to_owned(),
+        "k3".to_owned(),
+        "(bad k4".to_owned(),
+    ] {
+        text += &format!("From a@b Thu Jan  1 00:00:00 1970\nX-Keywords: {keywords}\nSubject: a\n\nA\n\n");
+    }
+    std::fs::write(root.path().join("INBOX.mbox"), text).expect("it is new");
+    let (report, new) = back(&mbox::Reader::new(root.path()), root.path());
+    assert_eq!(report.messages, 4);
+    let place = root.path().join("INBOX.mbox").display().to_string();
+    assert_eq!(
+        report.keywords_lost.first,
+        [
+            format!("{place}: the message with UID 2 came without extra more"),
+            format!("{place}: the message with UID 4 came without (bad"),
+        ]
+    );
+    assert_eq!(report.keywords_lost.count, 2);
+    let rows = &outline(&new, NEW).1[0].1;
+    let kept: Vec<&[String]> = rows[1..].iter().map(|row| &row.2[..]).collect();
+    assert_eq!(kept, [&["k1", "k2"][..], &["k3"], &["k4"]]);
+    assert_eq!(rows[0].2.len(), 64);
+}
+
 fn tried(source: &dyn Source, root: &Path) -> Result<(ImportReport, SimDisk), String> {
     let new = SimDisk::new(13);
     let mut world = World::open(&new, 1, small_options()).expect("it opens");
