@@ -224,6 +224,15 @@ impl Quota {
         messages: None,
     };
 
+    /// What may be kept until so much of it goes, which goes by the same change.
+    #[must_use]
+    pub fn with_room_of(self, freed: Usage) -> Self {
+        Self {
+            bytes: self.bytes.map(|most| most.saturating_add(freed.bytes)),
+            messages: self.messages.map(|most| most.saturating_add(freed.messages)),
+        }
+    }
+
     /// Is that much within it?
     #[must_use]
     pub fn admits(&self, usage: Usage) -> bool {

@@ -16,7 +16,7 @@ use super::state::{AccountState, CoreState};
 use super::{Change, ChunkRef, Outcome, StoreError};
 use crate::base::clock::UnixMillis;
 use crate::model::mailbox_name::{HIERARCHY_DELIMITER, MAILBOX_NAME_BYTES_MAX};
-use crate::model::{AccountId, Keyword, MailboxName, Quota, Usage};
+use crate::model::{AccountId, Keyword, MailboxName, Usage};
 use smallvec::{SmallVec, smallvec};
 
 /// Mailboxes of one account: about ten times what the busiest users have.
@@ -187,10 +187,7 @@ impl Planner<'_> {
         {
             let freed = replaces.map_or(Usage::NONE, |(mailbox, uid)| self.usage_of(id, mailbox, uid));
             // Net: what goes makes room for what comes (RFC 8508 §3.4).
-            let net_quota = Quota {
-                bytes: quota.bytes.map(|most| most.saturating_add(freed.bytes)),
-                messages: quota.messages.map(|most| most.saturating_add(freed.messages)),
-            };
+            let net_quota = quota.with_room_of(freed);
             if let Some((mailbox, uid)) = replaces {
                 self.check_replaced(id, mailbox, uid)?;
             }

@@ -63,8 +63,7 @@ impl<S: Services> Session<S> {
         if parts.is_some() {
             append.message.size = 0;
         }
-        let freed = replaces.map_or(0, |(_, bytes)| bytes);
-        match self.check_append(&append.mailbox, bytes.saturating_sub(freed)) {
+        match self.check_append(&append.mailbox, Usage::message(bytes), freed_by(replaces)) {
             Ok(()) => {
                 self.upload = Some(Box::new(Upload {
                     mailbox: append.mailbox,
@@ -99,7 +98,13 @@ impl<S: Services> Session<S> {
             message.size = 0;
         }
         let checked = match upload.next(message, writer, &*self.services).await {
-            Ok(before) => self.check_append(&upload.mailbox, before.saturating_add(bytes)),
+            Ok(before) => {
+                let added = Usage {
+                    bytes: before.saturating_add(bytes),
+                    messages: upload.whole.len() as u64 + 1,
+                };
+                self.check_append(&upload.mailbox, added, Usage::NONE)
+            }
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = checked {
@@ -138,7 +143,13 @@ impl<S: Services> Session<S> {
         found.map_err(of_stop)?.ok_or_else(gone)
     }
 
-    pub(super) fn check_append(&self, mailbox: &MailboxName, bytes: u64) -> Result<(), Refusal> {
+    /// Is there a mailbox, and room for what comes when what goes with it is gone (RFC 8508 §3.4)?
+    pub(super) fn check_append(
+        &self,
+        mailbox: &MailboxName,
+        added: Usage,
+        freed: Usage,
+    ) -> Result<(), Refusal> {
         let seen = self.services.store().account(self.account.id, |account| {
             let used = Usage {
                 bytes: account.bytes_used,
@@ -150,10 +161,10 @@ impl<S: Services> Session<S> {
             return Err(Refusal::new(Code::TryCreate, "No such mailbox"));
         };
         // Checked again when it is committed: others may use the room meanwhile.
-        if !self.account.quota().admits(used + Usage::message(bytes)) {
+        if !self.account.quota().with_room_of(freed).admits(used + added) {
             return Err(refusal_of(&StoreError::OverQuota));
         }
-        let room = self.services.store().check_room(bytes);
+        let room = self.services.store().check_room(added.bytes);
         room.map_err(|error| refusal_of(&error))
     }
 
@@ -272,11 +283,17 @@ impl<E: Environment> Upload<E> {
         &self.mailbox
     }
 
-    /// What the mailbox grows by if they are kept as they are now.
-    pub fn octets_added(&self) -> u64 {
-        let freed = self.replaces.map_or(0, |(_, bytes)| bytes);
-        let whole = self.whole_bytes.saturating_add(self.message.size);
-        whole.saturating_sub(freed)
+    /// What comes if they are kept as they are now.
+    pub fn added(&self) -> Usage {
+        Usage {
+            bytes: self.whole_bytes.saturating_add(self.message.size),
+            messages: self.whole.len() as u64 + 1,
+        }
+    }
+
+    /// What goes with it.
+    pub fn freed(&self) -> Usage {
+        freed_by(self.replaces)
     }
 
     /// Ends the message that was coming and begins `message`; the octets of those before it.
@@ -341,6 +358,11 @@ async fn whole<S: Services>(
         internal_date,
         body,
     })
+}
+
+/// What goes with a message that is replaced.
+fn freed_by(replaces: Option<(Uid, u64)>) -> Usage {
+    replaces.map_or(Usage::NONE, |(_, bytes)| Usage::message(bytes))
 }
 
 /// Parts may be empty, a message may not.

@@ -56,8 +56,8 @@ impl<S: Services> Session<S> {
             return Err(Refusal::new(Code::TooBig, "The message is too big"));
         }
         // Before it is read and written: what has no room must not cost the disk anything either.
-        let (mailbox, wanted) = (upload.mailbox().clone(), upload.octets_added());
-        self.check_append(&mailbox, wanted)
+        let (mailbox, added, freed) = (upload.mailbox().clone(), upload.added(), upload.freed());
+        self.check_append(&mailbox, added, freed)
     }
 
     async fn append_url(&mut self, text: &[u8]) -> Result<(), Refusal> {

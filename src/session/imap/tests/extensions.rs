@@ -2,6 +2,13 @@
 
 use super::transcript::play;
 use super::world::{Client, World};
+use crate::base::clock::UnixMillis;
+use crate::model::{AccountId, Flags, Quota};
+use crate::proto::imap::types::InternalDate;
+use crate::session::imap::Services;
+use crate::store::{Body, Change, INBOX_ID, NewMessage};
+use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
 
 fn replace(world: &mut World, client: &mut Client, head: &str, message: &str) -> super::world::Reply {
     client.command(world, &format!("{head} {{{}+}}\r\n{message}", message.len()))
@@ -176,6 +183,42 @@ fn replace_counts_the_difference_against_the_quota() {
         a.ok(&mut world, "FETCH 1 RFC822.SIZE")
             .has("* 1 FETCH (RFC822.SIZE 1000)")
     );
+    // It has more than it may have by now.
+    let over = Change::Append {
+        mailbox: INBOX_ID,
+        messages: vec![NewMessage {
+            flags: Flags::default(),
+            keywords: SmallVec::new(),
+            internal_date: InternalDate {
+                at: UnixMillis(0),
+                zone_minutes: 0,
+            },
+            body: Body::from_memory(smallvec![Bytes::from(message(100))]),
+        }],
+        quota: Quota::NONE,
+        replaces: None,
+    };
+    let store = world.services.store().clone();
+    world.wait(store.change(AccountId(3), over)).unwrap();
+    a.ok(&mut world, "NOOP");
+    let reply = replace(&mut world, &mut a, "REPLACE 1 INBOX", &message(901));
+    assert!(reply.tagged.starts_with("NO [OVERQUOTA]"), "{reply:?}");
+    let reply = replace(&mut world, &mut a, "REPLACE 1 INBOX", &message(900));
+    assert!(reply.tagged.starts_with("OK"), "{reply:?}");
+}
+
+#[test]
+fn replace_of_one_by_one_needs_no_room_for_another_message() {
+    // RFC 8508 §3.4; account 30 may have 2 messages.
+    let mut world = World::new();
+    let mut a = world.selected(30);
+    a.fill(&mut world, "INBOX", 2);
+    let reply = replace(&mut world, &mut a, "REPLACE 1 INBOX", "Subject: x\r\n\r\n");
+    assert!(reply.tagged.starts_with("OK"), "{reply:?}");
+    let parts = "UID REPLACE 3 INBOX CATENATE (URL /INBOX/;UID=3 TEXT {1+}\r\nx)";
+    assert!(a.tagged(&mut world, parts).starts_with("OK"));
+    let two = "APPEND INBOX {1+}\r\nx {1+}\r\nx";
+    assert!(a.tagged(&mut world, two).starts_with("NO [OVERQUOTA]"));
 }
 
 #[test]
