@@ -80,6 +80,8 @@ impl<E: Environment> Store<E> {
                 mailbox: target,
                 flags: opening.row.flags.without(Flags::DELETED),
                 keywords: opening.keywords.clone(),
+                // The record may be that of the message it was copied from (RFC 8514 §4.1: when it came into its mailbox).
+                save_date: opening.row.save_date,
                 key: None,
                 ..record
             };

@@ -3,7 +3,7 @@
 use super::model::{Model, Op, execute, snapshot};
 use super::world::*;
 use crate::disk::Disk;
-use crate::model::{AccountId, Flags, MailboxId};
+use crate::model::{AccountId, Flags, MailboxId, Uid};
 use crate::sim::SimDisk;
 use crate::store::compaction::{PLANTED, PassReport, PlantedBug, compact};
 use crate::store::tools::{check, stat};
@@ -385,6 +385,47 @@ fn what_was_expunged_comes_back_whole_also_after_compaction_and_only_once() {
     world.run(another_checkpoint(&store));
     world.compact().expect("it runs");
     assert_eq!(world.run(store.undelete(BOB, &Wanted::default())), Ok(0));
+}
+
+#[test]
+fn a_copy_comes_back_with_the_date_it_was_saved_at() {
+    // RFC 8514 §4.1: when it came into its mailbox, not when what it was copied from did.
+    let options = StoreOptions {
+        expunged_kept_ms: 1 << 40,
+        ..small_options()
+    };
+    let mut world = World::open(&SimDisk::new(15), 1, options).expect("it opens");
+    let store = world.of(ALICE);
+    world
+        .run(store.deliver(delivery(&[ALICE], memory("text"))))
+        .expect("it commits");
+    let later = crate::base::clock::UnixMillis(1_700_000_100_000);
+    world.env.clock.set(later);
+    let uids = vec![Uid::new(1).expect("above 0")];
+    let change = |change| store.change(ALICE, change);
+    let trash = |account: &AccountState| account.names[&name("Trash")];
+    let _pin = world.run(store.load(ALICE)).expect("it loads");
+    let to = store.account(ALICE, trash).expect("it is there");
+    let copy = Change::Copy {
+        from: INBOX_ID,
+        uids: uids.clone(),
+        to,
+        quota: crate::model::Quota::NONE,
+    };
+    world.run(change(copy)).expect("it commits");
+    let expunge = Change::Expunge {
+        mailbox: to,
+        uids,
+        only_deleted: false,
+    };
+    world.run(change(expunge)).expect("it commits");
+    world
+        .env
+        .clock
+        .set(crate::base::clock::UnixMillis(1_700_000_200_000));
+    assert_eq!(world.run(store.undelete(ALICE, &Wanted::default())), Ok(1));
+    let saved = |account: &AccountState| account.mailboxes[&to].rows[0].save_date;
+    assert_eq!(store.account(ALICE, saved), Some(later));
 }
 
 #[test]
