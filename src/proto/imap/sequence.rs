@@ -2,6 +2,8 @@
 //!
 //! Invariants: what comes out is sorted, without overlap, and inside the view; time is linear in ranges (but for their
 //! sorting and one binary search each), never in the numbers they span.
+//! Of a range that goes beyond the last message by number, what is there is meant: clients count what they were told of, others
+//! take it so, and SEARCH, which cannot refuse a criterion, would say without it that nothing is found.
 //! Standards: RFC 9051 §9 `sequence-set`, §6.4.9 (missing UIDs are passed over), RFC 5182 §2.1 (`$`).
 
 use super::types::{SequenceNumber, SequenceRange, SequenceSet};
@@ -14,8 +16,8 @@ use std::ops::Range;
 pub struct Resolved {
     /// Places in the view (0-based), ascending, not touching.
     pub ranges: SmallVec<[Range<usize>; 4]>,
-    /// The first sequence number that names no message, which `*` is in an empty mailbox: the command is BAD (RFC 9051
-    /// §9, `seq-number`). Never set for UIDs.
+    /// The first sequence number by itself that names no message, which `*` is in an empty mailbox: a command other than
+    /// SEARCH is BAD (RFC 9051 §9, `seq-number`). Never set for UIDs, nor for ranges: they are cut.
     pub first_invalid: Option<SequenceNumber>,
 }
 
@@ -40,7 +42,7 @@ impl Resolved {
 
 impl SequenceSet {
     /// Finds the messages meant among `view`, the UIDs the session has been shown, ascending. `saved`: what `$` means,
-    /// ascending UIDs. `*` is the last message; in an empty view it is none among UIDs, and invalid as a number.
+    /// ascending UIDs. `*` is the last message; in an empty view it is none among UIDs and in a range, and invalid as a number.
     #[must_use]
     pub fn resolve(&self, view: &Uids, saved: &[Uid], by_uid: bool) -> Resolved {
         let mut resolved = Resolved::default();
@@ -78,18 +80,18 @@ fn uid_range(range: SequenceRange, view: &Uids) -> Range<usize> {
     view.below(first)..view.up_to(last)
 }
 
+/// A range is cut to what is there, perhaps to nothing: `7:*` in a view of 3 means its last message, as `559:*` does for
+/// UIDs (RFC 9051 §9). A number by itself names a message or is invalid.
 fn number_range(range: SequenceRange, count: usize) -> Result<Range<usize>, SequenceNumber> {
-    let has_largest = [range.first, range.last].contains(&SequenceNumber::Largest);
-    let place = |number| match number {
-        number if count == 0 => Err(number),
-        SequenceNumber::Largest => Ok(count),
-        SequenceNumber::Number(number) if number.get() as usize <= count => Ok(number.get() as usize),
-        // `7:*` in a view of 3 means its last message, as `559:*` does for UIDs (RFC 9051 §9): it is no error.
-        SequenceNumber::Number(_) if has_largest => Ok(count),
-        number => Err(number),
+    let number = |number| match number {
+        SequenceNumber::Largest => count,
+        SequenceNumber::Number(number) => number.get() as usize,
     };
-    let (first, last) = in_order(place(range.first)?, place(range.last)?);
-    Ok(first.saturating_sub(1)..last)
+    let (first, last) = in_order(number(range.first), number(range.last));
+    if range.first == range.last && (count == 0 || first > count) {
+        return Err(range.first);
+    }
+    Ok(first.saturating_sub(1)..last.min(count))
 }
 
 fn in_order<T: Ord>(a: T, b: T) -> (T, T) {

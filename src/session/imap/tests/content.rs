@@ -303,13 +303,52 @@ fn many_messages_come_in_order_and_each_once() {
 }
 
 #[test]
-fn numbers_beyond_the_view_are_bad_and_uids_are_passed_over() {
+fn numbers_beyond_the_view_are_bad_ranges_are_cut_and_uids_are_passed_over() {
     let mut world = World::new();
     let mut a = world.selected(1);
     a.fill(&mut world, "INBOX", 1);
     assert_eq!(a.ok(&mut world, "FETCH 7:* UID").lines(), ["* 1 FETCH (UID 1)"]);
     assert!(a.tagged(&mut world, "FETCH 2 FLAGS").starts_with("BAD"));
     assert_eq!(a.ok(&mut world, "UID FETCH 2:4294967295 FLAGS").untagged, "");
+    a.fill(&mut world, "INBOX", 9);
+    play(
+        &mut world,
+        &mut a,
+        r"
+        C: A01 FETCH 9:11 UID
+        S: * 9 FETCH (UID 9)
+        S: * 10 FETCH (UID 10)
+        S: A01 OK FETCH completed
+        C: A02 FETCH 4294967295:11 UID
+        S: A02 OK FETCH completed
+        C: A03 FETCH 1,9:11,11 UID
+        S: A03 BAD There is no message 11
+        C: A04 STORE 11:10 +FLAGS (\Seen)
+        S: * 10 FETCH (UID 10 FLAGS (\Seen))
+        S: A04 OK STORE completed
+        C: A05 COPY 10:99 Trash
+        S: A05 OK [COPYUID ~ 10 1] ~
+        C: A06 SEARCH 9:99
+        S: * SEARCH 9 10
+        S: A06 OK SEARCH completed
+        C: A07 SEARCH NOT 3:99
+        S: * SEARCH 1 2
+        S: A07 OK SEARCH completed
+        C: A08 SEARCH 11
+        S: * SEARCH
+        S: A08 OK SEARCH completed
+        C: A09 SORT (REVERSE ARRIVAL) UTF-8 9:99
+        S: * SORT ~
+        S: A09 OK SEARCH completed
+        C: A10 THREAD REFERENCES UTF-8 10:99
+        S: * THREAD (10)
+        S: A10 OK THREAD completed
+        C: A11 STORE 11 +FLAGS (\Seen)
+        S: A11 BAD There is no message 11
+        C: A12 COPY 11 Trash
+        S: A12 BAD There is no message 11
+        ",
+    );
 }
 
 #[test]

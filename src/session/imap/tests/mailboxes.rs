@@ -277,15 +277,17 @@ fn an_empty_mailbox_has_no_sequence_numbers() {
     let mut a = world.selected(1);
     for command in [
         "FETCH * FLAGS",
-        "FETCH 1:* FLAGS",
         "FETCH 1 FLAGS",
-        "STORE 1:* +FLAGS (\\Seen)",
+        "STORE 1,1:* +FLAGS (\\Seen)",
         "COPY * Trash",
-        "MOVE 1:* Trash",
     ] {
         assert!(a.tagged(&mut world, command).starts_with("BAD"), "{command}");
     }
     for command in [
+        "FETCH 1:* FLAGS",
+        "FETCH 1:9 FLAGS",
+        "STORE 1:* +FLAGS (\\Seen)",
+        "MOVE 1:* Trash",
         "UID FETCH 1:* FLAGS",
         "UID STORE * +FLAGS (\\Seen)",
         "UID COPY 1:* Trash",
