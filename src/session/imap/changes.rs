@@ -156,10 +156,14 @@ impl<S: Services> Session<S> {
         &mut self,
         link: &mut Link<P>,
         uids: &[Uid],
-        items: Vec<FetchItem>,
+        mut items: Vec<FetchItem>,
     ) -> Result<(), Stop> {
         if uids.is_empty() {
             return Ok(());
+        }
+        if self.is_condstore && !items.contains(&FetchItem::ModSeq) {
+            // RFC 7162 §3.2: in every FETCH that was not asked for.
+            items.push(FetchItem::ModSeq);
         }
         let fetch = Fetch {
             set: SequenceSet::of(uids.iter().copied()),

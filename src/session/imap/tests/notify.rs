@@ -80,6 +80,24 @@ fn new_messages_come_with_the_items_asked_for() {
 }
 
 #[test]
+fn new_messages_come_with_their_modseq_once_condstore_is_enabled() {
+    // RFC 7162 §3.2: in every FETCH that was not asked for.
+    let mut world = World::new();
+    let (mut a, mut b) = (world.selected(1), world.selected(1));
+    a.ok(&mut world, "ENABLE CONDSTORE");
+    for (items, shown) in [
+        ("(UID)", "UID 1 MODSEQ (1)"),
+        ("(UID MODSEQ)", "UID 2 MODSEQ (2)"),
+    ] {
+        let groups = format!("(selected (MessageNew {items} MessageExpunge))");
+        a.ok(&mut world, &format!("NOTIFY SET {groups}"));
+        b.fill(&mut world, "INBOX", 1);
+        let lines = told(&mut world, &mut a);
+        assert!(lines[2].ends_with(&format!("FETCH ({shown})")), "{lines:?}");
+    }
+}
+
+#[test]
 fn other_mailboxes_are_told_of_by_status() {
     // §3.1, §5.1–5.3
     let mut world = World::new();
