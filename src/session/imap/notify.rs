@@ -161,16 +161,13 @@ impl Watch {
                     }
                 }
             }
+            // INBOX stays (RFC 9051 §6.3.6): what has its messages now is new.
+            AccountChange::Renamed { from, to } if from.is_inbox() => {
+                self.tell_name(account, &AccountChange::Created(to.clone()), names, out);
+            }
             AccountChange::Renamed { from, to } => {
                 if is_name_wanted(from) || is_name_wanted(to) {
                     push_event_entry(&ListEntry::of(account, to), Some(from), names, out);
-                }
-                // INBOX stays (RFC 9051 §6.3.6): what has its messages now is new, and its parent affected as by CREATE.
-                if let Some(parent) = to
-                    .parent()
-                    .filter(|parent| from.is_inbox() && is_name_wanted(parent))
-                {
-                    push_event_entry(&ListEntry::of(account, &parent), None, names, out);
                 }
             }
             // RFC 5465 §5.6, §5.7: the names of the entries, without their values.

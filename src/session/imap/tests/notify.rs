@@ -236,13 +236,13 @@ fn names_and_subscriptions_are_told_of_by_list() {
         told(&mut world, &mut a),
         ["* LIST (\\NonExistent \\HasNoChildren) \"/\" other"]
     );
-    // INBOX stays and its messages have moved: the new name says where from.
+    // INBOX stays: the mailbox that has its messages now is new (RFC 9051 §6.3.6).
     b.append(&mut world, "INBOX", "", "Subject: x\r\n\r\n");
     b.ok(&mut world, "RENAME INBOX new/kept");
     assert_eq!(
         told(&mut world, &mut a),
         [
-            "* LIST (\\HasNoChildren) \"/\" new/kept (\"OLDNAME\" (INBOX))",
+            "* LIST (\\HasNoChildren) \"/\" new/kept",
             "* LIST (\\HasChildren) \"/\" new",
         ]
     );
