@@ -18,6 +18,10 @@ use jiff::tz::TimeZone;
 /// Octets of a Date field looked at. A date with its comments has some 60.
 pub const DATE_BYTES_MAX: usize = 256;
 
+/// Of a zone. RFC 5322 §3.3 has them up to 99; there are none beyond 14, and half a day more is room for what a government
+/// may think of: a clock that is off by days says nothing of when a message was sent.
+const ZONE_HOURS_MAX: u16 = 23;
+
 const MONTHS: [&[u8]; 12] = [
     b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec",
 ];
@@ -69,9 +73,13 @@ fn seconds_of_day(value: &[u8]) -> i64 {
     hours * 3600 + minutes * 60 + seconds - zone_minutes * 60
 }
 
-/// RFC 5322 §4.3 names zones of North America; all others that are words are UTC.
+/// RFC 5322 §4.3 names zones of North America; all others that are words are UTC, and numbers that are no hours and minutes
+/// (RFC 5256 §2.2).
 fn zone_minutes(sign: Option<u8>, zone: &[u8]) -> i64 {
     if let (4, Some(number), Some(sign @ (b'+' | b'-'))) = (zone.len(), number(zone), sign) {
+        if number / 100 > ZONE_HOURS_MAX || number % 100 > 59 {
+            return 0;
+        }
         let minutes = i64::from(number / 100) * 60 + i64::from(number % 100);
         return if sign == b'-' { -minutes } else { minutes };
     }
@@ -175,6 +183,10 @@ mod tests {
             ("5 Jan 2010 10:20:30", 10 * 3600 + 20 * 60 + 30),
             ("5 Jan 2010 10:20:30 EST", 15 * 3600 + 20 * 60 + 30),
             ("5 Jan 2010 25:20:30 EST", 0),
+            ("5 Jan 2010 10:20:30 +9999", 10 * 3600 + 20 * 60 + 30),
+            ("5 Jan 2010 10:20:30 -0060", 10 * 3600 + 20 * 60 + 30),
+            ("5 Jan 2010 10:20:30 -2400", 10 * 3600 + 20 * 60 + 30),
+            ("5 Jan 2010 10:20:30 -1359", 24 * 3600 + 19 * 60 + 30),
             ("5 Jan 2010", 0),
             ("5 Jan 2010 1x:20", 0),
         ] {
