@@ -1,8 +1,9 @@
 //! What BINARY and BINARY.SIZE give: a part's body without its transfer encoding.
 //!
 //! Invariants: identity encodings are not copied. Limits: the result is never longer than the body.
-//! Failure: [`UnknownCte`] for an encoding that is not known (RFC 3516 §4.3); the response is `NO [UNKNOWN-CTE]`. What does not keep to
-//! a known one is decoded as far as it goes, as RFC 2045 §6.7 and §6.8 have it.
+//! Failure: [`UnknownCte`] for an encoding that is not known (RFC 3516 §4.3), and for base64 of which nothing can be decoded though
+//! there is something; the response is `NO [UNKNOWN-CTE]`. What does not keep to a known one is decoded as far as it goes, as
+//! RFC 2045 §6.7 and §6.8 have it: without padding, with octets between that are none of it, with a list's footer behind it.
 //!
 //! Standards: RFC 3516 §4. Not here: part numbers (`section::find_part`), partials.
 
@@ -11,7 +12,7 @@ use super::structure::{Kind, Part, Structure};
 use super::{section, transfer};
 use std::borrow::Cow;
 
-/// The transfer encoding is unknown. The sender's fault, for good.
+/// The transfer encoding is unknown, or the body is not in it at all. The sender's fault, for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the part's transfer encoding cannot be decoded")]
 pub struct UnknownCte;
@@ -42,5 +43,10 @@ pub fn decode<'a>(part: &Part, message: &'a [u8]) -> Result<Cow<'a, [u8]>, Unkno
         Kind::Leaf | Kind::Opaque => part.fields(message).encoding(),
         Kind::Multipart | Kind::Message => Encoding::Identity,
     };
-    transfer::decode(part.body_of(message), encoding).ok_or(UnknownCte)
+    let body = part.body_of(message);
+    let decoded = transfer::decode(body, encoding).ok_or(UnknownCte)?;
+    if encoding == Encoding::Base64 && decoded.is_empty() && !body.trim_ascii().is_empty() {
+        return Err(UnknownCte);
+    }
+    Ok(decoded)
 }

@@ -419,8 +419,8 @@ fn binary_undoes_the_transfer_encoding_of_leaves() {
     assert_eq!(decoded(1), Some(Ok("é".to_owned())));
     assert_eq!(decoded(2), Some(Ok("é!".to_owned())));
     assert_eq!(decoded(3), Some(Ok("é".to_owned())));
-    // RFC 2045 §6.8: what is outside the alphabet is passed over.
-    assert_eq!(decoded(4), Some(Ok(String::new())));
+    // RFC 2045 §6.8: what is outside the alphabet is passed over, but there must be something else.
+    assert_eq!(decoded(4), Some(Err(binary::UnknownCte)));
     assert_eq!(decoded(5), Some(Err(binary::UnknownCte)));
     assert_eq!(decoded(6), None);
 }

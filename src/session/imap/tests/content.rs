@@ -248,7 +248,14 @@ fn an_unknown_encoding_is_refused_and_bad_base64_decoded() {
     // RFC 3516 §4.3, RFC 2045 §6.8
     let mut world = World::new();
     let mut a = world.selected(1);
-    for (encoding, body) in [("x-other", "x"), ("base64", "aGVsbG8=\r\n--\r\nlist footer!")] {
+    for (encoding, body) in [
+        ("x-other", "x"),
+        ("base64", "aGVsbG8=\r\n--\r\nlist footer!"),
+        ("base64", "!!!!"),
+        ("base64", "A"),
+        ("base64", " \r\n"),
+        ("base64", "aGVs!\r\nbG8"),
+    ] {
         let message = format!("Content-Transfer-Encoding: {encoding}\r\n\r\n{body}\r\n");
         a.append(&mut world, "INBOX", "", &message);
     }
@@ -259,6 +266,20 @@ fn an_unknown_encoding_is_refused_and_bad_base64_decoded() {
         fetch.untagged.contains("BINARY[1] {5}\r\nhello BINARY.SIZE[1] 5"),
         "{fetch:?}"
     );
+    // What is not base64 at all; nothing; without padding and with noise.
+    for (number, end) in [
+        (3, "NO [UNKNOWN-CTE]"),
+        (4, "NO [UNKNOWN-CTE]"),
+        (5, "OK"),
+        (6, "OK"),
+    ] {
+        for item in ["BINARY.PEEK[1]", "BINARY.SIZE[1]"] {
+            let tagged = a.tagged(&mut world, &format!("FETCH {number} {item}"));
+            assert!(tagged.starts_with(end), "{number} {item}: {tagged}");
+        }
+    }
+    let fetch = a.ok(&mut world, "FETCH 6 BINARY.PEEK[1]");
+    assert!(fetch.untagged.contains("BINARY[1] {5}\r\nhello"), "{fetch:?}");
 }
 
 #[test]
