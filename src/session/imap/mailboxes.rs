@@ -39,7 +39,8 @@ impl<S: Services> Session<S> {
     pub async fn delete(&mut self, given: MailboxName, out: &mut Vec<u8>) -> Answered {
         let Known { id, name } = self.find_mailbox(&given, Code::NonExistent)?;
         let has_children = self.with_account(|account| account.names.keys().any(|n| n.is_below(&name)))?;
-        if has_children {
+        // INBOX cannot be deleted whatever is below it: the store says so.
+        if has_children && !name.is_inbox() {
             return Ok(no(
                 Code::HasChildren,
                 "Delete or rename the mailboxes below it first",

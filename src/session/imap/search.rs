@@ -113,7 +113,11 @@ impl<S: Services> Session<S> {
                 self.answer_extended(link, &result)?;
             }
         }
-        let done = Completion::ok("SEARCH completed");
+        let done = Completion::ok(if search.sort.is_empty() {
+            "SEARCH completed"
+        } else {
+            "SORT completed"
+        });
         // RFC 9051 §7.1. A UID SEARCH is followed by the EXPUNGE responses themselves.
         let done = if found.has_gone && !search.by_uid {
             done.with_code(Code::ExpungeIssued)

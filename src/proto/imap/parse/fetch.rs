@@ -157,6 +157,12 @@ fn bracketed_part(cursor: &mut Cursor<'_>) -> Parsed<SmallVec<[u32; 4]>> {
         return Ok(part);
     }
     loop {
+        // RFC 9051 §9: section-binary
+        if !cursor.peek().is_some_and(|b| b.is_ascii_digit()) {
+            return Err(Fault::Expected(
+                "part numbers alone between '[' and ']' of BINARY",
+            ));
+        }
         push_part_number(cursor, &mut part)?;
         if cursor.eat(b']') {
             return Ok(part);

@@ -280,6 +280,11 @@ fn an_unknown_encoding_is_refused_and_bad_base64_decoded() {
     }
     let fetch = a.ok(&mut world, "FETCH 6 BINARY.PEEK[1]");
     assert!(fetch.untagged.contains("BINARY[1] {5}\r\nhello"), "{fetch:?}");
+    // RFC 9051 §9: section-binary
+    for part in ["1.HEADER", "TEXT", "1."] {
+        let tagged = a.tagged(&mut world, &format!("FETCH 1 BINARY[{part}]"));
+        assert!(tagged.starts_with("BAD Expected part numbers alone"), "{tagged}");
+    }
 }
 
 #[test]
@@ -360,7 +365,7 @@ fn numbers_beyond_the_view_are_bad_ranges_are_cut_and_uids_are_passed_over() {
         S: A08 OK SEARCH completed
         C: A09 SORT (REVERSE ARRIVAL) UTF-8 9:99
         S: * SORT ~
-        S: A09 OK SEARCH completed
+        S: A09 OK SORT completed
         C: A10 THREAD REFERENCES UTF-8 10:99
         S: * THREAD (10)
         S: A10 OK THREAD completed

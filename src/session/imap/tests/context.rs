@@ -122,7 +122,7 @@ fn a_sorted_result_says_where() {
         r#"
         C: A1 SORT RETURN (ALL UPDATE) (SUBJECT) UTF-8 UNDELETED
         S: * ESEARCH (TAG "A1") ALL 4,2,1,3
-        S: A1 OK SEARCH completed
+        S: A1 OK SORT completed
         -- §4.3.2: places in the order of the result, each after those before it
         C: A2 STORE 1,4 +FLAGS.SILENT (\Deleted)
         S: * ESEARCH (TAG "A1") REMOVEFROM (1 4 2 1)
@@ -203,7 +203,7 @@ fn what_cannot_be_kept_up_to_date_is_said() {
         C: A2 SORT RETURN (UPDATE COUNT) (RELEVANCY) UTF-8 FUZZY SUBJECT 1
         S: * NO [NOUPDATE "A2"] An order by relevancy is not updated
         S: * ESEARCH (TAG "A2") COUNT 1
-        S: A2 OK SEARCH completed
+        S: A2 OK SORT completed
         "#,
     );
 }
@@ -223,7 +223,7 @@ fn new_members_come_with_what_was_asked_for() {
         S: A1 OK SEARCH completed
         C: A2 UID SORT RETURN (UPDATE(RFC822.SIZE) COUNT) (SUBJECT) UTF-8 SEEN
         S: * ESEARCH (TAG "A2") UID COUNT 0
-        S: A2 OK SEARCH completed
+        S: A2 OK SORT completed
         C: A3 SEARCH RETURN (UPDATE (RFC822)) ALL
         S: A3 BAD ~
         C: A4 SEARCH RETURN (UPDATE ()) ALL

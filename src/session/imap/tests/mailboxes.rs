@@ -170,6 +170,20 @@ fn rename_moves_children_and_empties_inbox() {
 }
 
 #[test]
+fn inbox_cannot_be_deleted_whatever_is_below_it() {
+    // RFC 9051 §6.3.5
+    let mut world = World::new();
+    let mut a = world.login(1);
+    for _ in 0..2 {
+        assert_eq!(
+            a.tagged(&mut world, "DELETE Inbox"),
+            "NO [CANNOT] INBOX cannot be deleted"
+        );
+        a.tagged(&mut world, "CREATE INBOX/below");
+    }
+}
+
+#[test]
 fn quota_is_shown_and_kept() {
     let mut world = World::new();
     let mut a = world.selected(3);

@@ -37,7 +37,7 @@ fn a_part_of_a_search_result_is_counted_from_either_end() {
         -- of a sorted result (RFC 5267 §4.4)
         C: A07 SORT RETURN (PARTIAL 1:2) (REVERSE SIZE REVERSE SUBJECT) UTF-8 ALL
         S: * ESEARCH (TAG "A07") PARTIAL (1:2 9,8)
-        S: A07 OK SEARCH completed
+        S: A07 OK SORT completed
         -- §3.1: not with ALL, and once only
         C: A08 SEARCH RETURN (PARTIAL 1:2 ALL) ALL
         S: A08 BAD ~
