@@ -67,7 +67,10 @@ impl<S: Services> Session<S> {
         };
         self.change(rename).await?;
         let new = self.called(&to)?;
-        if old != from || new != to {
+        if from.is_inbox() {
+            // It stays: the new mailbox is told of as by CREATE.
+            self.tell_name(&to, &new, out)?;
+        } else if old != from || new != to {
             self.tell_name(&from, &new, out)?;
         }
         self.note_own_change(AccountChange::Renamed { from: old, to: new });

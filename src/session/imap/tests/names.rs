@@ -177,6 +177,10 @@ fn imap4rev2_hears_of_another_form_as_of_an_old_name() {
             C: B6 DELETE "{d}"
             S: * LIST (\NonExistent \HasNoChildren) "/" "{c}" ("OLDNAME" ("{d}"))
             S: B6 OK DELETE completed
+            -- §6.3.6: INBOX stays, it is no old name
+            C: B7 RENAME INBOX "{d}"
+            S: * LIST (\HasNoChildren) "/" "{c}" ("OLDNAME" ("{d}"))
+            S: B7 OK RENAME completed
             "#,
         ),
     );
