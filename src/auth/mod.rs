@@ -52,6 +52,7 @@ pub enum Login {
 #[derive(Clone, Debug)]
 pub struct Authenticated {
     account: Arc<Account>,
+    login: Box<str>,
 }
 
 impl Authenticated {
@@ -59,6 +60,12 @@ impl Authenticated {
     #[must_use]
     pub fn account(&self) -> &Arc<Account> {
         &self.account
+    }
+
+    /// The name that the directory knows them by.
+    #[must_use]
+    pub fn login(&self) -> &str {
+        &self.login
     }
 }
 
@@ -190,6 +197,7 @@ impl Authenticator {
             Some(name) => self.directory.login(name).await,
             None => Ok(None),
         };
+        let name = name.unwrap_or_default();
         let Ok(record) = record else {
             return Login::Unavailable;
         };
@@ -200,11 +208,11 @@ impl Authenticator {
         let digest = self.digest(login, password, protocol, record.as_deref());
         if let Some((record, reference)) = record.as_ref().and_then(|r| Some((r, r.checked_by.as_deref()?))) {
             return self
-                .check_elsewhere(record, reference, password, caller, digest)
+                .check_elsewhere((record, name), reference, password, caller, digest)
                 .await;
         }
         if let Some(record) = record.as_ref().filter(|_| self.was_verified(&digest, CACHE_TTL)) {
-            return authenticated(record);
+            return authenticated(record, name);
         }
         let (compared, dummy) = (record.clone(), self.dummy.clone());
         let candidate = password.to_vec();
@@ -216,12 +224,12 @@ impl Authenticator {
                 Match::None
             }
         });
-        match (found.await, record, name) {
-            (Err(_), ..) => Login::Unavailable,
-            (Ok(found), Some(record), Some(name)) if !matches!(found, Match::None) => {
+        match (found.await, record) {
+            (Err(_), _) => Login::Unavailable,
+            (Ok(found), Some(record)) if !matches!(found, Match::None) => {
                 self.tell_directory(name, found, now);
                 self.remember(digest, generation);
-                authenticated(&record)
+                authenticated(&record, name)
             }
             _ => Login::Refused,
         }
@@ -230,7 +238,7 @@ impl Authenticator {
     /// The back end says whether the password is right, unless it is one that was made for a program.
     async fn check_elsewhere(
         &self,
-        record: &Arc<LoginRecord>,
+        (record, name): (&Arc<LoginRecord>, &str),
         reference: &str,
         password: &[u8],
         caller: Caller,
@@ -240,7 +248,7 @@ impl Authenticator {
             return Login::Unavailable;
         };
         if self.was_verified(&digest, source.ages().positive) {
-            return authenticated(record);
+            return authenticated(record, name);
         }
         let generation = self.directory.generation();
         let now = SystemClock.now().seconds();
@@ -248,7 +256,7 @@ impl Authenticator {
             Ok(Some(id)) => {
                 source.used_app_password(id, now);
                 self.remember(digest, generation);
-                return authenticated(record);
+                return authenticated(record, name);
             }
             Ok(None) => {}
             Err(Unavailable) => return Login::Unavailable,
@@ -261,7 +269,7 @@ impl Authenticator {
         match checked {
             Ok(true) => {
                 self.remember(digest, generation);
-                authenticated(record)
+                authenticated(record, name)
             }
             Ok(false) => {
                 // Somebody unknown costs this hash; so does a wrong password.
@@ -323,7 +331,7 @@ impl Authenticator {
             record.account.is_enabled && record.account.protocols.allows(caller.protocol)
         };
         match record.filter(|record| is_allowed(record)) {
-            Some(record) => authenticated(&record),
+            Some(record) => authenticated(&record, login),
             None => self.refuse_caller(login.as_bytes(), caller).await,
         }
     }
@@ -429,9 +437,10 @@ fn app_password(record: &LoginRecord, password: &[u8], protocol: ClientProtocol,
     found.map(|app| app.id)
 }
 
-fn authenticated(record: &LoginRecord) -> Login {
+fn authenticated(record: &LoginRecord, login: &str) -> Login {
     Login::Authenticated(Authenticated {
         account: record.account.clone(),
+        login: login.into(),
     })
 }
 

@@ -94,7 +94,7 @@ impl Authenticator {
                 && record.totp_secret.is_none()
         };
         match record.filter(|record| is_allowed(record)) {
-            Some(record) => authenticated(&record),
+            Some(record) => authenticated(&record, outcome.login()),
             None => self.refuse_caller(outcome.login().as_bytes(), caller).await,
         }
     }

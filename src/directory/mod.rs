@@ -37,7 +37,7 @@ use source::Asked;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Accounts that get the mail of one forward-path: at least one, each once.
 pub type Targets = SmallVec<[Arc<Account>; 1]>;
@@ -202,6 +202,15 @@ impl Directory {
         match &self.0.backend {
             Backend::Memory(_) => 0,
             Backend::Source(source) => source.generation(),
+        }
+    }
+
+    /// How long an answer is believed that no change of the generation makes void.
+    #[must_use]
+    pub fn believed_for(&self) -> Duration {
+        match &self.0.backend {
+            Backend::Memory(_) => Ages::default().positive,
+            Backend::Source(source) => source.ages().positive,
         }
     }
 

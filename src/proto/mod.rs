@@ -50,6 +50,8 @@ pub enum Event<'a, A> {
     Deadline,
     /// The server is shutting down: finish or say goodbye.
     Shutdown,
+    /// Whoever has logged in may not use the service any more: say so and close. What was begun is finished before.
+    Revoked,
     /// The peer sent its end of stream.
     PeerClosed,
 }

@@ -1,6 +1,6 @@
 //! What the line protocols have in common around their commands: the order of events, and how a session ends.
 //!
-//! Invariants: behind the close nothing is acted on; a shutdown is heard at the next command boundary; a peer's end does not
+//! Invariants: behind the close nothing is acted on; a shutdown, and that a login holds no more, is heard at the next command boundary; a peer's end does not
 //! call back what was already handed over to be committed.
 //! Not here: commands, replies, deadlines (each protocol); IMAP, whose commands may end out of order.
 
@@ -26,6 +26,8 @@ pub(super) enum Cause {
     Deadline,
     /// The server stops.
     Shutdown,
+    /// Whoever has logged in may not be here any more.
+    Revoked,
     /// The peer sent its end of stream.
     Peer,
 }
@@ -34,6 +36,7 @@ pub(super) enum Cause {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ending {
     is_shutting_down: bool,
+    is_revoked: bool,
     peer_has_closed: bool,
 }
 
@@ -83,6 +86,7 @@ pub(super) fn handle<P: LineProtocol>(
         Event::Answer(answer) => session.answer(answer, out),
         Event::TlsReady => session.tls_is_ready(),
         Event::Shutdown => session.ending().is_shutting_down = true,
+        Event::Revoked => session.ending().is_revoked = true,
         Event::Deadline => session.end(Cause::Deadline, out),
         Event::PeerClosed if session.moment() == Moment::Committing => {
             session.ending().peer_has_closed = true
@@ -91,7 +95,9 @@ pub(super) fn handle<P: LineProtocol>(
     }
     if session.moment() == Moment::Boundary {
         let ending = *session.ending();
-        if ending.is_shutting_down {
+        if ending.is_revoked {
+            session.end(Cause::Revoked, out);
+        } else if ending.is_shutting_down {
             session.end(Cause::Shutdown, out);
         } else if ending.peer_has_closed {
             session.end(Cause::Peer, out);

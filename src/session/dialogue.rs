@@ -38,6 +38,8 @@ const WIRE_KEPT_BYTES_MAX: usize = 16 * 1024;
 pub enum Step<Q> {
     /// Octets of a message body, in order.
     Body(SmallVec<[Bytes; 4]>),
+    /// The peer has sent something, which the protocol sees next: the time to say that a login holds no more.
+    Arrived,
     /// A question; come back with [`Dialogue::answer`].
     Ask(Q),
     /// The dialogue is over and every reply is sent.
@@ -142,8 +144,8 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
                 self.feed(if is_early { Event::Early } else { Event::Quiet });
             } else if !self.needs_more && !self.input.is_empty() {
                 self.offer();
-            } else {
-                self.fetch().await?;
+            } else if self.fetch().await? {
+                return Ok(Step::Arrived);
             }
         }
     }
@@ -217,8 +219,13 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
         self.needs_more = count == 0;
     }
 
-    /// Sends what is to be sent, or else waits for the peer.
-    async fn fetch(&mut self) -> io::Result<()> {
+    /// Whoever has logged in may not be here any more.
+    pub fn revoke(&mut self) {
+        self.feed(Event::Revoked);
+    }
+
+    /// Sends what is to be sent, or else waits for the peer. True: something has come.
+    async fn fetch(&mut self) -> io::Result<bool> {
         if !self.out.wire.is_empty() {
             if self.input.is_empty() {
                 self.pipe.expect_input();
@@ -226,13 +233,14 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
             self.flush().await?;
             // A core with too many unsent replies takes nothing; now it may.
             self.needs_more = false;
-            return Ok(());
+            return Ok(false);
         }
         self.input.park();
         match self.wait().await {
             Ok(Arrival::Bytes(lease)) => {
                 self.input.put(lease);
                 self.needs_more = false;
+                return Ok(true);
             }
             Ok(Arrival::End) => {
                 self.feed(Event::PeerClosed);
@@ -249,7 +257,7 @@ impl<P: Pipe, C: Protocol> Dialogue<P, C> {
             }
             Err(error) => return Err(error),
         }
-        Ok(())
+        Ok(false)
     }
 
     async fn wait(&mut self) -> io::Result<Arrival> {

@@ -2,6 +2,7 @@
 
 use super::imap::{self, AuthVerdict, Moved, QuotaRefusal, Served, Services};
 use super::login::{self, Judgement};
+use super::owner::Owner;
 use crate::base::clock::SystemClock;
 use crate::directory::Accounts;
 use crate::directory::orders::{AccountSettings, AccountView, Order, OrderError, Outcome};
@@ -104,12 +105,20 @@ impl Services for Node {
         }
         let caller = self.caller(peer.ip(), ClientProtocol::Imap);
         match login::judge(self, request, caller, certificate).await {
-            Judgement::Account(account) => AuthVerdict::Account(account.as_ref().clone()),
+            Judgement::Account(owner) => AuthVerdict::Account(*owner),
             Judgement::Verifier(verifier, nonce) => AuthVerdict::Verifier(verifier, nonce),
             Judgement::Proven => AuthVerdict::Proven,
             Judgement::Refused => AuthVerdict::Refused(LoginRefusal::AuthenticationFailed),
             Judgement::Unavailable => AuthVerdict::Refused(LoginRefusal::Unavailable),
         }
+    }
+
+    fn may_be_revoked(&self, owner: &Owner) -> bool {
+        owner.is_outdated(self.directory.generation(), Instant::now())
+    }
+
+    async fn renew(&self, owner: &mut Owner) -> bool {
+        owner.renew(&self.directory).await
     }
 
     async fn set_quota(&self, account: &Account, quota: Quota) -> Result<(), QuotaRefusal> {

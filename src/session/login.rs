@@ -4,18 +4,18 @@
 //! apart comes back as the same [`Judgement::Refused`]; who has proven a password hears so only when the account may log in.
 //! Not here: which mechanisms a connection is offered (`proto::sasl`), passwords (`auth`).
 
+use super::owner::Owner;
 use crate::auth::{self, Caller, Login};
-use crate::model::{Account, login_key};
+use crate::model::login_key;
 use crate::node::{Node, Settings};
 use crate::proto::sasl::scram::Verifier;
 use crate::proto::sasl::{Mechanisms, Request};
 use crate::tls::clients;
-use std::sync::Arc;
 
 /// What came of a request.
 pub enum Judgement {
     /// It is this account's owner.
-    Account(Arc<Account>),
+    Account(Box<Owner>),
     /// The exchange goes on with what is kept of the password, and this nonce.
     Verifier(Box<Verifier>, String),
     /// The password was proven, and its owner may log in.
@@ -46,6 +46,8 @@ pub async fn judge(
     certificate: Option<&[u8]>,
 ) -> Judgement {
     let caller = caller.into();
+    // From before anything is looked up: what changes meanwhile is looked at again.
+    let generation = node.directory.generation();
     let login = match request {
         Request::Password(credentials) if credentials.authorization.is_some() => Login::Refused,
         Request::Password(credentials) => {
@@ -83,7 +85,11 @@ pub async fn judge(
         Request::Token(token) => node.authenticator.token(token, caller).await,
     };
     match login {
-        Login::Authenticated(proof) => Judgement::Account(proof.account().clone()),
+        Login::Authenticated(proof) => {
+            let directory = &node.directory;
+            let owner = Owner::of(&proof, caller.protocol, directory, generation);
+            Judgement::Account(Box::new(owner))
+        }
         Login::Refused => Judgement::Refused,
         Login::Unavailable => Judgement::Unavailable,
     }

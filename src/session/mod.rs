@@ -14,6 +14,7 @@ pub mod imap;
 mod imap_services;
 pub mod input;
 pub mod login;
+pub mod owner;
 pub mod pipe;
 pub mod pop3;
 mod proxied;

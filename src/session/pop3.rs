@@ -14,6 +14,7 @@
 use super::dialogue::{Dialogue, Step};
 use super::input::Input;
 use super::login::{self, Judgement};
+use super::owner::Owner;
 use crate::auth::Caller;
 use crate::mailbox::uidl::ImportedUidls;
 use crate::model::{
@@ -34,7 +35,6 @@ use std::future::Future;
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Octets of a message read and sent at a time.
@@ -65,7 +65,7 @@ pub struct Moved {
     conn: Detached,
     protocol: Protocol,
     carry: Vec<u8>,
-    account: Arc<Account>,
+    owner: Box<Owner>,
 }
 
 /// A session before login, or after.
@@ -79,9 +79,8 @@ struct Session {
 
 /// What the snapshot was taken of.
 struct OpenMaildrop {
-    account: AccountId,
+    owner: Box<Owner>,
     inbox: MailboxId,
-    deletion: Pop3Deletion,
     /// The message that comes after the one retrieved last.
     next: u32,
     /// Messages before this one, from `next` on, were read ahead.
@@ -93,7 +92,7 @@ struct OpenMaildrop {
 /// How a session's stay on this core ended.
 enum End {
     Closed,
-    LoggedInElsewhere(Arc<Account>),
+    LoggedInElsewhere(Box<Owner>),
 }
 
 /// Runs a session from its greeting until it ends or wants to move.
@@ -146,9 +145,9 @@ pub fn resume(moved: Moved, node: Rc<Node>) -> Option<impl Future<Output = Optio
         maildrop: None,
         opened: None,
     });
-    let account = moved.account;
+    let owner = moved.owner;
     Some(async move {
-        let opened = Box::pin(session.open_maildrop(&account)).await;
+        let opened = Box::pin(session.open_maildrop(owner)).await;
         session.dialogue.answer(opened);
         session.run_and_close().await
     })
@@ -158,7 +157,7 @@ impl Session {
     async fn run_and_close(mut self: Box<Self>) -> Option<Box<Moved>> {
         match self.run().await {
             // Boxed, as is the close: an idle session would hold them as part of its future.
-            Ok(End::LoggedInElsewhere(account)) => Box::pin(self.into_moved(account)).await,
+            Ok(End::LoggedInElsewhere(owner)) => Box::pin(self.into_moved(owner)).await,
             Ok(End::Closed) => {
                 Box::pin(self.dialogue.into_parts().0.close()).await;
                 None
@@ -170,16 +169,16 @@ impl Session {
         }
     }
 
-    async fn into_moved(mut self: Box<Self>, account: Arc<Account>) -> Option<Box<Moved>> {
+    async fn into_moved(mut self: Box<Self>, owner: Box<Owner>) -> Option<Box<Moved>> {
         // Replies to what was pipelined before the login leave from here.
         self.dialogue.flush().await.ok()?;
         let (conn, protocol, carry) = self.dialogue.into_parts();
         Some(Box::new(Moved {
-            core: self.node.router.owner_of(account.id),
+            core: self.node.router.owner_of(owner.account.id),
             conn: conn.detach(),
             protocol,
             carry,
-            account,
+            owner,
         }))
     }
 
@@ -197,15 +196,20 @@ impl Session {
         loop {
             match self.dialogue.next().await? {
                 Step::Body(_) => {}
+                Step::Arrived => {
+                    if self.may_be_revoked() {
+                        Box::pin(self.renew()).await;
+                    }
+                }
                 Step::Ask(Question::Authenticate(request)) => {
                     // What waits longest is the next command; the rest is kept out of the idle session's memory.
                     let answer = match Box::pin(self.judge(&request)).await {
-                        Judgement::Account(account)
-                            if self.node.router.owner_of(account.id) != self.node.core.id =>
+                        Judgement::Account(owner)
+                            if self.node.router.owner_of(owner.account.id) != self.node.core.id =>
                         {
-                            return Ok(End::LoggedInElsewhere(account));
+                            return Ok(End::LoggedInElsewhere(owner));
                         }
-                        Judgement::Account(account) => Box::pin(self.open_maildrop(&account)).await,
+                        Judgement::Account(owner) => Box::pin(self.open_maildrop(owner)).await,
                         Judgement::Verifier(verifier, nonce) => Answer::Verifier(verifier, nonce),
                         Judgement::Proven => Answer::Proven,
                         Judgement::Refused => Answer::LoginRefused(LoginRefusal::Credentials),
@@ -222,7 +226,24 @@ impl Session {
         }
     }
 
-    async fn open_maildrop(&mut self, account: &Account) -> Answer<CommitReceipt> {
+    fn may_be_revoked(&self) -> bool {
+        let generation = || self.node.directory.generation();
+        let open = self.maildrop.as_ref();
+        open.is_some_and(|open| open.owner.is_outdated(generation(), Instant::now()))
+    }
+
+    /// Looks the account up anew, and ends the session, with nothing deleted, if it may not be read by POP3 any more.
+    async fn renew(&mut self) {
+        let Some(open) = &mut self.maildrop else { return };
+        if !open.owner.renew(&self.node.directory).await {
+            let account = open.owner.account.id;
+            tracing::info!(%account, "a POP3 session ends: its account may not use it any more");
+            self.dialogue.revoke();
+        }
+    }
+
+    async fn open_maildrop(&mut self, owner: Box<Owner>) -> Answer<CommitReceipt> {
+        let account = owner.account.clone();
         let node = self.node.clone();
         let seconds = node.protocol(|all| &all.pop3).login_delay_seconds;
         let delay = Duration::from_secs(seconds.into());
@@ -237,7 +258,7 @@ impl Session {
                 return Answer::LoginRefused(LoginRefusal::Temporary);
             }
         };
-        if store.ensure_account(account.id).await.is_err() || self.expire(account).await.is_err() {
+        if store.ensure_account(account.id).await.is_err() || self.expire(&account).await.is_err() {
             return Answer::LoginRefused(LoginRefusal::Temporary);
         }
         match store
@@ -248,14 +269,13 @@ impl Session {
         {
             Some((inbox, maildrop)) => {
                 self.maildrop = Some(OpenMaildrop {
-                    account: account.id,
+                    owner,
                     inbox,
-                    deletion: account.pop3_deletion,
                     next: 0,
                     ahead: 0,
                     _pin: pin,
                 });
-                Answer::Opened(maildrop.with_retention(retention(account)))
+                Answer::Opened(maildrop.with_retention(retention(&account)))
             }
             None => Answer::LoginRefused(LoginRefusal::Temporary),
         }
@@ -356,7 +376,8 @@ impl Session {
                 .ok()
                 .map(|at| rows[at])
         };
-        Some((open.account, self.node.store().account(open.account, find)??))
+        let account = open.owner.account.id;
+        Some((account, self.node.store().account(account, find)??))
     }
 
     /// Puts the message behind the reply that announces it, so that a short one leaves with it in one packet, and with the
@@ -401,20 +422,13 @@ impl Session {
             .filter_map(|&index| maildrop.entries().get(index as usize))
             .map(|e| e.uid)
             .collect();
-        let trash = |state: &AccountState| {
-            let is_trash = |mailbox: &&MailboxState| mailbox.special_use == Some(SpecialUse::Trash);
-            state.mailboxes.values().find(is_trash).map(|mailbox| mailbox.id)
-        };
-        let change = match open.deletion {
+        // As the directory had it at the last look, not at the login.
+        let change = match open.owner.account.pop3_deletion {
             Pop3Deletion::Ignore => return Ok(None),
-            Pop3Deletion::Trash => match self.node.store().account(open.account, trash).flatten() {
-                Some(to) => Change::Move {
-                    from: open.inbox,
-                    uids,
-                    to,
-                },
-                // Whoever deleted the mailbox for deleted mail keeps what POP3 deletes.
-                None => return Ok(None),
+            Pop3Deletion::Trash => Change::Move {
+                from: open.inbox,
+                uids,
+                to: self.trash(open.owner.account.id).await.map_err(failed)?,
             },
             Pop3Deletion::Delete => Change::Expunge {
                 mailbox: open.inbox,
@@ -422,14 +436,47 @@ impl Session {
                 only_deleted: false,
             },
         };
-        match self.node.store().change(open.account, change).await {
-            Ok((receipt, _)) => Ok(Some(receipt)),
-            Err(error) => {
-                tracing::warn!(account = %open.account, %error, "POP3 deletions not committed");
-                Err(CommitRefusal::Failed)
-            }
+        let changed = self.node.store().change(open.owner.account.id, change).await;
+        changed.map(|(receipt, _)| Some(receipt)).map_err(failed)
+    }
+
+    /// The mailbox for deleted mail. Whoever has deleted it gets it anew, as a new account does: a program that was told +OK must
+    /// find nothing again (RFC 1939 §6).
+    async fn trash(&self, account: AccountId) -> Result<MailboxId, StoreError> {
+        let store = self.node.store();
+        let find = |state: &AccountState| {
+            let is_trash = |mailbox: &&MailboxState| mailbox.special_use == Some(SpecialUse::Trash);
+            let marked = state.mailboxes.values().find(is_trash).map(|mailbox| mailbox.id);
+            marked.or_else(|| state.names.get(&trash_name()).copied())
+        };
+        let found = || store.account(account, find).flatten();
+        if let Some(trash) = found() {
+            return Ok(trash);
+        }
+        let create = Change::CreateMailbox {
+            name: trash_name(),
+            special_use: Some(SpecialUse::Trash),
+        };
+        match store.change(account, create).await {
+            // Somebody else may have made it meanwhile.
+            Ok(_) | Err(StoreError::MailboxExists) => found().ok_or(StoreError::NoSuchMailbox),
+            Err(error) => Err(error),
         }
     }
+}
+
+/// As a new account's is called.
+fn trash_name() -> MailboxName {
+    let standard = SpecialUse::STANDARD
+        .iter()
+        .find(|(role, _)| *role == SpecialUse::Trash);
+    let name = standard.map_or("Trash", |(_, name)| name);
+    MailboxName::new(name).expect("a word is a name")
+}
+
+fn failed(error: StoreError) -> CommitRefusal {
+    tracing::warn!(%error, "POP3 deletions not committed");
+    CommitRefusal::Failed
 }
 
 async fn read(

@@ -237,6 +237,13 @@ impl<R> Imap<R> {
         matches!(self.core.doing, Doing::Ready) && self.core.framer.is_empty()
     }
 
+    /// True where a session may be told that it is over ([`Event::Revoked`]): no command is under way, though the beginning of
+    /// one may have come.
+    #[must_use]
+    pub fn is_between_commands(&self) -> bool {
+        matches!(self.core.doing, Doing::Ready | Doing::Idling { .. })
+    }
+
     /// Octets of input held.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
@@ -264,6 +271,7 @@ impl<R: Receipt> Protocol for Imap<R> {
             Event::TlsReady => core.tls_ready(),
             Event::Deadline => core.deadline_passed(out),
             Event::Shutdown => core.shutdown(out),
+            Event::Revoked => core.revoked(out),
             Event::PeerClosed => core.peer_closed(out),
         }
         Consumed(0)
@@ -329,6 +337,13 @@ impl Core {
         );
         if !self.doing.is_asking() && !is_message_coming {
             self.bye(None, "The server is shutting down", out);
+        }
+    }
+
+    /// Told between commands and while the client listens; in the middle of one it does nothing, and is told again.
+    pub(super) fn revoked(&mut self, out: &mut Actions<Question>) {
+        if matches!(self.doing, Doing::Ready | Doing::Idling { .. }) {
+            self.bye(None, "This account may not be used any more", out);
         }
     }
 

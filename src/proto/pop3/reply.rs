@@ -92,6 +92,11 @@ pub(super) const TOO_MANY_FAILURES: Reply =
     with(AUTH, "Too many failed logins", "Zu viele falsche Anmeldungen");
 pub(super) const TIMED_OUT: Reply = err("Idle for too long", "Zu lange untätig");
 pub(super) const SHUTTING_DOWN: Reply = with(TEMPORARY, "Server shutting down", "Der Server hält an");
+pub(super) const REVOKED: Reply = with(
+    AUTH,
+    "This account may not be used any more",
+    "Dieses Konto darf nicht mehr benutzt werden",
+);
 pub(super) const CONFUSED: Reply = with(TEMPORARY, "Internal error", "Interner Fehler");
 
 pub(super) const CONTINUE: &[u8] = b"+ ";

@@ -393,6 +393,7 @@ impl<R: Receipt> LineProtocol for Pop3<R> {
         match cause {
             Cause::Deadline => self.close_with(reply::TIMED_OUT, out),
             Cause::Shutdown => self.close_with(reply::SHUTTING_DOWN, out),
+            Cause::Revoked => self.close_with(reply::REVOKED, out),
             Cause::Peer => self.close(out),
         }
     }

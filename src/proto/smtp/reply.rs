@@ -69,6 +69,7 @@ pub(super) const TOO_MANY_UNKNOWN: Reply = b"421 4.7.0 Too many unknown recipien
 pub(super) const TOO_MANY_IDLE: Reply = b"421 4.7.0 Too many commands without a message\r\n";
 pub(super) const TIMED_OUT: Reply = b"421 4.4.2 Timeout\r\n";
 pub(super) const SHUTTING_DOWN: Reply = b"421 4.3.2 Service shutting down\r\n";
+pub(super) const REVOKED: Reply = b"421 4.7.0 This account may not send any more\r\n";
 pub(super) const CONFUSED: Reply = b"421 4.3.0 Internal error\r\n";
 
 /// Why a submitter is not let in.

@@ -553,6 +553,7 @@ impl<R: Receipt> LineProtocol for Smtp<R> {
         match cause {
             Cause::Deadline => self.close_with(reply::TIMED_OUT, out),
             Cause::Shutdown => self.close_with(reply::SHUTTING_DOWN, out),
+            Cause::Revoked => self.close_with(reply::REVOKED, out),
             Cause::Peer => self.close(out),
         }
     }

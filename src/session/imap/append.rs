@@ -150,7 +150,7 @@ impl<S: Services> Session<S> {
         added: Usage,
         freed: Usage,
     ) -> Result<(), Refusal> {
-        let seen = self.services.store().account(self.account.id, |account| {
+        let seen = self.services.store().account(self.owner.account.id, |account| {
             let used = Usage {
                 bytes: account.bytes_used,
                 messages: account.messages(),
@@ -161,7 +161,7 @@ impl<S: Services> Session<S> {
             return Err(Refusal::new(Code::TryCreate, "No such mailbox"));
         };
         // Checked again when it is committed: others may use the room meanwhile.
-        if !self.account.quota().with_room_of(freed).admits(used + added) {
+        if !self.owner.account.quota().with_room_of(freed).admits(used + added) {
             return Err(refusal_of(&StoreError::OverQuota));
         }
         let room = self.services.store().check_room(added.bytes);
@@ -245,10 +245,10 @@ impl<S: Services> Session<S> {
         let append = Change::Append {
             mailbox,
             messages,
-            quota: self.account.quota(),
+            quota: self.owner.account.quota(),
             replaces: selected.zip(replaced),
         };
-        let changed = self.services.store().change(self.account.id, append).await;
+        let changed = self.services.store().change(self.owner.account.id, append).await;
         match changed {
             Ok((receipt, Outcome::Appended { uid_validity, uids })) if !uids.is_empty() => {
                 self.note_own_arrivals(mailbox, &uids);

@@ -67,7 +67,7 @@ impl<S: Services> Session<S> {
         let row = self
             .row_of_url(&url)
             .ok_or_else(|| bad("There is no such message"))?;
-        let opened = MessageReader::open(self.services.store(), self.account.id, &row).await;
+        let opened = MessageReader::open(self.services.store(), self.owner.account.id, &row).await;
         let mut reader = opened.map_err(|_| bad("The message cannot be read"))?;
         let value = section_value(&mut reader, &url.section).await;
         match value.map_err(|_| bad("The message cannot be read"))? {
@@ -99,7 +99,7 @@ impl<S: Services> Session<S> {
 
     fn selected_name(&self) -> Option<MailboxName> {
         let id = self.selected.as_ref()?.view.mailbox();
-        let name = self.services.store().account(self.account.id, |account| {
+        let name = self.services.store().account(self.owner.account.id, |account| {
             account.mailboxes.get(&id).map(|state| state.name.clone())
         });
         name.flatten()
@@ -107,7 +107,7 @@ impl<S: Services> Session<S> {
 
     fn row_of_url(&self, url: &MessageUrl) -> Option<MessageRow> {
         let selected = self.selected.as_ref().map(|selected| selected.view.mailbox());
-        let found = self.services.store().account(self.account.id, |account| {
+        let found = self.services.store().account(self.owner.account.id, |account| {
             let id = match &url.mailbox {
                 Some(name) => *account.names.find(name)?.1,
                 None => selected?,

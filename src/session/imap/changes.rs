@@ -95,7 +95,7 @@ impl<S: Services> Session<S> {
         let before = view.len();
         let has_contexts = !selected.contexts.is_empty();
         let mut touched = Touched::Nothing;
-        let synced = self.services.store().account(self.account.id, |account| {
+        let synced = self.services.store().account(self.owner.account.id, |account| {
             let state = account.mailboxes.get(&mailbox)?;
             if has_contexts && wanted.messages {
                 touched = view.touched(state).map_or(Touched::Anything, Touched::These);
@@ -198,7 +198,7 @@ impl<S: Services> Session<S> {
             }
         }
         for uids in changes.flags.chunks(FLAGS_SLICE) {
-            self.services.store().account(self.account.id, |account| {
+            self.services.store().account(self.owner.account.id, |account| {
                 let state = account.mailboxes.get(&mailbox)?;
                 self.write_flags_of(state, uids, link.out());
                 Some(())

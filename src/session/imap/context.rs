@@ -318,7 +318,7 @@ impl<S: Services> Session<S> {
         let query = self.compile(&keys, context.search.charset.as_deref())?;
         let view = &self.selected()?.view;
         let services = &*self.services;
-        let run = Run::new(services.store(), self.account.id, view, &query, services);
+        let run = Run::new(services.store(), self.owner.account.id, view, &query, services);
         let mut run = run.among(indexes);
         while run.step().await.map_err(stop_of)? {}
         let found = run.into_found();

@@ -18,6 +18,7 @@ use crate::proto::imap::{
 };
 use crate::proto::sasl::Bindings;
 use crate::proto::{Event, Protocol};
+use crate::session::owner::{IDLE_LOOK, Owner};
 use crate::session::pipe::Pipe;
 use crate::store::CommitReceipt;
 use std::future::Future;
@@ -42,7 +43,7 @@ pub struct Moved<P: Pipe> {
     imap: Imap<CommitReceipt>,
     deadline: Option<Instant>,
     certificate: Option<Box<[u8]>>,
-    account: Account,
+    owner: Owner,
 }
 
 /// Serves a new connection. `is_tls`: TLS is up already (implicit TLS).
@@ -85,7 +86,7 @@ pub fn resume<P: Pipe, S: Services>(
         certificate: moved.certificate,
         is_stopping: false,
     });
-    let beginning = Box::pin(driver.begun(moved.account));
+    let beginning = Box::pin(driver.begun(moved.owner));
     Ok(async move { beginning.await.run().await })
 }
 
@@ -106,7 +107,7 @@ pub(super) struct Driver<P: Pipe, S: Services> {
 enum Next {
     Go,
     Wait,
-    Move(Account),
+    Move(Owner),
     Close,
 }
 
@@ -116,8 +117,8 @@ impl<P: Pipe, S: Services> Driver<P, S> {
     }
 
     /// With the session of an account this core owns, if the store can serve it.
-    async fn begun(mut self: Box<Self>, account: Account) -> Box<Self> {
-        let answer = self.begin_session(account).await;
+    async fn begun(mut self: Box<Self>, owner: Owner) -> Box<Self> {
+        let answer = self.begin_session(owner).await;
         self.tell(Event::Answer(answer));
         self
     }
@@ -133,7 +134,7 @@ impl<P: Pipe, S: Services> Driver<P, S> {
             };
             match next {
                 Ok(Next::Go | Next::Wait) => {}
-                Ok(Next::Move(account)) => return Box::pin(self.into_moved(account)).await,
+                Ok(Next::Move(owner)) => return Box::pin(self.into_moved(owner)).await,
                 Ok(Next::Close) => {
                     // What could not be sent does not matter any more.
                     let _ = self.link.flush(self.services.now()).await;
@@ -174,10 +175,34 @@ impl<P: Pipe, S: Services> Driver<P, S> {
         if self.link.actions.close {
             return Ok(Next::Close);
         }
+        if self.may_be_revoked() && !Box::pin(self.renew()).await {
+            self.tell(Event::Revoked);
+            return Ok(Next::Go);
+        }
         if self.link.input.is_empty() && !self.link.inflate(&*self.services).await? {
             return Ok(Next::Wait);
         }
         self.offer().await
+    }
+
+    /// Between commands only: one that has begun is finished.
+    fn may_be_revoked(&self) -> bool {
+        let is_between = self.imap.is_between_commands();
+        let session = self.session.as_ref().filter(|_| is_between);
+        session.is_some_and(|session| self.services.may_be_revoked(&session.owner))
+    }
+
+    /// False: the account may not be used by IMAP any more.
+    async fn renew(&mut self) -> bool {
+        let Some(session) = &mut self.session else {
+            return true;
+        };
+        let goes_on = self.services.renew(&mut session.owner).await;
+        if !goes_on {
+            let account = session.owner.account.id;
+            tracing::info!(%account, "an IMAP session ends: its account may not use it any more");
+        }
+        goes_on
     }
 
     async fn offer(&mut self) -> Result<Next, Lost> {
@@ -211,29 +236,36 @@ impl<P: Pipe, S: Services> Driver<P, S> {
     async fn wait(&mut self, stopping: &mut Waiter) -> Result<(), Lost> {
         self.link.pipe.expect_input();
         self.link.flush(self.services.now()).await?;
-        let mut changes = None;
+        let (mut changes, mut look_at) = (None, None);
         if let Some(occasion) = self.push_occasion()
             && let Some(session) = &mut self.session
         {
             // Made before the look, so that nothing falls between the look and the wait.
-            changes = Some(self.services.store().watch(session.account.id));
+            changes = Some(self.services.store().watch(session.owner.account.id));
             let standing = Box::pin(session.tell_changes(&mut self.link, occasion)).await?;
             if standing == Standing::Deleted {
                 say_deleted(&mut self.link);
                 return Ok(());
             }
             self.link.flush(self.services.now()).await?;
+            look_at = Some(self.services.now() + IDLE_LOOK);
         }
-        match self.link.wait(changes.as_mut(), stopping).await? {
+        match self.link.wait(changes.as_mut(), stopping, look_at).await? {
             Woken::Received(lease) if lease.is_empty() => {
                 self.imap.handle(Event::PeerClosed, &mut self.link.actions);
             }
             Woken::Received(lease) => self.link.received(lease),
+            Woken::Late
+                if self
+                    .link
+                    .deadline
+                    .is_none_or(|deadline| look_at.is_some_and(|at| at < deadline)) => {}
             Woken::Late => {
                 // Said once: the core sets the next one.
                 self.link.deadline = None;
                 self.imap.handle(Event::Deadline, &mut self.link.actions);
             }
+            // The account is looked at with the next step.
             // Looked at where the next step, the next wait begin.
             Woken::Stopping | Woken::Changed => {}
         }
@@ -283,10 +315,10 @@ impl<P: Pipe, S: Services> Driver<P, S> {
                     AuthVerdict::Refused(refusal) => Answer::Refused(refusal),
                     AuthVerdict::Verifier(verifier, nonce) => Answer::Verifier(verifier, nonce),
                     AuthVerdict::Proven => Answer::Proven,
-                    AuthVerdict::Account(account) if self.is_local(&account) => {
-                        self.begin_session(account).await
+                    AuthVerdict::Account(owner) if self.is_local(&owner.account) => {
+                        self.begin_session(owner).await
                     }
-                    AuthVerdict::Account(account) => return Ok(Next::Move(account)),
+                    AuthVerdict::Account(owner) => return Ok(Next::Move(owner)),
                 }
             }
             Question::Command(command) if command.body == CommandBody::Compress => {
@@ -381,15 +413,16 @@ impl<P: Pipe, S: Services> Driver<P, S> {
     }
 
     /// Makes the session of an account this core owns.
-    async fn begin_session(&mut self, account: Account) -> Answer<CommitReceipt> {
+    async fn begin_session(&mut self, owner: Owner) -> Answer<CommitReceipt> {
         let store = self.services.store();
+        let account = &owner.account;
         let pinned = match store.load(account.id).await {
             Ok(pin) => store.ensure_account(account.id).await.map(|()| pin),
             Err(error) => Err(error),
         };
         match pinned {
             Ok(pin) => {
-                self.session = Some(Session::new(self.services.clone(), account, pin));
+                self.session = Some(Session::new(self.services.clone(), owner, pin));
                 Answer::Authenticated
             }
             Err(error) => {
@@ -399,19 +432,19 @@ impl<P: Pipe, S: Services> Driver<P, S> {
         }
     }
 
-    async fn into_moved(mut self: Box<Self>, account: Account) -> Served<P> {
+    async fn into_moved(mut self: Box<Self>, owner: Owner) -> Served<P> {
         if self.link.flush(self.services.now()).await.is_err() {
             self.link.pipe.close().await;
             return Served::Ended;
         }
         Served::Moved(Box::new(Moved {
-            core: account.id.partition().core(self.services.core().count),
+            core: owner.account.id.partition().core(self.services.core().count),
             carry: self.link.input.into_carry(),
             connection: self.link.pipe.detach(),
             imap: self.imap,
             deadline: self.link.deadline,
             certificate: self.certificate,
-            account,
+            owner,
         }))
     }
 }

@@ -197,7 +197,7 @@ impl<S: Services> Session<S> {
                 self.fetch_messages(link, &plan, range, &mut trouble).await?;
             }
         }
-        self.services.store().leave_summaries(self.account.id);
+        self.services.store().leave_summaries(self.owner.account.id);
         let done = trouble.completion(fetch.by_uid);
         Ok(message_limit::ended(done, reached, link.out()))
     }
@@ -443,7 +443,7 @@ impl<S: Services> Session<S> {
         trouble: &mut Trouble,
     ) -> Result<(), Stop> {
         let store = self.services.store();
-        let message = match store.open_message(self.account.id, &target.row).await {
+        let message = match store.open_message(self.owner.account.id, &target.row).await {
             Ok(message) => message,
             Err(error) => {
                 trouble.read(error.into());
@@ -471,7 +471,7 @@ impl<S: Services> Session<S> {
         row: &MessageRow,
         known: Option<Rc<Structure>>,
     ) -> Result<MessageReader<S::Environment>, ReadError> {
-        let mut reader = MessageReader::open(self.services.store(), self.account.id, row).await?;
+        let mut reader = MessageReader::open(self.services.store(), self.owner.account.id, row).await?;
         if let Some(structure) = known {
             reader.adopt_structure(structure);
         }

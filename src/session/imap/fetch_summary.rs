@@ -137,7 +137,9 @@ impl<S: Services> Session<S> {
             }
         };
         let store = self.services.store();
-        store.recall_from(self.account.id, &rows, wanted, tell).await;
+        store
+            .recall_from(self.owner.account.id, &rows, wanted, tell)
+            .await;
     }
 
     /// Keeps what was answered: in the message's summary, or as text if that cannot say all of it. Not in both: most programs ask
@@ -150,7 +152,7 @@ impl<S: Services> Session<S> {
         reader: &mut MessageReader<S::Environment>,
         (out, text, written): (&[u8], Range<usize>, &[Range<usize>]),
     ) {
-        let (store, account, row) = (self.services.store(), self.account.id, &target.row);
+        let (store, account, row) = (self.services.store(), self.owner.account.id, &target.row);
         if let Some(parts) = plan.summary {
             let summary = (&plan.of_content[..], parts);
             if keep(store, account, row, reader, summary, (out, written)).await {
@@ -165,7 +167,7 @@ impl<S: Services> Session<S> {
 
     /// Those of the rows of which [`Self::recall`] will find nothing, as far as that is known.
     pub(super) fn unknown(&self, plan: &Plan, mut rows: Vec<MessageRow>) -> Vec<MessageRow> {
-        let (store, account) = (self.services.store(), self.account.id);
+        let (store, account) = (self.services.store(), self.owner.account.id);
         let has_summary = |row: &MessageRow| {
             let has = |wanted| store.has_summary(account, row, wanted);
             plan.summary.is_some_and(has)

@@ -225,16 +225,22 @@ impl<P: Pipe> Link<P> {
         }
     }
 
-    /// Waits for bytes, for the deadline, for `changes` and for `stopping`, whichever comes first.
+    /// Waits for bytes, for the deadline or `look_at`, for `changes` and for `stopping`, whichever comes first.
     ///
     /// # Errors
     /// [`Lost`].
-    pub async fn wait(&mut self, changes: Option<&mut Waiter>, stopping: &mut Waiter) -> Result<Woken, Lost> {
+    pub async fn wait(
+        &mut self,
+        changes: Option<&mut Waiter>,
+        stopping: &mut Waiter,
+        look_at: Option<Instant>,
+    ) -> Result<Woken, Lost> {
         self.turn = None;
         self.input.park();
         // A buffer for a command's responses costs less than what one kept by each idle session would.
         self.actions.wire = Vec::new();
-        self.pipe.set_deadline(self.deadline);
+        self.pipe
+            .set_deadline([self.deadline, look_at].into_iter().flatten().min());
         let mut received = pin!(self.pipe.recv());
         let mut changed = changes.map(Waiter::changed);
         let mut stopped = stopping.changed();

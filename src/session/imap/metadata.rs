@@ -164,7 +164,7 @@ impl<S: Services> Session<S> {
 
     fn of_server(&self, account: &AccountState) -> Metadata {
         let mut metadata = account.metadata.clone();
-        let domain = &self.account.address.domain;
+        let domain = &self.owner.account.address.domain;
         let admin = format!("mailto:postmaster@{domain}");
         metadata.insert(ADMIN_ENTRY.to_owned(), admin.into());
         metadata

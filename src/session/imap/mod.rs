@@ -10,6 +10,8 @@
 //! borrowed over a wait.
 //! A mailbox that another session deletes: commands that need it are answered `NO [NONEXISTENT]`, others what they came to,
 //! and after the command that notices it (or at once in IDLE) the session ends with BYE, as RFC 2180 §3.3 lets a server do.
+//! An account that is disabled, deleted or kept from IMAP: BYE at the next command, in IDLE and NOTIFY within
+//! [`owner::IDLE_LOOK`](super::owner::IDLE_LOOK); what else has changed of it, such as quotas, counts from the next command on.
 //! Limits: [`link::SEND_BUFFER_BYTES`] of responses a connection; those of each file; the core's own.
 //! Failure: a lost connection ends the session; errors of the store are `NO` with a code (`state`); octets that turn out
 //! damaged in the middle of a literal end the connection, since no response can be put there.
@@ -60,6 +62,7 @@ use crate::proto::imap::{Config, LoginRefusal};
 use crate::proto::sasl::Request;
 use crate::proto::sasl::scram::Verifier;
 use crate::runtime::Core;
+use crate::session::owner::Owner;
 use crate::store::{Environment, Store};
 use std::cell::RefCell;
 use std::future::Future;
@@ -93,6 +96,10 @@ pub trait Services: Pace + 'static {
         peer: SocketAddr,
         certificate: Option<&[u8]>,
     ) -> impl Future<Output = AuthVerdict>;
+    /// May the directory say something else of whoever has logged in than it did at the last look? Costs next to nothing.
+    fn may_be_revoked(&self, owner: &Owner) -> bool;
+    /// Looks at it anew. False: the session is over.
+    fn renew(&self, owner: &mut Owner) -> impl Future<Output = bool>;
     /// Gives `account` these limits and no others, if its owner may do that.
     fn set_quota(&self, account: &Account, quota: Quota) -> impl Future<Output = Result<(), QuotaRefusal>>;
     /// What FETCH answered of this core's messages lately.
@@ -104,7 +111,7 @@ pub trait Services: Pace + 'static {
 /// What the directory says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthVerdict {
-    Account(Account),
+    Account(Owner),
     /// The exchange goes on with what is kept of the password, and this nonce.
     Verifier(Box<Verifier>, String),
     /// Whoever has proven the password may log in.

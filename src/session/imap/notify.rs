@@ -289,7 +289,7 @@ impl<S: Services> Session<S> {
     async fn tell_status<P: Pipe>(&mut self, link: &mut Link<P>) -> Result<(), Lost> {
         let selected = self.selected.as_ref().map(|selected| selected.view.mailbox());
         let Some(watch) = &self.notify else { return Ok(()) };
-        let watched = self.services.store().account(self.account.id, |account| {
+        let watched = self.services.store().account(self.owner.account.id, |account| {
             let others = account.names.iter().filter(|(_, id)| Some(**id) != selected);
             let wanted = others.map(|(name, id)| (*id, watch.wanted(account, name, Happened::EVERYTHING)));
             wanted
@@ -312,7 +312,7 @@ impl<S: Services> Session<S> {
         items: &[StatusItem],
     ) -> Result<(), Lost> {
         let limit = self.append_limit();
-        self.services.store().account(self.account.id, |account| {
+        self.services.store().account(self.owner.account.id, |account| {
             if let Some(state) = account.mailboxes.get(&mailbox) {
                 push_status_of(state, items, self.names, limit, link.out());
             }
@@ -355,7 +355,7 @@ impl<S: Services> Session<S> {
             return Ok(());
         };
         let mut has_overflown = false;
-        let changed = self.services.store().account(self.account.id, |account| {
+        let changed = self.services.store().account(self.owner.account.id, |account| {
             if watch.seen == now(account) {
                 // What it did changed nothing.
                 watch.own.clear();
@@ -411,7 +411,7 @@ impl<S: Services> Session<S> {
             return;
         }
         let Some(watch) = &mut self.notify else { return };
-        self.services.store().account(self.account.id, |account| {
+        self.services.store().account(self.owner.account.id, |account| {
             let Some(state) = account.mailboxes.get(&mailbox) else {
                 return;
             };

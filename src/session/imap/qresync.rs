@@ -112,7 +112,7 @@ impl<S: Services> Session<S> {
             return;
         };
         let mailbox = selected.view.mailbox();
-        let corrected = self.services.store().account(self.account.id, |account| {
+        let corrected = self.services.store().account(self.owner.account.id, |account| {
             let state = account.mailboxes.get(&mailbox)?;
             selected.view.correction(state)
         });

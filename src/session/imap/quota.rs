@@ -13,6 +13,7 @@ use crate::proto::imap::encode::mailbox::{Resource, push_quota_line, push_quota_
 use crate::proto::imap::{Code, Completion};
 use crate::store::MAILBOXES_MAX;
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// The name of an account's only quota root.
 const QUOTA_ROOT: &str = "";
@@ -25,10 +26,11 @@ impl<S: Services> Session<S> {
         let (bytes, messages, mailboxes) =
             self.with_account(|account| (account.bytes_used, account.messages(), account.names.len()))?;
         let storage = self
+            .owner
             .account
             .quota_bytes
             .map(|limit| Resource::storage(bytes, limit));
-        let messages = self.account.quota_messages.map(|limit| Resource {
+        let messages = self.owner.account.quota_messages.map(|limit| Resource {
             name: "MESSAGE",
             used: messages,
             limit,
@@ -64,7 +66,7 @@ impl<S: Services> Session<S> {
         known_root(root)?;
         let quota = quota_of(limits).map_err(|text| no(Code::Cannot, text))?;
         let services = self.services.clone();
-        let set = services.set_quota(&self.account, quota).await;
+        let set = services.set_quota(&self.owner.account, quota).await;
         set.map_err(|refusal| match refusal {
             QuotaRefusal::NoPermission => no(Code::NoPerm, "Only admins set quotas"),
             QuotaRefusal::Elsewhere => no(
@@ -76,8 +78,9 @@ impl<S: Services> Session<S> {
                 "The directory does not answer, try again later",
             ),
         })?;
-        self.account.quota_bytes = quota.bytes;
-        self.account.quota_messages = quota.messages;
+        let account = Arc::make_mut(&mut self.owner.account);
+        account.quota_bytes = quota.bytes;
+        account.quota_messages = quota.messages;
         self.push_quota(out)?;
         Ok(Completion::ok("SETQUOTA completed"))
     }

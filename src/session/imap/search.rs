@@ -165,7 +165,7 @@ impl<S: Services> Session<S> {
     async fn find<P: Pipe>(&self, link: &mut Link<P>, tag: &Tag, query: &Query) -> Result<Found, Stop> {
         let view = &self.selected()?.view;
         let services = &*self.services;
-        let mut run = Run::new(services.store(), self.account.id, view, query, services);
+        let mut run = Run::new(services.store(), self.owner.account.id, view, query, services);
         let mut told = services.now();
         while run.step().await.map_err(stop_of)? {
             let now = services.now();
@@ -218,7 +218,7 @@ impl<S: Services> Session<S> {
         let order = sorting::Order { criteria, scores };
         let sorted = sorting::sort(
             services.store(),
-            self.account.id,
+            self.owner.account.id,
             view,
             order,
             &found.indexes,

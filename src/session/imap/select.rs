@@ -116,7 +116,7 @@ impl<S: Services> Session<S> {
             uids,
             only_deleted,
         };
-        match self.services.store().change(self.account.id, expunge).await {
+        match self.services.store().change(self.owner.account.id, expunge).await {
             // It was deleted in this moment.
             Ok(_) | Err(StoreError::NoSuchMailbox) => Ok(()),
             Err(error) => Err(error.into()),

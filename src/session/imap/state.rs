@@ -8,11 +8,12 @@ use super::notify::Watch;
 use crate::mailbox::reader::ReadError;
 use crate::mailbox::status::shown_mod_seq;
 use crate::mailbox::view::View;
-use crate::model::{Account, MailboxId, ModSeq, Uid};
+use crate::model::{MailboxId, ModSeq, Uid};
 use crate::proto::imap::encode::code::push_status_line;
 use crate::proto::imap::types::{NameForm, SequenceNumber, SequenceSet};
 use crate::proto::imap::{Code, Completion, MAILBOX_DELETED, Status};
 use crate::proto::message::structure::Structure;
+use crate::session::owner::Owner;
 use crate::store::{AccountState, Change, MailboxState, Outcome, Pin, StoreError};
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -22,7 +23,7 @@ use std::rc::Rc;
 /// A session's side of one logged-in connection.
 pub struct Session<S: Services> {
     pub services: Rc<S>,
-    pub account: Account,
+    pub owner: Owner,
     /// Keeps the account's state in memory, where every command looks at it.
     _pin: Pin,
     pub selected: Option<Selected>,
@@ -175,10 +176,10 @@ pub fn mailbox_gone() -> Completion {
 }
 
 impl<S: Services> Session<S> {
-    pub fn new(services: Rc<S>, account: Account, pin: Pin) -> Self {
+    pub fn new(services: Rc<S>, owner: Owner, pin: Pin) -> Self {
         Self {
             services,
-            account,
+            owner,
             _pin: pin,
             selected: None,
             has_lost_mailbox: false,
@@ -207,7 +208,7 @@ impl<S: Services> Session<S> {
 
     /// Looks at the account's durable state.
     pub fn with_account<R>(&self, look: impl FnOnce(&AccountState) -> R) -> Result<R, Stop> {
-        let seen = self.services.store().account(self.account.id, look);
+        let seen = self.services.store().account(self.owner.account.id, look);
         // The login made sure of the account; without it the store was told to forget it meanwhile.
         seen.ok_or_else(|| no(Code::Unavailable, "The account is not there").into())
     }
@@ -241,7 +242,11 @@ impl<S: Services> Session<S> {
 
     /// Commits a change of the account; durable on return.
     pub async fn change(&self, change: Change) -> Result<Outcome, Stop> {
-        let (_receipt, outcome) = self.services.store().change(self.account.id, change).await?;
+        let (_receipt, outcome) = self
+            .services
+            .store()
+            .change(self.owner.account.id, change)
+            .await?;
         Ok(outcome)
     }
 }

@@ -30,7 +30,7 @@ impl<S: Services> Session<S> {
         let services = &*self.services;
         let threads = threading::thread(
             services.store(),
-            self.account.id,
+            self.owner.account.id,
             view,
             algorithm,
             &found.indexes,

@@ -42,7 +42,7 @@ impl<S: Services> Session<S> {
             // Whole or not at all (RFC 9051 §6.4.7); the UID says how far the next try may reach.
             return Ok(reached.refusal());
         }
-        let quota = self.account.quota();
+        let quota = self.owner.account.quota();
         let outcome = self
             .transfer(Change::Copy {
                 from,
@@ -165,7 +165,7 @@ impl<S: Services> Session<S> {
     }
 
     async fn transfer(&self, change: Change) -> Result<Outcome, Stop> {
-        let changed = self.services.store().change(self.account.id, change).await;
+        let changed = self.services.store().change(self.owner.account.id, change).await;
         match changed {
             Ok((_receipt, outcome)) => Ok(outcome),
             // The source is selected, so it is the target that went away meanwhile.

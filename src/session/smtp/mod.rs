@@ -25,6 +25,7 @@ use crate::session::counted::Counted;
 use crate::session::dialogue::{Dialogue, Step};
 use crate::session::input::Input;
 use crate::session::login::{self, Judgement};
+use crate::session::owner::Owner;
 use crate::session::pipe::Pipe;
 use crate::session::transaction::Transaction;
 use bytes::Bytes;
@@ -43,6 +44,8 @@ struct Session<P> {
     role: Role,
     dialogue: Dialogue<Counted<P>, Smtp<Acceptance>>,
     /// Who is logged in, for submission.
+    owner: Option<Owner>,
+    /// The same's account, as it was last looked up.
     submitter: Option<Arc<Account>>,
     transaction: Transaction,
     /// What the peer's network may take of this core.
@@ -63,13 +66,13 @@ pub struct Moved<P: Pipe> {
     connection: P::Detached,
     carry: Vec<u8>,
     protocol: Smtp<Acceptance>,
-    submitter: Arc<Account>,
+    owner: Owner,
 }
 
 /// How a session's stay on this core ended.
 enum End {
     Closed,
-    SubmitterElsewhere(Arc<Account>),
+    SubmitterElsewhere(Box<Owner>),
 }
 
 /// A session, until it ends or wants to move.
@@ -120,7 +123,7 @@ pub fn resume<P: Pipe>(
         dialogue,
         admission,
     ));
-    session.submitter = Some(moved.submitter);
+    session.begin(moved.owner);
     session.dialogue.answer(Answer::Authenticated);
     Some(session.run_and_close())
 }
@@ -156,6 +159,7 @@ impl<P: Pipe> Session<P> {
             id,
             role,
             dialogue,
+            owner: None,
             submitter: None,
             transaction: Transaction::new(),
             share: admission.share().cloned(),
@@ -167,7 +171,7 @@ impl<P: Pipe> Session<P> {
     async fn run_and_close(mut self: Box<Self>) -> Option<Box<Moved<P>>> {
         match self.run().await {
             // Boxed, as is the close: an idle session would hold them as part of its future.
-            Ok(End::SubmitterElsewhere(submitter)) => return Box::pin(self.into_moved(submitter)).await,
+            Ok(End::SubmitterElsewhere(owner)) => return Box::pin(self.into_moved(owner)).await,
             Ok(End::Closed) => {}
             Err(error) => {
                 tracing::debug!(id = %self.id, peer = %self.dialogue.pipe.peer(), %error, "SMTP connection lost");
@@ -177,19 +181,19 @@ impl<P: Pipe> Session<P> {
         None
     }
 
-    async fn into_moved(mut self: Box<Self>, submitter: Arc<Account>) -> Option<Box<Moved<P>>> {
+    async fn into_moved(mut self: Box<Self>, owner: Box<Owner>) -> Option<Box<Moved<P>>> {
         // Replies to what was pipelined before AUTH leave from here.
         self.dialogue.flush().await.ok()?;
         let (pipe, protocol, carry) = self.dialogue.into_parts();
         let pipe = pipe.into_inner();
         Some(Box::new(Moved {
-            core: self.node.router.owner_of(submitter.id),
+            core: self.node.router.owner_of(owner.account.id),
             peer: pipe.peer(),
             id: self.id,
             connection: pipe.detach(),
             carry,
             protocol,
-            submitter,
+            owner: *owner,
         }))
     }
 
@@ -197,15 +201,20 @@ impl<P: Pipe> Session<P> {
         loop {
             match self.dialogue.next().await? {
                 Step::Body(pieces) => self.take_body(pieces).await,
+                Step::Arrived => {
+                    if self.may_be_revoked() {
+                        Box::pin(self.renew()).await;
+                    }
+                }
                 Step::Ask(Question::Authenticate) => {
                     let answer = match Box::pin(self.judge()).await {
-                        Judgement::Account(account)
-                            if self.node.router.owner_of(account.id) != self.node.core.id =>
+                        Judgement::Account(owner)
+                            if self.node.router.owner_of(owner.account.id) != self.node.core.id =>
                         {
-                            return Ok(End::SubmitterElsewhere(account));
+                            return Ok(End::SubmitterElsewhere(owner));
                         }
-                        Judgement::Account(account) => {
-                            self.submitter = Some(account);
+                        Judgement::Account(owner) => {
+                            self.begin(*owner);
                             Answer::Authenticated
                         }
                         Judgement::Verifier(verifier, nonce) => Answer::Verifier(verifier, nonce),
@@ -221,6 +230,28 @@ impl<P: Pipe> Session<P> {
                 }
                 Step::Ended => return Ok(End::Closed),
             }
+        }
+    }
+
+    fn begin(&mut self, owner: Owner) {
+        self.submitter = Some(owner.account.clone());
+        self.owner = Some(owner);
+    }
+
+    fn may_be_revoked(&self) -> bool {
+        let generation = || self.node.directory.generation();
+        let owner = self.owner.as_ref();
+        owner.is_some_and(|owner| owner.is_outdated(generation(), Instant::now()))
+    }
+
+    /// Looks the submitter up anew, and ends the session if it may not submit any more.
+    async fn renew(&mut self) {
+        let Some(owner) = &mut self.owner else { return };
+        if owner.renew(&self.node.directory).await {
+            self.submitter = Some(owner.account.clone());
+        } else {
+            tracing::info!(id = %self.id, account = %owner.account.id, "a session ends: its account may not submit any more");
+            self.dialogue.revoke();
         }
     }
 

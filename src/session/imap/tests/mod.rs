@@ -18,6 +18,7 @@ mod notify;
 mod partial;
 mod resync;
 mod rev2;
+mod revoked;
 mod searching;
 mod stress;
 mod summaries;

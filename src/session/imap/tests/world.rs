@@ -4,13 +4,14 @@ use crate::base::buffer::{BufLease, RECEIVE_BUFFER_BYTES};
 use crate::base::clock::{ManualClock, UnixMillis};
 use crate::mailbox::digests::Digests;
 use crate::mailbox::searching::Pace;
-use crate::model::{Account, AccountId, AddrSpec, Quota};
+use crate::model::{Account, AccountId, AddrSpec, ClientProtocol, Quota};
 use crate::net::TlsInfo;
 use crate::node::shutdown::Shutdown;
 use crate::proto::imap::{Config, LoginRefusal};
 use crate::proto::sasl::Request;
 use crate::runtime::Core;
 use crate::session::imap::{AuthVerdict, QuotaRefusal, Served, Services, resume, serve};
+use crate::session::owner::{IDLE_LOOK, Owner};
 use crate::session::pipe::Pipe;
 use crate::sim::SimDisk;
 use crate::store::{Environment, Store, recover};
@@ -66,6 +67,8 @@ pub struct TestServices {
     pub clock: ManualClock,
     digests: RefCell<Digests>,
     pub shutdown: Shutdown,
+    /// What became of the accounts that there are since the sessions began; the last one counts.
+    pub changes: RefCell<Vec<fn(&mut Account)>>,
     /// By SETQUOTA, which accounts 3 and 30 may give.
     pub quotas_set: RefCell<Vec<Quota>>,
     /// Of connections to come, and what running sessions read of it.
@@ -133,8 +136,20 @@ impl Services for TestServices {
             _ => None,
         };
         id.map_or(AuthVerdict::Refused(LoginRefusal::AuthenticationFailed), |id| {
-            AuthVerdict::Account(account(id))
+            AuthVerdict::Account(Owner::assumed(account(id), ClientProtocol::Imap))
         })
+    }
+    fn may_be_revoked(&self, owner: &Owner) -> bool {
+        owner.is_outdated(self.changes.borrow().len() as u64, Instant::now())
+    }
+    async fn renew(&self, owner: &mut Owner) -> bool {
+        let changes = self.changes.borrow();
+        let found = changes.last().map(|change| {
+            let mut account = account(owner.account.id.0);
+            change(&mut account);
+            Arc::new(account)
+        });
+        owner.take(Ok(found), changes.len() as u64, Instant::now() + IDLE_LOOK)
     }
     async fn set_quota(&self, account: &Account, quota: Quota) -> Result<(), QuotaRefusal> {
         match account.id.0 {
@@ -207,6 +222,7 @@ impl World {
             clock,
             digests: RefCell::default(),
             shutdown: Shutdown::default(),
+            changes: RefCell::default(),
             quotas_set: RefCell::default(),
             config: RefCell::default(),
             core,
