@@ -110,6 +110,7 @@ impl<R: Receipt> Smtp<R> {
                     // A peer that gets mail through is no scanner.
                     self.errors = 0;
                     self.idle_commands = 0;
+                    self.unknown_recipients = 0;
                     reply::queued(receipt, &mut out.wire);
                 }
                 Err(refusal) => refusal.write(&mut out.wire),

@@ -23,12 +23,20 @@ impl Hello {
     }
 }
 
-/// A name fit for a trace field (RFC 5321 §4.4): ASCII without spaces and without what would end a comment there.
-/// Names that no DNS would know are common and harmless, so the grammar of domains is not asked for.
-fn parse_name(argument: &[u8]) -> Option<&str> {
-    let is_fit = |octet: &u8| octet.is_ascii_graphic() && !b"()<>@,;\\\"".contains(octet);
-    let is_name = !argument.is_empty() && argument.len() <= HELLO_BYTES_MAX && argument.iter().all(is_fit);
-    is_name.then(|| std::str::from_utf8(argument).ok()).flatten()
+/// A name fit for a trace field (RFC 5321 §4.4): ASCII without spaces and without what would end a comment there, for each of
+/// which `?` stands. Names that no DNS would know are common and harmless (`MY PC`, `Büro-PC` of programs that send the name of their
+/// computer), so the grammar of domains is not asked for; control characters are no name.
+fn parse_name(argument: &[u8]) -> Option<ShortText> {
+    if argument.is_empty() || argument.len() > HELLO_BYTES_MAX || argument.iter().any(u8::is_ascii_control) {
+        return None;
+    }
+    let is_fit = |c: char| c.is_ascii_graphic() && !"()<>@,;\\\"".contains(c);
+    let text = String::from_utf8_lossy(argument);
+    if text.chars().all(is_fit) {
+        return Some((&*text).into());
+    }
+    let fit: String = text.chars().map(|c| if is_fit(c) { c } else { '?' }).collect();
+    Some((&*fit).into())
 }
 
 impl<R: Receipt> Smtp<R> {
@@ -50,10 +58,7 @@ impl<R: Receipt> Smtp<R> {
         };
         // EHLO and HELO also do what RSET does (RFC 5321 §4.1.4).
         self.reset();
-        self.hello = Some(Hello {
-            name: name.into(),
-            is_extended,
-        });
+        self.hello = Some(Hello { name, is_extended });
         if self.pipelining_was_offered {
             self.answer_hello(out);
         } else {

@@ -14,7 +14,8 @@ pub const RECIPIENTS_MAX: usize = 1_000;
 /// Refused commands of one session, then `421`. Above what a confused human types, below what a scanner tries.
 pub const ERRORS_MAX: u32 = 20;
 
-/// Unknown recipients of one session, then `421`: makes harvesting of addresses expensive, leaves room for typing errors.
+/// Unknown recipients of one session since the last message that was taken, then `421`: makes harvesting of addresses expensive,
+/// leaves room for typing errors and for lists with a few dead members.
 pub const UNKNOWN_RECIPIENTS_MAX: u32 = 10;
 
 /// Commands of one session that bring no mail further (NOOP, RSET, HELP, VRFY, EXPN, another EHLO) since the last message

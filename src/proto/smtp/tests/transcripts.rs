@@ -28,19 +28,25 @@ fn ehlo_offers_what_the_server_does() {
 }
 
 #[test]
-fn hello_needs_a_name_fit_for_a_trace_field() {
+fn a_name_of_hello_is_made_fit_for_a_trace_field() {
     session().play(
         "C: HELO
          S: 501 5.5.4
-         C: EHLO a(b)
-         S: 501 5.5.4
-         C: EHLO a b
-         S: 501 5.5.4
-         C: EHLO ü.test
+         C: HELO a\tb
          S: 501 5.5.4
          C: HELO [127.0.0.1]
          S: 250 mx.test",
     );
+    for (said, kept) in [
+        (&b"a(b)"[..], "a?b?"),
+        (b"MY PC", "MY?PC"),
+        ("Büro-PC".as_bytes(), "B?ro-PC"),
+        (b"B\xfcro-PC", "B?ro-PC"),
+    ] {
+        let mut session = session();
+        session.feed(&[b"EHLO ", said, b"\r\n"].concat());
+        assert_eq!(session.core.hello_name(), Some(kept));
+    }
 }
 
 #[test]
@@ -202,6 +208,25 @@ fn unknown_recipients_end_the_session_unless_the_operator_says_no() {
     session.feed(b"MAIL FROM:<a@y.test>\r\n");
     session.feed(rcpts.as_bytes());
     assert!(!session.is_closed && session.replies().iter().all(|reply| !reply.starts_with('4')));
+}
+
+#[test]
+fn unknown_recipients_are_counted_until_mail_gets_through() {
+    let mut session = greeted();
+    for _ in 0..12 {
+        session.feed(
+            b"MAIL FROM:<a@y.test>\r\nRCPT TO:<nobody@x.test>\r\nRCPT TO:<u@x.test>\r\nBDAT 0 LAST\r\n",
+        );
+        assert!(
+            session
+                .replies()
+                .last()
+                .is_some_and(|reply| reply.starts_with("250 2.0.0"))
+        );
+    }
+    session.feed(b"MAIL FROM:<a@y.test>\r\n");
+    session.feed("RCPT TO:<nobody@x.test>\r\n".repeat(11).as_bytes());
+    assert!(session.is_closed);
 }
 
 #[test]
