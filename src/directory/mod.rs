@@ -15,6 +15,7 @@ pub mod foreign;
 pub mod ldap;
 pub mod memory;
 pub mod orders;
+mod owners;
 pub mod postgres;
 pub mod resolve;
 pub mod source;

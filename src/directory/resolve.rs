@@ -107,14 +107,14 @@ fn find(known: &impl Known, main: &Domain, address: &AddrSpec) -> Result<Place, 
     }
 }
 
-fn fetch_domain(known: &impl Known, domain: &Domain) -> Result<Option<Arc<DomainFacts>>, NotYet> {
+pub(super) fn fetch_domain(known: &impl Known, domain: &Domain) -> Result<Option<Arc<DomainFacts>>, NotYet> {
     match known.domain(domain) {
         Look::Known(found) => Ok(found?),
         Look::Missing => Err(NotYet::Missing(vec![Missing::Domain(domain.clone())])),
     }
 }
 
-fn fetch(known: &impl Known, address: &AddrSpec) -> Result<Option<Arc<Entry>>, NotYet> {
+pub(super) fn fetch(known: &impl Known, address: &AddrSpec) -> Result<Option<Arc<Entry>>, NotYet> {
     match known.address(address) {
         Look::Known(found) => Ok(found?),
         Look::Missing => Err(NotYet::Missing(vec![Missing::Address(address.clone())])),
@@ -128,7 +128,7 @@ pub(super) fn takes_details(entry: &Entry) -> bool {
     }
 }
 
-fn is_postmaster(address: &AddrSpec) -> bool {
+pub(super) fn is_postmaster(address: &AddrSpec) -> bool {
     address.local_part.as_str().eq_ignore_ascii_case("postmaster")
 }
 
