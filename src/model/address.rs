@@ -13,6 +13,7 @@ use idna::AsciiDenyList;
 use idna::uts46::{DnsLength, Hyphens, Uts46};
 use std::borrow::Cow;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// RFC 5321 §4.5.3.1.1.
 pub const LOCAL_PART_BYTES_MAX: usize = 64;
@@ -93,6 +94,17 @@ impl Domain {
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+
+    /// What an address literal stands for.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        let inner = self.as_str().strip_prefix('[')?.strip_suffix(']')?;
+        let address: IpAddr = match inner.strip_prefix("ipv6:") {
+            Some(v6) => v6.parse::<Ipv6Addr>().ok()?.into(),
+            None => inner.parse::<Ipv4Addr>().ok()?.into(),
+        };
+        Some(address.to_canonical())
     }
 
     /// Every `xn--` label stands for a text that becomes this label again: for a domain that is to be ours, which nobody would
@@ -191,8 +203,8 @@ fn is_address_literal(inner: &str) -> bool {
         .filter(|tag| tag.eq_ignore_ascii_case("IPv6:"))
         .map(|_| &inner[5..]);
     v6.map_or_else(
-        || inner.parse::<std::net::Ipv4Addr>().is_ok(),
-        |ip| ip.parse::<std::net::Ipv6Addr>().is_ok(),
+        || inner.parse::<Ipv4Addr>().is_ok(),
+        |ip| ip.parse::<Ipv6Addr>().is_ok(),
     )
 }
 

@@ -20,6 +20,7 @@ pub mod pop3;
 mod proxied;
 pub mod service;
 pub mod smtp;
+pub mod strip;
 pub mod submission;
 mod transaction;
 

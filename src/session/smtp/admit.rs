@@ -53,7 +53,7 @@ impl<P: Pipe> Session<P> {
             .core
             .candidate()
             .ok_or(RecipientRefusal::Temporary)?;
-        let verdict = self.node.directory.resolve(path).await;
+        let verdict = self.node.directory.resolve(self.meant(path)).await;
         if let (Some(submitter), Verdict::Local(_)) = (&self.submitter, &verdict) {
             let limits = self.node.settings.submission();
             if !self

@@ -16,7 +16,7 @@ pub use told::MAIL_LOG;
 
 use commit::Acceptance;
 
-use crate::model::{Account, ClientProtocol};
+use crate::model::{Account, ClientProtocol, ForwardPath};
 use crate::node::connections::{Admission, Share};
 use crate::node::{Node, SessionId, Settings, TransactionId};
 use crate::proto::smtp::reply::{AuthRefusal, CommitRefusal};
@@ -27,6 +27,7 @@ use crate::session::input::Input;
 use crate::session::login::{self, Judgement};
 use crate::session::owner::Owner;
 use crate::session::pipe::Pipe;
+use crate::session::strip::Strip;
 use crate::session::transaction::Transaction;
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -48,6 +49,8 @@ struct Session<P> {
     /// The same's account, as it was last looked up.
     submitter: Option<Arc<Account>>,
     transaction: Transaction,
+    /// Takes out of its header what must not stay there.
+    strip: Strip,
     /// What the peer's network may take of this core.
     share: Option<Rc<Share>>,
     /// Mail transactions whose end of data was received.
@@ -162,6 +165,7 @@ impl<P: Pipe> Session<P> {
             owner: None,
             submitter: None,
             transaction: Transaction::new(),
+            strip: Strip::of(role),
             share: admission.share().cloned(),
             transactions: 0,
             began: Instant::now(),
@@ -261,6 +265,13 @@ impl<P: Pipe> Session<P> {
             self.transaction.drop_body();
             return;
         }
+        for piece in pieces {
+            let kept = self.strip.push(piece);
+            self.keep(kept).await;
+        }
+    }
+
+    async fn keep(&mut self, pieces: impl IntoIterator<Item = Bytes>) {
         let store = self.node.store();
         for piece in pieces {
             if !self.transaction.has_memory(piece.len(), self.share.as_ref()) {
@@ -275,6 +286,7 @@ impl<P: Pipe> Session<P> {
         match question {
             Question::MayBegin { declared_size } => {
                 self.transaction = Transaction::new();
+                self.strip = Strip::of(self.role);
                 self.began = Instant::now();
                 Answer::Begin(self.may_begin(declared_size.unwrap_or(0)).await)
             }
@@ -282,6 +294,9 @@ impl<P: Pipe> Session<P> {
             Question::MayReceive => Answer::Recipient(self.receive().await),
             // On the heap: it is by far the largest part of a session, and an idle one does not need it.
             Question::Commit => {
+                if let Some(held) = self.strip.finish() {
+                    Box::pin(self.keep([held])).await;
+                }
                 let (received, recipients) = (Instant::now(), self.transaction.targets.len());
                 let answer = Box::pin(self.commit()).await;
                 self.count_mail(&answer, recipients, received);
@@ -304,6 +319,21 @@ impl<P: Pipe> Session<P> {
             }
             None => Judgement::Unavailable,
         }
+    }
+
+    /// Our postmaster's path for `<postmaster@[address]>` of the address that the peer has connected to (RFC 5321 §4.5.1): who
+    /// has no name for this host reaches somebody.
+    fn meant<'a>(&self, path: &'a ForwardPath) -> &'a ForwardPath {
+        let ForwardPath::Address(address) = path else {
+            return path;
+        };
+        let literal = address.domain.address();
+        let is_ours = literal.is_some_and(|at| at == self.dialogue.pipe.local().ip().to_canonical());
+        let local_part = address.local_part.as_str();
+        if is_ours && local_part.eq_ignore_ascii_case("postmaster") {
+            return &ForwardPath::Postmaster;
+        }
+        path
     }
 
     fn transaction_id(&self) -> TransactionId {
