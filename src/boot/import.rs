@@ -55,6 +55,11 @@ pub fn read(
         let line = before.iter().filter(|octet| **octet == b'\n').count() + 1;
         unreadable(format!("line {line} is not UTF-8"))
     })?;
+    if format == ImportFormat::Passwd && has_csv_head(&text) {
+        return Err(unreadable(
+            "this is CSV by its first line, nothing was imported: say --format csv".to_owned(),
+        ));
+    }
     let (entries, mut problems) = match format {
         ImportFormat::Passwd => passwd(&text, domain),
         ImportFormat::Csv => csv(&text, domain),
@@ -73,6 +78,19 @@ pub fn read(
         "{count} problems, nothing was imported:\n{}",
         lines.join("\n")
     )))
+}
+
+/// A line of a passwd-file has a colon behind its name, the head of a CSV file the columns' names.
+fn has_csv_head(text: &str) -> bool {
+    let head = text
+        .trim_start_matches('\u{feff}')
+        .lines()
+        .next()
+        .unwrap_or_default();
+    let mut columns = head
+        .split([',', ';', '\t'])
+        .map(|column| column.trim().trim_matches('"'));
+    !head.contains(':') && columns.any(|column| column.eq_ignore_ascii_case("address"))
 }
 
 /// Hashes what is in plain text.
@@ -284,6 +302,16 @@ mod tests {
             )
         );
         assert!(accounts[2].hashes.is_empty());
+    }
+
+    #[test]
+    fn a_csv_file_is_known_by_its_head() {
+        for csv in ["address,password\nx", "\u{feff}Name;\"Address\"\r\n", "address"] {
+            assert!(has_csv_head(csv), "{csv}");
+        }
+        for other in ["", "address:{PLAIN}x,address", "# address list\nx", "bob:x:y"] {
+            assert!(!has_csv_head(other), "{other}");
+        }
     }
 
     #[test]

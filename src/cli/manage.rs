@@ -71,7 +71,7 @@ pub enum AccountCommand {
     },
     /// Let it take mail and log in again.
     Enable { address: String },
-    /// Refuse its mail (550 5.2.1) and its logins; keep everything. Refused for the last admin.
+    /// Refuse its mail (550 5.2.1) and its logins, end its sessions; keep everything. Refused for the last admin.
     Disable {
         address: String,
         /// All the same: nobody may use the pages for admins then.

@@ -118,7 +118,9 @@ fn write_address(address: &AddrSpec, out: &mut Vec<u8>) {
 
 /// Appends a Delivered-To field (RFC 9228).
 pub fn write_delivered_to(address: &AddrSpec, out: &mut Vec<u8>) {
-    put(out, format_args!("Delivered-To: {address}\r\n"));
+    out.extend_from_slice(b"Delivered-To: ");
+    write_address(address, out);
+    out.extend_from_slice(b"\r\n");
 }
 
 fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
@@ -153,10 +155,11 @@ impl Hops {
     #[must_use]
     pub fn was_delivered_to(&self, address: &AddrSpec) -> bool {
         // The text is made only for messages that have such a field at all.
-        !self.delivered_to.is_empty()
-            && self
-                .delivered_to
-                .contains(address.to_string().to_ascii_lowercase().as_bytes())
+        !self.delivered_to.is_empty() && {
+            let names = |text: String| self.delivered_to.contains(text.to_ascii_lowercase().as_bytes());
+            // In either form of its domain.
+            names(address.to_string()) || names(address.to_unicode())
+        }
     }
 }
 
@@ -213,6 +216,10 @@ mod tests {
             write_return_path(&ReversePath(Some(address(text))), &mut out);
             String::from_utf8(out).expect("an address is UTF-8")
         };
+        let mut out = Vec::new();
+        write_delivered_to(&address("jürgen@exämple.net"), &mut out);
+        assert_eq!(out, "Delivered-To: jürgen@exämple.net\r\n".as_bytes());
+        assert!(hops(&out).was_delivered_to(&address("jürgen@exämple.net")));
         assert_eq!(
             written("jürgen@exämple.net"),
             "Return-Path: <jürgen@exämple.net>\r\n"

@@ -90,7 +90,7 @@ pub(super) const NO_HTTP: Reply = err("This is no web server", "Hier ist kein We
 pub(super) const TOO_MANY_ERRORS: Reply = err("Too many errors", "Zu viele Fehler");
 pub(super) const TOO_MANY_FAILURES: Reply =
     with(AUTH, "Too many failed logins", "Zu viele falsche Anmeldungen");
-pub(super) const TIMED_OUT: Reply = err("Idle for too long", "Zu lange untätig");
+pub(super) const TIMED_OUT: Reply = err("Out of time", "Die Zeit ist abgelaufen");
 pub(super) const SHUTTING_DOWN: Reply = with(TEMPORARY, "Server shutting down", "Der Server hält an");
 pub(super) const REVOKED: Reply = with(
     AUTH,
