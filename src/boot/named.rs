@@ -40,6 +40,7 @@ impl Named<'_> {
         told.problems.extend(self.of_files());
         told.problems.extend(self.of_data());
         told.notes.extend(self.older_version());
+        told.notes.extend(self.undeliverable());
         if let Err(why) = backend::check(&self.config) {
             told.problems
                 .push(self.spoken("directory.backend", &why, "a directory that answers"));
@@ -163,6 +164,17 @@ impl Named<'_> {
             return Some(self.problem("server.domain", domain, expected, &why));
         }
         None
+    }
+
+    fn undeliverable(&self) -> Option<String> {
+        if self.config.directory.backend != Backend::Embedded {
+            return None;
+        }
+        let named = Database::undeliverable(&self.config.server.data).ok()?;
+        (!named.is_empty()).then(|| {
+            let named = named.join("; ");
+            format!("mail for these addresses waits at its senders until they lead elsewhere: {named}")
+        })
     }
 
     fn older_version(&self) -> Option<String> {

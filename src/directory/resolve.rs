@@ -4,8 +4,8 @@
 //! Invariants: an account is named once; an address is looked at once, so a circle ends; the first match wins: the address
 //! itself, then without its detail, then `postmaster` of the main domain, then the domain's catch-all.
 //! Limits: [`DEPTH_MAX`], [`TARGETS_MAX`].
-//! Failure: what the admin has set up wrongly (a circle without accounts, too deep, a target elsewhere while nothing relays)
-//! is said in the log and is a 451 to the peer: the mail waits at its sender until it is mended. What leads to nobody but
+//! Failure: what the admin has set up wrongly ([`Fault`]) is said in the log and is a 451 to the peer: the mail waits at its
+//! sender until it is mended. The embedded directory refuses it when it is written (`embedded::reach`); others cannot. What leads to nobody but
 //! names that nobody has is a 550, as those names themselves are: waiting brings nobody back, and the sender hears it at once.
 //! Standards: RFC 5321 §3.9 (aliases and lists), §4.5.1 (postmaster), RFC 5233 (details).
 
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// Aliases of aliases followed. Beyond it somebody has made a mistake.
 pub const DEPTH_MAX: usize = 20;
 
-/// Addresses looked at for one forward-path.
+/// Addresses that one forward-path leads to, itself not counted: so many an alias may have.
 pub const TARGETS_MAX: usize = 1_000;
 
 /// What has to be fetched before there is a verdict.
@@ -49,12 +49,38 @@ impl From<Unavailable> for NotYet {
     }
 }
 
+/// Why there can be no verdict until the admin changes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("it leads elsewhere, and nothing relays")]
+    Elsewhere,
+    #[error("it leads to more than {TARGETS_MAX} addresses, aliases among them counted")]
+    TooMany,
+    #[error("it goes through more than {DEPTH_MAX} aliases of aliases")]
+    TooDeep,
+    #[error("it goes in a circle and leads to no account")]
+    Circle,
+}
+
+/// What keeps mail for `address` from ever being delivered, if something does.
+///
+/// # Errors
+/// What has to be fetched, or cannot be.
+pub fn fault(known: &impl Known, main: &Domain, address: &AddrSpec) -> Result<Option<Fault>, NotYet> {
+    let expansion = Expansion {
+        is_silent: true,
+        ..Expansion::new(address)
+    };
+    expansion.run(known, main).map(Result::err)
+}
+
 /// Where mail for `address` goes. `main` is the domain whose postmaster stands in for others'.
 pub fn resolve(known: &impl Known, main: &Domain, address: &AddrSpec) -> Result<Verdict, NotYet> {
     if let Some(verdict) = simple(known, main, address)? {
         return Ok(verdict);
     }
-    Expansion::new(address).run(known, main)
+    let verdict = Expansion::new(address).run(known, main)?;
+    Ok(verdict.unwrap_or(Verdict::Temporary))
 }
 
 /// The verdict where there is nothing to expand, which is nearly always, without an allocation.
@@ -148,6 +174,8 @@ struct Expansion {
     targets: Targets,
     is_any_disabled: bool,
     is_any_nobody: bool,
+    /// Nobody is told what has to be mended.
+    is_silent: bool,
 }
 
 impl Expansion {
@@ -159,10 +187,11 @@ impl Expansion {
             targets: Targets::new(),
             is_any_disabled: false,
             is_any_nobody: false,
+            is_silent: false,
         }
     }
 
-    fn run(mut self, known: &impl Known, main: &Domain) -> Result<Verdict, NotYet> {
+    fn run(mut self, known: &impl Known, main: &Domain) -> Result<Result<Verdict, Fault>, NotYet> {
         for _ in 0..=DEPTH_MAX {
             let (mut next, mut missing) = (Vec::new(), Vec::new());
             for address in std::mem::take(&mut self.level) {
@@ -170,10 +199,10 @@ impl Expansion {
                     Ok(Place::Here(entry)) => self.take(&address, &entry, &mut next),
                     Ok(Place::Nobody) => {
                         self.is_any_nobody = true;
-                        self.complain(&address, "there is nobody of this name");
+                        self.complain(&address, &"there is nobody of this name");
                     }
                     Ok(Place::Elsewhere) => {
-                        return Ok(self.give_up(&address, "it is not here, and nothing relays"));
+                        return Ok(Err(self.give_up(&address, Fault::Elsewhere)));
                     }
                     // All that is missing on this level is fetched at once.
                     Err(NotYet::Missing(more)) => missing.extend(more),
@@ -183,15 +212,16 @@ impl Expansion {
             if !missing.is_empty() {
                 return Err(NotYet::Missing(missing));
             }
-            if self.seen.len() > TARGETS_MAX {
-                return Ok(self.give_up(&self.origin, "it leads to too many addresses"));
+            // The origin is one of those seen.
+            if self.seen.len() > TARGETS_MAX + 1 {
+                return Ok(Err(self.give_up(&self.origin, Fault::TooMany)));
             }
             if next.is_empty() {
                 return Ok(self.verdict());
             }
             self.level = next;
         }
-        Ok(self.give_up(&self.origin, "aliases of aliases go too deep"))
+        Ok(Err(self.give_up(&self.origin, Fault::TooDeep)))
     }
 
     fn take(&mut self, at: &AddrSpec, entry: &Entry, next: &mut Vec<AddrSpec>) {
@@ -231,25 +261,27 @@ impl Expansion {
         }
     }
 
-    fn verdict(self) -> Verdict {
+    fn verdict(self) -> Result<Verdict, Fault> {
         if !self.targets.is_empty() {
-            return Verdict::Local(self.targets);
+            return Ok(Verdict::Local(self.targets));
         }
         if self.is_any_disabled {
-            return Verdict::Disabled;
+            return Ok(Verdict::Disabled);
         }
         if self.is_any_nobody {
-            return Verdict::UnknownUser;
+            return Ok(Verdict::UnknownUser);
         }
-        self.give_up(&self.origin, "it leads to no account")
+        Err(self.give_up(&self.origin, Fault::Circle))
     }
 
-    fn give_up(&self, at: &AddrSpec, why: &'static str) -> Verdict {
-        self.complain(at, why);
-        Verdict::Temporary
+    fn give_up(&self, at: &AddrSpec, fault: Fault) -> Fault {
+        self.complain(at, &fault);
+        fault
     }
 
-    fn complain(&self, at: &AddrSpec, why: &'static str) {
-        tracing::warn!(alias = %self.origin, target = %at, why, "an alias or forwarding has to be mended");
+    fn complain(&self, at: &AddrSpec, why: &dyn std::fmt::Display) {
+        if !self.is_silent {
+            tracing::warn!(alias = %self.origin, target = %at, %why, "an alias or forwarding has to be mended");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What an address leads to, and a back end that hangs, fails and comes back.
 
 use super::cache::Look;
-use super::resolve::{Known, resolve};
+use super::resolve::{Known, TARGETS_MAX, resolve};
 use super::*;
 use crate::model::AccountId;
 use futures_executor::LocalPool;
@@ -108,7 +108,10 @@ fn a_mistake_in_aliases_keeps_the_mail_at_its_sender() {
             .map(|n| address(&format!("n{n}@example.org")))
             .collect();
         m.add_alias(&address("many@example.org"), many);
+        let most = (0..TARGETS_MAX).map(|n| address(&format!("alice+{n}@example.org")));
+        m.add_alias(&address("most@example.org"), most.collect());
     });
+    assert_eq!(ids(verdict(&memory, "most@example.org")), [1]);
     for text in ["a", "out", "deep0", "many"] {
         let text = format!("{text}@example.org");
         assert_eq!(verdict(&memory, &text), Verdict::Temporary, "{text}");

@@ -5,7 +5,7 @@
 //! Not here: bringing it to this version (`schema`), which is for whoever serves.
 
 use super::schema::{SchemaError, VERSION};
-use super::{Database, FILE_NAME, LOOKUP_TIMEOUT, OpenError};
+use super::{Database, FILE_NAME, LOOKUP_TIMEOUT, OpenError, reach};
 use crate::model::Domain;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
@@ -37,6 +37,26 @@ impl Database {
         let seen = look(data, domain);
         seen.map_err(|cause| OpenError { path, cause })
     }
+
+    /// Addresses whose mail can never be delivered, with the reason; some of them where there are many. Nothing is said of an
+    /// older file: its aliases are brought to this version first.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn undeliverable(data: &Path) -> Result<Vec<String>, OpenError> {
+        let path = data.join(FILE_NAME);
+        undeliverable(data).map_err(|cause| OpenError { path, cause })
+    }
+}
+
+fn undeliverable(data: &Path) -> Result<Vec<String>, SchemaError> {
+    let connection = open(data)?;
+    connection.busy_timeout(LOOKUP_TIMEOUT)?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version != VERSION {
+        return Ok(Vec::new());
+    }
+    Ok(reach::undeliverable(&connection)?)
 }
 
 fn look(data: &Path, domain: &Domain) -> Result<Seen, SchemaError> {

@@ -14,6 +14,7 @@ mod foreign;
 mod look;
 mod lookup;
 mod perform;
+mod reach;
 mod rows;
 mod schema;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Invariants: an address is an account or an alias, not both; whoever is in a domain keeps it from being deleted; a target
 //! that nothing can be delivered to is refused when it is written down, not when mail comes for it, and what aliases, forwarding
-//! and catch-alls lead to stays, unless whoever deletes it insists.
+//! and catch-alls lead to stays, unless whoever deletes it insists; what would lead to nobody for ever is refused (`reach`).
 //! LIMITATION: who gets forwarded mail need not be there yet: an import has accounts in any order.
 //! LIMITATION: nothing relays yet, so targets of aliases and forwarding have to be in our own domains.
 //! LIMITATION: the mail of a deleted account stays in the log, where nobody reaches it any more.
@@ -10,7 +10,7 @@
 use super::worded::{
     Result, not_ours, own_key, parse_address, parse_domain, parse_protocols, refuse, refuse_absent,
 };
-use super::{credentials, lookup};
+use super::{credentials, lookup, reach};
 use crate::directory::orders::{
     AccountSettings, DomainSettings, Hash, NewAccount, Order, OrderError, Outcome,
 };
@@ -454,6 +454,11 @@ impl Work<'_> {
                 self.to.execute(sql, params![id, self.target(target)?])?;
             }
         }
+        let may_close_a_circle =
+            set.forward.is_some() || set.keeps_copy.is_some() || set.is_enabled.is_some();
+        if may_close_a_circle {
+            reach::check_forwarding(self.to, id)?;
+        }
         Ok(())
     }
 
@@ -518,6 +523,7 @@ impl Work<'_> {
         if targets.len() > crate::directory::resolve::TARGETS_MAX {
             return refuse("an alias leads to up to 1,000 addresses");
         }
+        let before = reach::Faults::of_those_above(self.to, alias)?;
         self.to
             .execute("DELETE FROM alias_target WHERE alias = ?1", [alias])?;
         for target in targets {
@@ -528,6 +534,6 @@ impl Work<'_> {
             let sql = "INSERT OR IGNORE INTO alias_target (alias, target) VALUES (?1, ?2)";
             self.to.execute(sql, params![alias, target])?;
         }
-        Ok(())
+        before.check_no_more(self.to, alias)
     }
 }
