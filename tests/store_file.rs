@@ -67,6 +67,7 @@ fn delivery(account: AccountId, body: Body) -> Delivery {
             prefix: b"Return-Path: <>\r\n".to_vec(),
             asked: bytes::Bytes::new(),
             quota: ringpost::model::Quota::NONE,
+            may_exceed_quota: false,
         }],
         body,
         internal_date: InternalDate {

@@ -42,6 +42,7 @@ pub fn delivery(account: AccountId, body: Bytes) -> Delivery {
             prefix: b"Return-Path: <>\r\nDelivered-To: user@example.org\r\n".to_vec(),
             asked: Bytes::new(),
             quota: Quota::NONE,
+            may_exceed_quota: false,
         }],
         body: Body::from_memory(smallvec![body]),
         internal_date: InternalDate {

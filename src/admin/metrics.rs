@@ -237,6 +237,11 @@ impl Page<'_> {
     }
 
     fn store(&mut self, view: &View) {
+        self.core_counters(
+            "ringpost_mail_over_quota_total",
+            "Copies of mail taken although the account had no room, because the message reached others too.",
+            |core| &core.store.over_quota,
+        );
         self.core_counters("ringpost_store_commits_total", "Changes committed.", |core| {
             &core.store.commits
         });

@@ -1,6 +1,8 @@
 //! One accepted message becomes one commit: on the core that owns its recipients, or of a spool record that names them all.
 //!
-//! Not here: serving the owners from that record (`fan_out`), which core owns whom (`router`).
+//! Limits: recipients of one core that are too many for one commit go through the spool too.
+//!
+//! Not here: whom a full mailbox refuses (`room`), serving the owners from that record (`fan_out`), which core owns whom (`router`).
 
 use super::fan_out;
 use super::router::Router;
@@ -19,6 +21,8 @@ pub struct Recipient {
     pub prefix: Vec<u8>,
     /// What the sender asked for besides, see [`asked`](crate::proto::smtp::asked).
     pub asked: Bytes,
+    /// It gets its copy although there is no room for it, see `room`.
+    pub may_exceed_quota: bool,
 }
 
 /// A message whose end of data has been received.
@@ -37,13 +41,15 @@ impl<E: Environment> Router<E> {
     ///
     /// # Errors
     /// Those of the store; a core that has gone counts as a failed log.
-    pub async fn accept(&self, message: AcceptedMessage) -> Result<CommitReceipt, StoreError> {
+    pub(super) async fn accept(&self, message: AcceptedMessage) -> Result<CommitReceipt, StoreError> {
         let first_owner = self.owner_of(message.recipients[0].account.id);
         let has_one_owner = message
             .recipients
             .iter()
             .all(|r| self.owner_of(r.account.id) == first_owner);
-        if has_one_owner {
+        let octets = message.recipients.iter().map(|r| r.prefix.len() + r.asked.len());
+        let count = message.recipients.len();
+        if has_one_owner && self.store().is_one_delivery(count, octets.sum(), &message.body) {
             let recipients = message.recipients.into_iter().map(local_recipient).collect();
             let delivery = Delivery {
                 recipients,
@@ -58,7 +64,10 @@ impl<E: Environment> Router<E> {
 
     /// Commits a message to as many of its recipients as take it; one outcome for each, in order. If all of them do, it
     /// is one commit, as with [`Self::accept`]. Durable on return for those with a receipt.
-    pub async fn accept_each(&self, message: AcceptedMessage) -> Vec<Result<CommitReceipt, StoreError>> {
+    pub(super) async fn accept_each(
+        &self,
+        message: AcceptedMessage,
+    ) -> Vec<Result<CommitReceipt, StoreError>> {
         let count = message.recipients.len();
         match count {
             0 => return Vec::new(),
@@ -75,8 +84,8 @@ impl<E: Environment> Router<E> {
         for (at, recipient) in message.recipients.iter().enumerate() {
             let bytes = copy_bytes(&message, recipient);
             match self.check_room(&recipient.account, bytes).await {
-                Ok(()) => group.push(at),
-                Err(error) => outcomes[at] = Err(error),
+                Err(error) if !recipient.may_exceed_quota => outcomes[at] = Err(error),
+                _ => group.push(at),
             }
         }
         // What is in flight takes room too, and some refusals are not about room: then halves find out who it is.
@@ -101,7 +110,7 @@ impl<E: Environment> Router<E> {
 
     async fn spool(&self, message: AcceptedMessage) -> Result<CommitReceipt, StoreError> {
         let permit = self.fan_outs().take().await;
-        for recipient in &message.recipients {
+        for recipient in message.recipients.iter().filter(|r| !r.may_exceed_quota) {
             self.check_room(&recipient.account, copy_bytes(&message, recipient))
                 .await?;
         }
@@ -118,11 +127,14 @@ impl<E: Environment> Router<E> {
 /// Whether a refusal is one recipient's, so that others might be served. Nothing was written then; after any other error
 /// that is not known, and trying again might make a second copy.
 fn concerns_one_recipient(error: &StoreError) -> bool {
-    matches!(error, StoreError::OverQuota | StoreError::Limit(_))
+    matches!(
+        error,
+        StoreError::OverQuota | StoreError::BeyondQuota | StoreError::Limit(_)
+    )
 }
 
 /// What counts against the quota: the trace fields too.
-fn copy_bytes(message: &AcceptedMessage, recipient: &Recipient) -> u64 {
+pub(super) fn copy_bytes(message: &AcceptedMessage, recipient: &Recipient) -> u64 {
     message.body.len() + recipient.prefix.len() as u64
 }
 
@@ -133,5 +145,6 @@ fn local_recipient(recipient: Recipient) -> LocalRecipient {
         prefix: recipient.prefix,
         asked: recipient.asked,
         quota: recipient.account.quota(),
+        may_exceed_quota: recipient.may_exceed_quota,
     }
 }

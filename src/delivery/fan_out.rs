@@ -46,7 +46,10 @@ async fn run<E: Environment>(router: Router<E>, entry: SpoolEntry) {
     let owners: Vec<usize> = shares.keys().copied().collect();
     let mut is_served = true;
     for (owner, delivery) in shares {
-        is_served &= serve_owner(&router, owner, delivery).await;
+        // Each recipient has its own key, so they need not be served in one commit.
+        for part in router.store().in_parts(delivery) {
+            is_served &= serve_owner(&router, owner, part).await;
+        }
     }
     if !is_served {
         return;

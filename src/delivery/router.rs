@@ -5,7 +5,7 @@
 use super::owner;
 use super::permits::Permits;
 use super::request::{Reply, Request};
-use crate::model::{Account, AccountId, Quota};
+use crate::model::{Account, AccountId, Quota, Usage};
 use crate::runtime::{Core, Endpoint, MeshMeters};
 use crate::store::{CommitReceipt, Delivery, Environment, SpoolKey, Store, StoreError};
 use std::rc::Rc;
@@ -93,11 +93,14 @@ impl<E: Environment> Router<E> {
     /// Whether an account has room for one more message of `bytes`, as of now.
     ///
     /// # Errors
-    /// [`StoreError::OverQuota`]; [`StoreError::Failed`] when its core has gone.
+    /// [`StoreError::OverQuota`], [`StoreError::BeyondQuota`]; [`StoreError::Failed`] when its core has gone.
     pub async fn check_room(&self, account: &Account, bytes: u64) -> Result<(), StoreError> {
         let quota = account.quota();
         if quota == Quota::NONE {
             return Ok(());
+        }
+        if !quota.admits(Usage::message(bytes)) {
+            return Err(StoreError::BeyondQuota);
         }
         let owner = self.owner_of(account.id);
         let has_room = if owner == self.0.core.id {

@@ -33,6 +33,7 @@ pub async fn serve<E: Environment>(
                     prefix,
                     asked: Bytes::new(),
                     quota: Quota::NONE,
+                    may_exceed_quota: true,
                 }],
                 body: Body::from_memory(smallvec![Bytes::from(body)]),
                 internal_date: InternalDate {
@@ -79,18 +80,26 @@ fn message(crossing: &QuotaCrossing, postmaster: &AddrSpec, hostname: &str, now:
 /// A line for each limit.
 fn amounts(crossing: &QuotaCrossing) -> String {
     let QuotaCrossing { usage, quota, .. } = crossing;
-    let mib = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);
     let bytes = quota.bytes.map(|most| {
         format!(
-            "{:.1} MiB of the {:.1} MiB that it may hold.\r\n",
-            mib(usage.bytes),
-            mib(most)
+            "{} of the {} that it may hold.\r\n",
+            amount(usage.bytes),
+            amount(most)
         )
     });
     let messages = quota
         .messages
         .map(|most| format!("{} of the {most} messages that it may hold.\r\n", usage.messages));
     bytes.into_iter().chain(messages).collect()
+}
+
+/// A small mailbox would have 0.0 MiB.
+fn amount(bytes: u64) -> String {
+    const MIB: u64 = 1024 * 1024;
+    if bytes < MIB {
+        return format!("{:.1} KiB", bytes as f64 / 1024.0);
+    }
+    format!("{:.1} MiB", bytes as f64 / MIB as f64)
 }
 
 #[cfg(test)]
@@ -123,5 +132,13 @@ mod tests {
         assert!(body.contains("84.0 MiB of the 100.0 MiB"), "{body}");
         assert!(body.contains("12 of the 1000 messages"), "{body}");
         assert!(text.split(|octet| *octet == b'\n').all(|line| line.len() < 100));
+    }
+
+    #[test]
+    fn small_amounts_are_told_in_a_unit_that_shows_them() {
+        assert_eq!(
+            [0, 20_000, (1 << 20) - 1, 1 << 20].map(amount),
+            ["0.0 KiB", "19.5 KiB", "1024.0 KiB", "1.0 MiB"]
+        );
     }
 }

@@ -204,6 +204,7 @@ pub fn spool_entry(key: SpoolKey, record: &Record) -> Option<SpoolEntry> {
         asked: recipient.asked.clone(),
         // What was accepted is delivered: room was asked for before.
         quota: Quota::NONE,
+        may_exceed_quota: true,
     });
     Some(SpoolEntry {
         key,

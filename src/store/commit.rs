@@ -9,7 +9,7 @@
 use super::body::store_body;
 use super::group::Reply;
 use super::handle::{Inner, Store};
-use super::log::{Next, Room, bodies_bytes};
+use super::log::{Next, Room, bodies_bytes, chunk_lens};
 use super::pins::Pin;
 use super::plan::{Chunks, Plan, Planner, change_bytes_max};
 use super::plan_messages::PlannedBody;
@@ -22,7 +22,7 @@ use super::{
 use crate::base::clock::Clock;
 use crate::base::guard::AbortOnUnwind;
 use crate::base::oneshot;
-use crate::model::AccountId;
+use crate::model::{AccountId, MailboxName};
 use crate::proto::imap::types::InternalDate;
 use std::collections::BTreeSet;
 use std::slice::from_ref;
@@ -116,9 +116,18 @@ impl<E: Environment> Inner<E> {
         let put = log.put_bodies(bodies);
         assert_eq!(put, chunks, "bodies lie where they were planned");
         self.crossings.keep(std::mem::take(&mut planned.crossings));
+        self.note_over_quota(&planned.over_quota);
         let (sender, receiver) = oneshot::channel();
         log.put_batch(planned, sender);
         Ok(receiver)
+    }
+
+    /// Said of every copy that is taken beyond a quota: nobody else sees that the quota was not kept.
+    fn note_over_quota(&self, accounts: &[AccountId]) {
+        for account in accounts {
+            self.meters.over_quota.add(1);
+            tracing::info!(%account, "mail taken beyond the quota");
+        }
     }
 
     /// A body that does not fit a batch is written ahead.
@@ -142,6 +151,15 @@ impl<E: Environment> Inner<E> {
         Ok(bodies)
     }
 
+    /// For references to the chunks of these bodies: twelve bytes for each, whether it has been written or is going to be.
+    fn refs_bytes(&self, bodies: &[Body]) -> usize {
+        let chunks = |body: &Body| match body.stored_chunks() {
+            Some(stored) => stored.len(),
+            None => chunk_lens(body.len(), &self.options).count(),
+        };
+        12 * bodies.iter().map(chunks).sum::<usize>()
+    }
+
     /// Those of the recipients whose copy does not go to INBOX, by which alone no account is loaded.
     async fn load_for(&self, recipients: &[LocalRecipient]) -> Result<Vec<Pin>, StoreError> {
         let mut pins = Vec::new();
@@ -155,12 +173,65 @@ impl<E: Environment> Inner<E> {
     }
 }
 
+/// Room for the records of so many recipients, whose prefixes, wishes and mailbox names have `octets` together, with `refs`
+/// bytes of references to the body for each.
+fn recipients_bytes(recipients: usize, octets: usize, refs: usize) -> usize {
+    recipients
+        .saturating_mul(RECIPIENT_BYTES_MAX + refs)
+        .saturating_add(RECIPIENT_BYTES_MAX + octets)
+}
+
 impl<E: Environment> Store<E> {
+    /// Whether [`Self::deliver`] can take so many recipients at once, whose prefixes and wishes have `octets` together. Each
+    /// copy refers to every chunk of the body, so a long message goes to fewer.
+    #[must_use]
+    pub fn is_one_delivery(&self, recipients: usize, octets: usize, body: &Body) -> bool {
+        let inner = self.inner();
+        let in_memory = bodies_bytes(from_ref(body), &inner.options);
+        // What is longer is written ahead.
+        let inline = Some(in_memory).filter(|bytes| *bytes <= inner.options.inline_bytes_max());
+        let names = recipients * MailboxName::inbox().as_str().len();
+        let refs = inner.refs_bytes(from_ref(body));
+        recipients_bytes(recipients, octets + names, refs) + inline.unwrap_or(0)
+            <= inner.options.batch_bytes_max()
+    }
+
+    /// A delivery as several, each of which [`Self::deliver`] can take at once.
+    #[must_use]
+    pub fn in_parts(&self, delivery: Delivery) -> Vec<Delivery> {
+        let octets = recipients_octets(&delivery.recipients);
+        let count = delivery.recipients.len();
+        if count <= 1 || self.is_one_delivery(count, octets, &delivery.body) {
+            return vec![delivery];
+        }
+        let mut first = delivery;
+        let half = count / 2;
+        let second = Delivery {
+            recipients: first.recipients.split_off(half),
+            body: first.body.clone(),
+            internal_date: first.internal_date,
+            key: (first.key.as_mut()).map(|(key, indexes)| (*key, indexes.split_off(half))),
+        };
+        let mut parts = self.in_parts(first);
+        parts.extend(self.in_parts(second));
+        parts
+    }
+
+    /// Whether [`Self::spool`] can take so many recipients, whose prefixes and wishes have `octets` together, whatever the body.
+    #[must_use]
+    pub fn is_one_spool_record(&self, recipients: usize, octets: usize) -> bool {
+        let names = recipients * MailboxName::inbox().as_str().len();
+        // The rest is for the body that lies beside it, an eighth at most, or for its references.
+        let most = self.options().batch_bytes_max() / 4 * 3;
+        recipients_bytes(recipients, octets + names, 0) <= most
+    }
+
     /// Commits one message to recipients of this core. Durable on return. With a spool key neither quota nor reserve
     /// is asked: what was accepted is delivered.
     ///
     /// # Errors
-    /// [`StoreError::OverQuota`] when one recipient is (nobody gets a copy then), [`StoreError::NoSpace`],
+    /// [`StoreError::OverQuota`] or [`StoreError::BeyondQuota`] when one recipient that may not exceed its quota would (nobody
+    /// gets a copy then), [`StoreError::NoSpace`],
     /// [`StoreError::Failed`], [`StoreError::Limit`].
     pub async fn deliver(&self, delivery: Delivery) -> Result<CommitReceipt, StoreError> {
         let Delivery {
@@ -174,7 +245,8 @@ impl<E: Environment> Store<E> {
         }
         let line_end_octets = body.line_end_octets();
         let body = self.inner().ready_body(body).await?;
-        let bytes = recipients_bytes(&recipients, &body);
+        let refs = self.inner().refs_bytes(from_ref(&body));
+        let bytes = recipients_bytes(recipients.len(), recipients_octets(&recipients), refs);
         let _pins = self.inner().load_for(&recipients).await?;
         let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], _: &[u64]| {
             let body = PlannedBody {
@@ -203,7 +275,9 @@ impl<E: Environment> Store<E> {
         self.inner().check_space(body.len()).await?;
         let line_end_octets = body.line_end_octets();
         let body = self.inner().ready_body(body).await?;
-        let bytes = recipients_bytes(&recipients, &body);
+        // The body is named once for all of them.
+        let bytes = recipients_bytes(recipients.len(), recipients_octets(&recipients), 0)
+            + self.inner().refs_bytes(from_ref(&body));
         let partition = self.inner().spool_partition;
         let mut entry = None;
         let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], sequences: &[u64]| {
@@ -293,8 +367,8 @@ impl<E: Environment> Store<E> {
         let _pin = self.load(account).await?;
         let uids = super::codec::UidSet::new(take_uids(&mut change));
         let is_normalized = self.account(account, AccountState::has_normalized_names);
-        let bytes =
-            change_bytes_max(&change, &uids, is_normalized.unwrap_or(true)) + stored_refs_bytes(&bodies);
+        let bytes = change_bytes_max(&change, &uids, is_normalized.unwrap_or(true))
+            + self.inner().refs_bytes(&bodies);
         let plan = |planner: &mut Planner<'_>, chunks: &[Chunks], _: &[u64]| {
             planner.change(account, change, uids, chunks)
         };
@@ -328,25 +402,9 @@ impl<E: Environment> Store<E> {
     }
 }
 
-fn stored_refs_bytes(bodies: &[Body]) -> usize {
-    // In memory or not, a reference is twelve bytes for each chunk; chunks are at least 1 KiB but for tests.
-    bodies.iter().map(refs_bytes).sum()
-}
-
-fn refs_bytes(body: &Body) -> usize {
-    const SMALLEST_CHUNK: u64 = 256;
-    let chunks = body
-        .stored_chunks()
-        .map_or(body.len() / SMALLEST_CHUNK + 1, |chunks| chunks.len() as u64);
-    12 * usize::try_from(chunks).unwrap_or(usize::MAX / 16)
-}
-
-fn recipients_bytes(recipients: &[LocalRecipient], body: &Body) -> usize {
-    let refs = refs_bytes(body);
-    let recipient = |r: &LocalRecipient| {
-        RECIPIENT_BYTES_MAX + r.prefix.len() + r.asked.len() + r.mailbox.as_str().len() + refs
-    };
-    RECIPIENT_BYTES_MAX + recipients.iter().map(recipient).sum::<usize>()
+fn recipients_octets(recipients: &[LocalRecipient]) -> usize {
+    let octets = |r: &LocalRecipient| r.prefix.len() + r.asked.len() + r.mailbox.as_str().len();
+    recipients.iter().map(octets).sum()
 }
 
 /// Sets travel as ranges; the list in the change is not needed any more.

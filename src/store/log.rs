@@ -426,7 +426,7 @@ impl<F: DiskFile> Log<F> {
 pub const CHUNK_OVERHEAD_BYTES: usize = RECORD_HEADER_BYTES + CHUNK_PREFIX_BYTES;
 
 /// How a body of `len` octets is cut into chunks; an empty one has an empty chunk.
-fn chunk_lens(len: u64, options: &StoreOptions) -> impl Iterator<Item = usize> + use<> {
+pub fn chunk_lens(len: u64, options: &StoreOptions) -> impl Iterator<Item = usize> + use<> {
     let len = usize::try_from(len).expect("it is in memory");
     let max = options.chunk_bytes_max;
     (0..len.div_ceil(max).max(1)).map(move |index| (len - index * max).min(max))

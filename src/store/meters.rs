@@ -24,6 +24,8 @@ pub struct StoreMeters {
     pub account_evictions: Counter,
     /// Messages delivered to accounts that were not in memory.
     pub cold_deliveries: Counter,
+    /// Copies of mail that were taken beyond a quota.
+    pub over_quota: Counter,
     /// Messages opened: their records, and what of their bodies was wanted, were looked for in memory or read.
     pub messages_opened: Counter,
     /// Reads of messages that failed: a checksum was wrong, or the disk refused.

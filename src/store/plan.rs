@@ -47,6 +47,8 @@ pub struct Plan {
     pub touched: SmallVec<[(AccountId, Usage); 1]>,
     /// Marks that the accounts cross with it.
     pub crossings: SmallVec<[QuotaCrossing; 0]>,
+    /// Accounts that take a copy for which they have no room.
+    pub over_quota: SmallVec<[AccountId; 0]>,
 }
 
 impl Plan {
@@ -58,6 +60,7 @@ impl Plan {
             answer: Answer::Known(Outcome::Done),
             touched: SmallVec::new(),
             crossings: SmallVec::new(),
+            over_quota: SmallVec::new(),
         }
     }
 

@@ -98,6 +98,9 @@ impl Planner<'_> {
         };
         let added = Usage::message(record.size());
         plan.crossings.extend(self.crossing(id, added, recipient.quota));
+        if recipient.quota != Quota::NONE && !recipient.quota.admits(self.usage(id) + added) {
+            plan.over_quota.push(id);
+        }
         self.pending.begin(id, added);
         self.pending.serving.extend(key);
         plan.touched.push((id, added));
@@ -125,13 +128,14 @@ impl Planner<'_> {
         let usage = |recipient: &LocalRecipient| Usage::message(recipient.prefix.len() as u64 + body_bytes);
         // Nearly always there is one: nothing to be summed up, and no map to be made for it.
         if let [only] = recipients {
-            return self.check_quota(only.account, usage(only), only.quota);
+            let quota = quota_to_keep(only);
+            return self.check_quota(only.account, usage(only), quota);
         }
         let mut added: IdMap<AccountId, Usage> = IdMap::default();
         for recipient in recipients {
             let added = added.entry(recipient.account).or_default();
             *added += usage(recipient);
-            self.check_quota(recipient.account, *added, recipient.quota)?;
+            self.check_quota(recipient.account, *added, quota_to_keep(recipient))?;
         }
         Ok(())
     }
@@ -142,8 +146,10 @@ impl Planner<'_> {
         }
         if quota.admits(self.usage(id) + added) {
             Ok(())
-        } else {
+        } else if quota.admits(added) {
             Err(StoreError::OverQuota)
+        } else {
+            Err(StoreError::BeyondQuota)
         }
     }
 
@@ -309,6 +315,15 @@ impl Planner<'_> {
             });
         }
         Ok(added)
+    }
+}
+
+/// What a delivery may be refused for.
+fn quota_to_keep(recipient: &LocalRecipient) -> Quota {
+    if recipient.may_exceed_quota {
+        Quota::NONE
+    } else {
+        recipient.quota
     }
 }
 

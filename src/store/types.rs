@@ -71,9 +71,12 @@ pub enum StoreError {
     /// A read failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The account has no room for it. 552 5.2.2, `NO [OVERQUOTA]`.
+    /// The account has no room for it now. 452 4.2.2, `NO [OVERQUOTA]`.
     #[error("over quota")]
     OverQuota,
+    /// An empty account would have no room for it: trying again is of no use. 552 5.2.2, `NO [OVERQUOTA]`.
+    #[error("more than the quota allows in all")]
+    BeyondQuota,
     /// By this name or id. `NO [NONEXISTENT]`, `[TRYCREATE]`.
     #[error("no such mailbox")]
     NoSuchMailbox,
@@ -104,6 +107,8 @@ pub struct LocalRecipient {
     pub asked: Bytes,
     /// Of the account.
     pub quota: Quota,
+    /// It gets its copy although there is no room for it: why is in `delivery::room`.
+    pub may_exceed_quota: bool,
 }
 
 /// Names a spool entry. Delivering twice with one key and index of the recipient equals once.

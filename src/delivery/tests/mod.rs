@@ -1,5 +1,6 @@
 //! Deliveries over one core's store on a simulated disk; over several cores' in `spool`.
 
+mod room;
 mod spool;
 
 use super::{AcceptedMessage, Recipient, Router};
@@ -89,6 +90,7 @@ fn message(recipients: &[(u64, Option<u64>)]) -> AcceptedMessage {
         }),
         prefix: PREFIX.to_vec(),
         asked: bytes::Bytes::new(),
+        may_exceed_quota: false,
     };
     AcceptedMessage {
         recipients: recipients.iter().map(recipient).collect(),
@@ -115,8 +117,8 @@ fn a_recipient_without_room_keeps_no_other_from_getting_its_copy() {
     let mut world = World::new();
     let full = Some(COPY_BYTES - 1);
     let outcomes = world.accept_each(message(&[(1, full), (2, None), (3, full), (4, Some(COPY_BYTES))]));
-    assert_eq!(outcomes[0], Err(StoreError::OverQuota));
-    assert_eq!(outcomes[2], Err(StoreError::OverQuota));
+    assert_eq!(outcomes[0], Err(StoreError::BeyondQuota));
+    assert_eq!(outcomes[2], Err(StoreError::BeyondQuota));
     assert!(outcomes[1].is_ok() && outcomes[1] == outcomes[3], "{outcomes:?}");
     let used: Vec<u64> = (1..=4).map(|account| world.bytes_used(account)).collect();
     assert_eq!(used, [0, COPY_BYTES, 0, COPY_BYTES]);
@@ -132,7 +134,7 @@ fn nobody_having_room_stores_nothing() {
     let outcomes = world.accept_each(message(&[(1, Some(1)), (2, Some(1))]));
     assert_eq!(
         outcomes,
-        vec![Err(StoreError::OverQuota), Err(StoreError::OverQuota)]
+        vec![Err(StoreError::BeyondQuota), Err(StoreError::BeyondQuota)]
     );
     assert_eq!(world.bytes_used(1) + world.bytes_used(2), 0);
 }

@@ -4,7 +4,9 @@ use super::super::permits::FAN_OUTS_MAX;
 use super::{BODY, COPY_BYTES, Router, TestEnvironment, environment, message};
 use crate::model::AccountId;
 use crate::runtime::{self, Core};
-use crate::store::{Store, StoreError, recover};
+use crate::store::{BODY_IN_MEMORY_BYTES_MAX, Body, Store, StoreError, recover};
+use bytes::Bytes;
+use smallvec::smallvec;
 
 const CORES: usize = 3;
 
@@ -73,7 +75,7 @@ fn trace_fields_take_room_in_a_copy_from_the_spool_too() {
         let refused = routers[0]
             .accept(message(&[(first, None), (second, body_only)]))
             .await;
-        assert_eq!(refused.err(), Some(StoreError::OverQuota));
+        assert_eq!(refused.err(), Some(StoreError::BeyondQuota));
         let exactly = Some(COPY_BYTES);
         let taken = routers[0]
             .accept(message(&[(first, None), (second, exactly)]))
@@ -83,5 +85,42 @@ fn trace_fields_take_room_in_a_copy_from_the_spool_too() {
         for (core, account) in [(1, first), (2, second)] {
             assert_eq!(routers[core].store().bytes_used(AccountId(account)), COPY_BYTES);
         }
+    });
+}
+
+#[test]
+fn more_accounts_of_a_core_than_one_commit_takes_get_a_long_message_too() {
+    const BODY_BYTES: usize = 20 << 20;
+    const ACCOUNTS: usize = 2_400;
+    on_core(|| async {
+        let routers = routers(None).await;
+        let owned = (1..100_000).filter(|number| routers[0].owner_of(AccountId(*number)) == 1);
+        let recipients: Vec<(u64, Option<u64>)> = owned.take(ACCOUNTS).map(|number| (number, None)).collect();
+        let mut long = message(&recipients);
+        long.body = Body::from_memory(smallvec![Bytes::from(vec![b'x'; BODY_BYTES])]);
+        let store = routers[0].store();
+        let octets = ACCOUNTS * long.recipients[0].prefix.len();
+        assert!(
+            !store.is_one_delivery(ACCOUNTS, octets, &long.body)
+                && store.is_one_spool_record(ACCOUNTS, octets)
+        );
+        let taken = routers[0].accept(long).await;
+        assert!(taken.is_ok(), "{taken:?}");
+        all_served(&routers[0]).await;
+        let has_one = |(number, _): &(u64, _)| routers[1].store().usage(AccountId(*number)).messages == 1;
+        assert!(recipients.iter().all(has_one));
+    });
+}
+
+#[test]
+fn a_thousand_accounts_of_a_core_get_what_is_still_in_memory_in_one_commit() {
+    on_core(|| async {
+        let routers = routers(None).await;
+        let owned = (1..100_000).filter(|number| routers[0].owner_of(AccountId(*number)) == 1);
+        let recipients: Vec<(u64, Option<u64>)> = owned.take(1_000).map(|number| (number, None)).collect();
+        let mut message = message(&recipients);
+        message.body = Body::from_memory(smallvec![Bytes::from(vec![b'x'; BODY_IN_MEMORY_BYTES_MAX])]);
+        let taken = routers[0].accept(message).await;
+        assert!(taken.is_ok(), "{taken:?}");
     });
 }

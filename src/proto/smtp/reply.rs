@@ -103,8 +103,10 @@ pub enum RecipientRefusal {
     RelayDenied,
     /// The account takes no mail.
     Disabled,
-    /// The account has no room.
+    /// The account has no room now.
     OverQuota,
+    /// The account would have no room if it were empty.
+    BeyondQuota,
     /// It cannot be known now.
     Temporary,
     /// The domain is not ours, and mail for others is not sent on from here.
@@ -124,10 +126,16 @@ pub enum CommitRefusal {
     NoSpace,
     /// The commit failed, or nobody knows whether it did.
     Failed,
-    /// No recipient has room.
+    /// No recipient has room now.
     OverQuota,
+    /// No recipient would have room if it were empty.
+    BeyondQuota,
     /// Too many trace fields (RFC 5321 §6.3).
     Loop,
+    /// It says that it was delivered to the recipient before (RFC 9228 §4).
+    DeliveredBefore,
+    /// The recipient has gone since RCPT.
+    UnknownUser,
     /// More than one From field (RFC 5322 §3.6): readers and filters would disagree about whom it is from.
     ManyFrom,
     /// Larger than allowed, found out at the end.
@@ -166,10 +174,11 @@ impl BeginRefusal {
 impl RecipientRefusal {
     pub(super) fn reply(self) -> Reply {
         match self {
-            Self::UnknownUser => b"550 5.1.1 No such user here\r\n",
+            Self::UnknownUser => NO_SUCH_USER,
             Self::RelayDenied => b"554 5.7.1 Relay access denied\r\n",
             Self::Disabled => b"550 5.2.1 Mailbox disabled\r\n",
             Self::OverQuota => OVER_QUOTA,
+            Self::BeyondQuota => BEYOND_QUOTA,
             Self::Temporary => FAILED,
             Self::NotSentOn => b"550 5.7.1 Mail for other sites is not sent from here\r\n",
             Self::NotSentOnYet => b"451 4.7.1 Mail for other sites is not sent from here yet\r\n",
@@ -185,7 +194,10 @@ impl CommitRefusal {
             Self::NoSpace => NO_SPACE,
             Self::Failed => FAILED,
             Self::OverQuota => OVER_QUOTA,
+            Self::BeyondQuota => BEYOND_QUOTA,
             Self::Loop => b"554 5.4.6 Too many hops, this message goes in circles\r\n",
+            Self::DeliveredBefore => b"554 5.4.6 Mail loop: it was delivered to this address before\r\n",
+            Self::UnknownUser => NO_SUCH_USER,
             Self::ManyFrom => b"550 5.6.0 More than one From field\r\n",
             Self::TooBig => TOO_BIG,
             Self::TooMany => TOO_MANY_FOR_NOW,
@@ -198,6 +210,8 @@ const TOO_MANY_FOR_NOW: Reply = b"450 4.7.1 Too much mail from this account, try
 const NO_SPACE: Reply = b"452 4.3.1 Insufficient system storage\r\n";
 const FAILED: Reply = b"451 4.3.0 Temporary failure, try again later\r\n";
 const OVER_QUOTA: Reply = b"452 4.2.2 Mailbox full\r\n";
+const BEYOND_QUOTA: Reply = b"552 5.2.2 Message is larger than the mailbox may ever be\r\n";
+const NO_SUCH_USER: Reply = b"550 5.1.1 No such user here\r\n";
 
 fn write_policy((subject, detail): (u16, u16), text: &str, wire: &mut Vec<u8>) {
     put(wire, format_args!("550 5.{subject}.{detail} "));

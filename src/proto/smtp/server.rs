@@ -275,6 +275,12 @@ impl<R: Receipt> Smtp<R> {
         self.candidate.as_ref().map(|(path, _)| path)
     }
 
+    /// What the RCPT of [`Self::candidate`] asked for.
+    #[must_use]
+    pub fn candidate_dsn(&self) -> Option<&RecipientDsn> {
+        self.candidate.as_ref().map(|(_, dsn)| dsn)
+    }
+
     /// The envelope by value, for a commit. To be taken while [`Question::Commit`] is open.
     pub fn take_envelope(&mut self) -> Option<Envelope> {
         self.transaction.take()

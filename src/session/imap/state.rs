@@ -157,6 +157,10 @@ pub fn code_of(error: &StoreError) -> (Code, Cow<'static, str>) {
         // What was read is not served; the log says where.
         StoreError::Damaged { .. } => (Code::Corruption, "The message is damaged on disk".into()),
         StoreError::OverQuota => (Code::OverQuota, "The account is over its quota".into()),
+        StoreError::BeyondQuota => (
+            Code::OverQuota,
+            "It is more than the account's quota allows in all".into(),
+        ),
         StoreError::NoSuchMailbox => (Code::NonExistent, "No such mailbox".into()),
         StoreError::NoSuchMessage => (Code::NonExistent, "The message is not there any more".into()),
         StoreError::MailboxExists => (Code::AlreadyExists, "There is such a mailbox already".into()),

@@ -4,12 +4,24 @@
 
 use super::Session;
 use crate::directory::{Targets, Verdict};
+use crate::model::{AddrSpec, ForwardPath, Quota};
+use crate::proto::smtp::limits::COMMAND_LINE_BYTES_MAX;
 use crate::proto::smtp::reply::{BeginRefusal, RecipientRefusal};
 use crate::proto::smtp::{BeginVerdict, RecipientVerdict};
 use crate::session::pipe::Pipe;
 use crate::session::submission::{self, Ownership};
 use crate::session::transaction::begin_refusal;
 use crate::store::{BODY_IN_MEMORY_BYTES_MAX, StoreError};
+
+/// Put on top of the size a peer declares: trace fields count against the quota too, and are not written yet at RCPT. Those of
+/// most messages have 300 to 600 octets; with the longest names they may have some more than this, which the end of data finds.
+const TRACE_BYTES_ALLOWANCE: u64 = 1_024;
+
+/// Of trace fields and wishes, whatever names are in them: field names, dates, addresses of hosts, ids, parameters.
+const COPY_OCTETS: usize = 640;
+
+/// 64 and 255 octets (RFC 5321 §4.5.3.1) and the at sign.
+const ADDRESS_OCTETS_MAX: usize = 320;
 
 impl<P: Pipe> Session<P> {
     /// Whether the submitter, where there is one, may send from this reverse-path, and now.
@@ -67,7 +79,11 @@ impl<P: Pipe> Session<P> {
         match verdict {
             Verdict::Local(targets) => {
                 self.check_quota(&targets).await?;
-                self.transaction.add(targets)
+                let octets = self.copy_octets_max();
+                let store = self.node.store();
+                self.transaction.add(targets, octets, |accounts, octets| {
+                    store.is_one_spool_record(accounts, octets)
+                })
             }
             Verdict::UnknownUser => Err(RecipientRefusal::UnknownUser),
             Verdict::Disabled => Err(RecipientRefusal::Disabled),
@@ -80,19 +96,53 @@ impl<P: Pipe> Session<P> {
         }
     }
 
-    /// Whether an account by itself has room for what is to come. An alias is not refused because one of many is full.
+    /// Whether any of the accounts has room for what is to come. That one of many is full refuses none (`delivery::room`).
     async fn check_quota(&self, targets: &Targets) -> Result<(), RecipientRefusal> {
-        let [account] = &targets[..] else { return Ok(()) };
-        if account.quota() == crate::model::Quota::NONE {
+        if targets.iter().any(|account| account.quota() == Quota::NONE) {
             return Ok(());
         }
         let envelope = self.dialogue.core.envelope();
+        let declared = envelope.and_then(|envelope| envelope.declared_size);
         // Of a size that is not told, the least there can be.
-        let bytes = envelope.and_then(|envelope| envelope.declared_size).unwrap_or(1);
-        match Box::pin(self.node.router.check_room(account, bytes)).await {
-            Ok(()) => Ok(()),
-            Err(StoreError::OverQuota) => Err(RecipientRefusal::OverQuota),
-            Err(_) => Err(RecipientRefusal::Temporary),
+        let bytes = declared.map_or(1, |size| size.saturating_add(TRACE_BYTES_ALLOWANCE));
+        let mut refusal = RecipientRefusal::BeyondQuota;
+        for account in targets {
+            match Box::pin(self.node.router.check_room(account, bytes)).await {
+                Ok(()) => return Ok(()),
+                Err(StoreError::BeyondQuota) => {}
+                Err(StoreError::OverQuota) => refusal = RecipientRefusal::OverQuota,
+                Err(_) => return Err(RecipientRefusal::Temporary),
+            }
         }
+        Err(refusal)
     }
+
+    /// Of the trace fields of a copy by the forward-path that is asked about, and of what its sender asked for: at most so much.
+    fn copy_octets_max(&self) -> usize {
+        let core = &self.dialogue.core;
+        let (path, dsn) = (core.candidate(), core.candidate_dsn());
+        let envelope = core.envelope();
+        let sender = envelope.and_then(|envelope| envelope.reverse_path.0.as_ref());
+        let id = envelope.and_then(|envelope| envelope.envelope_id.as_ref());
+        let path = path.map_or(0, |path| match path {
+            ForwardPath::Address(address) => address_octets_max(address),
+            // An account's own address.
+            ForwardPath::Postmaster => ADDRESS_OCTETS_MAX,
+        });
+        let original = dsn.and_then(|dsn| dsn.original.as_ref());
+        COPY_OCTETS
+            + core.hello_name().map_or(0, str::len)
+            + self.node.settings.hostname.len()
+            + sender.map_or(0, address_octets_max)
+            // Delivered-To, and in Received.
+            + 2 * path
+            // xtext and unitext need up to six octets for one; no more than the command had.
+            + 6 * id.map_or(0, |id| id.as_str().len())
+            + original.map_or(0, |original| (6 * original.address().len()).min(COMMAND_LINE_BYTES_MAX))
+    }
+}
+
+/// All octets of a local part may have to be quoted.
+fn address_octets_max(address: &AddrSpec) -> usize {
+    2 * address.local_part.as_str().len() + address.domain.as_str().len() + 3
 }

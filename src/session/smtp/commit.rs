@@ -1,11 +1,16 @@
 //! The end of data: the message is checked, completed, addressed to its accounts and committed.
 //!
-//! Invariants: one outcome for each accepted forward-path in LMTP, one for all otherwise; an account named twice gets one copy.
-//! Limits: a message beyond `HOPS_MAX` trace fields is a loop (RFC 5321 §6.3), and so is one that says it was delivered to a
+//! Invariants: one outcome for each accepted forward-path in LMTP, one for all otherwise; an account named twice gets one copy;
+//! what is wrong with one recipient keeps the message from no other.
+//! Limits: a message beyond `HOPS_MAX` trace fields is a loop (RFC 5321 §6.3), and so is one that says it was delivered to the
 //! recipient before (RFC 9228 §4).
+//! Failure: a recipient of a loop is left out where others are served under the same reply: the copy that Delivered-To tells of
+//! is there. So is one that has gone since RCPT: nobody could read it. Both are said in the log, and refuse the message where
+//! nobody else is left. Whom a full mailbox refuses is the rule of `delivery::room`.
 
 use super::Session;
-use crate::delivery::{AcceptedMessage, Recipient};
+use crate::delivery::{AcceptedMessage, Concerned, Recipient};
+use crate::directory::Targets;
 use crate::model::{AccountId, Envelope};
 use crate::node::DiscardPermit;
 use crate::proto::imap::types::InternalDate;
@@ -15,10 +20,12 @@ use crate::proto::smtp::{self, Answer, Role};
 use crate::proto::{Receipt, ReceiptId};
 use crate::session::pipe::Pipe;
 use crate::session::submission;
-use crate::session::transaction::{Target, Transaction, commit_refusal, delivered_to, targets};
+use crate::session::transaction::{
+    Target, Transaction, commit_refusal, delivered_to, renewed, without_delivered,
+};
 use crate::store::{Body, CommitReceipt};
 use smallvec::SmallVec;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Why the peer may be told 250.
 #[derive(Clone, Copy, Debug)]
@@ -94,10 +101,9 @@ impl<P: Pipe> Session<P> {
         hops: &Hops,
         fields: &[u8],
     ) -> Result<(AcceptedMessage, SmallVec<[Target; 1]>), CommitRefusal> {
-        let targets = targets(envelope, transaction.targets, hops);
-        if self.role != Role::Lmtp && targets.contains(&None) {
-            // One reply for all: whoever sends it on into the circle hears of it rather than that a copy is dropped.
-            return Err(CommitRefusal::Loop);
+        let targets = self.targets(envelope, transaction.targets, hops).await;
+        if self.role != Role::Lmtp {
+            leave_out_refused(envelope, &targets)?;
         }
         let recipients = self.recipients(envelope, &targets, fields);
         let body = match transaction.body {
@@ -116,10 +122,28 @@ impl<P: Pipe> Session<P> {
         Ok((message, targets))
     }
 
+    /// Where each accepted forward-path leads by now, or why nobody gets the message by it. The directory's cache knows it
+    /// nearly always. What cannot be found out is as it was at RCPT.
+    async fn targets(
+        &self,
+        envelope: &Envelope,
+        accepted: SmallVec<[Targets; 1]>,
+        hops: &Hops,
+    ) -> SmallVec<[Target; 1]> {
+        let mut targets = SmallVec::with_capacity(accepted.len());
+        for (accounts, path) in accepted.into_iter().zip(&envelope.forward_paths) {
+            let now = self.node.directory.resolve(path).await;
+            let target = renewed(accounts, now);
+            targets.push(target.and_then(|accounts| without_delivered(accounts, path, hops)));
+        }
+        targets
+    }
+
     async fn store(&self, message: AcceptedMessage) -> Result<Acceptance, CommitRefusal> {
-        let stored = self.node.router.accept(message).await;
-        let receipt = stored.map_err(|error| commit_refusal(&error))?;
-        Ok(Acceptance::Stored(receipt))
+        let stored = self.node.router.accept_for_one_reply(message).await;
+        stored
+            .map(Acceptance::Stored)
+            .map_err(|error| commit_refusal(&error))
     }
 
     /// One outcome for each accepted forward-path.
@@ -128,21 +152,27 @@ impl<P: Pipe> Session<P> {
         message: AcceptedMessage,
         targets: &[Target],
     ) -> Vec<Result<Acceptance, CommitRefusal>> {
-        let ids: Vec<AccountId> = message.recipients.iter().map(|r| r.account.id).collect();
-        let outcomes = self.node.router.accept_each(message).await;
+        let places: HashMap<AccountId, usize> = (message.recipients.iter().enumerate())
+            .map(|(at, recipient)| (recipient.account.id, at))
+            .collect();
+        let concerned = |accounts: &Targets| -> Concerned {
+            let places = accounts.iter().filter_map(|account| places.get(&account.id));
+            places.copied().collect()
+        };
+        let replies: Vec<Concerned> = targets.iter().flatten().map(concerned).collect();
+        let mut outcomes = self
+            .node
+            .router
+            .accept_for_replies(message, &replies)
+            .await
+            .into_iter();
         let outcome_of = |target: &Target| {
-            let accounts = target.as_ref().ok_or(CommitRefusal::Loop)?;
-            // An alias has taken the message when all its accounts have it.
-            let mut all = Err(CommitRefusal::Failed);
-            for account in accounts {
-                let at = ids.iter().position(|id| *id == account.id);
-                all = match at.and_then(|at| outcomes.get(at)) {
-                    Some(Ok(receipt)) => Ok(Acceptance::Stored(*receipt)),
-                    Some(Err(error)) => return Err(commit_refusal(error)),
-                    None => return Err(CommitRefusal::Failed),
-                };
+            target.as_ref().map_err(Clone::clone)?;
+            match outcomes.next() {
+                Some(Ok(receipt)) => Ok(Acceptance::Stored(receipt)),
+                Some(Err(error)) => Err(commit_refusal(&error)),
+                None => Err(CommitRefusal::Failed),
             }
-            all
         };
         targets.iter().map(outcome_of).collect()
     }
@@ -153,7 +183,7 @@ impl<P: Pipe> Session<P> {
         let mut seen = HashSet::with_capacity(targets.len());
         let received = self.received(envelope);
         for (index, (target, path)) in targets.iter().zip(&envelope.forward_paths).enumerate() {
-            for account in target.iter().flatten() {
+            for account in target.iter().flat_map(|accounts| accounts.iter()) {
                 if !seen.insert(account.id) {
                     continue;
                 }
@@ -166,6 +196,7 @@ impl<P: Pipe> Session<P> {
                     account: account.clone(),
                     prefix,
                     asked: smtp::asked::write(envelope, index).into(),
+                    may_exceed_quota: false,
                 });
             }
         }
@@ -196,5 +227,40 @@ impl<P: Pipe> Session<P> {
         };
         trace::write_received(&facts, &mut received);
         received
+    }
+}
+
+/// Under one reply for all, those who do not get the message are only told of in the log, unless nobody would get it.
+fn leave_out_refused(envelope: &Envelope, targets: &[Target]) -> Result<(), CommitRefusal> {
+    let refusals = || targets.iter().filter_map(|target| target.as_ref().err());
+    if refusals().count() == targets.len() {
+        return Err(refusals().next().cloned().unwrap_or(CommitRefusal::Failed));
+    }
+    for (path, target) in envelope.forward_paths.iter().zip(targets) {
+        if let Err(why) = target {
+            tracing::info!(recipient = ?path, ?why, "left out of a message that others get");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ForwardPath, RecipientDsn};
+
+    #[test]
+    fn under_one_reply_a_recipient_is_refused_only_when_all_are() {
+        let mut envelope = Envelope::default();
+        for _ in 0..2 {
+            envelope.push_recipient(ForwardPath::Postmaster, RecipientDsn::default());
+        }
+        let (served, looping) = (Ok(Targets::new()), Err(CommitRefusal::DeliveredBefore));
+        let gone = Err(CommitRefusal::UnknownUser);
+        let refused = |targets: [&Target; 2]| leave_out_refused(&envelope, &targets.map(Clone::clone));
+        assert_eq!(refused([&looping, &served]), Ok(()));
+        assert_eq!(refused([&served, &gone]), Ok(()));
+        assert_eq!(refused([&looping, &looping]), Err(CommitRefusal::DeliveredBefore));
+        assert_eq!(refused([&gone, &looping]), Err(CommitRefusal::UnknownUser));
     }
 }

@@ -268,6 +268,7 @@ pub fn recipient(account: AccountId) -> LocalRecipient {
         prefix: format!("Delivered-To: {account}\r\n").into_bytes(),
         asked: Bytes::new(),
         quota: crate::model::Quota::NONE,
+        may_exceed_quota: false,
     }
 }
 

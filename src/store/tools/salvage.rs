@@ -256,7 +256,9 @@ async fn deliver_spool<D: Disk, E: Environment>(
             internal_date: entry.internal_date,
             key: None,
         };
-        store.deliver(delivery).await?;
+        for part in store.in_parts(delivery) {
+            store.deliver(part).await?;
+        }
     }
     Ok(())
 }

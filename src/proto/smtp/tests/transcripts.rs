@@ -306,7 +306,10 @@ fn refusals_of_a_commit_come_from_one_table() {
         (CommitRefusal::NoSpace, "452 4.3.1"),
         (CommitRefusal::Failed, "451 4.3.0"),
         (CommitRefusal::OverQuota, "452 4.2.2"),
-        (CommitRefusal::Loop, "554 5.4.6"),
+        (CommitRefusal::BeyondQuota, "552 5.2.2"),
+        (CommitRefusal::Loop, "554 5.4.6 Too many hops"),
+        (CommitRefusal::DeliveredBefore, "554 5.4.6 Mail loop"),
+        (CommitRefusal::UnknownUser, "550 5.1.1"),
         (CommitRefusal::TooBig, "552 5.3.4"),
         (
             CommitRefusal::Rejected {
