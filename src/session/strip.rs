@@ -184,7 +184,7 @@ impl Strip {
                     .iter()
                     .all(|octet| octet.is_ascii_whitespace() && *octet != b'\n')
         };
-        line.len() < NAME_BYTES_MAX && self.names.iter().any(|one| is_begun(&one))
+        line.len() < NAME_BYTES_MAX && self.names.iter().any(is_begun)
     }
 }
 

@@ -161,7 +161,13 @@ impl<S: Services> Session<S> {
             return Err(Refusal::new(Code::TryCreate, "No such mailbox"));
         };
         // Checked again when it is committed: others may use the room meanwhile.
-        if !self.owner.account.quota().with_room_of(freed).admits(used + added) {
+        if !self
+            .owner
+            .account
+            .quota()
+            .with_room_of(freed)
+            .admits(used + added)
+        {
             return Err(refusal_of(&StoreError::OverQuota));
         }
         let room = self.services.store().check_room(added.bytes);
