@@ -87,7 +87,14 @@ fn a_message_that_was_delivered_here_before_is_not_delivered_again() {
     let message = "delivered-to:\r\n USER1@example.org\r\nSubject: round\r\n\r\nDelivered-To: user2@example.org\r\n.\r\n";
     let mut smtp = Smtp::in_data(&server);
     smtp.wire.send(message);
-    assert_code(&smtp.reply(), "554 5.4.6");
+    assert_code(&smtp.reply(), "554 5.4.6 Mail loop");
+    // Whom it does not go round with gets it, also where there is one reply for all.
+    smtp.envelope("user1@example.org");
+    assert_code(&smtp.command("RCPT TO:<user3@example.org>"), "250");
+    assert_code(&smtp.command("DATA"), "354");
+    smtp.wire.send(message);
+    assert_code(&smtp.reply(), "250");
+    assert_eq!(inbox_count(&server, "user3"), 1);
     // Over LMTP only the recipient it goes round with is refused; a body tells nothing of the way.
     let mut lmtp = hello(&server);
     lmtp.envelope("user1@example.org");
