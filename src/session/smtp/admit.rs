@@ -136,13 +136,41 @@ impl<P: Pipe> Session<P> {
             + sender.map_or(0, address_octets_max)
             // Delivered-To, and in Received.
             + 2 * path
-            // xtext and unitext need up to six octets for one; no more than the command had.
-            + 6 * id.map_or(0, |id| id.as_str().len())
-            + original.map_or(0, |original| (6 * original.address().len()).min(COMMAND_LINE_BYTES_MAX))
+            + id.map_or(0, |id| escaped_octets_max(id.as_str()))
+            + original.map_or(0, |original| escaped_octets_max(original.address()))
     }
 }
 
 /// All octets of a local part may have to be quoted.
 fn address_octets_max(address: &AddrSpec) -> usize {
     2 * address.local_part.as_str().len() + address.domain.as_str().len() + 3
+}
+
+/// As xtext or unitext: up to six octets for one that is escaped; no more than the command had.
+fn escaped_octets_max(text: &str) -> usize {
+    let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-' | b'_' | b'@');
+    let octets = text.bytes().map(|octet| if is_plain(octet) { 1 } else { 6 });
+    octets.sum::<usize>().min(COMMAND_LINE_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::smtp::xtext;
+
+    #[test]
+    fn what_is_escaped_is_never_longer_than_reckoned() {
+        for text in [
+            "user@example.net",
+            "a+b=c",
+            "\u{e4}\u{f6}@b\u{fc}cher.example",
+            "a\\b",
+        ] {
+            let most = escaped_octets_max(text);
+            assert!(xtext::encode(text.as_bytes(), false).len() <= most, "{text}");
+            let escaped = text.replace('\\', "\\x{5C}");
+            assert!(xtext::encode(escaped.as_bytes(), true).len() <= most, "{text}");
+        }
+        assert_eq!(escaped_octets_max("user@example.net"), 16);
+    }
 }
