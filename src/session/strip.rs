@@ -4,7 +4,8 @@
 //! a submission server do it), any message its Return-Path: there is one, that of final delivery (RFC 5321 §4.4).
 //! Invariants: everything else goes through octet for octet and is not copied, but for the few octets at a seam between two
 //! pieces that might begin such a field; any split of the same octets gives the same message; a field goes with its folded
-//! lines; behind the header nothing is looked at. What a field is, is what `proto::message::header` says.
+//! lines; behind the header nothing is looked at. What a field is, is what
+//! `proto::message::header` says, but that its colon stands on its first line.
 //! Limits: [`NAME_BYTES_MAX`] octets held back.
 //! Not here: what the header means (`submission`, `proto::message::trace`).
 
@@ -177,14 +178,14 @@ impl Strip {
     }
 
     fn may_become_one(&self, line: &[u8]) -> bool {
-        let is_begun = |one: &&str| {
+        let is_begun = |one: &str| {
             let (name, behind) = line.split_at(line.len().min(one.len()));
             one.as_bytes()[..name.len()].eq_ignore_ascii_case(name)
                 && behind
                     .iter()
                     .all(|octet| octet.is_ascii_whitespace() && *octet != b'\n')
         };
-        line.len() < NAME_BYTES_MAX && self.names.iter().any(is_begun)
+        line.len() < NAME_BYTES_MAX && self.names.iter().any(|one| is_begun(one))
     }
 }
 
@@ -220,7 +221,9 @@ mod tests {
         let mut length = 0;
         for field in header::fields(&message[..head]) {
             length += field.whole.len();
-            if !names.iter().any(|name| field.is(name)) {
+            let line = field.whole.split(|octet| *octet == b'\n').next();
+            let is_named = line.is_some_and(|line| line.contains(&b':'));
+            if !is_named || !names.iter().any(|name| field.is(name)) {
                 all.extend_from_slice(field.whole);
             }
         }

@@ -27,10 +27,10 @@ use crate::session::input::Input;
 use crate::session::login::{self, Judgement};
 use crate::session::owner::Owner;
 use crate::session::pipe::Pipe;
-use crate::session::strip::Strip;
+use crate::session::strip::{Kept, Strip};
 use crate::session::transaction::Transaction;
 use bytes::Bytes;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -259,19 +259,20 @@ impl<P: Pipe> Session<P> {
         }
     }
 
-    async fn take_body(&mut self, pieces: SmallVec<[Bytes; 4]>) {
-        if !self.dialogue.core.holds_body() {
+    /// What an idle session holds of it is [`Self::keep`]'s only.
+    fn take_body(&mut self, pieces: SmallVec<[Bytes; 4]>) -> impl Future<Output = ()> {
+        let mut kept = Kept::new();
+        if self.dialogue.core.holds_body() {
+            let strip = &mut self.strip;
+            kept.extend(pieces.into_iter().flat_map(|piece| strip.push(piece)));
+        } else {
             // RSET, a fault or a refused chunk: what was collected belongs to no message any more.
             self.transaction.drop_body();
-            return;
         }
-        for piece in pieces {
-            let kept = self.strip.push(piece);
-            self.keep(kept).await;
-        }
+        self.keep(kept)
     }
 
-    async fn keep(&mut self, pieces: impl IntoIterator<Item = Bytes>) {
+    async fn keep(&mut self, pieces: Kept) {
         let store = self.node.store();
         for piece in pieces {
             if !self.transaction.has_memory(piece.len(), self.share.as_ref()) {
@@ -295,7 +296,7 @@ impl<P: Pipe> Session<P> {
             // On the heap: it is by far the largest part of a session, and an idle one does not need it.
             Question::Commit => {
                 if let Some(held) = self.strip.finish() {
-                    Box::pin(self.keep([held])).await;
+                    Box::pin(self.keep(smallvec![held])).await;
                 }
                 let (received, recipients) = (Instant::now(), self.transaction.targets.len());
                 let answer = Box::pin(self.commit()).await;

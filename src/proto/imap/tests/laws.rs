@@ -136,7 +136,7 @@ proptest! {
 
     #[test]
     fn no_sequence_of_events_panics(
-        events in prop::collection::vec((0_u8..16, prop::sample::select(&PIECES[..])), 0..40),
+        events in prop::collection::vec((0_u8..17, prop::sample::select(&PIECES[..])), 0..40),
     ) {
         let mut imap: Imap<TestReceipt> = Imap::new(Arc::new(Config::default()), Channel { is_tls: true, is_plaintext_login_allowed: true });
         let mut out = Actions::default();
@@ -156,6 +156,7 @@ proptest! {
                 10 => Event::Deadline,
                 11 => Event::Shutdown,
                 12 => Event::PeerClosed,
+                13 => Event::Revoked,
                 _ => Event::Bytes(piece),
             };
             let consumed = imap.handle(event, &mut out);

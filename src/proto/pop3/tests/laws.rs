@@ -48,6 +48,7 @@ fn event(number: u8) -> Event<'static, Answer<TestReceipt>> {
         4 => Event::Deadline,
         5 => Event::Shutdown,
         6 => Event::PeerClosed,
+        12 => Event::Revoked,
         7 => Event::Answer(Answer::Opened(Table::new(five_messages()).maildrop())),
         8 => Event::Answer(Answer::LoginRefused(LoginRefusal::Credentials)),
         9 => Event::Answer(Answer::Retrieval(Ok(()))),
@@ -89,7 +90,7 @@ proptest! {
 
     #[test]
     fn no_order_of_events_panics_and_nothing_is_said_after_the_close(
-        events in proptest::collection::vec(prop_oneof![2 => piece().prop_map(Ok), 1 => (0u8..13).prop_map(Err)], 0..60),
+        events in proptest::collection::vec(prop_oneof![2 => piece().prop_map(Ok), 1 => (0u8..14).prop_map(Err)], 0..60),
     ) {
         let mut core = Core::new(Arc::new(Config { tls_available: true, ..Config::default() })).with_plaintext(true);
         let mut out = Actions::default();

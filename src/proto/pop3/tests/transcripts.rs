@@ -246,7 +246,12 @@ fn quit_deletes_and_says_so_only_with_a_receipt() {
 
 #[test]
 fn without_quit_nothing_is_deleted() {
-    for event in [Event::PeerClosed, Event::Deadline, Event::Shutdown] {
+    for event in [
+        Event::PeerClosed,
+        Event::Deadline,
+        Event::Shutdown,
+        Event::Revoked,
+    ] {
         let mut session = logged_in();
         session.play("C: DELE 5\nS: +OK");
         session.event(event);

@@ -60,6 +60,7 @@ enum Any {
     TlsReady,
     Deadline,
     Shutdown,
+    Revoked,
     PeerClosed,
     Begin(bool),
     Recipient(bool),
@@ -75,6 +76,7 @@ fn any_event() -> impl Strategy<Value = Any> {
         1 => Just(Any::TlsReady),
         1 => Just(Any::Deadline),
         1 => Just(Any::Shutdown),
+        1 => Just(Any::Revoked),
         1 => Just(Any::PeerClosed),
         4 => any::<bool>().prop_map(Any::Begin),
         4 => any::<bool>().prop_map(Any::Recipient),
@@ -97,6 +99,7 @@ fn give(core: &mut Core, event: &Any, out: &mut Actions<Question>) {
             Any::TlsReady => Event::TlsReady,
             Any::Deadline => Event::Deadline,
             Any::Shutdown => Event::Shutdown,
+            Any::Revoked => Event::Revoked,
             Any::PeerClosed => Event::PeerClosed,
             Any::Begin(is_ok) => Event::Answer(Answer::Begin(begin(*is_ok))),
             Any::Recipient(is_ok) => {

@@ -601,6 +601,17 @@ fn shutdown_waits_for_the_message_under_way() {
 }
 
 #[test]
+fn whoever_may_not_send_any_more_ends_the_message_under_way_and_begins_none() {
+    let mut session = with_envelope();
+    session.play("C: DATA\nS: 354");
+    session.event(Event::Revoked);
+    session.play("C: .\nS: 250 2.0.0 Ok: queued\nS: 421 4.7.0\nS: close");
+    let mut session = greeted();
+    session.event(Event::Revoked);
+    session.play("S: 421 4.7.0\nS: close");
+}
+
+#[test]
 fn time_runs_out_with_a_word() {
     let mut session = greeted();
     session.event(Event::Deadline);
