@@ -2,8 +2,8 @@
 //!
 //! Invariants: what comes out is sorted, without overlap, and inside the view; time is linear in ranges (but for their
 //! sorting and one binary search each), never in the numbers they span.
-//! Of a range that goes beyond the last message by number, what is there is meant: clients count what they were told of, others
-//! take it so, and SEARCH, which cannot refuse a criterion, would say without it that nothing is found.
+//! A number beyond the last message is told, and what is there of its range found all the same: FETCH and the like refuse it,
+//! SEARCH, which is never refused for a criterion, would say otherwise that nothing is found.
 //! Standards: RFC 9051 §9 `sequence-set`, §6.4.9 (missing UIDs are passed over), RFC 5182 §2.1 (`$`).
 
 use super::types::{SequenceNumber, SequenceRange, SequenceSet};
@@ -16,8 +16,8 @@ use std::ops::Range;
 pub struct Resolved {
     /// Places in the view (0-based), ascending, not touching.
     pub ranges: SmallVec<[Range<usize>; 4]>,
-    /// The first sequence number by itself that names no message, which `*` is in an empty mailbox: a command other than
-    /// SEARCH is BAD (RFC 9051 §9, `seq-number`). Never set for UIDs, nor for ranges: they are cut.
+    /// The first sequence number that names no message, which `*` by itself is in an empty mailbox: a command other than SEARCH,
+    /// SORT and THREAD is BAD (RFC 9051 §9, `seq-number`). Never set for UIDs.
     pub first_invalid: Option<SequenceNumber>,
 }
 
@@ -57,12 +57,10 @@ impl SequenceSet {
                     .extend(ranges.iter().map(|range| uid_range(*range, view)));
             }
             Self::Ranges(ranges) => {
-                for range in ranges {
-                    match number_range(*range, view.len()) {
-                        Ok(range) => resolved.ranges.push(range),
-                        Err(number) => resolved.first_invalid = resolved.first_invalid.or(Some(number)),
-                    }
-                }
+                resolved.first_invalid = ranges.iter().find_map(|range| invalid_number(*range, view.len()));
+                resolved
+                    .ranges
+                    .extend(ranges.iter().map(|range| number_range(*range, view.len())));
             }
         }
         merge(&mut resolved.ranges);
@@ -80,18 +78,28 @@ fn uid_range(range: SequenceRange, view: &Uids) -> Range<usize> {
     view.below(first)..view.up_to(last)
 }
 
-/// A range is cut to what is there, perhaps to nothing: `7:*` in a view of 3 means its last message, as `559:*` does for
-/// UIDs (RFC 9051 §9). A number by itself names a message or is invalid.
-fn number_range(range: SequenceRange, count: usize) -> Result<Range<usize>, SequenceNumber> {
+/// What of a range is there, perhaps nothing: `7:*` in a view of 3 means its last message, as `559:*` does for UIDs (RFC 9051 §9).
+fn number_range(range: SequenceRange, count: usize) -> Range<usize> {
     let number = |number| match number {
         SequenceNumber::Largest => count,
         SequenceNumber::Number(number) => number.get() as usize,
     };
     let (first, last) = in_order(number(range.first), number(range.last));
-    if range.first == range.last && (count == 0 || first > count) {
-        return Err(range.first);
+    first.saturating_sub(1)..last.min(count)
+}
+
+/// A number that names no message. With `*` at its other end a range names what there is, if that is nothing, too.
+fn invalid_number(range: SequenceRange, count: usize) -> Option<SequenceNumber> {
+    let ends = [range.first, range.last];
+    if ends.contains(&SequenceNumber::Largest) {
+        let is_alone = range.first == range.last;
+        return (is_alone && count == 0).then_some(range.first);
     }
-    Ok(first.saturating_sub(1)..last.min(count))
+    let is_beyond = |end: &SequenceNumber| match end {
+        SequenceNumber::Number(number) => number.get() as usize > count,
+        SequenceNumber::Largest => false,
+    };
+    ends.into_iter().find(is_beyond)
 }
 
 fn in_order<T: Ord>(a: T, b: T) -> (T, T) {

@@ -171,12 +171,15 @@ fn star_and_missing_messages() {
     let number = |n| SequenceNumber::Number(NonZeroU32::new(n).expect("not zero"));
     assert_eq!(resolve("2,4", false, &view), (vec![1], Some(number(4))));
     assert_eq!(resolve("3:2,2", false, &view), (vec![1, 2], None));
-    // A range is cut to what is there.
-    assert_eq!(resolve("2:99", false, &view), (vec![1, 2], None));
-    assert_eq!(resolve("99:2,1:4294967295", false, &view), (vec![0, 1, 2], None));
-    assert_eq!(resolve("4:5", false, &view), (vec![], None));
+    // What is there of a range that goes beyond is found, and that it does is told.
+    assert_eq!(resolve("2:99", false, &view), (vec![1, 2], Some(number(99))));
+    assert_eq!(
+        resolve("98:2,1:4294967295", false, &view),
+        (vec![0, 1, 2], Some(number(98)))
+    );
+    assert_eq!(resolve("4:5", false, &view), (vec![], Some(number(4))));
     assert_eq!(resolve("1:*", false, &[]), (vec![], None));
-    assert_eq!(resolve("1:5", false, &[]), (vec![], None));
+    assert_eq!(resolve("1:5", false, &[]), (vec![], Some(number(1))));
     assert_eq!(resolve("4:4", false, &view), (vec![], Some(number(4))));
     assert_eq!(resolve("*", false, &[]), (vec![], Some(SequenceNumber::Largest)));
     assert_eq!(resolve("1", false, &[]), (vec![], Some(number(1))));
@@ -212,10 +215,8 @@ proptest! {
         let mut is_invalid = false;
         for (first, last) in &ranges {
             let (low, high) = (value(first).min(value(last)), value(first).max(value(last)));
-            if !by_uid && first == last && (count == 0 || high > count) {
-                is_invalid = true;
-                continue;
-            }
+            let has_star = [first, last].contains(&&SequenceNumber::Largest);
+            is_invalid |= !by_uid && (!has_star && high > count || first == last && count == 0);
             for (index, uid) in numbers.iter().enumerate() {
                 let number = if by_uid { *uid } else { index as u32 + 1 };
                 if (low..=high).contains(&number) {
