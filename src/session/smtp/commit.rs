@@ -132,7 +132,7 @@ impl<P: Pipe> Session<P> {
     ) -> SmallVec<[Target; 1]> {
         let mut targets = SmallVec::with_capacity(accepted.len());
         for (accounts, path) in accepted.into_iter().zip(&envelope.forward_paths) {
-            let now = self.node.directory.resolve(path).await;
+            let now = self.node.directory.resolve(self.meant(path)).await;
             let target = renewed(accounts, now);
             targets.push(target.and_then(|accounts| without_delivered(accounts, path, hops)));
         }
