@@ -6,7 +6,7 @@
 //! pieces that might begin such a field; any split of the same octets gives the same message; a field goes with its folded
 //! lines; behind the header nothing is looked at. What a field is, is what
 //! `proto::message::header` says, but that its colon stands on its first line.
-//! Limits: [`NAME_BYTES_MAX`] octets held back.
+//! Limits: `NAME_BYTES_MAX` octets held back.
 //! Not here: what the header means (`submission`, `proto::message::trace`).
 
 use crate::proto::smtp::Role;

@@ -41,7 +41,7 @@ pub enum Fault {
     /// Beyond [`DEPTH_MAX`].
     #[error("Nested more than {DEPTH_MAX} deep")]
     TooDeep,
-    /// Beyond a limit of this folder, which the text names: answered NO [LIMIT], as [`Self::TooDeep`] is.
+    /// Beyond a limit of this folder, which the text names: answered `NO [LIMIT]`, as [`Self::TooDeep`] is.
     #[error("Limit: {0}")]
     Limit(&'static str),
     /// The command is well-formed, a name in it is not in modified UTF-7.
