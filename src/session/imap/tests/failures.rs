@@ -6,7 +6,7 @@ use crate::disk::Disk;
 use crate::session::imap::Services;
 use crate::sim::Fault;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use tracing_subscriber::fmt::MakeWriter;
 
 #[test]
@@ -78,8 +78,16 @@ fn a_damaged_message_is_left_out_and_the_others_come() {
     a.ok(&mut world, "FETCH 2 (FLAGS RFC822.SIZE)");
 }
 
+/// A second subscriber, which nobody uses. While there is one alone, a place that logs for the first time asks that of its own
+/// thread whether anybody is interested; in a test that captures nothing the answer is no, and it is kept for all threads.
+static UNUSED: OnceLock<tracing::Dispatch> = OnceLock::new();
+
 /// What this thread logs from here on.
 fn captured_log() -> (Lines, tracing::subscriber::DefaultGuard) {
+    UNUSED.get_or_init(|| {
+        let unused = tracing_subscriber::fmt().with_writer(std::io::sink);
+        tracing::Dispatch::new(unused.finish())
+    });
     let lines = Lines::default();
     let log = tracing_subscriber::fmt()
         .with_writer(lines.clone())
