@@ -9,6 +9,14 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock};
 use tracing_subscriber::fmt::MakeWriter;
 
+/// `body 1` to `body 3` in INBOX, none of it in memory any more.
+fn restarted_with_three() -> World {
+    let mut world = World::new();
+    let mut a = world.selected(1);
+    a.fill(&mut world, "INBOX", 3);
+    world.restarted()
+}
+
 #[test]
 fn a_failed_log_refuses_changes_and_still_shows_mail() {
     let mut world = World::new();
@@ -60,10 +68,7 @@ fn an_append_of_too_many_messages_says_how_many_it_takes() {
 
 #[test]
 fn a_damaged_message_is_left_out_and_the_others_come() {
-    let mut world = World::new();
-    let mut a = world.selected(1);
-    a.fill(&mut world, "INBOX", 3);
-    let mut world = world.restarted();
+    let mut world = restarted_with_three();
     let (name, place) = find(&world, b"body 2\r\n");
     world.disk.flip_bit(&name, place, 1);
     let mut a = world.selected(1);
@@ -100,10 +105,7 @@ fn captured_log() -> (Lines, tracing::subscriber::DefaultGuard) {
 #[test]
 fn a_damaged_message_is_logged_once_with_its_place_and_counted_each_time() {
     let (lines, _here) = captured_log();
-    let mut world = World::new();
-    let mut a = world.selected(1);
-    a.fill(&mut world, "INBOX", 3);
-    let mut world = world.restarted();
+    let mut world = restarted_with_three();
     let (name, place) = find(&world, b"body 2\r\n");
     world.disk.flip_bit(&name, place, 1);
     let mut a = world.selected(1);
@@ -133,10 +135,7 @@ fn a_damaged_message_is_logged_once_with_its_place_and_counted_each_time() {
 #[test]
 fn a_segment_that_is_lost_while_the_server_runs_is_logged_once_and_its_messages_are_counted() {
     let (lines, _here) = captured_log();
-    let mut world = World::new();
-    let mut a = world.selected(1);
-    a.fill(&mut world, "INBOX", 3);
-    let mut world = world.restarted();
+    let mut world = restarted_with_three();
     let (name, _) = find(&world, b"body 2\r\n");
     futures::executor::block_on(world.disk.remove(&name)).expect("it is there");
     let mut a = world.selected(1);
